@@ -1,0 +1,35 @@
+# make demo: a small depth study on real images, and its report. make test: everything that must hold.
+# Both do all their own set-up (make setup): a virtual environment from the pinned requirements.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKDIR ?= runs
+
+.PHONY: demo test setup lint lock clean
+
+demo: setup
+	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
+
+test: lint
+	$(BIN)/python -m pytest -n auto
+
+lint: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and f"resjax needs Python 3.11 to 3.13, not {sys.version.split()[0]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@
+
+# After a change of pyproject.toml; needs uv.
+lock:
+	uv lock
+	uv export --quiet --extra dev --no-hashes --no-emit-project --output-file requirements.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""resjax: what does depth do to a network? Deep residual learning (He et al., 2015) in JAX."""

@@ -1,0 +1,43 @@
+"""Numbers as the page shows them. What is missing is a dash."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+_MISSING = "–"  # noqa: RUF001  (an en dash, on purpose)
+
+
+def percent(error: Any, spread: Any = None, before: str = "") -> str:
+  """A fraction as a percentage without its sign: 0.0661 is "6.61"; with a spread "6.61 ± 0.16"."""
+  if pd.isna(error):
+    return _MISSING
+  return f"{before}{100 * error:.2f}" + ("" if pd.isna(spread) else f" ± {100 * spread:.2f}")
+
+
+def published(row: Mapping[str, Any]) -> str:
+  """The paper's number of a row of the error table; a band of other reproductions has a star."""
+  if pd.isna(row["paper_low"]):
+    return percent(row["paper_error"], row["paper_spread"])
+  low, high = percent(row["paper_low"]), percent(row["paper_high"])
+  return f"{low} *" if low == high else f"{low} to {high} *"
+
+
+def count(value: Any) -> str:
+  """A whole number in groups of three: 64000 is "64,000"."""
+  return _MISSING if pd.isna(value) else f"{int(value):,}"
+
+
+def short(value: Any) -> str:
+  """A large number to three figures: 40550000 is "40.5M", 2829200000 is "2,829M"."""
+  if pd.isna(value):
+    return _MISSING
+  if value < 1e4:
+    return count(value)
+  millions = value / 1e6
+  return f"{millions:,.0f}M" if millions >= 100 else f"{millions:.3g}M"
+
+
+def share(fraction: Any) -> str:
+  """A fraction of the work as a whole percentage, rounded down: only what is done says 100."""
+  return "0" if pd.isna(fraction) else str(int(100 * min(max(fraction, 0.0), 1.0)))

@@ -1,0 +1,154 @@
+"""Run directories as tidy pandas frames."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resjax import records
+
+# Stand at the left of every frame. `net` is the id without its seed: runs of one net differ in
+# nothing but the seed, so they may be averaged.
+ID_COLUMNS = ("id", "experiment", "variant", "net", "kind", "depth", "shortcut", "seed")
+_RUN_COLUMNS = (
+  *("question", "status", "reason", "params", "macs", "config_digest", "started", "ended"),
+  *("step", "steps", "commit", "command", "params_digest"),
+)
+_INTEGERS = frozenset(
+  {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
+  | {"images", "data_images", "best_step", "test_images", "torn"}
+)
+_FLOATS = frozenset(
+  {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
+  | {"norm", "weight_norm", "train_error", "test_error", "best_test_error"}
+)
+_KIND_ORDER = ("plain", "residual")
+
+
+@dataclasses.dataclass(frozen=True)
+class Logs:
+  """Everything the run directories below a root hold, one frame a record.
+
+  All frames start with the columns id, experiment, variant, net, kind, depth, shortcut, seed.
+  Errors are fractions; what was null is missing.
+
+  Attributes:
+    runs: one row a run: run.json, with its result, data, devices and versions as plain columns.
+    metrics: one row a line of metrics.jsonl; likewise `responses` and `gradients`.
+    deviations: one row a deviation of a run from the paper (name, paper, here).
+    events: one row an event of a run (step, name, detail).
+    problems: one line for each run directory that could not be read.
+  """
+
+  root: Path
+  runs: pd.DataFrame
+  metrics: pd.DataFrame
+  responses: pd.DataFrame
+  gradients: pd.DataFrame
+  deviations: pd.DataFrame
+  events: pd.DataFrame
+  problems: tuple[str, ...]
+
+
+def load(root: str | os.PathLike[str]) -> Logs:
+  """Reads every run at or below `root` (a run, an experiment, or a parent of experiments).
+
+  A run directory that cannot be read becomes a line in `problems`, and the others are read.
+
+  Raises:
+    records.RecordsError: `root` is not a directory, or there is no run in it.
+  """
+  root = Path(root)
+  directories = records.find_runs(root)
+  if not directories:
+    raise records.RecordsError(f"{root}: holds no run (no run.json in it or two levels below)")
+  runs, problems = [], []
+  for directory in directories:
+    try:
+      runs.append(records.read_run(directory))
+    except records.RecordsError as e:
+      problems.append(str(e).replace(f"{root}{os.sep}", "", 1))
+  runs.sort(key=_reading_order)
+  columns = {log: (*ID_COLUMNS, *keys) for log, keys in records.LOG_KEYS.items()}
+  lists = {key: (*ID_COLUMNS, *keys) for key, keys in records.LIST_KEYS.items()}
+  return Logs(
+    root=root,
+    runs=_frame([_run_row(run, root) for run in runs], _run_columns()),
+    metrics=_joined(runs, lambda run: run.metrics, columns["metrics"]),
+    responses=_joined(runs, lambda run: run.responses, columns["responses"]),
+    gradients=_joined(runs, lambda run: run.gradients, columns["gradients"]),
+    deviations=_joined(runs, lambda run: run.run["deviations"], lists["deviations"]),
+    events=_joined(runs, lambda run: run.run["events"], lists["events"]),
+    problems=tuple(problems),
+  )
+
+
+def _run_columns() -> tuple[str, ...]:
+  data = (f"data_{key}" for key in records.NESTED_KEYS["data"])
+  result = records.NESTED_KEYS["result"]
+  return (*ID_COLUMNS, *_RUN_COLUMNS, *data, *result, "devices", "versions", "torn", "directory")
+
+
+def _run_row(run: records.Run, root: Path) -> dict[str, Any]:
+  devices, versions = run.run["devices"], run.run["versions"] or {}
+  return {
+    **_identity(run),
+    **{key: run.run[key] for key in _RUN_COLUMNS},
+    **{f"data_{key}": value for key, value in run.run["data"].items()},
+    **run.run["result"],
+    "devices": _devices(devices),
+    "versions": ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or None,
+    "torn": run.torn,
+    "directory": run.directory.relative_to(root).as_posix(),
+  }
+
+
+def _devices(devices: Mapping[str, Any]) -> str | None:
+  if devices["platform"] is None:
+    return None
+  kind = f" ({devices['kind']})" if devices["kind"] else ""
+  processes = f" in {devices['processes']} processes" if (devices["processes"] or 1) > 1 else ""
+  return f"{devices['count']} x {devices['platform']}{kind}{processes}"
+
+
+def _identity(run: records.Run) -> dict[str, Any]:
+  # A run directory carries its run's id as name, so a record without one still has an identity.
+  identity = {key: run.run[key] for key in ID_COLUMNS if key != "net"}
+  identity["id"] = identity["id"] or run.directory.name
+  identity["net"] = identity["id"].removesuffix(f"-s{identity['seed']}")
+  return {key: identity[key] for key in ID_COLUMNS}
+
+
+def _reading_order(run: records.Run) -> tuple[Any, ...]:
+  identity = _identity(run)
+  kind = identity["kind"] or ""
+  return (
+    *(identity["experiment"] or "", identity["variant"] or ""),
+    *(_KIND_ORDER.index(kind) if kind in _KIND_ORDER else len(_KIND_ORDER), kind),
+    *(identity["depth"] or 0, identity["shortcut"] or "", identity["net"], identity["seed"] or 0),
+  )
+
+
+def _joined(
+  runs: Iterable[records.Run],
+  rows: Callable[[records.Run], list[dict[str, Any]]],
+  columns: tuple[str, ...],
+) -> pd.DataFrame:
+  # The log's own keys come first: a newer writer may repeat a name of the identity in its lines.
+  return _frame([{**row, **_identity(run)} for run in runs for row in rows(run)], columns)
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+  """Known columns in their order, then any that a newer writer added."""
+  added = sorted({key for row in rows for key in row} - set(columns))
+  frame = pd.DataFrame(rows, columns=[*columns, *added])
+  for key in columns:
+    # A log is read as far as it can be: what is no number where one belongs is missing.
+    if key in _INTEGERS:
+      frame[key] = pd.to_numeric(frame[key], errors="coerce").round().astype("Int64")
+    elif key in _FLOATS:
+      frame[key] = pd.to_numeric(frame[key], errors="coerce").astype("float64")
+  return frame

@@ -1,0 +1,53 @@
+"""The nets of an experiment: what tables and figures call them, and what they share a colour by."""
+
+import dataclasses
+import re
+
+import pandas as pd
+
+_NAMES = {"plain": "plain", "residual": "ResNet"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+  """All runs that differ in nothing but the seed.
+
+  Attributes:
+    key: the run id without its seed, as in the `net` column of every frame.
+    label: what a reader calls it ("ResNet-56"), with the shortcut where several are compared and
+      the swept setting where there is one.
+    series: the label without the kind of net: a plain and a residual net of one depth share it,
+      and with it their colour.
+  """
+
+  key: str
+  kind: str
+  depth: int | None
+  shortcut: str | None
+  label: str
+  series: str
+
+
+def nets(runs: pd.DataFrame) -> list[Net]:
+  """The nets of the `runs` frame in its order (plain before residual, shallow before deep)."""
+  first = runs.drop_duplicates("net")
+  shortcuts = first["shortcut"].dropna().nunique()
+  result = []
+  for row in first.to_dict("records"):
+    kind = "other" if pd.isna(row["kind"]) else str(row["kind"])
+    depth = None if pd.isna(row["depth"]) else int(row["depth"])
+    shortcut = None if pd.isna(row["shortcut"]) else str(row["shortcut"])
+    if depth is None:
+      label = series = row["net"]
+    else:
+      setting = re.sub(rf"^.*?-d{depth}(-|$)", "", row["net"])
+      parts = [str(depth), shortcut if shortcuts > 1 else None, setting]
+      series = " ".join(part for part in parts if part)
+      label = f"{_NAMES.get(kind, kind)}-{series}"
+    result.append(Net(row["net"], kind, depth, shortcut, label, series))
+  return result
+
+
+def series_order(nets: list[Net]) -> list[str]:
+  """Every series once, shallow before deep."""
+  return [name for _, name in sorted({(net.depth or 0, net.series) for net in nets})]

@@ -1,0 +1,142 @@
+"""The report's tables as frames. Errors are fractions, as in the records."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from resjax import paper, records
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import Net, nets
+
+_PAPER_DATA = "cifar10"
+_ERRORS = [
+  *("label", "kind", "depth", "shortcut", "net", "params", "macs", "runs", "done"),
+  *("test_error", "test_spread", "sampling_error", "test_images", "train_error", "train_spread"),
+  *("val_error", "best_test_error", "best_step"),
+  *("paper_error", "paper_spread", "paper_low", "paper_high", "paper_source"),
+]
+_PROGRESS = [
+  *("label", "id", "seed", "status", "reason", "step", "steps", "progress"),
+  *("train_error", "split", "error", "torn"),
+]
+
+
+def sampling_error(error: float, images: float) -> float:
+  """Standard error of an error measured on so many test images: sqrt(p (1 - p) / N), a fraction."""
+  return math.sqrt(error * (1 - error) / images)
+
+
+def errors(logs: Logs) -> pd.DataFrame:
+  """One row a net: errors at the last step over its finished seeds, the paper's number beside.
+
+  Returns:
+    label, kind, depth, shortcut, net, params, macs; runs, done (counts); test_error, train_error
+    and val_error (means over the finished runs) with test_spread and train_spread (sample standard
+    deviations, missing for a single run); sampling_error (of one run's test error, from
+    test_images); best_test_error, the lowest at any step of any seed, and best_step; paper_error,
+    paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
+    with paper_source. The paper's numbers stand only beside its own nets on its own data.
+  """
+  rows = [_error_row(net, logs) for net in nets(logs.runs)]
+  return pd.DataFrame(rows, columns=_ERRORS).astype({"depth": "Int64", "best_step": "Int64"})
+
+
+def _error_row(net: Net, logs: Logs) -> dict[str, Any]:
+  runs = logs.runs[logs.runs["net"] == net.key]
+  done = runs[runs["status"] == records.DONE]
+  val = logs.metrics[logs.metrics["id"].isin(done["id"]) & (logs.metrics["split"] == "val")]
+  test, images = done["test_error"].mean(), done["test_images"].min()
+  best = done.nsmallest(1, "best_test_error")
+  return {
+    **{"label": net.label, "kind": net.kind, "depth": net.depth, "shortcut": net.shortcut},
+    **{"net": net.key, "params": runs["params"].max(), "macs": runs["macs"].max()},
+    **{"runs": len(runs), "done": len(done)},
+    **{"test_error": test, "test_spread": done["test_error"].std()},
+    "sampling_error": math.nan if pd.isna(images) else sampling_error(test, float(images)),
+    "test_images": images,
+    **{"train_error": done["train_error"].mean(), "train_spread": done["train_error"].std()},
+    "val_error": val.groupby("id")["error"].last().mean(),
+    "best_test_error": best["best_test_error"].min(),
+    "best_step": best["best_step"].min(),
+    **_paper(net, runs),
+  }
+
+
+def _paper(net: Net, runs: pd.DataFrame) -> dict[str, Any]:
+  """The paper's columns for a net: filled where it is the paper's net, judged by its parameters."""
+  empty = dict.fromkeys(("paper_error", "paper_spread", "paper_low", "paper_high"), math.nan)
+  ours = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
+  on_its_data = set(runs["data_name"].dropna()) == {_PAPER_DATA}
+  if ours is None or not on_its_data or not (runs["params"].dropna() == ours.params).all():
+    return {**empty, "paper_source": None}
+  if net.kind == "residual" and net.shortcut == "A":
+    spread = math.nan if ours.spread is None else ours.spread
+    numbers = {"paper_error": ours.error, "paper_spread": spread}
+    return {**empty, **numbers, "paper_source": ours.source}
+  if net.kind == "plain" and net.depth in paper.CIFAR10_PLAIN_PEERS:
+    low, high = paper.CIFAR10_PLAIN_PEERS[net.depth]
+    return {**empty, "paper_low": low, "paper_high": high, "paper_source": "other reproductions"}
+  return {**empty, "paper_source": None}
+
+
+def progress(logs: Logs) -> pd.DataFrame:
+  """One row a run: how far it is, and the last errors it logged, finished or not.
+
+  Returns:
+    label, id, seed, status, reason, step, steps, progress (fraction of the steps), train_error
+    (the mean of its last interval), split and error (last test error, validation error where no
+    test was run), torn.
+  """
+  labels = {net.key: net.label for net in nets(logs.runs)}
+  runs = logs.runs[["net", "id", "seed", "status", "reason", "step", "steps", "torn"]].copy()
+  logged = runs["id"].map(logs.metrics.groupby("id")["step"].max()).astype("Int64")
+  # run.json is written less often than the log.
+  runs["step"] = pd.concat([runs["step"], logged], axis="columns").max(axis="columns")
+  runs["progress"] = (runs["step"] / runs["steps"]).astype("float64")
+  measured = logs.metrics.dropna(subset=["error"])
+  last = {split: part.groupby("id")["error"].last() for split, part in measured.groupby("split")}
+  evaluated = "test" if "test" in last else "val"
+  none = pd.Series(dtype="float64")
+  runs["train_error"] = runs["id"].map(last.get("train", none))
+  runs["split"] = evaluated
+  runs["error"] = runs["id"].map(last.get(evaluated, none))
+  runs["label"] = runs["net"].map(labels)
+  return runs[_PROGRESS]
+
+
+def deviations(logs: Logs) -> pd.DataFrame:
+  """Where the runs depart from the paper: name, paper, here, nets ("all", or their labels)."""
+  every = nets(logs.runs)
+  found = logs.deviations.copy()
+  for column in ("paper", "here"):
+    found[column] = found[column].map(str)
+  rows = []
+  for (name, theirs, here), group in found.groupby(["name", "paper", "here"], sort=False):
+    concerned = set(group["net"])
+    which = ", ".join(net.label for net in every if net.key in concerned)
+    everywhere = len(concerned) == len(every)
+    rows.append((name, theirs, here, "all" if everywhere else which))
+  return pd.DataFrame(rows, columns=["name", "paper", "here", "nets"])
+
+
+def events(logs: Logs) -> pd.DataFrame:
+  """What happened once in a run, failures and lost lines included: label, id, step, name, detail."""
+  labels = {net.key: net.label for net in nets(logs.runs)}
+  rows = [
+    (labels[row["net"]], row["id"], row["step"], row["name"], row["detail"]) for row in logs.events.to_dict("records")
+  ]
+  for row in logs.runs.to_dict("records"):
+    if row["status"] == records.FAILED:
+      rows.append((labels[row["net"]], row["id"], row["step"], "failed", row["reason"]))
+    if row["torn"]:
+      lost = f"{row['torn']} torn or unreadable log line(s) skipped"
+      rows.append((labels[row["net"]], row["id"], row["step"], "log incomplete", lost))
+  frame = pd.DataFrame(rows, columns=["label", "id", "step", "name", "detail"])
+  place = {run: position for position, run in enumerate(logs.runs["id"])}
+  return frame.astype({"step": "Int64"}).sort_values(
+    ["id", "step"],
+    key=lambda s: s.map(place) if s.name == "id" else s,
+    kind="stable",
+    ignore_index=True,
+  )

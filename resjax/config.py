@@ -1,0 +1,240 @@
+"""Every setting, once: frozen dataclasses whose defaults are the paper's CIFAR-10 recipe (Sec. 4.2).
+
+Experiment files start from `default()`, a mutable `ConfigDict` with the same keys, which a sweep and the command line
+override by dotted key. `freeze` turns it into the typed, checked `Config` that all other code reads.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from resjax import settings
+from resjax.depth import DepthError, blocks_a_stage
+from resjax.settings import ConfigError, Span, setting
+
+COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0), Span(1), Span(0.0), Span(0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """The net (Sec. 3.2, 3.3)."""
+
+  kind: str = setting("residual", "with shortcuts or without", allowed=("residual", "plain"))
+  depth: int = setting(20, "weighted layers: 6n+2, of bottleneck blocks 9n+2", allowed=POSITIVE)
+  block: str = setting("basic", "two 3x3 layers, or 1x1, 3x3, 1x1", allowed=("basic", "bottleneck"), paper="basic")
+  shortcut: str = setting(
+    "A",
+    "A: zeros for new channels; B: projection where shapes change; C: projections everywhere",
+    allowed=("A", "B", "C"),
+    paper="A",
+  )
+  option_a_stride: str = setting(
+    "subsample",
+    "how an option-A shortcut halves a map: every second pixel, or the mean of 2x2",
+    allowed=("subsample", "average"),
+    paper="subsample",
+  )
+  option_a_zeros: str = setting(
+    "end",
+    "where an option-A shortcut adds channels of zeros: after the old ones, or half on each side",
+    allowed=("end", "both"),
+    paper="end",
+  )
+  preactivation: bool = setting(False, "norm and ReLU before each convolution", paper=False)
+  padding: str = setting(
+    "symmetric",
+    "of 3x3 convolutions: one pixel on each side, or SAME, which at stride 2 pads one side only",
+    allowed=("symmetric", "same"),
+    paper="symmetric",
+  )
+  zero_init_scale: bool = setting(
+    False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
+  )
+  norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=SHARE)
+  norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)
+
+  def __post_init__(self) -> None:
+    try:
+      blocks_a_stage(self.depth, self.block)
+    except DepthError as error:
+      raise ConfigError(f"model.depth = {self.depth}: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Images and what is done to them (Sec. 4.2)."""
+
+  name: str = setting("cifar10", "the data set", allowed=("digits", "cifar10", "cifar100", "npz"), paper="cifar10")
+  path: str = setting("", "CIFAR archive, or folder with it or its .bin files; .npz file; empty: download")
+  checksum: str = setting(
+    "published",
+    "published: local files must be the published ones; any: only their size and labels are checked",
+    allowed=("published", "any"),
+  )
+  validation_images: int = setting(
+    0, "training images held out for validation; 5000 is the paper's 45k/5k split", allowed=COUNT
+  )
+  normalize: str = setting(
+    "pixel_mean",
+    "subtract the mean image, or per channel subtract the mean and divide by the deviation",
+    allowed=("pixel_mean", "channel"),
+    paper="pixel_mean",
+  )
+  pad: int = setting(4, "pixels of zeros on each side before the random crop", allowed=COUNT, paper=4)
+  mirror: bool = setting(True, "mirror half of the training images", paper=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+  """The solver (Sec. 4.2): SGD with momentum, a rate that drops, a warm-up for deep residual nets."""
+
+  steps: int = setting(64_000, "optimizer steps", allowed=POSITIVE, paper=64_000)
+  batch_size: int = setting(128, "images a step, over all devices", allowed=POSITIVE, paper=128)
+  learning_rate: float = setting(0.1, "rate before the first drop", allowed=NOT_NEGATIVE, paper=0.1)
+  drops: tuple[float, ...] = setting(
+    (0.5, 0.75),
+    "shares of `steps` after which the rate drops (32k and 48k of 64k)",
+    allowed=SHARE,
+    paper=(0.5, 0.75),
+  )
+  drop_factor: float = setting(0.1, "what each drop multiplies the rate with", allowed=SHARE, paper=0.1)
+  momentum: float = setting(0.9, "of SGD", allowed=SHARE, paper=0.9)
+  nesterov: bool = setting(False, "Nesterov's momentum", paper=False)
+  weight_decay: float = setting(1e-4, "times the weights, added to the gradient", allowed=NOT_NEGATIVE, paper=1e-4)
+  decay_norm_and_bias: bool = setting(True, "weight decay on norm scales and on biases, too")
+  warmup: str = setting(
+    "auto",
+    "start at `warmup_rate`; auto: residual nets of 110 layers or more",
+    allowed=("auto", "on", "off"),
+    paper="auto",
+  )
+  warmup_rate: float = setting(0.01, "rate during the warm-up", allowed=NOT_NEGATIVE, paper=0.01)
+  warmup_error: float = setting(
+    0.8, "the warm-up ends when the mean training error of its window is below", allowed=SHARE, paper=0.8
+  )
+  warmup_window: int = setting(
+    100, "steps of that window; one batch of 128 has an error of 3.5 points", allowed=POSITIVE
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """When and how the net is tested. Every image counts."""
+
+  every: int = setting(1000, "steps between evaluations; 0: after the last step only", allowed=COUNT)
+  batch_size: int = setting(512, "images a forward pass", allowed=POSITIVE)
+  statistics: str = setting(
+    "running",
+    "of batch norm at test: running averages, or at the end averages over the training set",
+    allowed=("running", "training_set"),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Responses:
+  """The strength of each layer's response (Fig. 7)."""
+
+  every: int = setting(0, "steps between captures; 0: only at `steps` and the end", allowed=COUNT)
+  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
+  final: bool = setting(True, "capture after the last step")
+  source: str = setting("test", "which images", allowed=("train", "test"))
+  images: int = setting(1024, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  batch_size: int = setting(512, "images a forward pass; batch statistics are over these", allowed=POSITIVE)
+  mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
+  first_conv: bool = setting(True, "count the first convolution")
+  pooling: str = setting(
+    "units", "deviation over all units of a layer, or the mean of per-channel ones", allowed=("units", "channels")
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """What is kept of a run in progress."""
+
+  every: int = setting(1000, "steps between saves; 0: after the last step only", allowed=COUNT)
+  keep: int = setting(2, "newest checkpoints kept", allowed=POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+  """How a run is executed. Changes no id and no record, and results to rounding only."""
+
+  devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
+  blocks: str = setting(
+    "auto",
+    "blocks of a stage in a loop (scan) or one by one (unroll); auto: measured per platform",
+    allowed=("auto", "scan", "unroll"),
+  )
+  log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One run: one net, one data set, one seed."""
+
+  seed: int = setting(0, "of the initial weights, the order of the images, crops and mirrors", allowed=COUNT)
+  model: Model = dataclasses.field(default_factory=Model)
+  data: Data = dataclasses.field(default_factory=Data)
+  train: Train = dataclasses.field(default_factory=Train)
+  evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+  responses: Responses = dataclasses.field(default_factory=Responses)
+  checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
+  execution: Execution = dataclasses.field(default_factory=Execution)
+
+  def __post_init__(self) -> None:
+    if self.responses.images % self.responses.batch_size:
+      raise ConfigError(
+        f"responses.images = {self.responses.images}: must be a multiple of responses.batch_size = "
+        f"{self.responses.batch_size}"
+      )
+    late = [step for step in self.responses.steps if step > self.train.steps]
+    if late:
+      raise ConfigError(f"responses.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
+
+  @property
+  def shortcut(self) -> str | None:
+    """The shortcut's option, or None for a plain net, which has none."""
+    return self.model.shortcut if self.model.kind == "residual" else None
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the settings as nested dicts of plain values, as config.json holds them."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  @property
+  def digest(self) -> str:
+    """SHA-256 over all settings that a result depends on: everything but `execution`."""
+    values = self.to_dict()
+    del values["execution"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+  def deviations(self) -> list[dict[str, Any]]:
+    """Returns where the settings differ from the paper's, as `{name, paper, here}`."""
+    here = settings.flatten(self.to_dict())
+    found = []
+    for key, field in settings.leaves(Config):
+      said = field.metadata["paper"]
+      paper = list(said) if isinstance(said, tuple) else said
+      if said is not settings.UNSAID and here[key] != paper:
+        found.append({"name": key, "paper": paper, "here": here[key]})
+    return found
+
+
+def default() -> ml_collections.ConfigDict:
+  """Returns the paper's CIFAR-10 recipe for a residual net of 20 layers, to be changed by an experiment."""
+  return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+
+
+def freeze(values: Mapping[str, Any]) -> Config:
+  """Returns the typed settings.
+
+  Args:
+    values: nested mappings, such as a ConfigDict's `to_dict()`.
+
+  Raises:
+    ConfigError: a key is unknown, a value has the wrong type or is not allowed, or two settings contradict each other.
+  """
+  return settings.freeze(Config, values)

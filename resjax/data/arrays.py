@@ -1,0 +1,124 @@
+"""Any small data set as one .npz file: `x_train`, `y_train`, `x_test`, `y_test`, the names Keras uses."""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from resjax.config import Data
+from resjax.data.dataset import Description, Images, Source
+from resjax.settings import ConfigError
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+
+
+def describe(data: Data) -> Description:
+  """Describes the set; reads the headers of the images and the labels.
+
+  Raises:
+    ConfigError: the file cannot be used; see `load`.
+  """
+  with _opened(data) as file:
+    train, test = _shapes(file)
+    y_train, y_test = _labels(file, train[0], test[0])
+  return Description(train[1:], int(y_train.max()) + 1, len(y_train), len(y_test))
+
+
+def load(data: Data) -> Source:
+  """Reads the arrays of an .npz file.
+
+  `x_train` and `x_test` are uint8 [N, H, W] or [N, H, W, C], the same H, W and C in both. `y_train` and `y_test` are
+  integers [N], the classes 0 to K - 1, each of which occurs in `y_train`. Other arrays are not read, nothing is
+  unpickled.
+
+  Raises:
+    ConfigError: there is no such file, it is damaged, or an array is missing or not as above.
+  """
+  with _opened(data) as file:
+    train, test = _shapes(file)
+    y_train, y_test = _labels(file, train[0], test[0])
+    # A shape without channels becomes one with one; an array in Fortran order is brought into C order.
+    x_train, x_test = (
+      np.ascontiguousarray(file[name].reshape(shape)) for name, shape in (("x_train", train), ("x_test", test))
+    )
+  return Source(Images(x_train, y_train), Images(x_test, y_test), int(y_train.max()) + 1, str(_path(data)))
+
+
+def _path(data: Data) -> Path:
+  if not data.path:
+    raise ConfigError("data.path is empty: data.name = 'npz' needs the path of an .npz file")
+  return Path(data.path).expanduser()
+
+
+@contextlib.contextmanager
+def _opened(data: Data) -> Iterator[np.lib.npyio.NpzFile]:
+  """Opens the file of `data.path`; whatever is wrong with it, then or while it is read, is a ConfigError."""
+  path = _path(data)
+  if not path.is_file():
+    raise ConfigError(f"data.path = {data.path!r}: no such file")
+  if not zipfile.is_zipfile(path):
+    raise ConfigError(f"{path}: not an .npz file, or cut short")
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      yield file
+  except ConfigError as error:
+    raise ConfigError(f"{path}: {error}") from None
+  except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+
+
+def _shapes(file: np.lib.npyio.NpzFile) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+  """Returns N, H, W, C of the training and the test images from the headers of the arrays."""
+  missing = [name for name in NAMES if name not in file.files]
+  if missing:
+    raise ConfigError(f"has no array {missing[0]}; it must have {', '.join(NAMES)}")
+  shapes = []
+  for name in ("x_train", "x_test"):
+    shape, dtype = _header(file, name)
+    if dtype != np.uint8:
+      raise ConfigError(f"{name} is {dtype}, must be uint8")
+    if len(shape) not in (3, 4) or 0 in shape:
+      raise ConfigError(f"{name} has shape {shape}, must be [N, H, W] or [N, H, W, C], none of them 0")
+    images, height, width, channels = (*shape, 1)[:4]
+    shapes.append((images, height, width, channels))
+  train, test = shapes
+  if train[1:] != test[1:]:
+    raise ConfigError(f"x_test has images of shape {test[1:]}, x_train of {train[1:]}")
+  return train, test
+
+
+def _header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+  """Returns shape and type of an array without reading it."""
+  readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+  assert file.zip is not None  # it is until the file is closed
+  with file.zip.open(f"{name}.npy") as stream:
+    version = np.lib.format.read_magic(stream)
+    if version not in readers:  # later ones are for arrays with named fields
+      raise ConfigError(f"{name} is not a plain array")
+    shape, _, dtype = readers[version](stream)
+  return shape, dtype
+
+
+def _labels(file: np.lib.npyio.NpzFile, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the labels, int32 [N], of so many training and test images."""
+  found = []
+  for name, images in (("y_train", train), ("y_test", test)):
+    shape, dtype = _header(file, name)
+    if dtype.kind not in "iu":
+      raise ConfigError(f"{name} is {dtype}, must be integers")
+    if shape != (images,):
+      raise ConfigError(f"{name} has shape {shape}, must be ({images},), a label an image")
+    found.append(file[name])
+  y_train, y_test = found
+  # A negative or huge label would be a class without images or an enormous last layer: so every class must occur.
+  present = np.unique(y_train)
+  absent = np.flatnonzero(present != np.arange(len(present)))
+  if len(absent):
+    raise ConfigError(f"y_train has label {present[absent[0]]} but not {absent[0]}; labels are 0 to K - 1, each occurs")
+  unknown = y_test[(y_test < 0) | (y_test >= len(present))]
+  if len(unknown):
+    raise ConfigError(f"y_test has label {unknown[0]}, those of y_train are 0 to {len(present) - 1}")
+  return y_train.astype(np.int32), y_test.astype(np.int32)

@@ -1,0 +1,78 @@
+"""The rows of `--list`, one a run, and the filter `--only` over them. No JAX."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from resjax import data
+from resjax.config import Config
+from resjax.depth import Net
+from resjax.settings import ConfigError
+from resjax.sweep import Run
+
+Row = dict[str, Any]
+KEYS = ("id", "experiment", "variant", "kind", "depth", "shortcut", "seed", "params", "macs", "steps", "batch_size")
+
+_describe = functools.cache(data.describe)
+
+
+def net(settings: Config) -> Net:
+  """Returns the layer table of a run's net, for the images of its data set."""
+  images, model = _describe(settings.data), settings.model
+  return Net(
+    model.kind, model.depth, model.block, model.shortcut, model.preactivation, images.image_shape, images.classes
+  )
+
+
+def row(run: Run) -> Row:
+  """Returns what `--list` says of a run: the keys of `KEYS`; a plain net's shortcut is None."""
+  settings, layers = run.config, net(run.config)
+  values = (
+    run.id,
+    run.experiment,
+    run.variant,
+    settings.model.kind,
+    settings.model.depth,
+    settings.shortcut,
+    settings.seed,
+    layers.params,
+    layers.macs,
+    settings.train.steps,
+    settings.train.batch_size,
+  )
+  return dict(zip(KEYS, values, strict=True))
+
+
+def only(runs: Sequence[Run], expression: str) -> list[Run]:
+  """Returns the runs that match every `key=value[,value...]` of the expression, which spaces separate.
+
+  Raises:
+    ConfigError: a key is unknown, or nothing matches; the message shows what there is.
+  """
+  chosen = list(runs)
+  for term in expression.split():
+    key, equals, values = term.partition("=")
+    if not equals or key not in KEYS:
+      raise ConfigError(f"--only {term}: must be key=value[,value...] with a key of {', '.join(KEYS)}")
+    present = {run.id: _text(row(run)[key]) for run in chosen}
+    wanted = values.split(",")
+    chosen = [run for run in chosen if present[run.id] in wanted]
+    if not chosen:
+      raise ConfigError(f"--only {term}: matches no run; {key} is {', '.join(dict.fromkeys(present.values()))}")
+  return chosen
+
+
+def _text(value: Any) -> str:
+  return "null" if value is None else str(value)
+
+
+def table(rows: Sequence[Row]) -> str:
+  """Returns rows as aligned columns under their names."""
+  keys = list(rows[0])
+  cells = [keys] + [
+    [f"{value:,}" if key in ("params", "macs") else _text(value) for key, value in r.items()] for r in rows
+  ]
+  widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
+  return "\n".join(
+    "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+  )

@@ -1,0 +1,35 @@
+"""Runs, or continues, the runs of an experiment, and writes their report.
+
+    python -m resjax.main --list                              the experiments
+    python -m resjax.main --config FILE[:VARIANT] --list      the runs of one, nothing started
+    python -m resjax.main --config FILE[:VARIANT] [--workdir DIR] [--only EXPR] [--config.KEY=VALUE ...]
+
+The same command again continues: finished runs are skipped, interrupted ones go on where they were. Exit codes: 0 all
+done, 1 a run failed, 2 the command is wrong, 75 stopped by a signal after a clean save.
+"""
+
+import json
+
+from absl import flags
+
+from resjax import command, listing, registry
+
+_LIST = flags.DEFINE_bool("list", False, "Show the experiments, or with --config its runs, and start nothing.")
+_LIST_FORMAT = flags.DEFINE_enum("list_format", "text", ["text", "json"], "Form of --list.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories.")
+
+
+def main() -> int:
+  """Lists or runs what the command line names; returns the exit code."""
+  if _LIST.value:
+    rows = [listing.row(run) for run in command.chosen()[1]] if command.given() else registry.overview()
+    print(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
+    return command.DONE
+  experiment, runs = command.chosen()
+  from resjax.train import study  # only training needs JAX
+
+  return study.run(experiment.question, runs, _WORKDIR.value)
+
+
+if __name__ == "__main__":
+  command.start(main)

@@ -1,0 +1,69 @@
+"""Building blocks: two 3x3 layers, or a bottleneck of 1x1, 3x3 and 1x1, with a shortcut or plain (Sec. 3.2, 4.1)."""
+
+import functools
+
+import jax
+from flax import linen as nn
+
+from resjax import config
+from resjax.depth import BOTTLENECK_EXPANSION
+from resjax.models.conv import Conv
+from resjax.models.probes import response
+from resjax.models.shortcuts import SHORTCUTS, Branch
+
+
+class Block(nn.Module):
+  """One block: y = relu(F(x) + shortcut(x)); plain: y = relu(F(x)); pre-activation: y = F(x) + shortcut(x).
+
+  Attributes:
+    filters: of its 3x3 layers; a bottleneck's output has four times as many channels.
+    stride: of its first convolution.
+    net: the settings of the whole net.
+  """
+
+  filters: int
+  stride: int
+  net: config.Model
+
+  @nn.compact
+  def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+    """Returns [B, H / stride, W / stride, output channels]; `train` uses and updates batch statistics."""
+    net, x = self.net, x_BxHxWxC
+    conv = functools.partial(Conv, padding=net.padding)
+    norm = functools.partial(batch_norm, net, train)
+    layers = {
+      "basic": ((3, self.filters), (3, self.filters)),
+      "bottleneck": ((1, self.filters), (3, self.filters), (1, self.filters * BOTTLENECK_EXPANSION)),
+    }[net.block]
+
+    y = activated = nn.relu(norm(name="norm1")(x)) if net.preactivation else x
+    for i, (kernel, channels) in enumerate(layers, 1):
+      last = i == len(layers)
+      if net.preactivation and i > 1:
+        y = nn.relu(norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y))
+      y = conv(channels, kernel, self.stride if i == 1 else 1, name=f"conv{i}")(y)
+      if not net.preactivation:
+        y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
+      if kernel == 3:
+        response(self, f"conv{i}", y)
+      if not (last or net.preactivation):
+        y = nn.relu(y)
+
+    if net.kind == "residual":
+      branch = Branch(
+        y.shape[-1], self.stride, net.option_a_stride, net.option_a_zeros, conv, None if net.preactivation else norm
+      )
+      projects = net.preactivation and net.shortcut != "A" and (net.shortcut == "C" or branch.changes(x))
+      y += SHORTCUTS[net.shortcut](branch, activated if projects else x)
+    return y if net.preactivation else nn.relu(y)
+
+
+def batch_norm(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.BatchNorm:
+  """Returns a batch norm with statistics over images and positions: of the batch in training, running ones at test."""
+  return nn.BatchNorm(
+    use_running_average=not train,
+    momentum=net.norm_momentum,
+    epsilon=net.norm_epsilon,
+    scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
+    name=name,
+  )

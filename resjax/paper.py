@@ -1,0 +1,115 @@
+"""Numbers published in "Deep Residual Learning for Image Recognition" (He et al., 2015).
+
+Errors are fractions, as in the records, and carry the place in the paper they were read from.
+What the paper does not print is marked: (derived) is arithmetic, (peer) another reproduction.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class CifarNet:
+  """One residual net of Table 6, option A throughout (Sec. 4.2).
+
+  `error` is the test error on CIFAR-10 as a fraction, the mean over `runs`; `spread` their standard
+  deviation and `best` the lowest, both None where the paper trained once. `params` is exact
+  (derived); the paper prints it rounded. `macs` are multiply-adds for one image (derived).
+  """
+
+  params: int
+  macs: float
+  error: float
+  spread: float | None = None
+  best: float | None = None
+  runs: int = 1
+  source: str = "Table 6"
+
+
+# By depth. A plain net of the same depth has exactly the same parameters.
+CIFAR10_RESIDUAL = {
+  20: CifarNet(269_722, 40.55e6, 0.0875),
+  32: CifarNet(464_154, 68.86e6, 0.0751),
+  44: CifarNet(658_586, 97.17e6, 0.0717),
+  56: CifarNet(853_018, 125.49e6, 0.0697),
+  110: CifarNet(1_727_962, 252.89e6, 0.0661, spread=0.0016, best=0.0643, runs=5),
+  1202: CifarNet(19_421_274, 2829.2e6, 0.0793),
+}
+
+# The paper shows plain nets as curves only (Fig. 6 left); the lowest and highest test error that
+# other reproductions report, by depth (peer).
+CIFAR10_PLAIN_PEERS = {
+  20: (0.087, 0.096),
+  32: (0.094, 0.099),
+  44: (0.104, 0.104),
+  56: (0.118, 0.142),
+  110: (0.77, 0.77),
+}
+# "higher than 60 %", so not displayed in Fig. 6.
+CIFAR10_PLAIN_110_ABOVE = 0.60
+# Sec. 4.2, "Exploring over 1000 layers": the training error of depth 1202 is below this.
+CIFAR10_1202_TRAIN_BELOW = 0.001
+
+# Table 6: test error and parameters of the nets compared with; None where not printed.
+CIFAR10_COMPARED: dict[str, tuple[float, float | None]] = {
+  "Maxout": (0.0938, None),
+  "NIN": (0.0881, None),
+  "DSN": (0.0822, None),
+  "FitNet-19": (0.0839, 2.5e6),
+  "Highway-19": (0.0754, 2.3e6),
+  "Highway-32": (0.0880, 1.25e6),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageNetNet:
+  """One column of Table 1: residual blocks in each of the four stages.
+
+  `macs` is as printed, rounded down unevenly; `params` is with option B (derived).
+  """
+
+  blocks: tuple[int, int, int, int]
+  bottleneck: bool
+  macs: float
+  params: int
+
+
+IMAGENET = {  # Table 1, by depth
+  18: ImageNetNet((2, 2, 2, 2), False, 1.8e9, 11_689_512),
+  34: ImageNetNet((3, 4, 6, 3), False, 3.6e9, 21_797_672),
+  50: ImageNetNet((3, 4, 6, 3), True, 3.8e9, 25_557_032),
+  101: ImageNetNet((3, 4, 23, 3), True, 7.6e9, 44_549_160),
+  152: ImageNetNet((3, 8, 36, 3), True, 11.3e9, 60_192_808),
+}
+
+# Table 2: top-1 error by (kind, depth), 10-crop, validation set, residual with option A.
+IMAGENET_DEGRADATION = {
+  ("plain", 18): 0.2794,
+  ("plain", 34): 0.2854,
+  ("residual", 18): 0.2788,
+  ("residual", 34): 0.2503,
+}
+
+# Table 3: (top-1, top-5) error, 10-crop, validation set; None where not printed.
+IMAGENET_TEN_CROP: dict[str, tuple[float | None, float]] = {
+  "VGG-16": (0.2807, 0.0933),
+  "GoogLeNet": (None, 0.0915),
+  "PReLU-net": (0.2427, 0.0738),
+  "plain-34": (0.2854, 0.1002),
+  "ResNet-34 A": (0.2503, 0.0776),
+  "ResNet-34 B": (0.2452, 0.0746),
+  "ResNet-34 C": (0.2419, 0.0740),
+  "ResNet-50": (0.2285, 0.0671),
+  "ResNet-101": (0.2175, 0.0605),
+  "ResNet-152": (0.2143, 0.0571),
+}
+
+# Table 4: (top-1, top-5) error of single models at their best, several scales, validation set.
+IMAGENET_SINGLE_MODEL = {
+  "ResNet-34 B": (0.2184, 0.0571),
+  "ResNet-34 C": (0.2153, 0.0560),
+  "ResNet-50": (0.2074, 0.0525),
+  "ResNet-101": (0.1987, 0.0460),
+  "ResNet-152": (0.1938, 0.0449),
+}
+# Table 5: top-5 error of an ensemble of six on the test set.
+IMAGENET_ENSEMBLE_TOP5 = 0.0357

@@ -1,0 +1,137 @@
+"""What a settings class is made of: fields with a meaning and a range, and the way from a plain mapping to them."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+UNSAID = object()  # of a setting that the paper leaves open or that has nothing to do with it
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+  """A setting that cannot be used; the message names the key, the value and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+  """The numbers from `low` to `high`, both included; without `high`, from `low` on."""
+
+  low: float
+  high: float = float("inf")
+
+  def __contains__(self, value: Any) -> bool:
+    return self.low <= value <= self.high
+
+  def __str__(self) -> str:
+    return f"at least {self.low}" if self.high == float("inf") else f"{self.low} to {self.high}"
+
+
+def setting(
+  default: Any,
+  meaning: str,
+  *,
+  allowed: Span | tuple[str, ...] | None = None,
+  paper: Any = UNSAID,
+) -> Any:
+  """Declares a field of a settings class.
+
+  Args:
+    default: the value when nothing else is said.
+    meaning: what it does, with its unit.
+    allowed: the choices, or the span of a number (of each number of a tuple).
+    paper: what the paper used; another value is a deviation, which every run records.
+  """
+  metadata = {"meaning": meaning, "allowed": allowed, "paper": paper}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+def sections(cls: type) -> dict[str, type]:
+  """Returns the fields of a settings class that are settings classes themselves."""
+  kinds = typing.get_type_hints(cls)
+  return {
+    field.name: kinds[field.name] for field in dataclasses.fields(cls) if dataclasses.is_dataclass(kinds[field.name])
+  }
+
+
+def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+  """Yields the dotted key and the field of every setting, in the order they are declared."""
+  nested = sections(cls)
+  for field in dataclasses.fields(cls):
+    if field.name in nested:
+      yield from leaves(nested[field.name], f"{prefix}{field.name}.")
+    else:
+      yield prefix + field.name, field
+
+
+def check_key(cls: type, key: str) -> None:
+  """Raises ConfigError unless `key` is the dotted name of one setting of `cls`."""
+  keys = [name for name, _ in leaves(cls)]
+  if key in keys:
+    return
+  inside = [name for name in keys if name.startswith(f"{key}.")]
+  if inside:
+    raise ConfigError(f"{key} is a section, not a setting; it has {', '.join(inside)}")
+  raise ConfigError(f"unknown key {key}{suggestion(key, keys)}")
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+  """Returns "; did you mean ...?" or, with nothing similar, what there is."""
+  near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+  ends = [name for name in known if name.split(".")[-1] == word.split(".")[-1]]
+  options = list(dict.fromkeys(ends + near))
+  if options:
+    return f"; did you mean {' or '.join(options)}?"
+  return f"; there is {', '.join(known)}"
+
+
+def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+  """Builds a frozen settings object from nested mappings; settings that are not named keep their defaults.
+
+  Raises:
+    ConfigError: a key is unknown, or a value has the wrong type or is not allowed.
+  """
+  nested, kinds = sections(cls), typing.get_type_hints(cls)
+  fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+  made: dict[str, Any] = {}
+  for name, value in values.items():
+    key = prefix + name
+    if name not in fields:
+      raise ConfigError(f"unknown key {key}{suggestion(name, fields)}")
+    if name in nested:
+      if not isinstance(value, Mapping):
+        raise ConfigError(f"{key} = {value!r}: is a section, not a setting")
+      made[name] = freeze(nested[name], value, f"{key}.")
+    else:
+      made[name] = checked(key, value, kinds[name], fields[name].metadata["allowed"])
+  return cls(**made)
+
+
+def checked(key: str, value: Any, kind: Any, allowed: Span | tuple[str, ...] | None) -> Any:
+  """Returns `value` as `kind` (an int is a float, a list a tuple), or raises ConfigError."""
+  if typing.get_origin(kind) is tuple:
+    if not isinstance(value, list | tuple):
+      raise ConfigError(f"{key} = {value!r}: must be a tuple")
+    return tuple(checked(key, item, typing.get_args(kind)[0], allowed) for item in value)
+  if kind is float and type(value) is int:
+    value = float(value)
+  if type(value) is not kind:
+    raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}, not {type(value).__name__}")
+  if allowed is not None and value not in allowed:
+    choices = f"must be {allowed}" if isinstance(allowed, Span) else f"one of {', '.join(allowed)}"
+    raise ConfigError(f"{key} = {value!r}: {choices}")
+  if value == float("inf"):
+    raise ConfigError(f"{key} = {value!r}: must be finite")
+  return value
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns nested mappings as one, with dotted keys."""
+  flat: dict[str, Any] = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat

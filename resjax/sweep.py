@@ -1,0 +1,119 @@
+"""From one experiment to its runs: points of dotted overrides, combined by product, zip and chain.
+
+A point is a mapping such as `{"model.depth": 56, "seed": 1}`; a sweep is a list of points, in the order they run.
+"""
+
+import copy
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from resjax import settings
+from resjax.config import Config, freeze
+from resjax.settings import ConfigError
+
+Point = Mapping[str, Any]
+
+# These stand in every id; other swept settings add a suffix where they differ from the experiment's own value.
+NAMED_KEYS = ("model.kind", "model.shortcut", "model.depth", "seed")
+
+
+def axis(key: str, values: Iterable[Any]) -> list[Point]:
+  """Returns one point a value of the setting with the dotted name `key`."""
+  return [{key: value} for value in values]
+
+
+def product(*sweeps: Sequence[Point]) -> list[Point]:
+  """Returns every combination of one point of each sweep; the last sweep varies fastest."""
+  return [_merged(points) for points in itertools.product(*sweeps)]
+
+
+def zipped(*sweeps: Sequence[Point]) -> list[Point]:
+  """Returns the first points together, the second ones together, and so on.
+
+  Raises:
+    ConfigError: the sweeps are not of one length.
+  """
+  if len({len(sweep) for sweep in sweeps}) > 1:
+    raise ConfigError(f"zipped sweeps must be of one length, not {', '.join(str(len(sweep)) for sweep in sweeps)}")
+  return [_merged(points) for points in zip(*sweeps, strict=True)]
+
+
+def chain(*sweeps: Sequence[Point]) -> list[Point]:
+  """Returns the points of one sweep after those of another."""
+  return list(itertools.chain(*sweeps))
+
+
+def _merged(points: Iterable[Point]) -> Point:
+  return {key: value for point in points for key, value in point.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One run of an experiment: its id, "residual-A-d56-s0", and its settings."""
+
+  id: str
+  experiment: str
+  variant: str
+  config: Config
+
+  @property
+  def folder(self) -> str:
+    """The experiment's folder below the work directory."""
+    return f"{self.experiment}-{self.variant}" if self.variant else self.experiment
+
+
+def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Sequence[Point], pinned: Point) -> list[Run]:
+  """Returns the runs of a sweep.
+
+  Args:
+    experiment: its name.
+    variant: its variant, or "".
+    base: the experiment's settings as nested mappings.
+    points: the sweep.
+    pinned: dotted overrides that win over the sweep; points that become equal by them are one run.
+
+  Raises:
+    ConfigError: a key or value is wrong, or two different runs would have one id.
+  """
+  for key in (key for point in points for key in point):
+    settings.check_key(Config, key)
+  runs: dict[str, Run] = {}
+  own = settings.flatten(base)
+  for point in points:
+    config = freeze(_applied(base, {**point, **pinned}))
+    suffix = {key: value for key, value in {**point, **pinned}.items() if key in point and value != own[key]}
+    run = Run(run_id(config, suffix), experiment, variant, config)
+    if runs.setdefault(run.id, run) != run:
+      raise ConfigError(
+        f"two runs of {run.folder} would be called {run.id}: they differ in {_differing(runs[run.id], run)}"
+      )
+  return list(runs.values())
+
+
+def run_id(config: Config, swept: Point) -> str:
+  """Returns the id of a run, given the swept settings in which it differs from the experiment's own."""
+  parts = [config.model.kind, *([config.shortcut] if config.shortcut else []), f"d{config.model.depth}"]
+  for key, value in swept.items():
+    if key not in NAMED_KEYS:
+      name = key.rpartition(".")[2]
+      parts.append({True: name, False: f"no_{name}"}[value] if isinstance(value, bool) else f"{name}_{value}")
+  return re.sub(r"[^\w.+-]+", "-", "-".join([*parts, f"s{config.seed}"]))
+
+
+def _applied(base: Mapping[str, Any], point: Point) -> dict[str, Any]:
+  values = copy.deepcopy(dict(base))
+  for key, value in point.items():
+    *path, name = key.split(".")
+    target = values
+    for part in path:
+      target = target[part]
+    target[name] = value
+  return values
+
+
+def _differing(one: Run, other: Run) -> str:
+  here, there = (settings.flatten(run.config.to_dict()) for run in (one, other))
+  return ", ".join(key for key in here if here[key] != there[key])

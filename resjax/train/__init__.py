@@ -1,0 +1,1 @@
+"""Training: `study.run` runs the runs of an experiment; `loop.train` is one run."""

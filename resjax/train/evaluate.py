@@ -1,0 +1,73 @@
+"""Evaluation: every image once, one compiled program a pass."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax import lax
+
+from resjax import mesh
+from resjax.data.augment import Statistics, normalize
+
+
+@functools.partial(jax.jit, static_argnames=("net", "batch_size"))
+def evaluate(
+  net: nn.Module, batch_size: int, variables: Any, images: jax.Array, labels: jax.Array, statistics: Statistics
+) -> tuple[jax.Array, jax.Array]:
+  """Tests a net on images as they are, with running statistics.
+
+  Args:
+    net: the model.
+    batch_size: images a forward pass.
+    variables: parameters and batch statistics.
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    statistics: of the training images.
+
+  Returns:
+    Sum of the losses (float32, nats) and number of wrong images (int32). The last batch is filled up with images that
+    do not count.
+  """
+  total = len(labels)
+
+  def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    index = mesh.split_batch(start + jnp.arange(batch_size))
+    counts, index = index < total, jnp.minimum(index, total - 1)
+    logits = net.apply(variables, normalize(images[index], statistics), train=False)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
+    wrong = logits.argmax(-1) != labels[index]
+    return jnp.where(counts, losses, 0).sum(), (counts & wrong).sum()
+
+  losses, wrongs = lax.map(batch, jnp.arange(0, total, batch_size))
+  return losses.sum(), wrongs.sum()
+
+
+@functools.partial(jax.jit, static_argnames=("net", "batch_size"))
+def training_set_statistics(
+  net: nn.Module, batch_size: int, variables: Any, images: jax.Array, statistics: Statistics
+) -> Any:
+  """Returns batch statistics averaged over the training set, in batches of `batch_size` images as they are.
+
+  So the authors released their nets. The last batch is filled up from the first images.
+
+  Args:
+    net: the model; its norms' momentum is of no effect here.
+    batch_size: images a forward pass, as in training.
+    variables: parameters and batch statistics.
+    images: the training images, uint8 [N, H, W, C].
+    statistics: what they are normalised with.
+  """
+  forget = net.clone(net=dataclasses.replace(net.net, norm_momentum=0.0))
+
+  def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
+    index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
+    _, updates = forget.apply(variables, normalize(images[index], statistics), train=True, mutable=["batch_stats"])
+    return jax.tree.map(jnp.add, total, updates["batch_stats"]), None
+
+  starts = jnp.arange(0, len(images), batch_size)
+  total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, variables["batch_stats"]), starts)
+  return jax.tree.map(lambda leaf: leaf / len(starts), total)

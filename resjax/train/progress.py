@@ -1,0 +1,42 @@
+"""What a person sees of a run: a bar on a terminal, one plain line an interval in a batch log."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+  """The progress of one run; a context manager."""
+
+  def __init__(self, name: str, steps: int):
+    """Shows nothing yet.
+
+    Args:
+      name: of the run.
+      steps: at its end.
+    """
+    self._name, self._steps = name, steps
+    self._errors: dict[str, str] = {}
+    self._bar = tqdm(total=steps, desc=name, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._bar:
+      self._bar.close()
+
+  def show(self, row: Mapping[str, Any]) -> None:
+    """Shows a line of metrics.jsonl."""
+    self._errors[row["split"]] = f"{100 * row['error']:.2f}%"
+    if self._bar:
+      self._bar.update(row["step"] - self._bar.n)
+      self._bar.set_postfix(self._errors)
+    else:
+      print(
+        f"{self._name}  step {row['step']}/{self._steps}  {row['split']} loss {row['loss']:.4f} "
+        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s",
+        flush=True,
+      )

@@ -1,0 +1,92 @@
+"""Capturing layer responses (Fig. 7): forward programs of their own, beside training."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn, traverse_util
+from jax import lax
+
+from resjax import config, mesh
+from resjax.data.augment import Statistics, normalize
+from resjax.depth import Layer
+from resjax.models import layout
+from resjax.models.probes import COLLECTION
+
+
+@functools.partial(jax.jit, static_argnames=("net", "settings"))
+def capture(
+  net: nn.Module, settings: config.Responses, variables: Any, images: jax.Array, statistics: Statistics
+) -> Any:
+  """Runs the net forward and returns each layer's moments a batch.
+
+  Args:
+    net: the model.
+    settings: `images`, `batch_size` and `mode` are read.
+    variables: parameters and batch statistics; left as they are.
+    images: uint8 [N, H, W, C], N at least `settings.images`.
+    statistics: what they are normalised with.
+
+  Returns:
+    A tree with the net's structure; at each counted layer float32 [batches, (blocks,) 2, channels]: mean and variance.
+  """
+  train = settings.mode == "batch"
+
+  def batch(start: jax.Array) -> Any:
+    index = mesh.split_batch(start + jnp.arange(settings.batch_size))
+    mutable = [COLLECTION, "batch_stats"] if train else [COLLECTION]
+    _, sown = net.apply(variables, normalize(images[index], statistics), train=train, mutable=mutable)
+    return sown[COLLECTION]
+
+  return lax.map(batch, jnp.arange(0, settings.images, settings.batch_size))
+
+
+def lines(settings: config.Responses, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
+  """Returns a line of `responses.jsonl` a counted layer, from input to output.
+
+  Args:
+    settings: of the capture.
+    step: at which it was made.
+    table: the net's layers.
+    moments: what `capture` returned.
+  """
+  batches_last = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), moments)
+  flat = traverse_util.flatten_dict(layout.unstacked(batches_last), sep="/")
+  counted = [layer for layer in table if layer.kind == "conv" and layer.weighted and layer.kernel == 3]
+  if not settings.first_conv:
+    counted = counted[1:]
+  rows = []
+  for position, layer in enumerate(counted, 1):
+    mean, std = summarize(flat[f"{layer.name}_response"], settings.pooling)
+    rows.append(
+      {
+        "step": step,
+        "layer": position,
+        "name": layer.name,
+        "stage": layer.stage,
+        "block": layer.block,
+        "std": std,
+        "mean": mean,
+        "units": layer.outputs * layer.side[0] * layer.side[1],
+        "images": settings.images,
+        "mode": settings.mode,
+      }
+    )
+  return rows
+
+
+def summarize(moments: np.ndarray, pooling: str) -> tuple[float, float]:
+  """Returns mean and standard deviation of a layer's response.
+
+  Args:
+    moments: float64 [2, channels, batches]: mean and variance of each channel in batches of one size.
+    pooling: "units": the deviation over all units of the layer; "channels": the mean of the channels' deviations.
+  """
+  means, variances = moments
+  mean = means.mean(-1)
+  variance = variances.mean(-1) + means.var(-1)
+  if pooling == "channels":
+    return float(mean.mean()), float(np.sqrt(variance).mean())
+  return float(mean.mean()), float(np.sqrt(variance.mean() + mean.var()))

@@ -1,0 +1,84 @@
+"""The train state: everything a run's future depends on, so that saving the state is saving the run."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from resjax import models
+from resjax.config import Config
+from resjax.models import layout
+from resjax.train import optimizer, schedule
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Best:
+  """The best evaluation so far.
+
+  Attributes:
+    error: float32 scalar, a fraction; infinite before the first evaluation.
+    step: int32 scalar.
+  """
+
+  error: jax.Array
+  step: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """What a step takes and returns.
+
+  Attributes:
+    step: int32 scalar, optimizer steps done.
+    key: uint32, the data of the key of order, crops and mirrors.
+    params, batch_stats: the net's, in the layout it runs in.
+    optimizer: optax's state.
+    warmup: the warm-up's phase and error window.
+    best: the best evaluation.
+  """
+
+  step: jax.Array
+  key: jax.Array
+  params: Any
+  batch_stats: Any
+  optimizer: Any
+  warmup: schedule.Warmup
+  best: Best
+
+
+def initial(config: Config, classes: int, image_shape: tuple[int, int, int], scan: bool) -> State:
+  """Returns the state before the first step.
+
+  The net is initialised scanned, whichever way it runs: one small program, and the same weights in both layouts.
+
+  Args:
+    config: the run's.
+    classes: of the data set.
+    image_shape: (height, width, channels).
+    scan: whether the net runs with the blocks of a stage scanned.
+  """
+  init_key, data_key = jax.random.split(jax.random.key(config.seed))
+  net = models.build(config.model, classes, scan=True)
+  variables = jax.jit(net.init, static_argnames="train")(init_key, jnp.zeros((1, *image_shape)), train=False)
+  params = variables["params"]
+  state = State(
+    step=jnp.int32(0),
+    key=jax.random.key_data(data_key),
+    params=params,
+    batch_stats=variables["batch_stats"],
+    optimizer=optimizer.make(config.train).init(params),
+    warmup=schedule.start(config),
+    best=Best(jnp.float32(jnp.inf), jnp.int32(0)),
+  )
+  return state if scan else in_layout(state, layout.unstacked)
+
+
+def in_layout(state: State, convert: Any) -> State:
+  """Returns the state with everything that has the net's structure converted by `layout.stacked` or `unstacked`."""
+  momentum = jax.tree.map(convert, state.optimizer, is_leaf=lambda node: isinstance(node, dict))
+  return dataclasses.replace(
+    state, params=convert(state.params), batch_stats=convert(state.batch_stats), optimizer=momentum
+  )

@@ -1,0 +1,142 @@
+"""The training step, and the loop over steps that is one compiled program: no host in the loop."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax import lax
+
+from resjax import mesh
+from resjax.config import Data, Train
+from resjax.data.augment import Statistics, augment, normalize
+from resjax.data.order import batch_order
+from resjax.train import optimizer, schedule
+from resjax.train.state import State
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """What happened since the last line of the log.
+
+  Attributes:
+    loss, wrong: float32 scalars, sums over steps of the mean loss (nats) and of the error (a fraction).
+    steps: int32 scalar, how many.
+    rate: float32 scalar, of the last step.
+    bad: int32 scalar, the first step whose loss is not finite, or -1.
+    warmup_ended: int32 scalar, the step after which the warm-up ended, or -1.
+  """
+
+  loss: jax.Array
+  wrong: jax.Array
+  steps: jax.Array
+  rate: jax.Array
+  bad: jax.Array
+  warmup_ended: jax.Array
+
+  @classmethod
+  def empty(cls) -> "Interval":
+    """Returns the interval of no steps."""
+    zero, none = jnp.float32(0), jnp.int32(-1)
+    return cls(zero, zero, jnp.int32(0), zero, none, none)
+
+  def add(self, state: State, loss: jax.Array, wrong: jax.Array, rate: jax.Array) -> "Interval":
+    """Returns the interval with one more step, after which the state is `state`."""
+    first_bad = (self.bad < 0) & ~jnp.isfinite(loss)
+    return Interval(
+      self.loss + loss,
+      self.wrong + wrong,
+      self.steps + 1,
+      rate,
+      jnp.where(first_bad, state.step, self.bad),
+      state.warmup.ended,
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+  """The training set on the device.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    statistics: what `normalize` subtracts and divides by.
+  """
+
+  images: jax.Array
+  labels: jax.Array
+  statistics: Statistics
+
+
+@functools.partial(jax.jit, static_argnames=("net", "train", "data", "most"), donate_argnames="state")
+def train_steps(
+  net: nn.Module, train: Train, data: Data, most: int, state: State, images: TrainingData, stop: jax.Array
+) -> tuple[State, Interval]:
+  """Trains until `stop` steps are done. Compiled once a net, for intervals of all lengths and for all seeds.
+
+  Args:
+    net: the model.
+    train, data: settings.
+    most: the longest interval, in steps.
+    state: before; its memory is given to the state after.
+    images: the training set.
+    stop: int32 scalar, at most `most` steps ahead.
+
+  Returns:
+    The state after, and what happened.
+  """
+  key = jax.random.wrap_key_data(state.key)
+  order_key, augment_key = jax.random.split(key)
+  first = state.step
+  order = batch_order(order_key, first, most, len(images.labels), train.batch_size)
+
+  def body(carry: tuple[State, Interval]) -> tuple[State, Interval]:
+    state, interval = carry
+    chosen = mesh.split_batch(order[state.step - first])
+    batch = normalize(images.images[chosen], images.statistics)
+    batch = augment(jax.random.fold_in(augment_key, state.step), batch, data.pad, data.mirror)
+    state, loss, wrong, rate = train_step(net, train, state, batch, images.labels[chosen])
+    return state, interval.add(state, loss, wrong, rate)
+
+  return lax.while_loop(lambda carry: carry[0].step < stop, body, (state, Interval.empty()))
+
+
+def train_step(
+  net: nn.Module, train: Train, state: State, images: jax.Array, labels: jax.Array
+) -> tuple[State, jax.Array, jax.Array, jax.Array]:
+  """One step of SGD.
+
+  Args:
+    net: the model.
+    train: settings.
+    state: before.
+    images: normalised and augmented, float32 [B, H, W, C].
+    labels: int32 [B].
+
+  Returns:
+    The state after, the mean loss (nats), the error of the batch (a fraction) and the rate.
+  """
+
+  def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    logits, updates = net.apply(variables, images, train=True, mutable=["batch_stats"])
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return loss, (jnp.mean(logits.argmax(-1) != labels), updates["batch_stats"])
+
+  (loss, (wrong, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+  rate = schedule.rate(train, state.warmup, state.step)
+  direction, optimizer_state = optimizer.make(train).update(gradients, state.optimizer, state.params)
+  after = dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=jax.tree.map(lambda p, d: p - rate * d, state.params, direction),
+    batch_stats=batch_stats,
+    optimizer=optimizer_state,
+    warmup=schedule.advance(state.warmup, train, state.step, wrong),
+  )
+  return after, loss, wrong, rate

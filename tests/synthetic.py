@@ -1,0 +1,129 @@
+"""Run directories as training would leave them, written through RunWriter, with made-up numbers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from resjax import paper, records
+
+STEPS = 64_000
+EVERY = 2_000
+
+
+def write_run(
+  root: Path,
+  kind: str = "residual",
+  depth: int = 20,
+  seed: int = 0,
+  *,
+  status: str = records.DONE,
+  reached: int = STEPS,
+  steps: int = STEPS,
+  every: int = EVERY,
+  shortcut: str = "A",
+  responses: bool = True,
+  reason: str | None = None,
+  experiment: str = "cifar_depth_sweep",
+  **fields: object,
+) -> Path:
+  """One run directory below `root`, `fields` set in its run.json. Its errors only look real."""
+  rng = np.random.default_rng([depth, seed, kind == "plain"])
+  residual = kind == "residual"
+  run_id = f"residual-{shortcut}-d{depth}-s{seed}" if residual else f"plain-d{depth}-s{seed}"
+  with records.RunWriter(root / run_id) as writer:
+    writer.update(
+      **{"id": run_id, "experiment": experiment, "status": status, "reason": reason},
+      **{"kind": kind, "depth": depth, "shortcut": shortcut if residual else None, "seed": seed},
+      **{"params": _params(depth), "macs": round(40.55e6 * (depth - 2) / 18), "steps": steps},
+      step=reached,
+      question="Does a deeper net train worse, and do shortcuts cure it?",
+      devices={"platform": "gpu", "kind": "NVIDIA H200", "count": 1, "processes": 1},
+      versions={"jax": "0.10.2", "flax": "0.12.8", "resjax": "0.1.0"},
+      commit="0123456789abcdef0123456789abcdef01234567",
+      command="python -m resjax.main --config experiments/cifar_depth_sweep.py --workdir runs",
+      data={"name": "cifar10", "path": "data", "images": 50_000, "digest": "sha256:" + "ab" * 32},
+      deviations=[
+        {"name": "batch statistics", "paper": "per GPU, 64 images", "here": "batch of 128"},
+      ],
+    )
+    writer.update(**fields)
+    writer.write_config({"model": {"kind": kind, "depth": depth}, "seed": seed})
+    final = _final_error(kind, depth) + 0.0016 * rng.standard_normal()
+    writer.append("metrics", _metrics(rng, final, reached, steps, every, depth))
+    if responses and reached:
+      writer.append("responses", response_rows(kind, depth, seed, reached))
+    if status == records.DONE:
+      result = {"train_error": _train(final, 1, depth), "test_error": final, "test_images": 10_000}
+      writer.update(result={**result, "best_test_error": final - 0.001, "best_step": steps - every})
+  return root / run_id
+
+
+def response_rows(kind: str, depth: int, seed: int, step: int) -> list[dict]:
+  """Rows of responses.jsonl for every 3x3 layer of a CIFAR net."""
+  rng = np.random.default_rng([depth, seed, 7])
+  layers = depth - 1
+  level = 1.0 if kind == "plain" else 1.6 / np.sqrt(layers)
+  rows = []
+  for layer in range(1, layers + 1):
+    size = level * (1 + 0.25 * np.sin(layer)) * np.exp(0.15 * rng.standard_normal())
+    stage = 0 if layer == 1 else 1 + 3 * (layer - 2) // (layers - 1)
+    rows.append(
+      {"step": step, "layer": layer, "name": f"conv{layer}", "stage": stage, "block": layer // 2}
+      | {"std": size, "mean": 0.1, "units": 16_384, "images": 128, "mode": "batch"}
+    )
+  return rows
+
+
+def write_sweep(root: Path) -> Path:
+  """Plain and residual, three depths, two seeds; one run failed, one half done, one pending."""
+  for kind in ("plain", "residual"):
+    for depth in (20, 44, 56):
+      for seed in (0, 1):
+        match kind, depth, seed:
+          case "plain", 56, 1:
+            write_run(
+              *(root, kind, depth, seed),
+              status=records.FAILED,
+              reached=30_000,
+              responses=False,
+              reason="the training loss is not finite at step 30,214",
+            )
+          case "residual", 56, 0:
+            write_run(root, kind, depth, seed, status=records.RUNNING, reached=38_000)
+          case "residual", 56, 1:
+            write_run(root, kind, depth, seed, status=records.PENDING, reached=0)
+          case _:
+            write_run(root, kind, depth, seed)
+  with records.RunWriter(root / "residual-A-d44-s1") as writer:
+    writer.event(24_000, "restored", "from the checkpoint of step 24,000")
+  return root
+
+
+def _params(depth: int) -> int:
+  return paper.CIFAR10_RESIDUAL[depth].params if depth in paper.CIFAR10_RESIDUAL else 1
+
+
+def _final_error(kind: str, depth: int) -> float:
+  if kind == "residual":
+    return 0.0875 - 0.018 * np.log(depth / 20) / np.log(2.8)
+  return 0.091 + 0.028 * np.log(depth / 20) / np.log(2.8)
+
+
+def _train(final: float, progress: float, depth: int) -> float:
+  return final * (1 - 0.75 * progress * min(1.0, 60 / (depth + 40)))
+
+
+def _metrics(rng, final, reached, steps, every, depth) -> list[dict]:
+  rows = []
+  for step in range(every, reached + 1, every):
+    progress = step / steps
+    phase = 1.0 if progress < 0.5 else 0.25 if progress < 0.75 else 0.0
+    error = min(0.9, final + 0.09 * phase + 0.5 * np.exp(-progress * 25))
+    rate = 0.1 if progress < 0.5 else 0.01 if progress < 0.75 else 0.001
+    common = {"step": step, "epoch": step / 390, "images": 10_000, "seconds": 100.0}
+    for split in ("train", "test"):
+      noise = error * 0.03 * (0.3 + phase) * rng.standard_normal()
+      value = error + noise if split == "test" else _train(error, progress, depth) + noise / 2
+      rows.append({**common, "split": split, "loss": 3 * value, "error": value})
+      rows[-1] |= {"learning_rate": rate, "images_per_second": 12_800.0}
+  return rows

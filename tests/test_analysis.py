@@ -1,0 +1,374 @@
+import dataclasses
+import itertools
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from resjax import analysis, paper, records
+from resjax.analysis import figures, formats, style
+from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> analysis.Logs:
+  return analysis.load(synthetic.write_sweep(tmp_path_factory.mktemp("sweep")))
+
+
+def test_frames_are_tidy_and_in_reading_order(sweep):
+  assert len(sweep.runs) == 12
+  identity = ["id", "experiment", "variant", "net", "kind", "depth", "shortcut", "seed"]
+  for frame in (sweep.runs, sweep.metrics, sweep.responses, sweep.deviations, sweep.events, sweep.gradients):
+    assert list(frame.columns[:8]) == identity
+  assert list(sweep.runs["id"][:3]) == ["plain-d20-s0", "plain-d20-s1", "plain-d44-s0"]
+  assert list(sweep.runs["kind"]) == ["plain"] * 6 + ["residual"] * 6
+  assert sweep.runs["shortcut"].isna().sum() == 6
+  row = sweep.responses[(sweep.responses["id"] == "plain-d44-s1") & (sweep.responses["layer"] == 3)].iloc[0]
+  assert (row["depth"], row["seed"], row["net"]) == (44, 1, "plain-d44")
+  assert row["std"] == synthetic.response_rows("plain", 44, 1, synthetic.STEPS)[2]["std"]
+
+
+def test_frames_have_their_types_even_when_empty(tmp_path):
+  synthetic.write_run(tmp_path, status=records.PENDING, reached=0)
+  logs = analysis.load(tmp_path)
+  assert logs.metrics.empty and logs.responses.empty
+  assert logs.metrics["step"].dtype == "Int64" and logs.responses["std"].dtype == "float64"
+  assert analysis.error_curves(logs).empty
+  assert analysis.response_curves(logs, "sorted").empty
+
+
+def test_a_run_that_cannot_be_read_is_a_problem_and_the_others_are_read(tmp_path):
+  synthetic.write_run(tmp_path)
+  (tmp_path / "broken").mkdir()
+  (tmp_path / "broken" / "run.json").write_text('{"schema": 1, "id"')
+  logs = analysis.load(tmp_path)
+  assert list(logs.runs["id"]) == ["residual-A-d20-s0"]
+  assert len(logs.problems) == 1
+  assert logs.problems[0].startswith("broken" + os.sep + "run.json: is not JSON")
+
+
+def test_a_directory_without_runs_is_an_error(tmp_path):
+  with pytest.raises(records.RecordsError, match="holds no run"):
+    analysis.load(tmp_path)
+
+
+def test_nets_are_runs_less_the_seed_and_named_for_a_reader(tmp_path, sweep):
+  labels = [net.label for net in analysis.nets(sweep.runs)]
+  assert labels == ["plain-20", "plain-44", "plain-56", "ResNet-20", "ResNet-44", "ResNet-56"]
+  for shortcut in "ABC":
+    synthetic.write_run(tmp_path, shortcut=shortcut)
+  synthetic.write_run(tmp_path, "plain")
+  swept, of = "residual-A-d20-zero_init_scale-s3", {"experiment": "cifar_depth_sweep"}
+  with records.RunWriter(tmp_path / swept) as writer:
+    writer.update(id=swept, kind="residual", depth=20, shortcut="A", seed=3, **of)
+  with records.RunWriter(tmp_path / "unnamed") as writer:
+    writer.update(status="pending", **of)
+  found = analysis.nets(analysis.load(tmp_path).runs)
+  assert [net.label for net in found] == [
+    *("plain-20", "ResNet-20 A", "ResNet-20 A zero_init_scale", "ResNet-20 B", "ResNet-20 C", "unnamed"),
+  ]
+  assert len({net.series for net in found}) == 6  # no two of them share a colour
+  assert [net.series for net in analysis.nets(sweep.runs)] == ["20", "44", "56"] * 2
+
+
+def test_errors_are_mean_and_spread_over_finished_seeds(sweep):
+  table = analysis.errors(sweep).set_index("label")
+  done = sweep.runs[sweep.runs["net"] == "residual-A-d44"]
+  both = list(done["test_error"])
+  row = table.loc["ResNet-44"]
+  assert (row["runs"], row["done"]) == (2, 2)
+  assert row["test_error"] == pytest.approx(statistics.mean(both))
+  assert row["test_spread"] == pytest.approx(statistics.stdev(both))
+  assert row["sampling_error"] == pytest.approx(math.sqrt(row["test_error"] * (1 - row["test_error"]) / 10_000))
+  best = done.sort_values("best_test_error").iloc[0]
+  assert (row["best_test_error"], row["best_step"]) == (best["best_test_error"], best["best_step"])
+  single = table.loc["plain-56"]  # its other seed failed
+  assert (single["runs"], single["done"]) == (2, 1)
+  assert not math.isnan(single["test_error"]) and math.isnan(single["test_spread"])
+  unfinished = table.loc["ResNet-56"]
+  assert unfinished["done"] == 0 and math.isnan(unfinished["test_error"]) and pd.isna(unfinished["best_step"])
+
+
+def test_sampling_error_is_the_papers_example():
+  assert analysis.sampling_error(0.065, 10_000) == pytest.approx(0.0025, abs=5e-5)
+
+
+def test_the_papers_number_stands_beside_its_own_net_only(tmp_path, sweep):
+  table = analysis.errors(sweep).set_index("label")
+  assert table.loc["ResNet-56", "paper_error"] == paper.CIFAR10_RESIDUAL[56].error
+  assert tuple(table.loc["plain-56", ["paper_low", "paper_high"]]) == paper.CIFAR10_PLAIN_PEERS[56]
+  assert math.isnan(table.loc["plain-56", "paper_error"])
+  synthetic.write_run(tmp_path / "a", data={"name": "digits", "images": 1500})
+  synthetic.write_run(tmp_path / "b", depth=110, params=123)  # something else of that depth
+  synthetic.write_run(tmp_path / "c", shortcut="B")
+  synthetic.write_run(tmp_path / "d", depth=26)
+  for directory in "abcd":
+    other = analysis.errors(analysis.load(tmp_path / directory)).iloc[0]
+    assert other["paper_source"] is None and math.isnan(other["paper_error"]), directory
+
+
+def test_validation_error_of_the_last_step_is_in_the_table(tmp_path):
+  directory = synthetic.write_run(tmp_path)
+  with records.RunWriter(directory) as writer:
+    writer.append("metrics", [{"step": step, "split": "val", "error": 0.1 / step} for step in (1, 2)])
+  assert analysis.errors(analysis.load(tmp_path)).loc[0, "val_error"] == pytest.approx(0.05)
+
+
+def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
+  table = analysis.progress(sweep).set_index("id")
+  assert table.loc["residual-A-d56-s0", "progress"] == pytest.approx(38 / 64)
+  assert table.loc["residual-A-d56-s1", "progress"] == 0
+  assert math.isnan(table.loc["residual-A-d56-s1", "error"])
+  assert table.loc["plain-d56-s1", "reason"].startswith("the training loss is not finite")
+  directory = synthetic.write_run(tmp_path, status=records.RUNNING, reached=4_000)
+  with records.RunWriter(directory) as writer:
+    writer.update(step=0)
+  assert analysis.progress(analysis.load(tmp_path)).loc[0, "step"] == 4_000
+
+
+def test_deviations_name_the_nets_they_concern(tmp_path):
+  common = {"name": "batch size", "paper": 128, "here": 64}
+  synthetic.write_run(tmp_path, "plain", deviations=[common])
+  synthetic.write_run(tmp_path, deviations=[common, {"name": "nesterov", "paper": False, "here": True}])
+  table = analysis.deviations(analysis.load(tmp_path))
+  assert table.to_dict("records") == [
+    {"name": "batch size", "paper": "128", "here": "64", "nets": "all"},
+    {"name": "nesterov", "paper": "False", "here": "True", "nets": "ResNet-20"},
+  ]
+
+
+def test_events_tell_of_failures_and_lost_lines(tmp_path):
+  synthetic.write_sweep(tmp_path)
+  with (tmp_path / "plain-d20-s0" / "metrics.jsonl").open("ab") as file:
+    file.write(b'{"step": 9')
+  table = analysis.events(analysis.load(tmp_path))
+  assert [tuple(row) for row in table[["id", "name"]].to_numpy()] == [
+    ("plain-d20-s0", "log incomplete"),
+    ("plain-d56-s1", "failed"),
+    ("residual-A-d44-s1", "restored"),
+  ]
+  assert table.loc[1, "step"] == 30_000 and "not finite" in table.loc[1, "detail"]
+
+
+def test_error_curves_count_the_seeds_behind_each_point(sweep):
+  curves = analysis.error_curves(sweep)
+  curve = curves[(curves["net"] == "plain-d56") & (curves["split"] == "test")].set_index("step")
+  assert curve.loc[30_000, "runs"] == 2 and curve.loc[32_000, "runs"] == 1  # one seed failed at 30,000
+  logged = sweep.metrics[(sweep.metrics["net"] == "plain-d56") & (sweep.metrics["split"] == "test")]
+  at = logged[logged["step"] == 30_000]["error"]
+  point = curve.loc[30_000]
+  assert (point["low"], point["high"]) == (at.min(), at.max())
+  assert point["mean"] == pytest.approx(at.mean())
+
+
+def test_response_curves_in_both_orders(sweep):
+  original = analysis.response_curves(sweep, "original")
+  ordered = analysis.response_curves(sweep, "sorted")
+  for net, depth in (("plain-d20", 20), ("residual-A-d44", 44)):
+    seeds = [
+      [row["std"] for row in synthetic.response_rows(net.split("-")[0], depth, seed, synthetic.STEPS)]
+      for seed in (0, 1)
+    ]
+    mean = [statistics.mean(pair) for pair in zip(*seeds, strict=True)]
+    assert list(original[original["net"] == net]["mean"]) == pytest.approx(mean)
+    by_size = [sorted(seed, reverse=True) for seed in seeds]
+    mean = [statistics.mean(pair) for pair in zip(*by_size, strict=True)]
+    assert list(ordered[ordered["net"] == net]["mean"]) == pytest.approx(mean)
+    assert list(original[original["net"] == net]["position"]) == list(range(1, depth))
+    assert set(original[original["net"] == net]["layers"]) == {depth - 1}
+
+
+def test_responses_are_those_of_the_last_capture_in_one_mode(tmp_path):
+  directory = synthetic.write_run(tmp_path, status=records.RUNNING, reached=4_000)
+  second = synthetic.write_run(tmp_path, seed=1, status=records.RUNNING, reached=2_000)
+  later = [{**row, "step": 6_000, "std": 2.0} for row in synthetic.response_rows("residual", 20, 0, 0)]
+  with records.RunWriter(directory) as writer:
+    writer.append("responses", [row | {"mode": "running", "std": 3.0} for row in later])
+    writer.append("responses", later)
+  assert second.exists()
+  curves = analysis.response_curves(analysis.load(tmp_path), "original")
+  assert set(curves["mean"]) == {2.0} and set(curves["step"]) == {6_000} and set(curves["runs"]) == {1}
+
+
+def test_seeds_without_a_mode_still_have_a_curve(tmp_path):
+  directory = synthetic.write_run(tmp_path, responses=False)
+  with records.RunWriter(directory) as writer:
+    writer.append("responses", [{"step": 1, "layer": layer, "std": 1.0} for layer in (1, 2)])
+  assert len(analysis.response_curves(analysis.load(tmp_path), "original")) == 2
+
+
+def test_figure6_has_a_panel_for_each_kind_and_names_every_net(sweep):
+  panels = analysis_figures(sweep)["fig6"]
+  assert [panel.name for panel in panels] == ["fig6-plain", "fig6-residual"]
+  for panel in panels:
+    for depth in ("20", "44", "56"):
+      assert re.search(rf"<text [^>]*>{depth}</text>", panel.svg)
+    assert "test error" in panel.svg and "training error" in panel.svg
+  assert "test and training error" in panels[0].description and "plain-56" in panels[0].description
+
+
+def analysis_figures(logs: analysis.Logs) -> dict[str, list[figures.Panel]]:
+  return {"fig6": figures.figure6(logs), "fig7": figures.figure7(logs)}
+
+
+def test_figure6_falls_back_to_validation(tmp_path):
+  directory = synthetic.write_run(tmp_path)
+  lines = (directory / "metrics.jsonl").read_text().replace('"test"', '"val"')
+  (directory / "metrics.jsonl").write_text(lines)
+  (panel,) = figures.figure6(analysis.load(tmp_path))
+  assert "validation error" in panel.svg and "test error" not in panel.svg
+
+
+def test_figures_of_a_thousand_layers_stay_small_and_relative(tmp_path):
+  for kind, depth in (("plain", 20), ("residual", 20), ("residual", 1202)):
+    synthetic.write_run(tmp_path, kind, depth)
+  logs = analysis.load(tmp_path)
+  assert len(analysis.response_curves(logs, "original").query("depth == 1202")) == 1201
+  for panel in figures.figure7(logs):
+    assert "as a fraction of the net" in panel.svg
+    assert "ResNet-1202" in panel.svg
+    assert len(panel.svg) < 60_000
+
+
+def test_figure7_survives_a_dead_layer_and_a_wide_range(tmp_path):
+  directory = synthetic.write_run(tmp_path, responses=False)
+  with records.RunWriter(directory) as writer:
+    writer.append("responses", [{"step": 1, "layer": layer, "std": 0.0 if layer == 2 else 1e-4} for layer in (1, 2, 3)])
+  synthetic.write_run(tmp_path, "plain")
+  assert len(figures.figure7(analysis.load(tmp_path))) == 2
+
+
+def drawn_heights(svg: str) -> list[float]:
+  """The y coordinates at which markers are placed."""
+  return [float(y) for y in re.findall(r'<use xlink:href="[^"]*" x="[^"]*" y="([^"]*)"', svg)]
+
+
+@pytest.mark.parametrize("error", [0.0, 1.0])
+@pytest.mark.parametrize("steps", [(0,), (5,), (1, 2, 3)])
+def test_figure6_of_few_points_and_of_extreme_errors(tmp_path, error, steps):
+  directory = synthetic.write_run(tmp_path, reached=0, responses=False, status=records.RUNNING)
+  with records.RunWriter(directory) as writer:
+    writer.append("metrics", [{"step": step, "split": "test", "error": error} for step in steps])
+  (panel,) = figures.figure6(analysis.load(tmp_path))
+  assert re.search(
+    r"<text [^>]*font-weight: 700[^>]*>20</text>", panel.svg
+  )  # the net is named, though it has no training error
+
+
+def test_a_failure_off_the_scale_is_marked_at_the_edge(tmp_path):
+  synthetic.write_run(tmp_path, "plain", depth=20)
+  directory = synthetic.write_run(tmp_path, "plain", depth=44, reached=0, responses=False, status=records.FAILED)
+  with records.RunWriter(directory) as writer:
+    writer.append("metrics", [{"step": 200, "split": "test", "error": 0.9}])
+  (panel,) = figures.figure6(analysis.load(tmp_path))
+  assert all(0 < y < 260 for y in drawn_heights(panel.svg))
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
+  with records.RunWriter(synthetic.write_run(tmp_path)) as writer:
+    writer.update(id="residual-A-d20-$x^{-s0", experiment="e")
+    writer.append("responses", synthetic.response_rows("residual", 20, 0, synthetic.STEPS + 1))
+  assert all("ResNet-20 $x^{" in panel.svg for panel in figures.figure7(analysis.load(tmp_path)))
+
+
+def test_figures_of_nothing_are_none(tmp_path):
+  synthetic.write_run(tmp_path, status=records.PENDING, reached=0)
+  assert analysis_figures(analysis.load(tmp_path)) == {"fig6": [], "fig7": []}
+
+
+def test_figures_are_the_same_bytes_whatever_the_users_settings(sweep, monkeypatch):
+  import matplotlib
+
+  first = analysis_figures(sweep)
+  with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other", "lines.linewidth": 9}):
+    assert analysis_figures(sweep) == first
+
+
+def test_end_labels_keep_their_distance_and_stay_inside():
+  with style.panel() as (figure, axes):
+    axes.set_ylim(0, 1)
+    style.label_ends(axes, [(height, str(height), "#000000") for height in (0.99, 1.0, 0.98, 0.0, 0.001, 5.0)])
+    heights = sorted(text.get_position()[1] for text in axes.texts)
+  assert len(figure.axes) == 1
+  assert all(b - a >= 0.06 for a, b in itertools.pairwise(heights))
+  assert heights[0] >= 0 and heights[-1] <= 1
+
+
+def luminance(color: str) -> float:
+  channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+  linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+  bright, dark = sorted((luminance(a), luminance(b)), reverse=True)
+  return (bright + 0.05) / (dark + 0.05)
+
+
+def test_colors_stand_out_on_both_themes_and_the_more_the_deeper():
+  for series, page, ink in (
+    (style.SERIES_LIGHT, style.PAGE, (style.INK, style.FAINT)),
+    (style.SERIES_DARK, style.PAGE_DARK, (style.INK_DARK, style.FAINT_DARK)),
+  ):
+    ratios = [contrast(color, page) for color in series]
+    assert ratios == sorted(ratios) and ratios[0] >= 3  # WCAG 1.4.11, graphics
+    assert all(contrast(color, page) >= 4.5 for color in ink)  # WCAG 1.4.3, text
+  assert len({light for _, light, _ in style.THEME}) == len(style.THEME)  # each hex is one variable
+
+
+def test_inline_figures_carry_no_fixed_color_and_their_own_ids(sweep):
+  panels = analysis_figures(sweep)["fig7"]
+  inlined = [style.inline(panel.svg, panel.name, 'a "quoted" <text>') for panel in panels]
+  for svg in inlined:
+    assert not re.findall(r"#[0-9a-f]{6}", svg)
+    assert svg.startswith('<svg role="img" aria-label=')
+    assert "<text>" not in svg.split(">")[0]
+  ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in inlined]
+  assert not ids[0] & ids[1]
+  for svg, own in zip(inlined, ids, strict=True):
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= own
+
+
+@pytest.mark.parametrize(
+  ("shown", "says"),
+  [
+    (formats.percent(0.0661, 0.0016), "6.61 ± 0.16"),
+    (formats.percent(0.0875, math.nan), "8.75"),
+    (formats.percent(math.nan, 0.1), "\N{EN DASH}"),
+    (formats.percent(0.0025, before="± "), "± 0.25"),
+    (formats.count(64_000), "64,000"),
+    (formats.count(pd.NA), "\N{EN DASH}"),
+    (formats.short(40_550_000), "40.5M"),
+    (formats.short(2_829_200_000), "2,829M"),
+    (formats.short(120), "120"),
+    (formats.share(0.999), "99"),
+    (formats.share(1.0), "100"),
+    (formats.share(math.nan), "0"),
+  ],
+)
+def test_numbers_as_the_page_shows_them(shown, says):
+  assert shown == says
+
+
+def test_the_package_needs_no_jax():
+  code = (
+    "import sys, resjax.analysis, resjax.analysis.page, resjax.report\n"
+    "heavy = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'tensorflow_datasets', 'tensorflow', 'matplotlib.pyplot'}\n"
+    "print(sorted(heavy & set(sys.modules)))"
+  )
+  shown = subprocess.run(
+    [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+  )
+  assert shown.stdout.strip() == "[]"
+
+
+def test_logs_are_plain_frames(sweep):
+  assert {field.name for field in dataclasses.fields(sweep)} == {
+    *("root", "runs", "metrics", "responses", "gradients", "deviations", "events", "problems"),
+  }

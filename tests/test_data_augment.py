@@ -1,0 +1,131 @@
+"""Statistics, crop and mirror against plain numpy, and the distribution of the draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resjax.config import Data
+from resjax.data.augment import augment, draw, normalize, statistics
+from resjax.settings import ConfigError
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (40, 6, 5, 3), np.uint8)
+
+
+def by_hand(images, draws, pad):
+  """One image at a time: zeros around it, a window of the old size, reversed columns."""
+  result = np.empty_like(images)
+  height, width = images.shape[1:3]
+  for i, image in enumerate(images):
+    padded = np.zeros((height + 2 * pad, width + 2 * pad, image.shape[-1]), images.dtype)
+    padded[pad : pad + height, pad : pad + width] = image
+    row, column = int(draws.rows[i]), int(draws.columns[i])
+    window = padded[row : row + height, column : column + width]
+    result[i] = window[:, ::-1] if draws.mirrored[i] else window
+  return result
+
+
+@pytest.mark.parametrize("shape", [(64, 8, 8, 1), (33, 6, 5, 3)])
+@pytest.mark.parametrize(("pad", "mirror"), [(4, True), (1, False), (0, True), (3, True)])
+def test_equals_the_plain_form(shape, pad, mirror):
+  images = RNG.normal(size=shape).astype(np.float32)
+  key = jax.random.key(5)
+  draws = draw(key, len(images), pad, mirror)
+  result = jax.jit(augment, static_argnames=("pad", "mirror"))(key, images, pad=pad, mirror=mirror)
+  assert result.dtype == np.float32
+  np.testing.assert_array_equal(result, by_hand(images, draws, pad))
+
+
+def test_nothing_to_do_costs_nothing():
+  images = jnp.zeros((4, 8, 8, 3))
+  assert augment(jax.random.key(0), images, 0, False) is images
+
+
+def test_pure_in_the_key():
+  images = RNG.normal(size=(64, 8, 8, 3)).astype(np.float32)
+  one, again, other = (augment(jax.random.key(seed), images, 4, True) for seed in (0, 0, 1))
+  np.testing.assert_array_equal(one, again)
+  assert not np.array_equal(one, other)
+
+
+def test_under_vmap():
+  images = RNG.normal(size=(16, 8, 8, 3)).astype(np.float32)
+  keys = jax.random.split(jax.random.key(0), 3)
+  together = jax.vmap(lambda key: augment(key, images, 4, True))(keys)
+  for key, result in zip(keys, together, strict=True):
+    np.testing.assert_array_equal(result, augment(key, images, 4, True))
+
+
+def test_draws_are_even():
+  # 162 outcomes (9 rows, 9 columns, mirrored or not), 400 of each expected. Counts scatter by 20; the largest of 162
+  # normal deviations exceeds 5 of them once in 10,000 keys, and this key is fixed. Chi-square: 161 +- 18, so < 250.
+  count = 162 * 400
+  draws = draw(jax.random.key(0), count, 4, True)
+  outcome = (np.asarray(draws.rows) * 9 + np.asarray(draws.columns)) * 2 + np.asarray(draws.mirrored)
+  counts = np.bincount(outcome, minlength=162)
+  assert len(counts) == 162
+  assert np.abs(counts - 400).max() < 5 * 20
+  assert np.sum((counts - 400) ** 2 / 400) < 250
+
+
+def test_images_are_drawn_independently():
+  # Neighbours in the batch: correlations of 60,000 pairs scatter by 0.004.
+  draws = draw(jax.random.key(1), 60_001, 4, True)
+  columns = [np.asarray(x, float) for x in (draws.rows, draws.columns, draws.mirrored)]
+  pairs = np.corrcoef(np.array([part for x in columns for part in (x[1:], x[:-1])]))
+  assert np.abs(pairs - np.eye(6)).max() < 5 * 0.0041
+
+
+def test_no_mirror_draws_none():
+  assert not draw(jax.random.key(0), 100, 4, False).mirrored.any()
+
+
+def test_sharded_batch_needs_no_communication():
+  devices = jax.devices()
+  mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+  images = RNG.normal(size=(8 * len(devices), 8, 8, 3)).astype(np.float32)
+  key = jax.random.key(2)
+  step = jax.jit(lambda key, images: augment(key, images, 4, True), out_shardings=split)
+  sharded = jax.device_put(images, split)
+  program = step.lower(key, sharded).compile().as_text()
+  assert not [word for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute") if word in program]
+  np.testing.assert_array_equal(step(key, sharded), augment(key, images, 4, True))
+
+
+def test_pixel_mean():
+  found = statistics(PIXELS, Data())
+  assert found.mean.shape == (6, 5, 3)
+  assert found.mean.dtype == found.std.dtype == np.float32
+  np.testing.assert_array_equal(found.mean, (PIXELS.astype(float).mean(axis=0) / 255).astype(np.float32))
+  np.testing.assert_array_equal(found.std, np.ones(3))
+  result = normalize(jnp.asarray(PIXELS), found)
+  assert result.dtype == np.float32
+  np.testing.assert_allclose(result, PIXELS / 255 - PIXELS.mean(axis=0) / 255, atol=2e-7)
+
+
+def test_channel_statistics():
+  pixels = np.concatenate([PIXELS] * 60)  # more than are squared at a time
+  found = statistics(pixels, Data(normalize="channel"))
+  scaled = pixels / 255
+  np.testing.assert_allclose(found.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-7)
+  np.testing.assert_allclose(found.std, scaled.std(axis=(0, 1, 2)), rtol=1e-7)
+  result = np.asarray(normalize(jnp.asarray(pixels), found), float)
+  np.testing.assert_allclose(result.mean(axis=(0, 1, 2)), 0, atol=1e-6)
+  np.testing.assert_allclose(result.std(axis=(0, 1, 2)), 1, atol=1e-6)
+
+
+def test_channel_that_does_not_vary():
+  pixels = PIXELS.copy()
+  pixels[..., 1] = 9
+  with pytest.raises(ConfigError, match=r"data.normalize = 'channel': channel 1 is the same"):
+    statistics(pixels, Data(normalize="channel"))
+
+
+def test_padding_is_the_mean():
+  # Zeros around the normalised image: a corner crop of an image equal to the mean is zero everywhere.
+  found = statistics(PIXELS, Data())
+  images = np.zeros((32, 6, 5, 3), np.float32)
+  np.testing.assert_array_equal(augment(jax.random.key(0), images, 4, True), images)
+  assert found.mean.min() > 0

@@ -1,0 +1,339 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from resjax import records
+from resjax.records import RecordsError, RunWriter, find_runs, read_run
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def killed(code: str, directory: Path) -> None:
+  """Runs `code` with a writer `w` open on `directory`, in a process that must end by SIGKILL."""
+  setup = (
+    "import os, pathlib, signal, sys\n"
+    "from resjax.records import RunWriter\n"
+    "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    "w = RunWriter(sys.argv[1])\n"
+  )
+  ended = subprocess.run([sys.executable, "-c", setup + code, directory], cwd=REPOSITORY, check=False)
+  assert ended.returncode == -signal.SIGKILL
+
+
+def steps(rows: list[dict]) -> list[int]:
+  return [row["step"] for row in rows]
+
+
+def test_update_merges_and_keeps_every_key(tmp_path):
+  with RunWriter(tmp_path / "runs" / "a") as writer:
+    assert writer.run == {}
+    writer.update(id="a", status="running", depth=20)
+    writer.update(status="done", step=5)
+    held = writer.run
+  on_disk = json.loads((tmp_path / "runs" / "a" / "run.json").read_text())
+  assert held == on_disk
+  assert set(on_disk) == set(records.RUN_KEYS)
+  assert (on_disk["schema"], on_disk["id"], on_disk["status"]) == (records.SCHEMA, "a", "done")
+  assert (on_disk["step"], on_disk["depth"], on_disk["events"]) == (5, 20, [])
+
+
+def test_run_is_a_copy(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.event(1, "restored")
+    writer.run["events"].clear()
+    assert steps(writer.run["events"]) == [1]
+
+
+def test_a_new_writer_continues_what_the_last_one_left(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.update(id="a")
+    writer.event(3, "warm-up ended", "error 0.79")
+  with RunWriter(tmp_path) as writer:
+    writer.event(9, "restored")
+  assert read_run(tmp_path).run["id"] == "a"
+  assert read_run(tmp_path).run["events"] == [
+    {"step": 3, "name": "warm-up ended", "detail": "error 0.79"},
+    {"step": 9, "name": "restored", "detail": ""},
+  ]
+
+
+@pytest.mark.parametrize(
+  ("act", "says"),
+  [
+    (lambda w: w.update(stauts="done"), "no key 'stauts'"),
+    (lambda w: w.update(status="finished"), "'finished' is none of pending, running"),
+    (lambda w: w.append("metric", []), "'metric' is none of metrics"),
+    (lambda w: w.append("metrics", [{"step": 1, "acc": 0.5}]), "no key 'acc'"),
+    (lambda w: w.append("metrics", [{"loss": 0.5}]), "step must be an integer"),
+    (lambda w: w.append("metrics", [{"step": True}]), "step must be an integer"),
+    (lambda w: w.update(result=object()), "cannot hold a value of type object"),
+  ],
+)
+def test_what_the_schema_does_not_know_is_refused_and_nothing_written(tmp_path, act, says):
+  with RunWriter(tmp_path) as writer, pytest.raises(RecordsError, match=says):
+    act(writer)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
+
+
+def test_a_closed_writer_writes_nothing(tmp_path):
+  writer = RunWriter(tmp_path)
+  writer.close()
+  writer.close()
+  for act in (lambda: writer.update(id="a"), lambda: writer.append("metrics", [{"step": 1}])):
+    with pytest.raises(RecordsError, match="closed"):
+      act()
+  assert not (tmp_path / "run.json").exists()
+
+
+def test_values_that_are_not_finite_are_null(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.update(result={"train_error": math.nan, "test_error": np.float32(np.inf)})
+    writer.append("metrics", [{"step": np.int64(1), "loss": np.float32("nan"), "error": -math.inf}])
+    writer.append("metrics", [{"step": 2, "loss": np.float32(0.1), "error": np.array(0.25)}])
+    writer.write_config({"rate": math.nan, "widths": (16, 32), "nested": {"a": np.bool_(True)}})
+  text = (tmp_path / "metrics.jsonl").read_text()
+  assert "NaN" not in text and "Infinity" not in text
+  run = read_run(tmp_path)
+  assert [row["loss"] for row in run.metrics] == [None, float(np.float32(0.1))]
+  assert [row["error"] for row in run.metrics] == [None, 0.25]
+  assert run.run["result"]["test_error"] is None
+  assert run.config == {"rate": None, "widths": [16, 32], "nested": {"a": True}}
+
+
+def test_every_line_has_every_key(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.append("responses", [{"layer": 1, "step": 4}])
+  assert list(read_run(tmp_path_with_run(tmp_path)).responses[0]) == list(records.LOG_KEYS["responses"])
+
+
+def tmp_path_with_run(directory: Path) -> Path:
+  with RunWriter(directory) as writer:
+    writer.update(id="a")
+  return directory
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 3, "lo', b'{"step": 3}', b"\xff\xfe"])
+def test_a_torn_last_line_is_skipped_then_cut(tmp_path, torn):
+  with RunWriter(tmp_path) as writer:
+    writer.update(id="a")
+    writer.append("metrics", [{"step": 1}, {"step": 2}])
+  with (tmp_path / "metrics.jsonl").open("ab") as file:
+    file.write(torn)
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2], 1)
+  with RunWriter(tmp_path) as writer:
+    writer.append("metrics", [{"step": 3}])
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2, 3], 0)
+
+
+def test_a_log_that_is_one_torn_line_is_emptied(tmp_path):
+  (tmp_path / "metrics.jsonl").write_bytes(b'{"step"')
+  with RunWriter(tmp_path) as writer:
+    writer.append("metrics", [{"step": 1}])
+    writer.update(id="a")
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1], 0)
+
+
+def test_lines_that_are_no_records_are_counted(tmp_path):
+  tmp_path_with_run(tmp_path)
+  lines = ["[1]", '{"loss": 1}', "", '{"step": 1, "loss": NaN}', '{"step": "2"}', '{"step": 3, "later": 1}']
+  (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+  run = read_run(tmp_path)
+  assert (steps(run.metrics), run.torn) == ([1, 3], 4)
+  assert run.metrics[0]["loss"] is None
+  assert run.metrics[1]["later"] == 1  # a key of a newer version is kept
+
+
+def test_rewind_drops_what_came_after(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.event(2, "warm-up ended")
+    writer.event(4, "restored")
+    for log in records.LOG_KEYS:
+      writer.append(log, [{"step": step} for step in (1, 2, 2, 3, 4)])
+    writer.rewind(2)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    writer.rewind(2)
+    assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run = read_run(tmp_path)
+    assert [steps(rows) for rows in (run.metrics, run.responses, run.gradients)] == [[1, 2, 2]] * 3
+    assert steps(run.run["events"]) == [2]
+    writer.rewind(-1)
+  run = read_run(tmp_path)
+  assert (run.metrics, run.responses, run.gradients, run.run["events"]) == ([], [], [], [])
+
+
+def test_rewind_of_an_empty_directory_makes_no_record(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.rewind(-1)
+  assert not (tmp_path / "run.json").exists()
+
+
+def test_numbered_parts_are_joined_by_number_and_rewound(tmp_path):
+  tmp_path_with_run(tmp_path)
+  for part, step in (("metrics", 1), ("metrics-00001", 2), ("metrics-00002", 3), ("metrics-100000", 5)):
+    (tmp_path / f"{part}.jsonl").write_text(f'{{"step": {step}}}\n')
+  (tmp_path / "metrics-99999.jsonl").write_text('{"step": 4}\n{"ste')
+  (tmp_path / "metrics-old.jsonl").write_text('{"step": 9}\n')
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2, 3, 4, 5], 1)
+  with RunWriter(tmp_path) as writer:
+    writer.rewind(2)
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2], 0)
+
+
+def test_a_kill_before_the_replacement_leaves_the_old_record(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.update(id="a", status="running", step=1)
+  killed("pathlib.Path.replace = die\nw.update(status='done')", tmp_path)
+  assert (tmp_path / ".run.json.tmp").exists()  # it did die between the two
+  assert read_run(tmp_path).run["status"] == "running"
+  with RunWriter(tmp_path) as writer:
+    writer.update(status="failed")
+  assert read_run(tmp_path).run["status"] == "failed"
+  assert not (tmp_path / ".run.json.tmp").exists()
+
+
+def test_a_kill_while_appending_costs_the_torn_line_only(tmp_path):
+  tmp_path_with_run(tmp_path)
+  tear = "f = open(w.directory / 'metrics.jsonl', 'ab')\nf.write(b'{\"step\": 7')\nf.flush()\ndie()"
+  killed("w.append('metrics', [{'step': 6}])\n" + tear, tmp_path)
+  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([6], 1)
+
+
+@pytest.mark.parametrize("survivors", [0, 1, 2, 3])
+def test_an_interrupted_rewind_is_finished_by_the_next(tmp_path, survivors):
+  with RunWriter(tmp_path) as writer:
+    writer.event(5, "restored")
+    for log in records.LOG_KEYS:
+      writer.append(log, [{"step": step} for step in range(6)])
+  code = f"""
+replace, left = pathlib.Path.replace, iter([True] * {survivors})
+pathlib.Path.replace = lambda *paths: replace(*paths) if next(left, False) else die()
+w.rewind(2)
+"""
+  killed(code, tmp_path)
+  assert steps(read_run(tmp_path).run["events"]) == [5]  # the record is rewound last
+  with RunWriter(tmp_path) as writer:
+    writer.rewind(2)
+  run = read_run(tmp_path)
+  assert [steps(rows) for rows in (run.metrics, run.responses, run.gradients)] == [[0, 1, 2]] * 3
+  assert run.run["events"] == []
+
+
+def test_another_process_holds_the_directory_until_it_is_gone(tmp_path):
+  code = (
+    "import sys\nfrom resjax.records import RunWriter\nw = RunWriter(sys.argv[1])\nprint('held', flush=True)\ninput()"
+  )
+  holder = subprocess.Popen(
+    [sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+  )
+  with holder:
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with pytest.raises(RecordsError, match="another process") as caught:
+      RunWriter(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+  RunWriter(tmp_path).close()
+
+
+def test_a_refused_writer_leaves_the_directory_free(tmp_path):
+  (tmp_path / "run.json").write_text("{")
+  for _ in range(2):
+    with pytest.raises(RecordsError, match="is not JSON"):
+      RunWriter(tmp_path)
+
+
+def test_a_file_in_the_way_is_one_clear_line(tmp_path):
+  (tmp_path / "a").write_text("")
+  with pytest.raises(RecordsError, match="cannot be a run directory"):
+    RunWriter(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize(
+  ("content", "says"),
+  [
+    ('{"schema": 2, "status": "some later form"}', "schema 2; this version reads up to 1"),
+    ('{"id": "a"}', "schema None"),
+    ("[]", "no JSON object"),
+    ("", "is not JSON"),
+    ('{"schema": 1, "result": 5}', "'result' has not the form"),
+    ('{"schema": 1, "events": [5]}', "'events' has not the form"),
+  ],
+)
+def test_a_record_that_cannot_be_read_is_one_clear_line(tmp_path, content, says):
+  (tmp_path / "run.json").write_text(content)
+  assert find_runs(tmp_path) == [tmp_path]
+  with pytest.raises(RecordsError, match=says) as caught:
+    read_run(tmp_path)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_reader_finds_every_key_in_a_minimal_record(tmp_path):
+  (tmp_path / "run.json").write_text('{"schema": 1, "id": "a", "later": 1}')
+  run = read_run(tmp_path)
+  assert set(records.RUN_KEYS) < set(run.run)
+  assert run.run["result"]["best_step"] is None and run.run["data"]["name"] is None
+  assert (run.config, run.metrics, run.torn) == ({}, [], 0)
+
+
+def test_find_runs_covers_run_experiment_and_parent(tmp_path):
+  for place in ("sweep/a", "sweep/b", "other/c"):
+    tmp_path_with_run(tmp_path / place)
+  tmp_path_with_run(tmp_path / "sweep" / "a" / "checkpoints")  # inside a run: not a run of its own
+  (tmp_path / "empty").mkdir()
+  assert find_runs(tmp_path) == [tmp_path / place for place in ("other/c", "sweep/a", "sweep/b")]
+  assert find_runs(tmp_path / "sweep") == [tmp_path / "sweep" / "a", tmp_path / "sweep" / "b"]
+  assert find_runs(tmp_path / "sweep" / "a") == [tmp_path / "sweep" / "a"]
+  assert find_runs(tmp_path / "empty") == []
+  with pytest.raises(RecordsError, match="no such directory"):
+    find_runs(tmp_path / "nowhere")
+
+
+def test_time_is_utc_to_the_second():
+  assert records.utc_now().endswith("+00:00") and "." not in records.utc_now()
+
+
+ROWS = st.lists(
+  st.fixed_dictionaries(
+    {"step": st.integers(0, 20)},
+    optional={"loss": st.floats(), "split": st.text(), "error": st.floats(width=32)},
+  ),
+  max_size=6,
+)
+ACTIONS = st.lists(st.one_of(ROWS, st.integers(-1, 20), st.just(b'{"step": 1, "spl')), max_size=12)
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(ACTIONS)
+def test_any_course_of_appends_rewinds_and_tears_reads_back(actions):
+  expected: list[dict] = []
+  with tempfile.TemporaryDirectory() as directory:
+    for action in actions:
+      if isinstance(action, bytes):
+        with Path(directory, "metrics.jsonl").open("ab") as file:
+          file.write(action)
+        continue
+      with RunWriter(directory) as writer:
+        writer.update(id="a")
+        if isinstance(action, int):
+          writer.rewind(action)
+          expected = [row for row in expected if row["step"] <= action]
+        else:
+          writer.append("metrics", action)
+          expected += action
+    tmp_path_with_run(Path(directory))
+    read = read_run(directory).metrics
+  finite = [
+    {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+    for row in expected
+  ]
+  empty = dict.fromkeys(records.LOG_KEYS["metrics"])
+  assert read == [{**empty, **row} for row in finite]
