@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -36,7 +36,7 @@ def chosen() -> tuple[registry.Experiment, list[Run]]:
   Raises:
     ConfigError: the experiment, a setting or the filter is wrong.
   """
-  name, variant = _named(sys.argv)
+  name, variant, _ = _named(sys.argv)
   if not name:
     raise ConfigError("--config is missing: name an experiment; --list shows them")
   experiment = registry.find(name)
@@ -50,42 +50,53 @@ def given() -> bool:
 
 
 def _parse(argv: list[str]) -> list[str]:
-  if any(arg in ("-h", "-help", "--help") for arg in argv):
+  if any(re.fullmatch(r"-h|--?help(short|full)?", arg) for arg in argv):
     print(_help())
     sys.exit(DONE)
-  keys = [match[1] for arg in argv if (match := re.match(r"--?(?:no)?config\.([^=]+)", arg))]
+  keys = [match[1] for arg in argv if (match := re.match(r"--?(?:no)?config\.([^=]*)", arg))]
   for key in keys:
     settings.check_key(Config, key)
-  name, variant = _named(argv)
-  argv = _without_experiment(argv)
+  name, variant, argv = _named(argv)
   if name:
     base = registry.find(name).base(variant)
     config_flags.DEFINE_config_dict("config", base, sys_argv=argv)
   elif keys:
     raise ConfigError(f"--config.{keys[0]} without --config: name an experiment first; --list shows them")
-  rest = flags.FLAGS(argv)
+  rest = _flags(argv)
   if len(rest) > 1:
     raise ConfigError(f"unknown argument {rest[1]}")
+  if ONLY.value and not name:
+    raise ConfigError("--only without --config: name an experiment first; --list shows them")
   return rest
 
 
-def _named(argv: list[str]) -> tuple[str, str]:
-  """Returns name or path, and variant, of the last `--config`, or two empty strings."""
-  name = ""
-  for here, following in zip(argv, [*argv[1:], ""], strict=True):
-    if match := re.fullmatch(r"--?config(?:=(.*))?", here):
-      name = following if match[1] is None else match[1]
-  return tuple(name.split(":", 1)) if ":" in name else (name, "")  # type: ignore[return-value]
+def _flags(argv: list[str]) -> list[str]:
+  """Sets the flags and returns the other arguments; of a setting it says what is allowed, which absl does not."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.IllegalFlagValueError as error:
+    if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL):
+      kind: Any = dict(settings.leaves(Config))[match[1]].type
+      raise ConfigError(f"{match[1]} = {match[2]!r}: must be {kind.__name__}") from None
+    raise
 
 
-def _without_experiment(argv: list[str]) -> list[str]:
-  """Returns the arguments less `--config NAME` itself, which is not a value of the flag that holds the settings."""
-  kept, skip = [], False
-  for arg in argv:
-    if not skip and not arg.startswith(("--config=", "-config=")) and arg not in ("--config", "-config"):
-      kept.append(arg)
-    skip = not skip and arg in ("--config", "-config")
-  return kept
+def _named(argv: list[str]) -> tuple[str, str, list[str]]:
+  """Returns name or path, and variant, of the last `--config`, or two empty strings; then the arguments without it.
+
+  Raises:
+    ConfigError: nothing is named.
+  """
+  name, others, remaining = "", [], iter(argv)
+  for arg in remaining:
+    if match := re.fullmatch(r"--?config(?:=(.*))?", arg):
+      name = next(remaining, "") if match[1] is None else match[1]
+      if not name or name.startswith("-"):
+        raise ConfigError("--config names no experiment; --list shows them")
+    else:
+      others.append(arg)
+  path, colon, variant = name.rpartition(":")
+  return (path, variant, others) if colon and "/" not in variant else (name, "", others)
 
 
 def _guarded(call: Callable[[], T]) -> T:

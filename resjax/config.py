@@ -16,7 +16,8 @@ from resjax import settings
 from resjax.depth import DepthError, blocks_a_stage
 from resjax.settings import ConfigError, Span, setting
 
-COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0), Span(1), Span(0.0), Span(0.0, 1.0)
+MOST = 2**31 - 1  # integers have 32 bits on the devices
+COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0, MOST), Span(1, MOST), Span(0.0), Span(0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

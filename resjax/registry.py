@@ -3,16 +3,19 @@
 import dataclasses
 import importlib.util
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 
 from resjax import settings, sweep
+from resjax.config import Config
 from resjax.settings import ConfigError
 from resjax.sweep import Point, Run
 
 SHIPPED = Path(__file__).parent.parent / "experiments"
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,67 +46,81 @@ class Experiment:
     """Returns the settings before the sweep.
 
     Raises:
-      ConfigError: there is no such variant.
+      ConfigError: there is no such variant, or `get_config` does not return all the settings.
     """
     if variant and variant not in self.variants:
       known = ", ".join(self.variants) or "none"
       raise ConfigError(f"experiment {self.name} has no variant {variant}; there is {known}")
-    return self.module.get_config(variant)
+    values = _called(self.path, "get_config", lambda: self.module.get_config(variant))
+    keys = settings.flatten(values.to_dict()) if isinstance(values, ml_collections.ConfigDict) else {}
+    if not all(key in keys for key, _ in settings.leaves(Config)):
+      raise ConfigError(f"experiment {self.path}: get_config must return what config.default() returns, changed")
+    return values
 
   def runs(self, variant: str = "", pinned: Point | None = None) -> list[Run]:
     """Returns the expanded sweep; `pinned` are dotted overrides that win over it.
 
     Raises:
-      ConfigError: the variant or an override is wrong.
+      ConfigError: the variant, the sweep or an override is wrong.
     """
     base = self.base(variant).to_dict()
-    return sweep.expand(self.name, variant, base, self.module.sweep(variant), pinned or {})
+    points = _called(self.path, "sweep", lambda: [dict(point) for point in self.module.sweep(variant)])
+    return sweep.expand(self.name, variant, base, points, pinned or {})
 
 
-def available(*folders: Path) -> list[Experiment]:
-  """Returns the experiments in the folders, by default the project's own and ./experiments, sorted by name.
+def paths(*folders: Path) -> dict[str, Path]:
+  """Returns the experiment files in the folders, by default the project's own and ./experiments, sorted by name.
 
   Raises:
     ConfigError: two files have one name.
   """
-  paths: dict[str, Path] = {}
+  found: dict[str, Path] = {}
   for folder in folders or (SHIPPED, Path("experiments")):
     for path in sorted(folder.resolve().glob("[!_]*.py")):
-      if paths.setdefault(path.stem, path) != path:
-        raise ConfigError(f"two experiments are called {path.stem}: {paths[path.stem]} and {path}")
-  return [load(path) for _, path in sorted(paths.items())]
+      if found.setdefault(path.stem, path) != path:
+        raise ConfigError(f"two experiments are called {path.stem}: {found[path.stem]} and {path}")
+  return dict(sorted(found.items()))
+
+
+def available(*folders: Path) -> list[Experiment]:
+  """Returns the experiments of `paths`.
+
+  Raises:
+    ConfigError: two files have one name, or one cannot be used.
+  """
+  return [load(path) for path in paths(*folders).values()]
 
 
 def find(name: str) -> Experiment:
   """Returns the experiment with this name, or in the file of this path.
 
   Raises:
-    ConfigError: there is none; the message lists what there is.
+    ConfigError: there is none, and the message lists what there is; or it cannot be used.
   """
   if name.endswith(".py") and Path(name).is_file():
     return load(Path(name))
-  known = {experiment.name: experiment for experiment in available()}
+  known = paths()
   if name in known:
-    return known[name]
-  raise ConfigError(f"unknown experiment {name}{settings.suggestion(Path(name).stem, list(known))}")
+    return load(known[name])
+  raise ConfigError(f"unknown experiment {name}{settings.suggestion(Path(name).stem, known)}")
 
 
 def load(path: Path) -> Experiment:
   """Runs an experiment file.
 
   Raises:
-    ConfigError: it does not run, or lacks `get_config` or `sweep`.
+    ConfigError: it does not run, lacks `get_config` or `sweep`, or has `VARIANTS` that are not a tuple of names.
   """
   spec = importlib.util.spec_from_file_location(f"resjax_experiment_{path.stem}", path)
   assert spec and spec.loader  # a .py file always has both
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-  except Exception as error:
-    raise ConfigError(f"experiment {path} does not run: {type(error).__name__}: {error}") from error
+  loader, module = spec.loader, importlib.util.module_from_spec(spec)
+  _called(path, "the file", lambda: loader.exec_module(module))
   for function in ("get_config", "sweep"):
     if not callable(getattr(module, function, None)):
       raise ConfigError(f"experiment {path} has no function {function}(variant)")
+  variants = getattr(module, "VARIANTS", ())
+  if not isinstance(variants, tuple) or not all(isinstance(name, str) for name in variants):
+    raise ConfigError(f"experiment {path}: VARIANTS = {variants!r}: must be a tuple of names")
   return Experiment(path.stem, path, module)
 
 
@@ -118,3 +135,13 @@ def overview() -> list[dict[str, Any]]:
     for experiment in available()
     for variant in ("", *experiment.variants)
   ]
+
+
+def _called(path: Path, what: str, call: Callable[[], T]) -> T:
+  """Returns what a part of an experiment file returns; whatever it raises, SystemExit too, is a ConfigError."""
+  try:
+    return call()
+  except ConfigError:
+    raise
+  except (Exception, SystemExit) as error:
+    raise ConfigError(f"experiment {path}: {what} raised {type(error).__name__}: {error}") from error

@@ -1,7 +1,9 @@
 """What a settings class is made of: fields with a meaning and a range, and the way from a plain mapping to them."""
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
@@ -73,17 +75,16 @@ def check_key(cls: type, key: str) -> None:
   inside = [name for name in keys if name.startswith(f"{key}.")]
   if inside:
     raise ConfigError(f"{key} is a section, not a setting; it has {', '.join(inside)}")
-  raise ConfigError(f"unknown key {key}{suggestion(key, keys)}")
+  raise ConfigError(f"unknown key {key!r}{suggestion(str(key), keys)}")
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
   """Returns "; did you mean ...?" or, with nothing similar, what there is."""
-  near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-  ends = [name for name in known if name.split(".")[-1] == word.split(".")[-1]]
-  options = list(dict.fromkeys(ends + near))
+  same = [name for name in known if name.split(".")[-1] == word.split(".")[-1]]
+  options = same or difflib.get_close_matches(word, known, n=3, cutoff=0.5)
   if options:
     return f"; did you mean {' or '.join(options)}?"
-  return f"; there is {', '.join(known)}"
+  return f"; there is {', '.join(known) or 'none'}"
 
 
 def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
@@ -92,16 +93,16 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
   Raises:
     ConfigError: a key is unknown, or a value has the wrong type or is not allowed.
   """
+  if not isinstance(values, Mapping):
+    raise ConfigError(f"{prefix.rstrip('.') or 'config'} = {values!r}: is a section, not a setting")
   nested, kinds = sections(cls), typing.get_type_hints(cls)
   fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
   made: dict[str, Any] = {}
   for name, value in values.items():
-    key = prefix + name
+    key = f"{prefix}{name}"
     if name not in fields:
-      raise ConfigError(f"unknown key {key}{suggestion(name, fields)}")
+      raise ConfigError(f"unknown key {key!r}{suggestion(str(name), fields)}")
     if name in nested:
-      if not isinstance(value, Mapping):
-        raise ConfigError(f"{key} = {value!r}: is a section, not a setting")
       made[name] = freeze(nested[name], value, f"{key}.")
     else:
       made[name] = checked(key, value, kinds[name], fields[name].metadata["allowed"])
@@ -115,14 +116,15 @@ def checked(key: str, value: Any, kind: Any, allowed: Span | tuple[str, ...] | N
       raise ConfigError(f"{key} = {value!r}: must be a tuple")
     return tuple(checked(key, item, typing.get_args(kind)[0], allowed) for item in value)
   if kind is float and type(value) is int:
-    value = float(value)
+    with contextlib.suppress(OverflowError):
+      value = float(value)
   if type(value) is not kind:
     raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}, not {type(value).__name__}")
-  if allowed is not None and value not in allowed:
-    choices = f"must be {allowed}" if isinstance(allowed, Span) else f"one of {', '.join(allowed)}"
-    raise ConfigError(f"{key} = {value!r}: {choices}")
-  if value == float("inf"):
+  if kind is float and not math.isfinite(value):
     raise ConfigError(f"{key} = {value!r}: must be finite")
+  if allowed is not None and value not in allowed:
+    choices = f"must be {allowed}" if isinstance(allowed, Span) else f"must be one of {', '.join(allowed)}"
+    raise ConfigError(f"{key} = {value!r}: {choices}")
   return value
 
 

@@ -76,16 +76,19 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
     pinned: dotted overrides that win over the sweep; points that become equal by them are one run.
 
   Raises:
-    ConfigError: a key or value is wrong, or two different runs would have one id.
+    ConfigError: there is no point, a key or value is wrong, or two different runs would have one id.
   """
+  if not points:
+    raise ConfigError(f"experiment {experiment}: its sweep has no runs")
   for key in (key for point in points for key in point):
     settings.check_key(Config, key)
   runs: dict[str, Run] = {}
   own = settings.flatten(base)
   for point in points:
     config = freeze(_applied(base, {**point, **pinned}))
-    suffix = {key: value for key, value in {**point, **pinned}.items() if key in point and value != own[key]}
-    run = Run(run_id(config, suffix), experiment, variant, config)
+    here = settings.flatten(dataclasses.asdict(config))
+    swept = {key: here[key] for key in point if here[key] != own[key]}
+    run = Run(run_id(config, swept), experiment, variant, config)
     if runs.setdefault(run.id, run) != run:
       raise ConfigError(
         f"two runs of {run.folder} would be called {run.id}: they differ in {_differing(runs[run.id], run)}"
@@ -96,11 +99,15 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
 def run_id(config: Config, swept: Point) -> str:
   """Returns the id of a run, given the swept settings in which it differs from the experiment's own."""
   parts = [config.model.kind, *([config.shortcut] if config.shortcut else []), f"d{config.model.depth}"]
-  for key, value in swept.items():
-    if key not in NAMED_KEYS:
-      name = key.rpartition(".")[2]
-      parts.append({True: name, False: f"no_{name}"}[value] if isinstance(value, bool) else f"{name}_{value}")
-  return re.sub(r"[^\w.+-]+", "-", "-".join([*parts, f"s{config.seed}"]))
+  parts += [_suffix(key.rpartition(".")[2], value) for key, value in swept.items() if key not in NAMED_KEYS]
+  return "-".join([*parts, f"s{config.seed}"])
+
+
+def _suffix(name: str, value: Any) -> str:
+  if isinstance(value, bool):
+    return name if value else f"no_{name}"
+  text = "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+  return f"{name}_" + re.sub(r"[^\w.+-]+", "-", text)  # what a file name can hold everywhere
 
 
 def _applied(base: Mapping[str, Any], point: Point) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Every test sees eight devices, as on a slice: eight simulated ones on the CPU."""
 
-import jax
+import os
 
-jax.config.update("jax_num_cpu_devices", 8)
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"

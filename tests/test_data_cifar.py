@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import hashlib
-import io
 import os
 import tarfile
 

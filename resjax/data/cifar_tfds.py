@@ -27,13 +27,20 @@ PATIENCE = 20  # seconds until a server has answered
 
 
 def archive_difference(path: Path, family: Family) -> str:
-  """Returns how an archive differs from the one that tensorflow-datasets registers as published, or nothing."""
+  """Returns how an archive differs from the one that tensorflow-datasets registers as published, or nothing.
+
+  Raises:
+    ConfigError: it cannot be read.
+  """
   published = tfds.core.download.checksums.get_all_url_infos()[family.url]
   size = path.stat().st_size
   if size != published.size:
     return f"{size:,} bytes, published are {int(published.size):,}"
-  with path.open("rb") as file:
-    return "" if hashlib.file_digest(file, "sha256").hexdigest() == published.checksum else "other SHA-256"
+  try:
+    with path.open("rb") as file:
+      return "" if hashlib.file_digest(file, "sha256").hexdigest() == published.checksum else "other SHA-256"
+  except OSError as error:
+    raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def load(name: str, family: Family, archive: Path | None) -> Source:

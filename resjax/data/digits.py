@@ -24,9 +24,10 @@ def describe(data: Data) -> Description:
 def load(data: Data) -> Source:
   """Reads the digits, scaled from 0..16 to 0..255 (rounded).
 
-  The test set is the last fifth of the file. The package has no split of its own, and its file keeps the order in which
-  the digits were collected, a writer's following each other: a cut at one place tests on other hands than those trained
-  on, which a shuffled split would not. The classes are even there: 33 to 37 test images each.
+  The test set is the last fifth of the file. The package has no split of its own, and neighbours in its file look as if
+  written by one hand: a cut at one place tests on other hands than those trained on, a shuffled split on the same (the
+  nearest training image is of another class for 4.4 % of the test images, after a shuffle for 1.2 %). The classes are
+  even there: 33 to 37 test images each.
 
   Raises:
     ConfigError: as `describe`.

@@ -24,10 +24,13 @@ class Checkpoints:
       scan: whether the states are in the stacked layout.
     """
     self._scan = scan
+    # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
+    whole = ocp.options.ArrayOptions(saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False))
     self._orbax = ocp.training.Checkpointer(
       directory.absolute(),
       preservation_policy=ocp.training.preservation_policies.LatestN(keep),
       cleanup_tmp_directories=True,
+      context=ocp.Context(array_options=whole),
     )
 
   def __enter__(self) -> "Checkpoints":

@@ -71,7 +71,9 @@ class _Training:
       splits = {"val": (dataset.validation_images, dataset.validation_labels), **splits}
     self.splits: dict[str, tuple[jax.Array, jax.Array]] = jax.device_put(splits, everywhere)
     shape = dataset.train_images.shape[1:]
-    self.state = jax.device_put(state.initial(config, dataset.classes, shape, scan), everywhere)
+    self.state = jax.device_put(
+      state.initial(config.model, config.train, dataset.classes, shape, scan, config.seed), everywhere
+    )
     self.epoch_steps = len(dataset.train_labels) / config.train.batch_size
     self.clock = time.monotonic()
 
@@ -223,7 +225,7 @@ class _Training:
 
   def finish(self) -> None:
     """Writes the result, which is that of the last step; the best is labelled best."""
-    if schedule.uses_warmup(self.config) and int(self.state.warmup.ended) < 0:
+    if schedule.uses_warmup(self.config.model, self.config.train) and int(self.state.warmup.ended) < 0:
       self.writer.event(self.config.train.steps, "warm-up never ended", "the whole run was at train.warmup_rate")
     last = {row["split"]: row["error"] for row in records.read_run(self.writer.directory).metrics}
     self.writer.update(

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from resjax.config import Config, Train
+from resjax.config import Model, Train
 
 WARMUP_DEPTH = 110  # the paper warms up the residual net of 110 layers; shallower ones start at the full rate
 
@@ -26,15 +26,15 @@ class Warmup:
   errors: jax.Array
 
 
-def start(config: Config) -> Warmup:
+def start(model: Model, train: Train) -> Warmup:
   """Returns the controller before the first step."""
-  return Warmup(jnp.bool_(uses_warmup(config)), jnp.int32(-1), jnp.ones((config.train.warmup_window,), jnp.float32))
+  return Warmup(jnp.bool_(uses_warmup(model, train)), jnp.int32(-1), jnp.ones((train.warmup_window,), jnp.float32))
 
 
-def uses_warmup(config: Config) -> bool:
+def uses_warmup(model: Model, train: Train) -> bool:
   """Whether a run warms up: as said, or by `auto` a residual net of 110 layers or more."""
-  deep = config.model.kind == "residual" and config.model.depth >= WARMUP_DEPTH
-  return config.train.warmup == "on" or (config.train.warmup == "auto" and deep)
+  deep = model.kind == "residual" and model.depth >= WARMUP_DEPTH
+  return train.warmup == "on" or (train.warmup == "auto" and deep)
 
 
 def advance(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> Warmup:

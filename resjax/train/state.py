@@ -1,13 +1,13 @@
 """The train state: everything a run's future depends on, so that saving the state is saving the run."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from resjax import models
-from resjax.config import Config
+from resjax import config, models
 from resjax.models import layout
 from resjax.train import optimizer, schedule
 
@@ -49,31 +49,45 @@ class State:
   best: Best
 
 
-def initial(config: Config, classes: int, image_shape: tuple[int, int, int], scan: bool) -> State:
+def initial(
+  model: config.Model, train: config.Train, classes: int, image_shape: tuple[int, int, int], scan: bool, seed: int
+) -> State:
   """Returns the state before the first step.
 
   The net is initialised scanned, whichever way it runs: one small program, and the same weights in both layouts.
 
   Args:
-    config: the run's.
+    model, train: settings.
     classes: of the data set.
     image_shape: (height, width, channels).
     scan: whether the net runs with the blocks of a stage scanned.
+    seed: of weights, order, crops and mirrors.
   """
-  init_key, data_key = jax.random.split(jax.random.key(config.seed))
-  net = models.build(config.model, classes, scan=True)
-  variables = jax.jit(net.init, static_argnames="train")(init_key, jnp.zeros((1, *image_shape)), train=False)
-  params = variables["params"]
-  state = State(
+  state = _initial(model, train, classes, image_shape, seed)
+  return state if scan else in_layout(state, layout.unstacked)
+
+
+# Random numbers of many shapes: compiling them takes far longer than drawing them once, so they are not optimised.
+@functools.partial(
+  jax.jit,
+  static_argnames=("model", "train", "classes", "image_shape"),
+  compiler_options={"xla_backend_optimization_level": 0},
+)
+def _initial(
+  model: config.Model, train: config.Train, classes: int, image_shape: tuple[int, int, int], seed: jax.Array
+) -> State:
+  init_key, data_key = jax.random.split(jax.random.key(seed))
+  net = models.build(model, classes, scan=True)
+  variables = net.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+  return State(
     step=jnp.int32(0),
     key=jax.random.key_data(data_key),
-    params=params,
+    params=variables["params"],
     batch_stats=variables["batch_stats"],
-    optimizer=optimizer.make(config.train).init(params),
-    warmup=schedule.start(config),
+    optimizer=optimizer.make(train).init(variables["params"]),
+    warmup=schedule.start(model, train),
     best=Best(jnp.float32(jnp.inf), jnp.int32(0)),
   )
-  return state if scan else in_layout(state, layout.unstacked)
 
 
 def in_layout(state: State, convert: Any) -> State:

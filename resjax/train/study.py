@@ -133,11 +133,7 @@ def _facts(each: Run, question: str, dataset: Dataset) -> dict[str, Any]:
     "data": {
       "name": dataset.name,
       "path": dataset.path,
-      "images": {
-        "train": len(dataset.train_labels),
-        "val": len(dataset.validation_labels),
-        "test": len(dataset.test_labels),
-      },
+      "images": len(dataset.train_labels),
       "digest": dataset.digest,
     },
     "deviations": each.config.deviations(),

@@ -1,0 +1,214 @@
+import copy
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given, strategies as st
+
+from resjax import config, settings
+from resjax.config import Config, freeze
+from resjax.settings import UNSAID, ConfigError, Span
+
+LEAVES = dict(settings.leaves(Config))
+SAID = {key: field for key, field in LEAVES.items() if field.metadata["paper"] is not UNSAID}
+# 20 layers are legal for both kinds of block, and 512 images are a multiple of all batches tried here.
+BASE = freeze({"model": {"depth": 20}, "responses": {"images": 512, "batch_size": 128}})
+
+
+def with_values(values: dict) -> dict:
+  """The settings of `BASE` as nested dicts, the dotted `values` set."""
+  nested = dataclasses.asdict(BASE)
+  for key, value in values.items():
+    *path, name = key.split(".")
+    target = nested
+    for part in path:
+      target = target[part]
+    target[name] = value
+  return nested
+
+
+def refusal(values: dict) -> str:
+  """The message with which the dotted `values` are refused."""
+  with pytest.raises(ConfigError) as caught:
+    freeze(with_values(values))
+  assert "\n" not in str(caught.value)
+  return str(caught.value)
+
+
+def another(key: str):
+  """An allowed value of a setting that is not that of `BASE`."""
+  field = LEAVES[key]
+  default, allowed = field.default, field.metadata["allowed"]
+  special = {
+    "model.depth": 26,
+    "responses.batch_size": 256,
+    "responses.images": 1024,
+    "responses.steps": (7,),
+    "train.drops": (0.25,),
+    "data.path": "/data",
+  }
+  if key in special:
+    return special[key]
+  if isinstance(default, bool):
+    return not default
+  if isinstance(default, str):
+    return next(choice for choice in allowed if choice != default)
+  return default / 2 if isinstance(default, float) else default + 1
+
+
+def changed(key: str) -> Config:
+  """`BASE` with one setting changed."""
+  return freeze(with_values({key: another(key)}))
+
+
+def test_the_default_is_the_papers_recipe():
+  c = Config()
+  assert c.deviations() == []
+  assert freeze(config.default().to_dict()) == freeze({}) == c
+  assert (c.train.steps, c.train.batch_size, c.train.learning_rate, c.train.momentum) == (64_000, 128, 0.1, 0.9)
+  assert [share * c.train.steps for share in c.train.drops] == [32_000, 48_000]
+  assert (c.train.weight_decay, c.train.drop_factor, c.train.nesterov) == (1e-4, 0.1, False)
+  assert (c.data.pad, c.data.mirror, c.data.normalize, c.model.shortcut) == (4, True, "pixel_mean", "A")
+  assert (c.train.warmup_rate, c.train.warmup_error) == (0.01, 0.8)
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_every_setting_has_a_meaning_and_its_numbers_a_range(key):
+  field = LEAVES[key]
+  assert field.metadata["meaning"]
+  number = field.default if not isinstance(field.default, tuple) else 0
+  if isinstance(number, int | float) and not isinstance(number, bool):
+    assert isinstance(field.metadata["allowed"], Span)
+
+
+@pytest.mark.parametrize("key", LEAVES)
+@pytest.mark.parametrize("value", [None, {}, {"a": 1}, object(), float("nan"), float("inf"), b"x"], ids=repr)
+def test_no_setting_takes_junk(key, value):
+  assert refusal({key: value}).startswith(f"{key} = ")
+
+
+@pytest.mark.parametrize(
+  ("values", "says"),
+  [
+    ({"model.depth": 21}, "model.depth = 21: not 6n+2, the depths of basic blocks in three stages; nearest: 20 and 26"),
+    (
+      {"model.depth": 110, "model.block": "basic", "model.kind": ""},
+      "model.kind = '': must be one of residual, plain",
+    ),
+    (
+      {"model.depth": 32, "model.block": "bottleneck"},
+      "model.depth = 32: not 9n+2, the depths of bottleneck blocks in three stages; nearest: 29 and 38",
+    ),
+    ({"model.depth": 0}, "model.depth = 0: must be 1 to 2147483647"),
+    ({"model.kind": "dense"}, "model.kind = 'dense': must be one of residual, plain"),
+    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C"),
+    ({"seed": -1}, "seed = -1: must be 0 to 2147483647"),
+    ({"seed": 2**31}, "seed = 2147483648: must be 0 to 2147483647"),
+    ({"train.learning_rate": -0.1}, "train.learning_rate = -0.1: must be at least 0.0"),
+    ({"train.momentum": 1.1}, "train.momentum = 1.1: must be 0.0 to 1.0"),
+    ({"train.drops": (0.5, 1.5)}, "train.drops = 1.5: must be 0.0 to 1.0"),
+    ({"train.steps": 0}, "train.steps = 0: must be 1 to 2147483647"),
+    ({"data.name": "mnist"}, "data.name = 'mnist': must be one of digits, cifar10, cifar100, npz"),
+    (
+      {"responses.images": 1000},
+      "responses.images = 1000: must be a multiple of responses.batch_size = 128",
+    ),
+    ({"responses.steps": (0, 64_001)}, "responses.steps = 64001: the run ends at train.steps = 64000"),
+  ],
+)
+def test_what_is_not_allowed_is_said(values, says):
+  assert refusal(values) == says
+
+
+JUNK = st.recursive(
+  st.none()
+  | st.booleans()
+  | st.integers()
+  | st.floats()
+  | st.text(max_size=5)
+  | st.sampled_from(["residual", "cifar10", "auto", 20, 128, 0.5, (0.5,), 10**400]),
+  lambda inner: (
+    st.lists(inner, max_size=3)
+    | st.lists(inner, max_size=3).map(tuple)
+    | st.dictionaries(
+      st.sampled_from([name for key in LEAVES for name in key.split(".")]) | st.text(max_size=5) | st.integers(),
+      inner,
+      max_size=4,
+    )
+  ),
+  max_leaves=12,
+)
+
+
+def junk_for(kind: type):
+  """Mappings with the keys of a settings class and values that may or may not fit."""
+  nested = settings.sections(kind)
+  fields = {
+    field.name: JUNK | junk_for(nested[field.name])
+    if field.name in nested
+    else JUNK | st.just(field.default) | st.integers(0, 100) | st.floats(0, 1)
+    for field in dataclasses.fields(kind)
+  }
+  return st.fixed_dictionaries({}, optional=fields)
+
+
+@given(JUNK | junk_for(Config))
+def test_freeze_makes_a_config_or_says_why_not(values):
+  try:
+    made = freeze(values)
+  except ConfigError as error:
+    assert str(error)
+    return
+  assert isinstance(made, Config)
+  assert freeze(made.to_dict()) == made
+  assert all(math.isfinite(v) for v in settings.flatten(made.to_dict()).values() if isinstance(v, float))
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_digest_is_over_all_but_execution(key):
+  assert (changed(key).digest == BASE.digest) is key.startswith("execution.")
+
+
+def test_digest_does_not_depend_on_how_a_value_is_written_or_on_order():
+  one, other = with_values({"train.learning_rate": 1, "train.drops": [0, 1]}), {"data": {"pad": 4}}
+  assert freeze(one).digest == freeze(with_values({"train.learning_rate": 1.0, "train.drops": (0.0, 1.0)})).digest
+  assert freeze(other).digest == Config().digest
+  assert freeze(dict(reversed(with_values({}).items()))).digest == BASE.digest
+
+
+@pytest.mark.parametrize("key", SAID)
+def test_one_deviation_for_each_setting_that_is_not_the_papers(key):
+  here, paper = json.loads(json.dumps([another(key), SAID[key].metadata["paper"]]))
+  assert changed(key).deviations() == [{"name": key, "paper": paper, "here": here}]
+
+
+@pytest.mark.parametrize("key", [key for key in LEAVES if key not in SAID])
+def test_no_deviation_where_the_paper_says_nothing(key):
+  assert changed(key).deviations() == []
+
+
+def test_the_papers_values_are_the_defaults():
+  assert {key: field.metadata["paper"] for key, field in SAID.items()} == {key: SAID[key].default for key in SAID}
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_to_dict_is_plain_json_and_comes_back(key):
+  made = changed(key)
+  values = made.to_dict()
+  assert json.loads(json.dumps(values)) == values
+  assert freeze(values) == made
+  assert list(settings.flatten(values)) == list(LEAVES)
+
+
+def test_freeze_leaves_its_argument_alone():
+  values = with_values({"train.drops": [0.1]})
+  before = copy.deepcopy(values)
+  freeze(values)
+  assert values == before
+
+
+def test_a_plain_net_has_no_shortcut():
+  assert Config().shortcut == "A"
+  assert freeze({"model": {"kind": "plain"}}).shortcut is None
+  assert freeze({"model": {"shortcut": "C"}}).shortcut == "C"
