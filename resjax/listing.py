@@ -67,8 +67,8 @@ def _text(value: Any) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-  """Returns rows as aligned columns under their names."""
-  keys = list(rows[0])
+  """Returns rows as aligned columns under their names; of no rows an empty text."""
+  keys = list(rows[0]) if rows else []
   cells = [keys] + [
     [f"{value:,}" if key in ("params", "macs") else _text(value) for key, value in r.items()] for r in rows
   ]

@@ -8,6 +8,7 @@ from flax import linen as nn
 from resjax import config
 from resjax.depth import BOTTLENECK_EXPANSION
 from resjax.models.conv import Conv
+from resjax.models.norm import BatchNorm
 from resjax.models.probes import response
 from resjax.models.shortcuts import SHORTCUTS, Branch
 
@@ -58,12 +59,6 @@ class Block(nn.Module):
     return y if net.preactivation else nn.relu(y)
 
 
-def batch_norm(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.BatchNorm:
-  """Returns a batch norm with statistics over images and positions: of the batch in training, running ones at test."""
-  return nn.BatchNorm(
-    use_running_average=not train,
-    momentum=net.norm_momentum,
-    epsilon=net.norm_epsilon,
-    scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
-    name=name,
-  )
+def batch_norm(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> BatchNorm:
+  """Returns a batch norm with the net's settings."""
+  return BatchNorm(train, net.norm_momentum, net.norm_epsilon, zero_scale, name=name)

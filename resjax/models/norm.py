@@ -1,0 +1,80 @@
+"""Batch normalisation with its derivative written out: two sums over the batch forward, two backward.
+
+Left to differentiation, XLA reads and writes the activations several times more; on a CPU that is a good part of a
+step. Mean and variance are those of the whole batch, over all devices.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+
+class BatchNorm(nn.Module):
+  """Normalises each channel, then scales and shifts it (Sec. 3.4: after each convolution, before the activation).
+
+  Attributes:
+    train: whether to use, and average, the statistics of the batch; else the running ones.
+    momentum: share of the old running statistics kept.
+    epsilon: added to the variance.
+    zero_scale: whether the scale starts at 0 instead of 1.
+  """
+
+  train: bool
+  momentum: float
+  epsilon: float
+  zero_scale: bool = False
+
+  @nn.compact
+  def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
+    """Returns an array of the same shape. The running variance is the population's, not the unbiased one."""
+    shape = x_BxHxWxC.shape[-1:]
+    scale = self.param("scale", nn.initializers.zeros if self.zero_scale else nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+    running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+    if not self.train:
+      factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+      return x_BxHxWxC * factor + (bias - running_mean.value * factor)
+    y, mean, var = normalize(x_BxHxWxC, scale, bias, self.epsilon)
+    if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+      running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+      running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+    return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize(
+  x_BxHxWxC: jax.Array, scale_C: jax.Array, bias_C: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the normalised array, and mean and variance [C] of the batch, which are constants to differentiation."""
+  return _forward(x_BxHxWxC, scale_C, bias_C, epsilon)[0]
+
+
+def _forward(x, scale, bias, epsilon):
+  count = x.size // x.shape[-1]
+  # Two plain sums: fused with what made x, or with each other, XLA's CPU code is slower.
+  x = lax.optimization_barrier(x)
+  mean = x.sum((0, 1, 2)) / count
+  var = jnp.maximum((x * x).sum((0, 1, 2)) / count - mean * mean, 0)
+  inverse = lax.rsqrt(var + epsilon)
+  factor = scale * inverse
+  return (x * factor + (bias - mean * factor), mean, var), (x, scale, mean, inverse)
+
+
+def _backward(epsilon, saved, cotangents):
+  x, scale, mean, inverse = saved
+  dy = lax.optimization_barrier(cotangents[0])
+  count = x.size // x.shape[-1]
+  d_bias = dy.sum((0, 1, 2))
+  d_scale = inverse * ((dy * x).sum((0, 1, 2)) - mean * d_bias)
+  # dx = scale / deviation * (dy - mean of dy - normalised x * mean of (dy * normalised x)), as a * dy + b * x + c.
+  a = scale * inverse
+  b = -a * inverse * d_scale / count
+  c = -a * d_bias / count - b * mean
+  return a * dy + b * x + c, d_scale, d_bias
+
+
+normalize.defvjp(_forward, _backward)
