@@ -5,6 +5,8 @@ The batch is split over the axis `data`; the train state is the same on every de
 
 import math
 import os
+import platform
+from pathlib import Path
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -15,13 +17,17 @@ from resjax.settings import ConfigError
 DATA = "data"
 
 
-def start_backend() -> None:
-  """Gives JAX one CPU device a core, unless JAX_NUM_CPU_DEVICES says otherwise; call it before anything else of JAX.
+def start_backend(workdir: Path) -> None:
+  """Sets JAX up; call it before anything else of JAX. What JAX's own environment variables say is left alone.
 
-  XLA's fast CPU convolutions use one core each, so that a batch split over one device a core trains fastest.
+  On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
+  work directory, one folder a machine, for they may not run on another kind and must not be written by two.
   """
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def make(config: Config) -> Mesh:

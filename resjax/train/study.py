@@ -38,7 +38,7 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
   Raises:
     ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
   """
-  mesh.start_backend()
+  mesh.start_backend(Path(workdir))
   directories = {run.id: Path(workdir) / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)

@@ -1,0 +1,216 @@
+"""The command line as a user has it: one process a case, started in an empty folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resjax.records import RunWriter
+
+REPOSITORY = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+QUICKSTART = str(REPOSITORY / "experiments" / "quickstart.py")
+HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "sklearn", "matplotlib", "pandas", "scipy"}
+
+
+def command(folder: Path, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+  """What `python -m resjax.main ARGUMENTS`, started in `folder`, prints and returns."""
+  line = [sys.executable, *python, "-m", "resjax.main", *arguments]
+  return subprocess.run(line, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def rows(folder: Path, *arguments: str) -> list[dict]:
+  """The rows of --list as JSON."""
+  ended = command(folder, *arguments, "--list", "--list_format=json")
+  assert (ended.returncode, ended.stderr) == (0, "")
+  return json.loads(ended.stdout)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+  """Every path below a folder, and what its files hold."""
+  return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def refusal(folder: Path, *arguments: str) -> str:
+  """The one line with which a command is refused; nothing may be written."""
+  before = contents(folder)
+  ended = command(folder, *arguments)
+  assert ended.returncode == 2, ended.stderr
+  assert ended.stdout == ""
+  assert len(ended.stderr.splitlines()) == 1, ended.stderr
+  assert ended.stderr.startswith("python -m resjax.main: ")
+  assert contents(folder) == before
+  return ended.stderr
+
+
+def test_list_has_the_params_of_the_paper(tmp_path):
+  listed = rows(tmp_path, "--config", str(REPOSITORY / "experiments" / "cifar_depth_sweep.py"))
+  params = [269_722, 464_154, 658_586, 853_018, 1_727_962, 19_421_274]
+  assert [row["params"] for row in listed if row["kind"] == "residual" and row["seed"] == 0] == params
+  assert [row["params"] for row in listed if row["kind"] == "plain" and row["seed"] == 0] == params[:-1]
+  assert {row["shortcut"] for row in listed if row["kind"] == "plain"} == {None}
+  assert len({row["id"] for row in listed}) == len(listed) == 55
+
+
+def test_list_shows_the_experiments(tmp_path):
+  assert [row["name"] for row in rows(tmp_path)][-1] == "quickstart"
+  text = command(tmp_path, "--list")
+  assert text.returncode == 0
+  assert text.stdout.splitlines()[0].split() == ["name", "question", "runs"]
+  assert contents(tmp_path) == {}
+
+
+def test_list_ends_without_a_word_when_its_reader_has_gone(tmp_path):
+  line = [sys.executable, "-m", "resjax.main", "--list"]
+  with subprocess.Popen(line, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+    assert listing.stdout and listing.stderr
+    listing.stdout.close()
+    assert listing.stderr.read() == b""
+
+
+def test_help_names_every_flag_and_setting(tmp_path):
+  told = command(tmp_path, "--help")
+  assert (told.returncode, told.stderr) == (0, "")
+  for flag in ("--config FILE", "--list", "--list_format", "--only", "--workdir", "--config.model.depth=20"):
+    assert flag in told.stdout
+  for other in ("-h", "--helpfull"):
+    again = command(tmp_path, other, "--config=nope")
+    assert (again.returncode, again.stdout) == (0, told.stdout)
+
+
+@pytest.mark.parametrize(
+  "arguments", [("--help",), ("--list",), ("--config", "cifar_depth_sweep", "--list"), ("--config=nope",)], ids=" ".join
+)
+def test_what_starts_nothing_imports_nothing_heavy(arguments, tmp_path):
+  ended = command(tmp_path, *arguments, python=("-X", "importtime"))
+  imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
+  assert "resjax.listing" in imported
+  assert {name.partition(".")[0] for name in imported} & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "shown"),
+  [
+    (("--config", "quickstart"), {}),
+    (("--config=cifar_depth_sweep:mini",), {"experiment": "cifar_depth_sweep", "variant": "mini"}),
+    (("-config", QUICKSTART, "-config.train.steps", "7"), {"steps": 7}),
+    (("--config=quickstart", "--config=cifar_depth_sweep:mini"), {"variant": "mini"}),
+    (("--config=quickstart", "--config.seed=1", "--config.seed=2"), {"seed": 2}),
+    (("--noconfig.train.nesterov", "--config.data.mirror=true", "--config=quickstart"), {}),
+    (("--config=quickstart", "--config.train.drops=(0.3,0.6)", "--config.responses.steps=()"), {}),
+    (("--config=quickstart", "--config.train.learning_rate=1", "--config.data.path="), {}),
+    (("--config=cifar_depth_sweep", "--config.data.path=/a b/c:d,e", "--only", "kind=plain"), {"kind": "plain"}),
+    (("--config=quickstart", "--config.model.depth=56", "--only=kind=residual  seed=0"), {"id": "residual-A-d56-s0"}),
+  ],
+)
+def test_odd_but_legal_ways_to_say_it(arguments, shown, tmp_path):
+  listed = rows(tmp_path, *arguments)
+  assert listed
+  assert all(row.items() >= shown.items() for row in listed)
+
+
+def test_a_path_is_relative_to_the_current_folder(tmp_path):
+  assert len(rows(tmp_path, "--config", os.path.relpath(QUICKSTART, tmp_path))) == 6
+
+
+def test_pinned_settings_collapse_the_sweep(tmp_path):
+  listed = rows(tmp_path, "--config=quickstart", "--config.model.depth=56", "--config.model.kind=plain")
+  assert [row["id"] for row in listed] == ["plain-d56-s0"]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "says"),
+  [
+    ("", "--config is missing"),
+    ("--config", "--config names no experiment"),
+    ("--config= --list", "--config names no experiment"),
+    ("--config --list", "--config names no experiment"),
+    ("--config=nope", "unknown experiment nope; there is cifar_depth_sweep, cifar_shortcuts, quickstart"),
+    ("--config=experiments/quickstart.py", "unknown experiment experiments/quickstart.py; did you mean quickstart?"),
+    ("--config=.", "unknown experiment ."),
+    ("--config=quickstart:mini", "experiment quickstart has no variant mini; there is none"),
+    ("--config=quickstart --config.model.depth=21", "model.depth = 21: not 6n+2, the depths of basic blocks"),
+    ("--config=quickstart --config.model.dpeth=20", "unknown key 'model.dpeth'; did you mean model.depth"),
+    ("--config=quickstart --config.model=20", "model is a section, not a setting; it has model.kind"),
+    ("--config=quickstart --config.=20", "unknown key ''"),
+    ("--config=quickstart --config.model.depth", "Missing value for flag --config.model.depth"),
+    ("--config=quickstart --config.model.depth=20.5", "model.depth = '20.5': must be int"),
+    ("--config=quickstart --config.train.nesterov=maybe", "train.nesterov = 'maybe': must be bool"),
+    ("--config=quickstart --config.train.drops=(0.3,", "train.drops = '(0.3,': must be tuple"),
+    ("--config=quickstart --config.train.drops=(0.3,x)", "train.drops = '(0.3,x)': must be float, not str"),
+    ("--config=quickstart --config.train.drops=(0.3,2)", "train.drops = 2.0: must be 0.0 to 1.0"),
+    ("--config=quickstart --config.train.learning_rate=nan", "train.learning_rate = nan: must be finite"),
+    ("--config=quickstart --config.seed=-1", "seed = -1: must be 0 to"),
+    ("--config=quickstart --noconfig.model.depth", "Unknown command line flag 'noconfig.model.depth'"),
+    ("--config.seed=1 --list", "--config.seed without --config"),
+    ("--only=seed=0 --list", "--only without --config"),
+    ("--config=quickstart --only=depth=21", "--only depth=21: matches no run; depth is 8, 20, 44"),
+    ("--config=quickstart --only=lr=1", "--only lr=1: must be key=value[,value...] with a key of id, experiment"),
+    ("--config=quickstart --onyl=depth=20", "Unknown command line flag 'onyl'. Did you mean: only"),
+    ("--config=quickstart --list_format=xml --list", "value should be one of <text|json>"),
+    ("--config=quickstart stray --list", "unknown argument stray"),
+    ("--config=quickstart --config.data.name=npz --list", "data.path"),
+    ("--config=quickstart --config.data.name=npz --config.data.path=a.npz --list", "data.path = 'a.npz': no such file"),
+    ("--config=quickstart --config.data.path=/data --list", "data.path = '/data': must be empty"),
+  ],
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, says, tmp_path):
+  assert says in refusal(tmp_path, *arguments.split())
+
+
+@pytest.mark.parametrize(
+  ("text", "says"),
+  [
+    (None, "unknown experiment study.py"),
+    ("def get_config(:", "study.py: the file raised SyntaxError"),
+    ("raise RuntimeError('two\\nlines')", "study.py: the file raised RuntimeError: two lines"),
+    ("import sys\nsys.exit(0)", "study.py: the file raised SystemExit: 0"),
+    ("def get_config(v): return {}\ndef sweep(v): return []", "get_config must return what config.default() returns"),
+  ],
+)
+def test_a_broken_experiment_is_one_line_and_exit_code_2(text, says, tmp_path):
+  study = tmp_path / "study.py"
+  study.mkdir() if text is None else study.write_text(text)
+  assert says in refusal(tmp_path, "--config=study.py", "--list")
+
+
+def test_missing_data_are_one_line(tmp_path):
+  says = refusal(tmp_path, "--config=cifar_depth_sweep:mini", "--config.data.path=none")
+  assert "data.path = 'none': no such file or folder" in says
+
+
+def test_half_a_data_file_is_one_line(tmp_path):
+  (tmp_path / "data_batch_1.bin").write_bytes(bytes(1000))
+  says = refusal(tmp_path, "--config=cifar_depth_sweep:mini", "--config.data.path=.")
+  assert "data_batch_1.bin: 1,000 bytes, must be 30,730,000" in says
+
+
+def test_the_work_directory_of_another_config_is_left_alone(tmp_path):
+  assert rows(tmp_path, "--config=quickstart", "--only=depth=44")[0]["id"] == "residual-A-d44-s0"
+  with RunWriter(tmp_path / "runs" / "quickstart" / "residual-A-d44-s0") as writer:
+    writer.write_config({"train": {"steps": 5}})
+    writer.update(id="residual-A-d44-s0", status="done", config_digest="of other settings")
+  says = refusal(tmp_path, "--config=quickstart", "--config.train.steps=7")
+  assert "runs/quickstart/residual-A-d44-s0 holds a run with another config" in says
+  assert "train.steps (5 there, 7 here)" in says
+
+
+def test_a_run_that_another_process_writes_is_left_alone(tmp_path):
+  with RunWriter(tmp_path / "work" / "quickstart" / "plain-d8-s0"):
+    says = refusal(tmp_path, "--config=quickstart", "--only=id=plain-d8-s0", "--workdir=work")
+  assert "work/quickstart/plain-d8-s0: another process is writing this run" in says
+
+
+def test_a_work_directory_that_cannot_be_one_is_one_line(tmp_path):
+  (tmp_path / "taken").write_text("a file")
+  assert "taken" in refusal(tmp_path, "--config=quickstart", "--workdir=taken")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_work_directory_without_permission_is_one_line(tmp_path):
+  closed = tmp_path / "closed"
+  closed.mkdir(mode=0o500)
+  assert "closed" in refusal(tmp_path, "--config=quickstart", "--workdir=closed/runs")

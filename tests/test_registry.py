@@ -1,0 +1,188 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resjax import registry
+from resjax.settings import ConfigError
+
+GOOD = '''"""Is it so?
+
+More of it.
+"""
+from resjax import config
+from resjax.sweep import axis
+
+VARIANTS = ("mini",)
+
+
+def get_config(variant=""):
+  c = config.default()
+  if variant:
+    c.train.steps = 10
+  return c
+
+
+def sweep(variant=""):
+  return (point for point in axis("seed", range(1 if variant else 3)))
+'''
+BROKEN = {
+  "def get_config(:": "the file raised SyntaxError",
+  "raise SystemExit(0)": "the file raised SystemExit: 0",
+  "import no_such_module": "the file raised ModuleNotFoundError: No module named 'no_such_module'",
+  "1 / 0": "the file raised ZeroDivisionError",
+  "x = '\\x00'; exec('a\\x00b')": "the file raised",
+  "": "has no function get_config(variant)",
+  "get_config = 3": "has no function get_config(variant)",
+  "def get_config(variant): pass": "has no function sweep(variant)",
+  f"{GOOD}\nVARIANTS = 'mini'": "VARIANTS = 'mini': must be a tuple of names",
+  f"{GOOD}\nVARIANTS = (1,)": "VARIANTS = (1,): must be a tuple of names",
+  f"{GOOD}\nVARIANTS = None": "VARIANTS = None: must be a tuple of names",
+}
+BROKEN_INSIDE = {
+  "def get_config(): pass": "get_config raised TypeError",
+  "def get_config(variant): return None": "get_config must return what config.default() returns, changed",
+  "def get_config(variant): return {}": "get_config must return what config.default() returns, changed",
+  "def get_config(variant):\n  c = config.default()\n  del c.model.depth\n  return c": "get_config must return",
+  "def get_config(variant):\n  c = config.default()\n  c.train.steps = 'x'\n  return c": "get_config raised TypeError",
+  "def get_config(variant):\n  c = config.default()\n  c.train.stpes = 3\n  return c": "unknown key 'train.stpes'",
+  "def get_config(variant): exit(3)": "get_config raised",
+  "def sweep(variant): return []": "experiment study: its sweep has no runs",
+  "def sweep(variant): return None": "sweep raised TypeError",
+  "def sweep(variant): return ['seed']": "sweep raised ValueError",
+  "def sweep(variant): raise KeyError('a\\nb')": "sweep raised KeyError",
+  "def sweep(variant): return [{'sede': 1}]": "unknown key 'sede'",
+  "def sweep(variant): return [{'seed': [1]}]": "seed = [1]: must be int",
+}
+
+
+def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
+  folder.mkdir(exist_ok=True)
+  path = folder / f"{name}.py"
+  path.write_text(text)
+  return path
+
+
+def test_the_shipped_experiments():
+  shipped = registry.available(registry.SHIPPED)
+  assert [experiment.name for experiment in shipped] == ["cifar_depth_sweep", "cifar_shortcuts", "quickstart"]
+  for experiment in shipped:
+    assert experiment.question
+    assert f"--config experiments/{experiment.name}.py" in experiment.module.__doc__
+
+
+def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  runs = {row["name"]: row["runs"] for row in registry.overview()}
+  assert runs == {"cifar_depth_sweep": 55, "cifar_depth_sweep:mini": 4, "cifar_shortcuts": 27, "quickstart": 6}
+  assert all(list(row) == ["name", "question", "runs"] for row in registry.overview())
+
+
+def test_the_depth_sweep_is_that_of_the_paper():
+  made = registry.find("cifar_depth_sweep").runs()
+  first = [run.id for run in made[:11]]
+  assert first == [
+    *(f"residual-A-d{depth}-s0" for depth in (20, 32, 44, 56, 110, 1202)),
+    *(f"plain-d{depth}-s0" for depth in (20, 32, 44, 56, 110)),
+  ]
+  assert [run.config.seed for run in made] == [seed for seed in range(5) for _ in range(11)]
+  assert all(run.config.deviations() == [] for run in made)
+
+
+def test_the_mini_sweep_deviates_in_its_length_only():
+  made = registry.find("cifar_depth_sweep").runs("mini")
+  assert [run.id for run in made] == ["residual-A-d20-s0", "plain-d20-s0", "residual-A-d44-s0", "plain-d44-s0"]
+  assert {run.folder for run in made} == {"cifar_depth_sweep-mini"}
+  assert [[d["name"] for d in run.config.deviations()] for run in made] == [["train.steps"]] * 4
+
+
+def test_a_file_is_found_by_path_and_by_name_below_the_current_directory(tmp_path, monkeypatch):
+  path = write(tmp_path / "experiments")
+  assert registry.find(str(path)).name == "study"
+  monkeypatch.chdir(tmp_path)
+  for name in ("study", "experiments/study.py", "./experiments/study.py"):
+    experiment = registry.find(name)
+    assert (experiment.name, experiment.question, experiment.variants) == ("study", "Is it so?", ("mini",))
+  assert {"study", "study:mini", "quickstart"} <= {row["name"] for row in registry.overview()}
+
+
+def test_variant_and_pinned_reach_the_runs(tmp_path):
+  experiment = registry.find(str(write(tmp_path)))
+  assert [run.id for run in experiment.runs()] == [f"residual-A-d20-s{seed}" for seed in range(3)]
+  (mini,) = experiment.runs("mini")
+  assert (mini.config.train.steps, mini.folder) == (10, "study-mini")
+  assert [run.id for run in experiment.runs(pinned={"model.depth": 8, "seed": 5})] == ["residual-A-d8-s5"]
+  with pytest.raises(ConfigError, match=r"^experiment study has no variant mni; there is mini$"):
+    experiment.runs("mni")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+  write(tmp_path / "a"), write(tmp_path / "b")
+  with pytest.raises(ConfigError, match=r"two experiments are called study: .*a/study\.py and .*b/study\.py"):
+    registry.available(tmp_path / "a", tmp_path / "b")
+  assert len(registry.available(tmp_path / "a", tmp_path / "a")) == 1
+
+
+def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
+  write(tmp_path, "raise SystemExit", "_helper")
+  assert registry.available(tmp_path, tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+  ("name", "says"),
+  [
+    ("nope", "unknown experiment nope; there is cifar_depth_sweep, cifar_shortcuts, quickstart"),
+    ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
+    ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
+    ("", "unknown experiment ;"),
+    ("folder.py", "unknown experiment folder.py"),
+  ],
+)
+def test_an_unknown_experiment_names_what_there_is(name, says, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "folder.py").mkdir()
+  with pytest.raises(ConfigError, match=f"^{says}"):
+    registry.find(name)
+
+
+@pytest.mark.parametrize(("text", "says"), BROKEN.items())
+def test_a_broken_file_is_one_clear_error(text, says, tmp_path):
+  path = write(tmp_path, text)
+  with pytest.raises(ConfigError) as caught:
+    registry.find(str(path))
+  assert str(caught.value).startswith(f"experiment {path}")
+  assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "says"), BROKEN_INSIDE.items())
+def test_a_broken_function_is_one_clear_error(text, says, tmp_path):
+  experiment = registry.find(str(write(tmp_path, f"{GOOD}\n\n{text}")))
+  with pytest.raises(ConfigError) as caught:
+    experiment.runs()
+  assert says in str(caught.value)
+
+
+def test_a_broken_file_does_not_hide_the_others(tmp_path, monkeypatch):
+  write(tmp_path / "experiments", "1 / 0")
+  monkeypatch.chdir(tmp_path)
+  assert registry.find("quickstart").name == "quickstart"
+  with pytest.raises(ConfigError, match="unknown experiment nope"):
+    registry.find("nope")
+
+
+def test_without_any_experiment_the_overview_is_empty(tmp_path, monkeypatch):
+  monkeypatch.setattr(registry, "SHIPPED", tmp_path / "none")
+  monkeypatch.chdir(tmp_path)
+  assert registry.overview() == []
+  with pytest.raises(ConfigError, match=r"there is none$"):
+    registry.find("quickstart")
+
+
+def test_a_copy_of_a_shipped_experiment_clashes_only_where_names_are_looked_up(tmp_path, monkeypatch):
+  copy = tmp_path / "experiments" / "quickstart.py"
+  copy.parent.mkdir()
+  shutil.copy(registry.SHIPPED / "quickstart.py", copy)
+  monkeypatch.chdir(tmp_path)
+  assert registry.find("experiments/quickstart.py").path == Path("experiments/quickstart.py")
+  with pytest.raises(ConfigError, match="two experiments are called quickstart"):
+    registry.find("quickstart")
