@@ -1,0 +1,219 @@
+"""Whole runs through the command line on the digits: finished, repeated, stopped, killed, failed.
+
+RESJAX_KILLS is how many times the killed run is killed (default 3; the last one in the middle of a save).
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resjax import records
+
+SHORT = {
+  "train.steps": "60",
+  "checkpoint.every": "10",
+  "execution.log_every": "5",
+  "evaluation.every": "20",
+  "responses.steps": "(0,30)",
+  "data.validation_images": "100",
+}
+KILLS = int(os.environ.get("RESJAX_KILLS", "3"))
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+  """Two devices, and one store of compiled programs, so that a restart takes seconds."""
+  compiled = tmp_path_factory.mktemp("compiled")
+  return {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(compiled)}
+
+
+def start(workdir, environment, **changes):
+  """Starts the short run; `changes` are settings, with "__" for the dot."""
+  settings = SHORT | {key.replace("__", "."): value for key, value in changes.items()}
+  chosen = ["--config", "quickstart", "--only", "depth=8 kind=residual", "--workdir", str(workdir)]
+  flags = [f"--config.{key}={value}" for key, value in settings.items()]
+  command = [sys.executable, "-m", "resjax.main", *chosen, *flags]
+  return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+  out, err = process.communicate(timeout=300)
+  return process.returncode, out, err
+
+
+def folder(workdir) -> Path:
+  (found,) = records.find_runs(workdir)
+  return found
+
+
+def what_counts(workdir):
+  """Returns what must be equal to the bit: the digest, the result and all lines without their times."""
+  run = records.read_run(folder(workdir))
+  assert run.torn == 0
+  timed = ("seconds", "images_per_second")
+  metrics = [{key: value for key, value in row.items() if key not in timed} for row in run.metrics]
+  events = [event for event in run.run["events"] if event["name"] != "restored"]
+  return {
+    "status": run.run["status"],
+    "digest": run.run["params_digest"],
+    "result": run.run["result"],
+    "metrics": metrics,
+    "responses": run.responses,
+    "events": events,
+  }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, environment):
+  workdir = tmp_path_factory.mktemp("undisturbed")
+  code, out, err = finish(start(workdir, environment))
+  assert code == 0, err
+  return workdir, out
+
+
+def test_a_run_leaves_the_records_of_the_contract(undisturbed):
+  workdir, out = undisturbed
+  run = records.read_run(folder(workdir))
+  assert folder(workdir) == workdir / "quickstart" / "residual-A-d8-s0"
+  assert run.run["status"] == "done"
+  assert run.run["step"] == run.run["steps"] == 60
+  assert run.run["devices"] == {"platform": "cpu", "kind": "cpu", "count": 2, "processes": 1}
+  assert run.run["data"]["images"] == 1337
+  assert {row["name"] for row in run.run["deviations"]} >= {"data.name", "train.steps", "data.pad", "data.mirror"}
+  steps = {split: [row["step"] for row in run.metrics if row["split"] == split] for split in ("train", "val", "test")}
+  assert steps == {"train": list(range(5, 61, 5)), "val": [20, 40, 60], "test": [20, 40, 60]}
+  assert [row["step"] for row in run.responses] == [0] * 7 + [30] * 7 + [60] * 7
+  last = [row for row in run.metrics if row["split"] == "test"][-1]
+  assert run.run["result"]["test_error"] == last["error"]
+  assert run.run["result"]["test_images"] == last["images"] == 360
+  assert run.run["result"]["best_test_error"] == pytest.approx(
+    min(row["error"] for row in run.metrics if row["split"] == "test")
+  )
+  assert out.splitlines()[-1] == str(workdir / "quickstart" / "report.html")
+  assert (workdir / "quickstart" / "report.html").is_file()
+
+
+def test_the_net_learns(undisturbed):
+  """Chance is 90 %; after 60 steps the nets here are near 10 %."""
+  assert what_counts(undisturbed[0])["result"]["test_error"] < 0.3
+
+
+def test_the_same_command_again_changes_nothing(undisturbed, environment):
+  workdir, _ = undisturbed
+  before = (folder(workdir) / "run.json").read_bytes()
+  code, _, err = finish(start(workdir, environment))
+  assert code == 0, err
+  assert (folder(workdir) / "run.json").read_bytes() == before
+
+
+def kill_at_random(workdir, environment, moment):
+  process = start(workdir, environment)
+  time.sleep(moment)
+  process.send_signal(signal.SIGKILL)
+  finish(process)
+
+
+def kill_in_a_save(workdir, environment):
+  """Kills while a checkpoint is being written: its folder still has Orbax's temporary name."""
+  process = start(workdir, environment)
+  while process.poll() is None:
+    if list(workdir.glob("*/*/checkpoints/*.orbax-checkpoint-tmp*")):
+      process.send_signal(signal.SIGKILL)
+      break
+  finish(process)
+
+
+def test_a_run_killed_at_random_moments_is_the_same_to_the_bit(undisturbed, environment, tmp_path):
+  draw = random.Random(0)
+  started = time.monotonic()
+  for _ in range(KILLS - 1):
+    kill_at_random(tmp_path, environment, draw.uniform(1, 12))
+    if records.find_runs(tmp_path) and records.read_run(folder(tmp_path)).run["status"] == records.DONE:
+      (folder(tmp_path) / "run.json").unlink()  # killed too late: the next one starts over
+  kill_in_a_save(tmp_path, environment)
+  code, _, err = finish(start(tmp_path, environment))
+  assert code == 0, err
+  assert what_counts(tmp_path) == what_counts(undisturbed[0]), time.monotonic() - started
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leads_to_a_save_and_exit_75(undisturbed, environment, tmp_path, number):
+  process = start(tmp_path, environment)
+  while not (records.find_runs(tmp_path) and records.read_run(folder(tmp_path)).metrics):
+    assert process.poll() is None, finish(process)
+    time.sleep(0.02)
+  process.send_signal(number)
+  code, _, err = finish(process)
+  stopped = records.read_run(folder(tmp_path)).run
+  assert code == 75, err
+  assert stopped["status"] == "preempted"
+  assert 0 < stopped["step"] < 60
+  code, _, err = finish(start(tmp_path, environment))
+  assert code == 0, err
+  assert [e["step"] for e in records.read_run(folder(tmp_path)).run["events"] if e["name"] == "restored"] == [
+    stopped["step"]
+  ]
+  assert what_counts(tmp_path) == what_counts(undisturbed[0])
+
+
+def test_continued_in_the_other_layout(environment, tmp_path, undisturbed):
+  """A checkpoint does not know whether blocks were scanned; results agree to rounding."""
+  process = start(tmp_path, environment, execution__blocks="scan")
+  while not list(tmp_path.glob("*/*/checkpoints/10")):
+    assert process.poll() is None, finish(process)
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  finish(process)
+  code, _, err = finish(start(tmp_path, environment, execution__blocks="unroll"))
+  assert code == 0, err
+  ours, theirs = (what_counts(each)["metrics"] for each in (tmp_path, undisturbed[0]))
+  early = [row for row in theirs if row["step"] <= 15 and row["split"] == "train"]
+  for row in early:
+    (same,) = [other for other in ours if other["step"] == row["step"] and other["split"] == "train"]
+    assert same["loss"] == pytest.approx(row["loss"], rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_fails_that_run_only(environment, tmp_path):
+  changes = {"train__learning_rate": "1e38", "train__steps": "20", "responses__steps": "()"}
+  code, out, err = finish(start(tmp_path, environment, **changes))
+  run = records.read_run(folder(tmp_path)).run
+  assert code == 1
+  assert run["status"] == "failed"
+  assert run["reason"].startswith("the loss is not finite at step ")
+  assert run["reason"] in out
+  assert run["result"] is None
+  assert "Traceback" not in err
+
+
+def test_a_warm_up_that_ends_and_one_that_never_does(environment, tmp_path):
+  changes = {"train__warmup": "on", "train__warmup_window": "10", "responses__steps": "()"}
+  code, _, err = finish(start(tmp_path / "ends", environment, **changes))
+  assert code == 0, err
+  run = records.read_run(folder(tmp_path / "ends"))
+  (event,) = [event for event in run.run["events"] if event["name"] == "warm-up ended"]
+  assert 10 <= event["step"] < 60
+  rates = {row["step"]: row["learning_rate"] for row in run.metrics if row["split"] == "train"}
+  assert rates[5] == pytest.approx(0.01)
+  assert max(rates.values()) == pytest.approx(0.1)
+  code, _, err = finish(start(tmp_path / "never", environment, **changes, train__warmup_error="0.0"))
+  assert code == 0, err
+  names = [event["name"] for event in records.read_run(folder(tmp_path / "never")).run["events"]]
+  assert names == ["warm-up never ended"]
+
+
+def test_averaged_statistics_are_used_at_the_end(environment, tmp_path, undisturbed):
+  """The last step's error is taken with other statistics; the weights are the same to the bit."""
+  code, _, err = finish(start(tmp_path, environment, evaluation__statistics="training_set"))
+  assert code == 0, err
+  ours, theirs = what_counts(tmp_path), what_counts(undisturbed[0])
+  assert ours["digest"] == theirs["digest"]
+  assert ours["metrics"][:-2] == theirs["metrics"][:-2]
+  assert ours["metrics"][-1]["loss"] != theirs["metrics"][-1]["loss"]
+  assert json.dumps(ours["responses"][:14]) == json.dumps(theirs["responses"][:14])

@@ -1,0 +1,247 @@
+"""Training, evaluation and captures on the digits, against slow plain references."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from resjax import config, data, mesh, models
+from resjax.config import Config, Data, Evaluation, Model, Responses, Train
+from resjax.data.augment import normalize, statistics
+from resjax.depth import Net
+from resjax.models import layout
+from resjax.models.probes import COLLECTION
+from resjax.train import evaluate, responses, state, step
+
+DIGITS = Data(name="digits", pad=1, mirror=False)
+NET = Model(depth=8)
+TRAIN = Train(steps=20, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def digits():
+  return data.load(DIGITS)
+
+
+@pytest.fixture(scope="module")
+def training_set(digits):
+  return step.TrainingData(digits.train_images, digits.train_labels, statistics(digits.train_images, DIGITS))
+
+
+def start(scan=True, net=NET):
+  return state.initial(net, TRAIN, 10, (8, 8, 1), scan, seed=0)
+
+
+def trained(training_set, stops, scan=True, most=20):
+  net, current, intervals = models.build(NET, 10, scan), start(scan), []
+  for stop in stops:
+    current, interval = step.train_steps(net, TRAIN, DIGITS, most, current, training_set, jnp.int32(stop))
+    intervals.append(jax.device_get(interval))
+  return current, intervals
+
+
+@pytest.fixture(scope="module")
+def after_twenty(training_set):
+  return trained(training_set, [20])
+
+
+def variables(current):
+  return {"params": current.params, "batch_stats": current.batch_stats}
+
+
+def test_the_loss_falls(after_twenty):
+  _, (interval,) = after_twenty
+  assert interval.steps == 20
+  assert interval.bad == -1
+  assert interval.loss / 20 < np.log(10)
+
+
+def test_intervals_may_be_cut_anywhere(training_set, after_twenty):
+  """Bit-identical: a run that was interrupted executes the same program on the same numbers."""
+  whole, (interval,) = after_twenty
+  cut, parts = trained(training_set, [1, 7, 20])
+  assert layout.digest(cut.params) == layout.digest(whole.params)
+  assert sum(part.steps for part in parts) == 20
+  assert sum(part.loss for part in parts) == pytest.approx(interval.loss, rel=1e-5)  # sums in another order
+
+
+def test_training_compiles_once(training_set, after_twenty):
+  before = step.train_steps._cache_size()
+  trained(training_set, [3, 20])
+  assert step.train_steps._cache_size() == before
+
+
+def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
+  settings = Config(train=TRAIN, evaluation=Evaluation(batch_size=8), responses=Responses(batch_size=8))
+  with jax.set_mesh(mesh.make(settings)):
+    everywhere = mesh.replicated(jax.sharding.get_mesh())
+    net = models.build(NET, 10, scan=True)
+    current, images = jax.device_put((start(), training_set), everywhere)
+    assert len(current.step.sharding.device_set) == 8
+    current, split = step.train_steps(net, TRAIN, DIGITS, 20, current, images, jnp.int32(10))
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(current))
+  _, (alone, _) = trained(training_set, [10, 20])
+  assert float(split.loss) == pytest.approx(float(alone.loss), rel=1e-3)  # the contract's bound for ten losses
+
+
+def test_a_step_equals_a_plain_one():
+  """Loss, error and parameters after a step, against optax's own SGD on the unrolled net."""
+  images = jax.random.normal(jax.random.key(1), (16, 8, 8, 1))
+  labels = jnp.arange(16) % 10
+  before = start(scan=False)
+  net = models.build(NET, 10, scan=False)
+  after, loss, wrong, rate = jax.jit(step.train_step, static_argnums=(0, 1))(net, TRAIN, before, images, labels)
+
+  def loss_of(params):
+    collections = {"params": params, "batch_stats": before.batch_stats}
+    logits, _ = net.apply(collections, images, train=True, mutable=["batch_stats"])
+    return -jax.nn.log_softmax(logits)[jnp.arange(16), labels].mean(), logits
+
+  (expected, logits), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(before.params)
+  sgd = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9))
+  updates, _ = sgd.update(gradients, sgd.init(before.params), before.params)
+  params = optax.apply_updates(before.params, updates)
+  assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+  assert float(wrong) == np.mean(np.argmax(logits, -1) != labels)
+  assert float(rate) == pytest.approx(0.1)
+  assert int(after.step) == 1
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, params)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):
+  hot = dataclasses.replace(TRAIN, learning_rate=1e38)
+  net = models.build(NET, 10, scan=True)
+  _, interval = step.train_steps(net, hot, DIGITS, 20, start(), training_set, jnp.int32(20))
+  bad = int(interval.bad)
+  assert 1 < bad <= 20
+  _, earlier = step.train_steps(net, hot, DIGITS, 20, start(), training_set, jnp.int32(bad - 1))
+  assert int(earlier.bad) == -1
+
+
+@pytest.mark.parametrize("batch_size", [7, 360, 512])
+def test_evaluation_counts_every_image_once(digits, training_set, after_twenty, batch_size):
+  current, _ = after_twenty
+  net = models.build(NET, 10, scan=True)
+  loss, wrong = evaluate.evaluate(
+    net, batch_size, variables(current), digits.test_images, digits.test_labels, training_set.statistics
+  )
+  logits = net.apply(variables(current), normalize(digits.test_images, training_set.statistics), train=False)
+  losses = -jax.nn.log_softmax(logits)[jnp.arange(360), digits.test_labels]
+  assert int(wrong) == int((logits.argmax(-1) != digits.test_labels).sum())
+  assert float(loss) == pytest.approx(float(losses.sum()), rel=1e-5)
+
+
+def test_statistics_of_the_training_set(training_set, after_twenty):
+  """Against a loop over batches that takes mean and variance of the first convolution's output itself."""
+  current, _ = after_twenty
+  net = models.build(NET, 10, scan=True)
+  averaged = evaluate.training_set_statistics(
+    net, 256, variables(current), training_set.images, training_set.statistics
+  )
+  images = normalize(np.resize(training_set.images, (6 * 256, 8, 8, 1)), training_set.statistics)
+  kernel = current.params["stem"]["conv"]["kernel"]
+  outputs = jax.lax.conv_general_dilated(
+    images, kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  batches = np.asarray(outputs, np.float64).reshape(6, -1, 16)
+  # float32 sums of 16,384 values against float64 ones
+  np.testing.assert_allclose(averaged["stem"]["norm"]["mean"], batches.mean(1).mean(0), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(averaged["stem"]["norm"]["var"], batches.var(1).mean(0), rtol=1e-4)
+
+
+def captured(current, training_set, digits, scan=True, net=NET, **settings):
+  chosen = Responses(images=256, batch_size=128, **settings)
+  tree = variables(current)
+  if not scan:
+    tree = {name: layout.unstacked(part) for name, part in tree.items()}
+  build = models.build(net, 10, scan)
+  moments = responses.capture(build, chosen, tree, digits.test_images, training_set.statistics)
+  table = Net(net.kind, net.depth, net.block, net.shortcut, net.preactivation, (8, 8, 1), 10).table
+  return responses.lines(chosen, 20, table, moments)
+
+
+@pytest.mark.parametrize("mode", ["running", "batch"])
+def test_responses_equal_a_computation_from_stored_activations(digits, training_set, after_twenty, mode):
+  """Each norm's stored output, batch by batch, in float64: to 1e-5 relative, for float32 activations."""
+  current, _ = after_twenty
+  net = models.build(NET, 10, scan=False)
+  tree = {name: layout.unstacked(part) for name, part in variables(current).items()}
+  kept = []
+  for batch in np.split(digits.test_images[:256], 2):
+    images = normalize(batch, training_set.statistics)
+    mutable = ["intermediates", "batch_stats"]
+    _, sown = net.apply(tree, images, train=mode == "batch", mutable=mutable, capture_intermediates=True)
+    kept.append(traverse_util.flatten_dict(sown["intermediates"], sep="/"))
+  rows = captured(current, training_set, digits, mode=mode)
+  names = ["stem/conv"] + [f"stage{s}/block1/conv{i}" for s in (1, 2, 3) for i in (1, 2)]
+  assert [row["name"] for row in rows] == names
+  assert [row["layer"] for row in rows] == list(range(1, 8))
+  channels = captured(current, training_set, digits, mode=mode, pooling="channels")
+  for row, by_channel in zip(rows, channels, strict=True):
+    norm = row["name"].replace("conv", "norm")
+    outputs = np.concatenate([np.asarray(each[f"{norm}/__call__"][0], np.float64) for each in kept])
+    assert row["units"] == outputs[0].size
+    assert row["images"] == 256
+    assert row["std"] == pytest.approx(outputs.std(), rel=1e-5)
+    assert row["mean"] == pytest.approx(outputs.mean(), rel=1e-5, abs=1e-6)
+    assert by_channel["std"] == pytest.approx(outputs.std((0, 1, 2)).mean(), rel=1e-5)
+
+
+def test_responses_agree_with_the_formula_from_weights(digits, training_set, after_twenty):
+  """With batch statistics: mean of gamma^2 v / (v + eps) over channels, plus the variance of beta over channels."""
+  current, _ = after_twenty
+  for row in captured(current, training_set, digits, mode="batch"):
+    stage, block, conv = row["name"].split("/") if row["stage"] else ("stem", None, "conv")
+    params = current.params[stage][block] if block else current.params[stage]
+    norm = params[conv.replace("conv", "norm")]
+    gamma, beta = np.asarray(norm["scale"], np.float64), np.asarray(norm["bias"], np.float64)
+    expected = np.sqrt((gamma**2).mean() + beta.var())  # v / (v + eps) is 1 to 1e-3 for the variances here
+    assert row["std"] == pytest.approx(expected, rel=2e-3)
+
+
+def test_responses_are_the_same_scanned_and_unrolled(digits, training_set):
+  current = start(net=Model(depth=20))
+  scanned, unrolled = (
+    captured(current, training_set, digits, scan=scan, net=Model(depth=20), mode="batch") for scan in (True, False)
+  )
+  assert len(scanned) == 19
+  for one, other in zip(scanned, unrolled, strict=True):
+    assert one == {
+      **other,
+      "std": pytest.approx(other["std"], rel=1e-5),
+      "mean": pytest.approx(other["mean"], abs=1e-6),
+    }
+
+
+def test_the_first_convolution_may_be_left_out(digits, training_set, after_twenty):
+  current, _ = after_twenty
+  rows = captured(current, training_set, digits, first_conv=False)
+  assert rows[0]["name"] == "stage1/block1/conv1"
+  assert [row["layer"] for row in rows] == list(range(1, 7))
+
+
+def test_probes_leave_no_trace_in_the_training_step(training_set):
+  """The lowered step has no response in it, and a capture has."""
+  net = models.build(NET, 10, scan=True)
+  images = jnp.zeros((8, 8, 8, 1))
+  current = start()
+  plain = jax.jit(lambda tree: net.apply(tree, images, train=True, mutable=["batch_stats"]))
+  probed = jax.jit(lambda tree: net.apply(tree, images, train=True, mutable=["batch_stats", COLLECTION]))
+  assert COLLECTION not in plain.eval_shape(variables(current))[1]
+  assert COLLECTION in probed.eval_shape(variables(current))[1]
+
+
+def test_state_converts_between_layouts_whole(after_twenty):
+  current, _ = after_twenty
+  there = state.in_layout(current, layout.unstacked)
+  back = state.in_layout(there, layout.stacked)
+  assert jax.tree.structure(back) == jax.tree.structure(current)
+  assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), back, current))
+
+
+def test_default_recipe_is_the_papers():
+  assert config.Config().deviations() == []
