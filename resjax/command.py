@@ -102,7 +102,7 @@ def _named(argv: list[str]) -> tuple[str, str, list[str]]:
 def _guarded(call: Callable[[], T]) -> T:
   try:
     return call()
-  except (ConfigError, RecordsError, flags.Error) as error:
+  except (ConfigError, RecordsError, flags.Error, OSError) as error:
     print(f"{_program()}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(WRONG)
 

@@ -55,6 +55,9 @@ class Model:
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
+  norm_images: int = setting(
+    0, "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64", allowed=COUNT, paper=64
+  )
   norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=SHARE)
   norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)
 
@@ -187,6 +190,9 @@ class Config:
   execution: Execution = dataclasses.field(default_factory=Execution)
 
   def __post_init__(self) -> None:
+    for key, size in (("train", self.train.batch_size), ("responses", self.responses.batch_size)):
+      if self.model.norm_images and size % self.model.norm_images:
+        raise ConfigError(f"model.norm_images = {self.model.norm_images}: must divide {key}.batch_size = {size}")
     if self.responses.images % self.responses.batch_size:
       raise ConfigError(
         f"responses.images = {self.responses.images}: must be a multiple of responses.batch_size = "

@@ -14,6 +14,7 @@ import signal
 from absl import flags
 
 from resjax import command, listing, registry
+from resjax.settings import ConfigError
 
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments, or with --config its runs, and start nothing.")
 _LIST_FORMAT = flags.DEFINE_enum("list_format", "text", ["text", "json"], "Form of --list.")
@@ -28,7 +29,10 @@ def main() -> int:
     print(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
     return command.DONE
   experiment, runs = command.chosen()
-  from resjax.train import study  # only training needs JAX
+  try:
+    from resjax.train import study  # only training needs JAX
+  except ModuleNotFoundError as error:
+    raise ConfigError(f"training needs {error.name}: install the extra train, cuda13 or tpu") from error
 
   return study.run(experiment.question, runs, _WORKDIR.value)
 

@@ -12,8 +12,9 @@ from resjax.settings import UNSAID, ConfigError, Span
 
 LEAVES = dict(settings.leaves(Config))
 SAID = {key: field for key, field in LEAVES.items() if field.metadata["paper"] is not UNSAID}
-# 20 layers are legal for both kinds of block, and 512 images are a multiple of all batches tried here.
-BASE = freeze({"model": {"depth": 20}, "responses": {"images": 512, "batch_size": 128}})
+# The paper's recipe to the letter. 20 layers are legal for both kinds of block, and 512 images are a multiple of all
+# batches tried here.
+BASE = freeze({"model": {"depth": 20, "norm_images": 64}, "responses": {"images": 512, "batch_size": 128}})
 
 # What the paper says (Sec. 3.3 and 4.2); all else is left open by it or has nothing to do with it.
 PAPER = {
@@ -24,6 +25,7 @@ PAPER = {
   "model.preactivation": False,
   "model.padding": "symmetric",
   "model.zero_init_scale": False,
+  "model.norm_images": 64,
   "data.name": "cifar10",
   "data.normalize": "pixel_mean",
   "data.pad": 4,
@@ -71,6 +73,7 @@ def another(key: str):
     "responses.batch_size": 256,
     "responses.images": 1024,
     "responses.steps": (7,),
+    "train.batch_size": 192,
     "train.drops": (0.25,),
     "data.path": "/data",
   }
@@ -91,9 +94,9 @@ def changed(key: str) -> Config:
 def test_the_default_is_the_papers_recipe():
   c = Config()
   assert freeze(config.default().to_dict()) == freeze({}) == c
-  assert c.deviations() == []
+  assert c.deviations() == [{"name": "model.norm_images", "paper": 64, "here": 0}]
   here = settings.flatten(dataclasses.asdict(c))
-  assert {key: here[key] for key in PAPER} == PAPER
+  assert {key: here[key] for key in PAPER} == {**PAPER, "model.norm_images": 0}
   assert {key: field.metadata["paper"] for key, field in SAID.items()} == PAPER
   assert [share * c.train.steps for share in c.train.drops] == [32_000, 48_000]
 

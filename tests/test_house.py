@@ -29,7 +29,7 @@ ALLOWED = {
   "train": "config sweep depth settings records data listing command mesh models",
   "studies": "config sweep depth settings records data listing command mesh models train",
   "weights": "config depth settings models",
-  "main": "command listing registry train",
+  "main": "command listing registry settings train",
   "report": "records analysis",
   "experiments": "config sweep",
   "launch": "records registry sweep",

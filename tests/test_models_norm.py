@@ -58,3 +58,16 @@ def test_statistics_are_over_the_whole_batch_of_all_devices():
     over_devices = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))(split)
   # float32 sums in another order, of means up to 15: 1e-5.
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), over_devices, alone)
+
+
+def test_statistics_of_parts_of_the_batch_are_those_of_batches_of_their_size():
+  x = jax.random.normal(jax.random.key(0), (8, 4, 4, 3)) + jnp.arange(8.0)[:, None, None, None]
+  norm = BatchNorm(True, MOMENTUM, EPSILON, images=4)
+  variables = norm.init(jax.random.key(0), x)
+  y, updates = norm.apply(variables, x, mutable=["batch_stats"])
+  whole = BatchNorm(True, MOMENTUM, EPSILON)
+  halves = [whole.apply(variables, half, mutable=["batch_stats"]) for half in (x[:4], x[4:])]
+  # The same sums over the same images, fused differently: 1e-5 of values around 1.
+  np.testing.assert_allclose(y, jnp.concatenate([half for half, _ in halves]), rtol=1e-5, atol=1e-5)
+  averaged = jax.tree.map(lambda a, b: (a + b) / 2, *(stats["batch_stats"] for _, stats in halves))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), updates["batch_stats"], averaged)

@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_fails_that_run_only(environment, tmp_path):
   assert run["status"] == "failed"
   assert run["reason"].startswith("the loss is not finite at step ")
   assert run["reason"] in out
-  assert run["result"] is None
+  assert run["result"]["test_error"] is None
   assert "Traceback" not in err
 
 

@@ -243,5 +243,5 @@ def test_state_converts_between_layouts_whole(after_twenty):
   assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), back, current))
 
 
-def test_default_recipe_is_the_papers():
-  assert config.Config().deviations() == []
+def test_default_recipe_is_the_papers_but_for_statistics_over_the_whole_batch():
+  assert config.Config().deviations() == [{"name": "model.norm_images", "paper": 64, "here": 0}]

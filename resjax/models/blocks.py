@@ -61,4 +61,4 @@ class Block(nn.Module):
 
 def batch_norm(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> BatchNorm:
   """Returns a batch norm with the net's settings."""
-  return BatchNorm(train, net.norm_momentum, net.norm_epsilon, zero_scale, name=name)
+  return BatchNorm(train, net.norm_momentum, net.norm_epsilon, net.norm_images, zero_scale, name=name)

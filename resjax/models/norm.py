@@ -1,7 +1,8 @@
 """Batch normalisation with its derivative written out: two sums over the batch forward, two backward.
 
 Left to differentiation, XLA reads and writes the activations several times more; on a CPU that is a good part of a
-step. Mean and variance are those of the whole batch, over all devices.
+step. Mean and variance are those of the whole batch, over all devices, or of equal parts
+of it, as in the paper, where each of two GPUs saw 64 images.
 """
 
 import functools
@@ -19,12 +20,14 @@ class BatchNorm(nn.Module):
     train: whether to use, and average, the statistics of the batch; else the running ones.
     momentum: share of the old running statistics kept.
     epsilon: added to the variance.
+    images: how many have their statistics taken together in training; 0: all of the batch.
     zero_scale: whether the scale starts at 0 instead of 1.
   """
 
   train: bool
   momentum: float
   epsilon: float
+  images: int = 0
   zero_scale: bool = False
 
   @nn.compact
@@ -38,11 +41,20 @@ class BatchNorm(nn.Module):
     if not self.train:
       factor = scale * lax.rsqrt(running_var.value + self.epsilon)
       return x_BxHxWxC * factor + (bias - running_mean.value * factor)
-    y, mean, var = normalize(x_BxHxWxC, scale, bias, self.epsilon)
+    y, mean, var = self._normalize_parts(x_BxHxWxC, scale, bias)
     if self.is_mutable_collection("batch_stats") and not self.is_initializing():
       running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
       running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
     return y
+
+  def _normalize_parts(self, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the normalised array, and mean and variance [C], averaged over the parts of the batch."""
+    parts = len(x) // self.images if self.images else 1
+    if parts == 1:
+      return normalize(x, scale, bias, self.epsilon)
+    split = x.reshape(parts, -1, *x.shape[1:])
+    y, mean, var = jax.vmap(lambda part: normalize(part, scale, bias, self.epsilon))(split)
+    return y.reshape(x.shape), mean.mean(0), var.mean(0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
