@@ -173,6 +173,11 @@ class Execution:
     "blocks of a stage in a loop (scan) or one by one (unroll); auto: measured per platform",
     allowed=("auto", "scan", "unroll"),
   )
+  remat: str = setting(
+    "none",
+    "block: compute the inside of a block again in the backward pass instead of keeping it; a quarter of the memory",
+    allowed=("none", "block"),
+  )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
 
 

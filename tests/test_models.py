@@ -106,13 +106,13 @@ def test_built_parameters_are_the_papers(depth, params):
 
 @pytest.mark.parametrize("name", ["residual B", "bottleneck A", "pre-activation bottleneck, plain"])
 def test_scanned_equals_unrolled(name):
-  """Logits, gradients, statistics and responses from the same parameters, within float32 rounding."""
+  """Logits, gradients, statistics and responses from the same parameters, within rounding; with remat, too."""
   net = NETS[name]
   variables = filled(net)
   images = jax.random.normal(jax.random.key(1), IMAGES)
 
-  def run(scan, variables):
-    build = models.build(net, 10, scan)
+  def run(scan, variables, remat=False):
+    build = models.build(net, 10, scan, remat)
 
     def loss(params):
       collections = {"params": params, "batch_stats": variables["batch_stats"]}
@@ -131,6 +131,8 @@ def test_scanned_equals_unrolled(name):
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * max(np.abs(other).max(), 1e-3))
 
   jax.tree.map(close, together, unrolled)
+  jax.tree.map(close, run(True, variables, remat=True), scanned)
+  jax.tree.map(close, run(False, unstacked(variables), remat=True), unrolled)
 
 
 def test_layouts_convert_without_loss():

@@ -18,18 +18,20 @@ class ResNet(nn.Module):
     classes: width of the last layer.
     scan: the blocks of a stage after its first are a loop over stacked parameters; else they stand one by one.
       Both give the same numbers; `resjax.models.layout` converts the parameters.
+    remat: whether the inside of a block is computed again in the backward pass instead of kept.
   """
 
   net: config.Model
   classes: int
   scan: bool
+  remat: bool = False
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns logits [B, classes] of normalised images."""
     x = Stem(STAGE_WIDTHS[0], self.net, name="stem")(x_BxHxWxC, train)
     for i, filters in enumerate(STAGE_WIDTHS, 1):
-      x = Stage(filters, 1 if i == 1 else 2, self.net, self.scan, name=f"stage{i}")(x, train)
+      x = Stage(filters, 1 if i == 1 else 2, self.net, self.scan, self.remat, name=f"stage{i}")(x, train)
     return Head(self.classes, self.net, name="head")(x, train)
 
 
@@ -56,22 +58,29 @@ class Stage(nn.Module):
   stride: int
   net: config.Model
   scan: bool
+  remat: bool
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns [B, H / stride, W / stride, output channels]."""
     blocks = blocks_a_stage(self.net.depth, self.net.block)
     x = Block(self.filters, self.stride, self.net, name="block1")(x_BxHxWxC, train)
+
+    def apply(block: Block, x: jax.Array) -> jax.Array:
+      return block(x, train)
+
+    if self.remat:
+      apply = nn.remat(apply, prevent_cse=not self.scan)
     if self.scan and blocks > 1:
       loop = nn.scan(
-        lambda block, x, _: (block(x, train), None),
+        lambda block, x, _: (apply(block, x), None),
         variable_axes={"params": 0, "batch_stats": 0, COLLECTION: 0},
         split_rngs={"params": True},
         length=blocks - 1,
       )
       return loop(Block(self.filters, 1, self.net, name="rest"), x, None)[0]
     for i in range(2, blocks + 1):
-      x = Block(self.filters, 1, self.net, name=f"block{i}")(x, train)
+      x = apply(Block(self.filters, 1, self.net, name=f"block{i}"), x)
     return x
 
 

@@ -61,7 +61,7 @@ class _Training:
     checkpoints: Checkpoints,
   ):
     self.config, self.writer, self.progress, self.checkpoints = config, writer, progress, checkpoints
-    self.net = models.build(config.model, dataset.classes, scan)
+    self.net = models.build(config.model, dataset.classes, scan, remat=config.execution.remat == "block")
     self.notes = dataset.notes
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     means = statistics(dataset.train_images, config.data)

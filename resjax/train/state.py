@@ -63,7 +63,7 @@ def initial(
     scan: whether the net runs with the blocks of a stage scanned.
     seed: of weights, order, crops and mirrors.
   """
-  state = _initial(model, train, classes, image_shape, seed)
+  state = initial_stacked(model, train, classes, image_shape, seed)
   return state if scan else in_layout(state, layout.unstacked)
 
 
@@ -73,9 +73,10 @@ def initial(
   static_argnames=("model", "train", "classes", "image_shape"),
   compiler_options={"xla_backend_optimization_level": 0},
 )
-def _initial(
+def initial_stacked(
   model: config.Model, train: config.Train, classes: int, image_shape: tuple[int, int, int], seed: jax.Array
 ) -> State:
+  """Returns the state of a scanned net before the first step; arguments as those of `initial`."""
   init_key, data_key = jax.random.split(jax.random.key(seed))
   net = models.build(model, classes, scan=True)
   variables = net.init(init_key, jnp.zeros((1, *image_shape)), train=False)
