@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 
-from resjax.data.cifar import FAMILIES, File
+from resjax.data.cifar_format import FAMILIES, File
 
 
 def small(name):

@@ -11,7 +11,7 @@ import pytest
 
 from resjax.config import Data
 from resjax.data import describe, load
-from resjax.data.cifar import FAMILIES
+from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
 from tests.small_cifar import archive, made, small
 

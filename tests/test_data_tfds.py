@@ -9,8 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from resjax.config import Data
-from resjax.data import cifar, cifar_tfds, load
-from resjax.data.cifar import FAMILIES
+from resjax.data import cifar_format, cifar_tfds, load
+from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
 from tests.small_cifar import archive, label_names, made, small
 
@@ -32,7 +32,7 @@ def data(name, tmp_path):
 
 
 def test_prepares_the_stock_data_set(name, data, tmp_path, capfd):
-  direct = cifar.parse(made(name), small(name), "", ())
+  direct = cifar_format.parse(made(name), small(name), "", ())
   found = load(data)
   assert capfd.readouterr().out == ""
   np.testing.assert_array_equal(found.train_images, direct.train.images)

@@ -43,12 +43,16 @@ def assert_equal_to_rounding(ours, theirs):
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("padding", ["symmetric", "same", "none"])
-@pytest.mark.parametrize("case", CASES)
+TRIED = [
+  *((case, "symmetric") for case in CASES),
+  *((case, "same") for case in CASES if "stride 2" in case),
+  *((case, "none") for case in ("few channels", "odd sides", "7x7, stride 2")),
+]
+
+
+@pytest.mark.parametrize(("case", "padding"), TRIED)
 def test_forms_equal_the_plain_convolution(case, padding):
   shape, kernel, outputs, stride = CASES[case]
-  if padding == "none" and min(shape[1:3]) < kernel:
-    return
   with jax.enable_x64(True):
     if padding == "same":
       height, width = jax.lax.padtype_to_pads(shape[1:3], (kernel, kernel), (stride, stride), "SAME")

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from resjax.data.cifar import SHAPE, Family, records, unpack
+from resjax.data.cifar_format import SHAPE, Family, records, unpack
 from resjax.data.dataset import Images, Source
 from resjax.settings import ConfigError
 
