@@ -209,13 +209,8 @@ class _Training:
     size, count = self.config.evaluation.batch_size, len(labels)
     results = evaluate.evaluate(self.net, size, self.variables, images, labels, self.training_set.statistics)
     loss, wrong = jax.device_get(results)
-    error = int(wrong) / count
-    self.write_metrics(
-      done, split, images=count, seconds=time.monotonic() - start, loss=float(loss) / count, error=error
-    )
-    if split == "test" and error < float(self.state.best.error):
-      best = state.Best(jnp.float32(error), jnp.int32(done))
-      self.state = dataclasses.replace(self.state, best=jax.device_put(best, self.state.step.sharding))
+    seconds = time.monotonic() - start
+    self.write_metrics(done, split, images=count, seconds=seconds, loss=float(loss) / count, error=int(wrong) / count)
 
   def capture(self, done: int) -> None:
     settings = self.config.responses
@@ -225,16 +220,20 @@ class _Training:
 
   def finish(self) -> None:
     """Writes the result, which is that of the last step; the best is labelled best."""
-    if schedule.uses_warmup(self.config.model, self.config.train) and int(self.state.warmup.ended) < 0:
-      self.writer.event(self.config.train.steps, "warm-up never ended", "the whole run was at train.warmup_rate")
-    last = {row["split"]: row["error"] for row in records.read_run(self.writer.directory).metrics}
+    log = records.read_run(self.writer.directory)
+    never = "warm-up never ended"
+    warms_up = schedule.uses_warmup(self.config.model, self.config.train)
+    if warms_up and int(self.state.warmup.ended) < 0 and never not in [event["name"] for event in log.run["events"]]:
+      self.writer.event(self.config.train.steps, never, "the whole run was at train.warmup_rate")
+    tests = [row for row in log.metrics if row["split"] == "test"]
+    best = min(tests, key=lambda row: row["error"])
     self.writer.update(
       result={
-        "train_error": last["train"],
-        "test_error": last["test"],
-        "best_test_error": float(self.state.best.error),
-        "best_step": int(self.state.best.step),
-        "test_images": len(self.splits["test"][1]),
+        "train_error": [row["error"] for row in log.metrics if row["split"] == "train"][-1],
+        "test_error": tests[-1]["error"],
+        "best_test_error": best["error"],
+        "best_step": best["step"],
+        "test_images": tests[-1]["images"],
       },
       params_digest=layout.digest(self.state.params),
     )

@@ -1,6 +1,8 @@
 """What a person sees of a run: a bar on a terminal, one plain line an interval in a batch log."""
 
+import datetime
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,7 @@ class Progress:
     """
     self._name, self._steps = name, steps
     self._errors: dict[str, str] = {}
+    self._began: tuple[int, float] | None = None  # the first step shown, and when
     self._bar = tqdm(total=steps, desc=name, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
 
   def __enter__(self) -> "Progress":
@@ -37,6 +40,16 @@ class Progress:
     else:
       print(
         f"{self._name}  step {row['step']}/{self._steps}  {row['split']} loss {row['loss']:.4f} "
-        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s",
+        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s  {self._left(row)}",
         flush=True,
       )
+
+  def _left(self, row: Mapping[str, Any]) -> str:
+    """Returns the time left at the pace since this process began, as "1:02:03 left"."""
+    if self._began is None:
+      self._began = row["step"], time.monotonic()
+    step, then = self._began
+    if row["step"] == step:
+      return ""
+    seconds = (self._steps - row["step"]) * (time.monotonic() - then) / (row["step"] - step)
+    return f"{datetime.timedelta(seconds=round(seconds))} left"

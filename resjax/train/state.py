@@ -14,20 +14,6 @@ from resjax.train import optimizer, schedule
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Best:
-  """The best evaluation so far.
-
-  Attributes:
-    error: float32 scalar, a fraction; infinite before the first evaluation.
-    step: int32 scalar.
-  """
-
-  error: jax.Array
-  step: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class State:
   """What a step takes and returns.
 
@@ -37,7 +23,8 @@ class State:
     params, batch_stats: the net's, in the layout it runs in.
     optimizer: optax's state.
     warmup: the warm-up's phase and error window.
-    best: the best evaluation.
+
+  The best error so far is not in it: it follows from the log, which holds the same steps.
   """
 
   step: jax.Array
@@ -46,7 +33,6 @@ class State:
   batch_stats: Any
   optimizer: Any
   warmup: schedule.Warmup
-  best: Best
 
 
 def initial(
@@ -87,7 +73,6 @@ def initial_stacked(
     batch_stats=variables["batch_stats"],
     optimizer=optimizer.make(train).init(variables["params"]),
     warmup=schedule.start(model, train),
-    best=Best(jnp.float32(jnp.inf), jnp.int32(0)),
   )
 
 
