@@ -24,13 +24,14 @@ class Checkpoints:
       scan: whether the states are in the stacked layout.
     """
     self._scan = scan
+    context = ocp.Context()
     # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
-    whole = ocp.options.ArrayOptions(saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False))
+    context.array.saving.use_replica_parallel = False
     self._orbax = ocp.training.Checkpointer(
       directory.absolute(),
       preservation_policy=ocp.training.preservation_policies.LatestN(keep),
       cleanup_tmp_directories=True,
-      context=ocp.Context(array_options=whole),
+      context=context,
     )
 
   def __enter__(self) -> "Checkpoints":

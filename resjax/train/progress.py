@@ -38,11 +38,11 @@ class Progress:
       self._bar.update(row["step"] - self._bar.n)
       self._bar.set_postfix(self._errors)
     else:
-      print(
+      line = (
         f"{self._name}  step {row['step']}/{self._steps}  {row['split']} loss {row['loss']:.4f} "
-        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s  {self._left(row)}",
-        flush=True,
+        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s  {self._left(row)}"
       )
+      print(line.rstrip(), flush=True)
 
   def _left(self, row: Mapping[str, Any]) -> str:
     """Returns the time left at the pace since this process began, as "1:02:03 left"."""
