@@ -79,6 +79,7 @@ class _Training:
 
   def run(self, asked_to_stop: Callable[[], bool]) -> bool:
     done, total = self.begin(), self.config.train.steps
+    longest = min(self.config.execution.log_every, total)
     waiting: tuple[int, int, step.Interval] | None = None  # written while the devices are at the next steps
     while done < total:
       start, done = done, self.next_stop(done)
@@ -86,7 +87,7 @@ class _Training:
         self.net,
         self.config.train,
         self.config.data,
-        self.config.execution.log_every,
+        longest,
         self.state,
         self.training_set,
         jnp.int32(done),
