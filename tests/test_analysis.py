@@ -372,3 +372,13 @@ def test_logs_are_plain_frames(sweep):
   assert {field.name for field in dataclasses.fields(sweep)} == {
     *("root", "runs", "metrics", "responses", "gradients", "deviations", "events", "problems"),
   }
+
+
+def test_responses_over_many_decades_have_a_labelled_axis(tmp_path):
+  """Running statistics of a net that has only begun can be off by many powers of ten."""
+  for depth, decades in ((20, 0), (110, 10)):
+    directory = synthetic.write_run(tmp_path, depth=depth, responses=False)
+    with records.RunWriter(directory) as writer:
+      writer.append("responses", [{"step": 1, "layer": n, "std": 10 ** (decades * n / depth)} for n in range(1, depth)])
+  for panel in figures.figure7(analysis.load(tmp_path)):
+    assert "1e+06" in panel.svg

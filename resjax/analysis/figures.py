@@ -127,7 +127,9 @@ def _figure7_panel(order: str, title: str, curves: pd.DataFrame, every: list[Net
   with style.panel() as (figure, axes):
     if typical.max() > _COMPARABLE_RESPONSES * typical.min():
       axes.set_yscale("log", nonpositive="mask")
-      axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+      drawn_range = curves["mean"][curves["mean"] > 0]
+      few_decades = drawn_range.max() < 1000 * drawn_range.min()
+      axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if few_decades else (1,), numticks=9))
       axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
       axes.yaxis.set_minor_locator(NullLocator())
     ends = []
