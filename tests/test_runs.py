@@ -35,10 +35,10 @@ def environment(tmp_path_factory):
   return {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(compiled)}
 
 
-def start(workdir, environment, **changes):
+def start(workdir, environment, only="depth=8 kind=residual", **changes):
   """Starts the short run; `changes` are settings, with "__" for the dot."""
   settings = SHORT | {key.replace("__", "."): value for key, value in changes.items()}
-  chosen = ["--config", "quickstart", "--only", "depth=8 kind=residual", "--workdir", str(workdir)]
+  chosen = ["--config", "quickstart", "--only", only, "--workdir", str(workdir)]
   flags = [f"--config.{key}={value}" for key, value in settings.items()]
   command = [sys.executable, "-m", "resjax.main", *chosen, *flags]
   return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -226,3 +226,47 @@ def test_averaged_statistics_are_used_at_the_end(environment, tmp_path, undistur
   assert ours["metrics"][:-2] == theirs["metrics"][:-2]
   assert ours["metrics"][-1]["loss"] != theirs["metrics"][-1]["loss"]
   assert json.dumps(ours["responses"][:14]) == json.dumps(theirs["responses"][:14])
+
+
+TOGETHER = {
+  "bottleneck": {
+    "model__depth": "11",
+    "model__block": "bottleneck",
+    "model__shortcut": "C",
+    "model__preactivation": "true",
+    "data__normalize": "channel",
+    "execution__remat": "block",
+    "execution__blocks": "unroll",
+    "execution__devices": "1",
+  },
+  "pitfalls": {
+    "model__option_a_stride": "average",
+    "model__option_a_zeros": "both",
+    "model__zero_init_scale": "true",
+    "model__padding": "same",
+    "model__norm_images": "32",
+    "train__nesterov": "true",
+    "train__decay_norm_and_bias": "false",
+    "responses__source": "train",
+    "responses__mode": "batch",
+    "responses__pooling": "channels",
+    "responses__first_conv": "false",
+    "evaluation__every": "0",
+    "checkpoint__every": "0",
+  },
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_options_work_together_from_the_command_line(environment, tmp_path, name):
+  changes = {"responses__steps": "()"} | TOGETHER[name]
+  depth = changes.get("model__depth", "8")
+  process = start(tmp_path, environment, **changes, only=f"depth={depth} kind=residual")
+  code, _, err = finish(process)
+  assert code == 0, err
+  run = records.read_run(folder(tmp_path))
+  assert run.run["result"]["train_error"] < 0.8  # chance is 0.9
+  assert run.responses[0]["mode"] == ("batch" if name == "pitfalls" else "running")
+  deviations = {row["name"] for row in run.run["deviations"]}
+  changed = {key.replace("__", ".") for key in TOGETHER[name] if key.startswith("model")}
+  assert changed - {"model.depth"} <= deviations | {"model.norm_images"}
