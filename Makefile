@@ -23,7 +23,7 @@ setup: $(VENV)/installed
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and f"resjax needs Python 3.11 to 3.13, not {sys.version.split()[0]}: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.txt
 	touch $@
 
 # After a change of pyproject.toml; needs uv.
