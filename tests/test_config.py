@@ -111,7 +111,9 @@ def test_every_setting_has_a_meaning_and_its_numbers_a_range(key):
 
 
 @pytest.mark.parametrize("key", LEAVES)
-@pytest.mark.parametrize("value", [None, {}, {"a": 1}, object(), float("nan"), float("inf"), b"x"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+  "value", [None, {}, {"a": 1}, object(), float("nan"), float("inf"), b"x"], ids=lambda value: type(value).__name__
+)
 def test_no_setting_takes_junk(key, value):
   assert refusal({key: value}).startswith(f"{key} = ")
 
