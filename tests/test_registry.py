@@ -86,14 +86,14 @@ def test_the_depth_sweep_is_that_of_the_paper():
     *(f"plain-d{depth}-s0" for depth in (20, 32, 44, 56, 110)),
   ]
   assert [run.config.seed for run in made] == [seed for seed in range(5) for _ in range(11)]
-  assert all(run.config.deviations() == [] for run in made)
+  assert {d["name"] for run in made for d in run.config.deviations()} == {"model.norm_images"}
 
 
 def test_the_mini_sweep_deviates_in_its_length_only():
   made = registry.find("cifar_depth_sweep").runs("mini")
   assert [run.id for run in made] == ["residual-A-d20-s0", "plain-d20-s0", "residual-A-d44-s0", "plain-d44-s0"]
   assert {run.folder for run in made} == {"cifar_depth_sweep-mini"}
-  assert [[d["name"] for d in run.config.deviations()] for run in made] == [["train.steps"]] * 4
+  assert [[d["name"] for d in run.config.deviations()] for run in made] == [["model.norm_images", "train.steps"]] * 4
 
 
 def test_a_file_is_found_by_path_and_by_name_below_the_current_directory(tmp_path, monkeypatch):

@@ -48,8 +48,9 @@ class Checkpoints:
   def save(self, state: State) -> None:
     """Saves in the background, under the state's step, unless that step is saved already."""
     step = int(state.step)
+    self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
     if step != self.latest:
-      self._orbax.save_async(step, state if self._scan else in_layout(state, layout.stacked))
+      self._orbax.save_async(step, state if self._scan else in_layout(state, layout.stacked), force=True)
 
   def restore(self, like: State) -> State:
     """Returns the newest state, with the shapes and shardings of `like`."""
