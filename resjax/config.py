@@ -169,13 +169,13 @@ class Execution:
 
   devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
   blocks: str = setting(
-    "auto",
-    "blocks of a stage in a loop (scan) or one by one (unroll); auto: measured per platform",
-    allowed=("auto", "scan", "unroll"),
+    "scan",
+    "blocks of a stage in a loop, which compiles as fast at any depth, or one by one",
+    allowed=("scan", "unroll"),
   )
   remat: str = setting(
     "none",
-    "block: compute the inside of a block again in the backward pass instead of keeping it; a quarter of the memory",
+    "block: keep block inputs only, compute their insides again; a quarter of the memory at 1202 layers",
     allowed=("none", "block"),
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)

@@ -41,7 +41,7 @@ def train(
     RunFailed: the loss is not finite.
     ConfigError: a batch cannot be split over the devices.
   """
-  scan = config.execution.blocks != "unroll"
+  scan = config.execution.blocks == "scan"
   directory = writer.directory / "checkpoints"
   with jax.set_mesh(mesh.make(config)), Checkpoints(directory, config.checkpoint.keep, scan) as checkpoints:
     training = _Training(config, dataset, scan, writer, progress, checkpoints)
