@@ -112,12 +112,15 @@ def test_the_same_command_again_changes_nothing(undisturbed, environment):
   assert (folder(workdir) / "run.json").read_bytes() == before
 
 
-def killed_after_start(workdir, environment, seconds):
-  """Kills so long after the run has begun, or begun again; returns whether it was still going on."""
-  seen = (folder(workdir) / "run.json").stat().st_mtime_ns if records.find_runs(workdir) else 0
-  process = start(workdir, environment)
+def killed_after(workdir, environment, name, seconds):
+  """Kills so long after a file of the run directory has changed; returns whether the run was still going on."""
+
+  def changed():
+    return [path.stat().st_mtime_ns for path in workdir.glob(f"*/*/{name}") if path.stat().st_size]
+
+  process, before = start(workdir, environment), changed()
   while process.poll() is None:
-    if records.find_runs(workdir) and (folder(workdir) / "run.json").stat().st_mtime_ns != seen:
+    if changed() not in ([], before):
       time.sleep(seconds)
       process.send_signal(signal.SIGKILL)
       break
@@ -138,7 +141,9 @@ def test_a_run_killed_at_random_moments_is_the_same_to_the_bit(undisturbed, envi
   draw, kills, reached = random.Random(0), 1, []
   assert killed_in_a_save(tmp_path, environment)
   while kills < KILLS:
-    kills += killed_after_start(tmp_path, environment, draw.uniform(0, 4))
+    # At start-up, and while it trains, evaluates and saves.
+    name, longest = draw.choice([("run.json", 4.0), ("metrics.jsonl", 1.0), ("metrics.jsonl", 1.0)])
+    kills += killed_after(tmp_path, environment, name, draw.uniform(0, longest))
     reached.append(max((row["step"] for row in records.read_run(folder(tmp_path)).metrics), default=0))
     if records.read_run(folder(tmp_path)).run["status"] == records.DONE:
       shutil.rmtree(folder(tmp_path))  # it was quicker: from the beginning again
