@@ -23,7 +23,7 @@ _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step, on one device."
 _OUT = flags.DEFINE_string("out", "", "JSON file to write.")
 
 
-def measure(depth: int, remat: bool, batch_size: int) -> dict[str, float | int | str]:
+def measure(depth: int, remat: str, batch_size: int) -> dict[str, float | int | str]:
   model, train, data = Model(depth=depth), Train(batch_size=batch_size), Data()
   shape = jax.ShapeDtypeStruct
   images = step.TrainingData(
@@ -31,13 +31,13 @@ def measure(depth: int, remat: bool, batch_size: int) -> dict[str, float | int |
     shape((50_000,), jnp.int32),
     Statistics(shape((32, 32, 3), jnp.float32), shape((3,), jnp.float32)),
   )
-  net = models.build(model, 10, scan=True, remat=remat)
-  before = state.initial_stacked.eval_shape(model, train, 10, (32, 32, 3), 0)
+  net = models.build(model, 10, models.Loop(1, remat))
+  before = state.initial.eval_shape(model, train, 10, (32, 32, 3), 0)
   start = time.perf_counter()
   compiled = step.train_steps.lower(net, train, data, 100, before, images, shape((), jnp.int32)).compile()
   return {
     "depth": depth,
-    "remat": "block" if remat else "none",
+    "remat": remat,
     "batch": batch_size,
     "temporary GiB": round(compiled.memory_analysis().temp_size_in_bytes / 2**30, 3),
     "compile s": round(time.perf_counter() - start, 1),
@@ -45,7 +45,11 @@ def measure(depth: int, remat: bool, batch_size: int) -> dict[str, float | int |
 
 
 def main(_) -> None:
-  rows = [measure(depth, remat, _BATCH.value) for depth in (int(d) for d in _DEPTHS.value) for remat in (False, True)]
+  rows = [
+    measure(depth, remat, _BATCH.value)
+    for depth in (int(d) for d in _DEPTHS.value)
+    for remat in ("none", "block", "group")
+  ]
   print("  ".join(f"{key:>13}" for key in rows[0]))
   for row in rows:
     print("  ".join(f"{value!s:>13}" for value in row.values()))

@@ -38,17 +38,17 @@ _OUT = flags.DEFINE_string("out", "", "JSON file to write.")
 Side = Callable[[int], None]  # trains for so many steps and returns when they are done
 
 
-def resjax_side(depth: int, batch_size: int, scan: bool) -> Side:
-  """resjax, scanned or unrolled, on all devices."""
+def resjax_side(depth: int, batch_size: int, unroll: int) -> Side:
+  """resjax with so many blocks a turn of the loop, on all devices."""
   model, train, data = Model(depth=depth), Train(batch_size=batch_size), Data()
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (4096, 32, 32, 3), np.uint8)
   labels = rng.integers(0, 10, 4096).astype(np.int32)
   with jax.set_mesh(mesh.make(Config(train=train))):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    current = jax.device_put(state.initial(model, train, 10, (32, 32, 3), scan, seed=0), everywhere)
+    current = jax.device_put(state.initial(model, train, 10, (32, 32, 3), seed=0), everywhere)
     training_set = jax.device_put(step.TrainingData(images, labels, image_statistics(images, data)), everywhere)
-  net, done = models.build(model, 10, scan), 0
+  net, done = models.build(model, 10, models.Loop(unroll)), 0
 
   def run(steps: int) -> None:
     nonlocal current, done
@@ -119,8 +119,9 @@ def torch_side(depth: int, batch_size: int, channels_last: bool, compiled: bool)
 def sides(depth: int, batch_size: int) -> dict[str, Side]:
   """Returns what can run here, by name, warmed up."""
   made: dict[str, Callable[[], Side]] = {
-    "resjax scanned": lambda: resjax_side(depth, batch_size, scan=True),
-    "resjax unrolled": lambda: resjax_side(depth, batch_size, scan=False),
+    "resjax scanned": lambda: resjax_side(depth, batch_size, unroll=1),
+    "resjax scanned by 2": lambda: resjax_side(depth, batch_size, unroll=2),
+    "resjax unrolled": lambda: resjax_side(depth, batch_size, unroll=1000),
     "plain Flax": lambda: plain_flax_side(depth, batch_size),
     "torch NCHW": lambda: torch_side(depth, batch_size, channels_last=False, compiled=False),
     "torch channels_last": lambda: torch_side(depth, batch_size, channels_last=True, compiled=False),

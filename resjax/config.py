@@ -55,6 +55,12 @@ class Model:
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
+  precision: str = setting(
+    "float32",
+    "of activations and convolutions; parameters, statistics and loss are float32",
+    allowed=("float32", "bfloat16"),
+    paper="float32",
+  )
   norm_images: int = setting(
     0, "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64", allowed=COUNT, paper=64
   )
@@ -168,15 +174,13 @@ class Execution:
   """How a run is executed. Changes no id and no record, and results to rounding only."""
 
   devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
-  blocks: str = setting(
-    "scan",
-    "blocks of a stage in a loop, which compiles as fast at any depth, or one by one",
-    allowed=("scan", "unroll"),
+  unroll: int = setting(
+    0, "blocks a turn of the loop over a stage's blocks; 0: the platform's default; 1000: no loop", allowed=COUNT
   )
   remat: str = setting(
     "none",
-    "block: keep block inputs only, compute their insides again; a quarter of the memory at 1202 layers",
-    allowed=("none", "block"),
+    "compute again instead of keep: the insides of blocks, or of groups of sqrt(blocks) blocks",
+    allowed=("none", "block", "group"),
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
 

@@ -24,6 +24,7 @@ PAPER = {
   "model.option_a_zeros": "end",
   "model.preactivation": False,
   "model.padding": "symmetric",
+  "model.precision": "float32",
   "model.zero_init_scale": False,
   "model.norm_images": 64,
   "data.name": "cifar10",

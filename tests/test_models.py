@@ -12,7 +12,7 @@ from flax import traverse_util
 from resjax import models
 from resjax.config import Model, Train
 from resjax.depth import Net
-from resjax.models import layout, shortcuts
+from resjax.models import blocks, layout, resnet, shortcuts, stack
 from resjax.models.probes import COLLECTION
 from resjax.train.state import initial as initial_state
 
@@ -37,7 +37,7 @@ NETS = {
 @functools.cache
 def shapes(net: Model):
   """Returns the shapes of all variables, stacked; nothing is compiled."""
-  build = models.build(net, 10, scan=True)
+  build = models.build(net, 10)
   return jax.eval_shape(lambda: build.init(jax.random.key(0), jnp.zeros(IMAGES), train=False))
 
 
@@ -56,7 +56,7 @@ def filled(net: Model):
 @functools.cache
 def initial(net: Model):
   """Returns the variables as a run starts with them, stacked."""
-  state = initial_state(net, Train(), 10, IMAGES[1:], scan=True, seed=0)
+  state = initial_state(net, Train(), 10, IMAGES[1:], seed=0)
   return {"params": state.params, "batch_stats": state.batch_stats}
 
 
@@ -87,14 +87,16 @@ def test_every_array_of_the_built_net_is_in_the_layer_table(name):
 @pytest.mark.parametrize("name", NETS)
 def test_every_map_has_the_side_the_layer_table_says(name):
   net = NETS[name]
-  build = models.build(net, 10, scan=False)
+  build = models.build(net, 10)
 
   def forward(variables):
     return build.apply(variables, jnp.zeros(IMAGES), train=False, mutable=["intermediates"], capture_intermediates=True)
 
-  _, kept = jax.eval_shape(forward, jax.eval_shape(unstacked, shapes(net)))
+  _, kept = jax.eval_shape(forward, shapes(net))
   outputs = traverse_util.flatten_dict(kept["intermediates"], sep="/")
   for layer in table(net).table:
+    if layer.block > 1:  # in a loop, whose blocks all have the shape of the first one's output
+      continue
     (output,) = outputs[f"{layer.name}/__call__"]
     assert output.shape == ((IMAGES[0], *layer.side, layer.outputs) if layer.kind != "dense" else (IMAGES[0], 10))
 
@@ -104,35 +106,120 @@ def test_built_parameters_are_the_papers(depth, params):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes(Model(depth=depth))["params"])) == params
 
 
-@pytest.mark.parametrize("name", ["residual B", "bottleneck A", "pre-activation bottleneck, plain"])
-def test_scanned_equals_unrolled(name):
-  """Logits, gradients, statistics and responses from the same parameters, within rounding; with remat, too."""
-  net = NETS[name]
+def one_by_one(net: Model, variables, images):
+  """The net as a loop over its blocks in Python, with their parameters apart: logits and new statistics."""
+  apart, new = unstacked(variables), {}
+
+  def run(module, x, *path):
+    own = {name: functools.reduce(lambda tree, key: tree[key], path, tree) for name, tree in apart.items()}
+    x, updates = module.apply(own, x, train=True, mutable=["batch_stats"])
+    new.update({(*path, *leaf): value for leaf, value in traverse_util.flatten_dict(updates["batch_stats"]).items()})
+    return x
+
+  x = run(resnet.Stem(16, net), images, "stem")
+  for i, filters in enumerate((16, 32, 64), 1):
+    for block in range(1, len(apart["params"][f"stage{i}"]) + 1):
+      x = run(blocks.Block(filters, 2 if i > 1 and block == 1 else 1, net), x, f"stage{i}", f"block{block}")
+  return resnet.Head(10, net).apply({name: tree.get("head", {}) for name, tree in apart.items()}, x, True), new
+
+
+LOOPS = {"one by one in Python": None} | {
+  f"unroll {unroll}, remat {remat}": models.Loop(unroll, remat)
+  for unroll, remat in [
+    (2, "none"),
+    (3, "none"),
+    (1000, "none"),
+    (1, "block"),
+    (1000, "block"),
+    (1, "group"),
+    (2, "group"),
+  ]
+}
+
+
+@functools.cache
+def gradients_of(net: Model, loop: models.Loop | None):
+  """Logits, statistics after, and gradients, in the stacked layout."""
   variables = filled(net)
   images = jax.random.normal(jax.random.key(1), IMAGES)
 
-  def run(scan, variables, remat=False):
-    build = models.build(net, 10, scan, remat)
+  def loss(params):
+    collections = {"params": params, "batch_stats": variables["batch_stats"]}
+    if loop is None:
+      logits, updates = one_by_one(net, collections, images)
+    else:
+      logits, updates = models.build(net, 10, loop).apply(collections, images, train=True, mutable=["batch_stats"])
+      updates = traverse_util.flatten_dict(unstacked(updates)["batch_stats"])
+    return jax.nn.logsumexp(logits), (logits, updates)
 
-    def loss(params):
-      collections = {"params": params, "batch_stats": variables["batch_stats"]}
-      logits, updates = build.apply(collections, images, train=True, mutable=["batch_stats", COLLECTION])
-      return jax.nn.logsumexp(logits), (logits, updates)
+  (_, (logits, updates)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+  return {"logits": logits, "gradients": gradients, "statistics": updates}
 
-    (_, (logits, updates)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
-    return {"logits": logits, "gradients": gradients, **updates}
 
-  scanned, unrolled = run(True, variables), run(False, unstacked(variables))
-  together = {name: layout.unstacked(tree) for name, tree in scanned.items() if name != "logits"}
-  together["logits"] = scanned["logits"]
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("net", [Model(depth=32, shortcut="B"), Model(depth=20, block="bottleneck")], ids=str)
+def test_numbers_do_not_depend_on_how_the_loop_is_executed(net, loop):
+  """Logits, gradients and statistics from the same parameters, within rounding.
+
+  Of 32 layers a stage has four blocks in the loop: two groups of two. Of 20 bottleneck ones it has one.
+  """
+  one, other = gradients_of(net, models.Loop()), gradients_of(net, LOOPS[loop])
 
   def close(one, other):
     # The same operations in two programs: some thousand float32 roundings of the largest value.
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * max(np.abs(other).max(), 1e-3))
 
-  jax.tree.map(close, together, unrolled)
-  jax.tree.map(close, run(True, variables, remat=True), scanned)
-  jax.tree.map(close, run(False, unstacked(variables), remat=True), unrolled)
+  jax.tree.map(close, one, other)
+
+
+def test_groups_that_do_not_divide_the_blocks():
+  """Eleven blocks: three groups of three and one of two."""
+  rng = np.random.default_rng(0)
+  matrices, x = rng.normal(0, 0.5, (11, 4, 4)), rng.normal(size=4)
+
+  def run(matrices, loop):
+    y, sums = stack.apply(lambda x, matrix: (jnp.tanh(matrix @ x), x.sum()), x, matrices, loop)
+    return y.sum(), (y, sums)
+
+  (_, expected), slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop())
+  (_, found), group_slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop(1, "group"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), (found, group_slope), (expected, slope))
+  assert found[1].shape == (11,)
+
+
+@pytest.mark.parametrize("remat", ["none", "block", "group"])
+def test_what_is_kept_for_the_backward_pass(remat):
+  """In bytes of block outputs, of 64 blocks: everything; the inputs of all; of 8 groups and of the 8 blocks in one."""
+  side = 1024
+
+  def block(x, scale):
+    return jnp.tanh(jnp.sin(scale * x)), None  # keeps two arrays
+
+  def slope(x, scales):
+    return jax.grad(lambda scales: stack.apply(block, x, scales, stack.Loop(1, remat))[0].sum())(scales)
+
+  compiled = jax.jit(slope).lower(jnp.ones(side), jnp.ones(64)).compile()
+  arrays = compiled.memory_analysis().temp_size_in_bytes / (4 * side)
+  assert {"none": 128, "block": 64, "group": 16}[remat] <= arrays <= {"none": 270, "block": 80, "group": 45}[remat]
+
+
+def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
+  """And is near the float32 net: to a few units of its 8 bits, summed over 14 layers."""
+  net = Model(depth=14, precision="bfloat16")
+  variables = filled(net)
+  images = jax.random.normal(jax.random.key(1), IMAGES)
+  logits, updates = models.build(net, 10).apply(variables, images, train=True, mutable=["batch_stats", COLLECTION])
+  exact, _ = models.build(Model(depth=14), 10).apply(variables, images, train=True, mutable=["batch_stats", COLLECTION])
+  assert {leaf.dtype for leaf in jax.tree.leaves((variables, logits, updates))} == {np.dtype("float32")}
+  assert 0 < float(jnp.abs(logits - exact).max()) < 0.1 * float(jnp.abs(exact).max())
+
+
+def test_bfloat16_activations_are_bfloat16():
+  net = models.build(Model(depth=14, precision="bfloat16"), 10)
+  _, kept = net.apply(filled(net.net), jnp.zeros(IMAGES), train=False, capture_intermediates=True)
+  outputs = traverse_util.flatten_dict(kept["intermediates"], sep="/")
+  inner = {path: str(value.dtype) for path, (value,) in outputs.items() if path.startswith(("stem", "stage"))}
+  assert len(inner) > 20 and set(inner.values()) == {"bfloat16"}, inner
 
 
 def test_layouts_convert_without_loss():
@@ -215,7 +302,7 @@ def test_a_residual_net_with_zero_branches_starts_as_identity():
   """With zero_init_scale a block adds nothing at first: responses of second layers are zero."""
   variables = initial(NETS["scale from zero"])
   images = jax.random.normal(jax.random.key(1), IMAGES)
-  build = models.build(NETS["scale from zero"], 10, scan=True)
+  build = models.build(NETS["scale from zero"], 10)
   _, sown = build.apply(variables, images, train=True, mutable=[COLLECTION, "batch_stats"])
   for path, moments in traverse_util.flatten_dict(sown[COLLECTION]).items():
     assert np.asarray(moments).any() != (path[-1] == "conv2_response"), path

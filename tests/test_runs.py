@@ -183,15 +183,15 @@ def test_a_signal_leads_to_a_save_and_exit_75(undisturbed, environment, tmp_path
   assert what_counts(tmp_path) == what_counts(undisturbed[0])
 
 
-def test_continued_in_the_other_layout(environment, tmp_path, undisturbed):
-  """A checkpoint does not know whether blocks were scanned; results agree to rounding."""
-  process = start(tmp_path, environment, execution__blocks="scan")
+def test_continued_unrolled(environment, tmp_path, undisturbed):
+  """A checkpoint does not know how the blocks were executed; results agree to rounding."""
+  process = start(tmp_path, environment, execution__unroll="1")
   while not list(tmp_path.glob("*/*/checkpoints/10")):
     assert process.poll() is None, finish(process)
     time.sleep(0.02)
   process.send_signal(signal.SIGKILL)
   finish(process)
-  code, _, err = finish(start(tmp_path, environment, execution__blocks="unroll"))
+  code, _, err = finish(start(tmp_path, environment, execution__unroll="1000"))
   assert code == 0, err
   ours, theirs = (what_counts(each)["metrics"] for each in (tmp_path, undisturbed[0]))
   early = [row for row in theirs if row["step"] <= 15 and row["split"] == "train"]
@@ -247,13 +247,14 @@ TOGETHER = {
     "model__preactivation": "true",
     "data__normalize": "channel",
     "execution__remat": "block",
-    "execution__blocks": "unroll",
+    "execution__unroll": "2",
     "execution__devices": "1",
   },
   "pitfalls": {
     "model__option_a_stride": "average",
     "model__option_a_zeros": "both",
     "model__zero_init_scale": "true",
+    "model__precision": "bfloat16",
     "model__padding": "same",
     "model__norm_images": "32",
     "train__nesterov": "true",

@@ -42,7 +42,7 @@ def as_torch(tree, names):
 
 def ours(depth, images, labels):
   """Returns variables, logits, loss, gradients and updated statistics of our net, in float64."""
-  build = models.build(Model(depth=depth), 10, scan=True)
+  build = models.build(Model(depth=depth), 10)
   variables = jax.jit(build.init, static_argnames="train")(jax.random.key(0), images, train=False)
   variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
 

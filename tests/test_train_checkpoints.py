@@ -1,4 +1,4 @@
-"""Checkpoints: none is skipped, the newest are kept, either layout comes back to the bit."""
+"""Checkpoints: none is skipped, the newest are kept, the state comes back to the bit."""
 
 import dataclasses
 
@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import pytest
 
 from resjax.config import Model, Train
-from resjax.models import layout
 from resjax.train.checkpoints import Checkpoints
-from resjax.train.state import in_layout, initial
+from resjax.train.state import initial
 
 
 @pytest.fixture(scope="module")
 def state():
-  return initial(Model(depth=14), Train(), 10, (8, 8, 1), scan=True, seed=3)
+  return initial(Model(depth=14), Train(), 10, (8, 8, 1), seed=3)
 
 
 def at(state, step):
@@ -26,20 +25,17 @@ def equal(one, other):
 
 
 def test_saves_in_quick_succession_are_all_made(state, tmp_path):
-  with Checkpoints(tmp_path / "kept", keep=2, scan=True) as checkpoints:
+  with Checkpoints(tmp_path / "kept", keep=2) as checkpoints:
     for step in range(1, 9):
       checkpoints.save(at(state, step))
   assert sorted(int(path.name) for path in (tmp_path / "kept").iterdir() if path.name.isdigit()) == [7, 8]
 
 
-@pytest.mark.parametrize("saved_scanned", [True, False])
-@pytest.mark.parametrize("restored_scanned", [True, False])
-def test_either_layout_comes_back(state, tmp_path, saved_scanned, restored_scanned):
-  forms = {True: state, False: in_layout(state, layout.unstacked)}
-  with Checkpoints(tmp_path, keep=1, scan=saved_scanned) as checkpoints:
+def test_a_state_comes_back_to_the_bit(state, tmp_path):
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
     assert checkpoints.latest is None
-    checkpoints.save(at(forms[saved_scanned], 5))
-  with Checkpoints(tmp_path, keep=1, scan=restored_scanned) as checkpoints:
+    checkpoints.save(at(state, 5))
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
     assert checkpoints.latest == 5
-    restored = checkpoints.restore(forms[restored_scanned])
-  assert equal(restored, at(forms[restored_scanned], 5))
+    restored = checkpoints.restore(state)
+  assert equal(restored, at(state, 5))

@@ -32,12 +32,12 @@ def training_set(digits):
   return step.TrainingData(digits.train_images, digits.train_labels, statistics(digits.train_images, DIGITS))
 
 
-def start(scan=True, net=NET):
-  return state.initial(net, TRAIN, 10, (8, 8, 1), scan, seed=0)
+def start(net=NET):
+  return state.initial(net, TRAIN, 10, (8, 8, 1), seed=0)
 
 
-def trained(training_set, stops, scan=True, most=20):
-  net, current, intervals = models.build(NET, 10, scan), start(scan), []
+def trained(training_set, stops, most=20):
+  net, current, intervals = models.build(NET, 10), start(), []
   for stop in stops:
     current, interval = step.train_steps(net, TRAIN, DIGITS, most, current, training_set, jnp.int32(stop))
     intervals.append(jax.device_get(interval))
@@ -79,7 +79,7 @@ def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
   settings = Config(train=TRAIN, evaluation=Evaluation(batch_size=8), responses=Responses(batch_size=8))
   with jax.set_mesh(mesh.make(settings)):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    net = models.build(NET, 10, scan=True)
+    net = models.build(NET, 10)
     current, images = jax.device_put((start(), training_set), everywhere)
     assert len(current.step.sharding.device_set) == 8
     current, split = step.train_steps(net, TRAIN, DIGITS, 20, current, images, jnp.int32(10))
@@ -89,11 +89,11 @@ def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
 
 
 def test_a_step_equals_a_plain_one():
-  """Loss, error and parameters after a step, against optax's own SGD on the unrolled net."""
+  """Loss, error and parameters after a step, against optax's own SGD ."""
   images = jax.random.normal(jax.random.key(1), (16, 8, 8, 1))
   labels = jnp.arange(16) % 10
-  before = start(scan=False)
-  net = models.build(NET, 10, scan=False)
+  before = start()
+  net = models.build(NET, 10)
   after, loss, wrong, rate = jax.jit(step.train_step, static_argnums=(0, 1))(net, TRAIN, before, images, labels)
 
   def loss_of(params):
@@ -114,7 +114,7 @@ def test_a_step_equals_a_plain_one():
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):
   hot = dataclasses.replace(TRAIN, learning_rate=1e38)
-  net = models.build(NET, 10, scan=True)
+  net = models.build(NET, 10)
   _, interval = step.train_steps(net, hot, DIGITS, 20, start(), training_set, jnp.int32(20))
   bad = int(interval.bad)
   assert 1 < bad <= 20
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):
 @pytest.mark.parametrize("batch_size", [7, 360, 512])
 def test_evaluation_counts_every_image_once(digits, training_set, after_twenty, batch_size):
   current, _ = after_twenty
-  net = models.build(NET, 10, scan=True)
+  net = models.build(NET, 10)
   loss, wrong = evaluate.evaluate(
     net, batch_size, variables(current), digits.test_images, digits.test_labels, training_set.statistics
   )
@@ -138,7 +138,7 @@ def test_evaluation_counts_every_image_once(digits, training_set, after_twenty, 
 def test_statistics_of_the_training_set(training_set, after_twenty):
   """Against a loop over batches that takes mean and variance of the first convolution's output itself."""
   current, _ = after_twenty
-  net = models.build(NET, 10, scan=True)
+  net = models.build(NET, 10)
   averaged = evaluate.training_set_statistics(
     net, 256, variables(current), training_set.images, training_set.statistics
   )
@@ -153,13 +153,10 @@ def test_statistics_of_the_training_set(training_set, after_twenty):
   np.testing.assert_allclose(averaged["stem"]["norm"]["var"], batches.var(1).mean(0), rtol=1e-4)
 
 
-def captured(current, training_set, digits, scan=True, net=NET, **settings):
+def captured(current, training_set, digits, loop=None, net=NET, **settings):
   chosen = Responses(images=256, batch_size=128, **settings)
-  tree = variables(current)
-  if not scan:
-    tree = {name: layout.unstacked(part) for name, part in tree.items()}
-  build = models.build(net, 10, scan)
-  moments = responses.capture(build, chosen, tree, digits.test_images, training_set.statistics)
+  build = models.build(net, 10, loop)
+  moments = responses.capture(build, chosen, variables(current), digits.test_images, training_set.statistics)
   table = Net(net.kind, net.depth, net.block, net.shortcut, net.preactivation, (8, 8, 1), 10).table
   return responses.lines(chosen, 20, table, moments)
 
@@ -168,13 +165,12 @@ def captured(current, training_set, digits, scan=True, net=NET, **settings):
 def test_responses_equal_a_computation_from_stored_activations(digits, training_set, after_twenty, mode):
   """Each norm's stored output, batch by batch, in float64: to 1e-5 relative, for float32 activations."""
   current, _ = after_twenty
-  net = models.build(NET, 10, scan=False)
-  tree = {name: layout.unstacked(part) for name, part in variables(current).items()}
+  net = models.build(NET, 10)
   kept = []
   for batch in np.split(digits.test_images[:256], 2):
     images = normalize(batch, training_set.statistics)
     mutable = ["intermediates", "batch_stats"]
-    _, sown = net.apply(tree, images, train=mode == "batch", mutable=mutable, capture_intermediates=True)
+    _, sown = net.apply(variables(current), images, train=mode == "batch", mutable=mutable, capture_intermediates=True)
     kept.append(traverse_util.flatten_dict(sown["intermediates"], sep="/"))
   rows = captured(current, training_set, digits, mode=mode)
   names = ["stem/conv"] + [f"stage{s}/block1/conv{i}" for s in (1, 2, 3) for i in (1, 2)]
@@ -206,7 +202,8 @@ def test_responses_agree_with_the_formula_from_weights(digits, training_set, aft
 def test_responses_are_the_same_scanned_and_unrolled(digits, training_set):
   current = start(net=Model(depth=20))
   scanned, unrolled = (
-    captured(current, training_set, digits, scan=scan, net=Model(depth=20), mode="batch") for scan in (True, False)
+    captured(current, training_set, digits, loop=models.Loop(unroll), net=Model(depth=20), mode="batch")
+    for unroll in (1, 1000)
   )
   assert len(scanned) == 19
   for one, other in zip(scanned, unrolled, strict=True):
@@ -226,21 +223,13 @@ def test_the_first_convolution_may_be_left_out(digits, training_set, after_twent
 
 def test_probes_leave_no_trace_in_the_training_step(training_set):
   """The lowered step has no response in it, and a capture has."""
-  net = models.build(NET, 10, scan=True)
+  net = models.build(NET, 10)
   images = jnp.zeros((8, 8, 8, 1))
   current = start()
   plain = jax.jit(lambda tree: net.apply(tree, images, train=True, mutable=["batch_stats"]))
   probed = jax.jit(lambda tree: net.apply(tree, images, train=True, mutable=["batch_stats", COLLECTION]))
   assert COLLECTION not in plain.eval_shape(variables(current))[1]
   assert COLLECTION in probed.eval_shape(variables(current))[1]
-
-
-def test_state_converts_between_layouts_whole(after_twenty):
-  current, _ = after_twenty
-  there = state.in_layout(current, layout.unstacked)
-  back = state.in_layout(there, layout.stacked)
-  assert jax.tree.structure(back) == jax.tree.structure(current)
-  assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), back, current))
 
 
 def test_default_recipe_is_the_papers_but_for_statistics_over_the_whole_batch():

@@ -2,15 +2,17 @@
 
 from resjax import config
 from resjax.models.resnet import ResNet
+from resjax.models.stack import Loop
+
+__all__ = ["Loop", "build"]
 
 
-def build(net: config.Model, classes: int, scan: bool, remat: bool = False) -> ResNet:
+def build(net: config.Model, classes: int, loop: Loop | None = None) -> ResNet:
   """Returns the net of the settings.
 
   Args:
     net: settings.
     classes: of the data set.
-    scan: the blocks of a stage in a loop, or one by one.
-    remat: keep a block's input only and compute its inside again in the backward pass.
+    loop: how its stacked blocks are executed; of no effect on its parameters.
   """
-  return ResNet(net, classes, scan, remat)
+  return ResNet(net, classes, loop or Loop())

@@ -17,13 +17,15 @@ The choice is made when the program is lowered for a platform. `benchmarks/train
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.sharding import PartitionSpec
+
+from resjax.models.precision import wide
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the paper's [13]: deviation sqrt(2 / fan_in)
 FEW_CHANNELS = 16  # XLA's fast library refuses convolutions with no more on both sides
@@ -50,14 +52,14 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-    """Returns [B, ceil(H / stride), ceil(W / stride), channels]."""
+    """Returns [B, ceil(H / stride), ceil(W / stride), channels], computed in the type of the input."""
     kernel = self.param("kernel", HE_NORMAL, (self.kernel, self.kernel, x_BxHxWxC.shape[-1], self.channels))
     if self.padding == "same":
       sides, strides = x_BxHxWxC.shape[1:3], (self.stride, self.stride)
       height, width = lax.padtype_to_pads(sides, kernel.shape[:2], strides, "SAME")
     else:
       height = width = (self.kernel // 2, self.kernel // 2)
-    return conv(x_BxHxWxC, kernel, self.stride, (tuple(height), tuple(width)))
+    return conv(x_BxHxWxC, kernel.astype(x_BxHxWxC.dtype), self.stride, (tuple(height), tuple(width)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -69,7 +71,7 @@ def conv(x_BxHxWxC: jax.Array, w_KxKxCxO: jax.Array, stride: int, pads: Pads) ->
   return lax.platform_dependent(
     x_BxHxWxC,
     w_KxKxCxO,
-    cpu=lambda x, w: _split_batch(functools.partial(_cpu_forward, stride=stride, pads=pads), x, w),
+    cpu=lambda x, w: _split_batch(_exactly(functools.partial(_cpu_forward, stride=stride, pads=pads)), x, w),
     default=functools.partial(plain, stride=stride, pads=pads),
   )
 
@@ -84,7 +86,9 @@ def _backward(
   return lax.platform_dependent(
     *saved,
     dy,
-    cpu=lambda x, w, dy: _split_batch_backward(functools.partial(_cpu_backward, stride=stride, pads=pads), x, w, dy),
+    cpu=lambda x, w, dy: _split_batch_backward(
+      _exactly(functools.partial(_cpu_backward, stride=stride, pads=pads)), x, w, dy
+    ),
     default=lambda x, w, dy: jax.vjp(functools.partial(plain, stride=stride, pads=pads), x, w)[1](dy),
   )
 
@@ -95,6 +99,16 @@ conv.defvjp(_forward, _backward)
 def plain(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
   """The convolution as lax has it."""
   return lax.conv_general_dilated(x, w, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _exactly(form: Callable[..., Any]) -> Callable[..., Any]:
+  """Returns the form with sums in float32 where operands and result are bfloat16, as accelerators have them."""
+
+  def run(*arrays: jax.Array) -> Any:
+    kind = arrays[0].dtype
+    return jax.tree.map(lambda leaf: leaf.astype(kind), form(*(wide(array) for array in arrays)))
+
+  return run
 
 
 def _split_batch(local, x: jax.Array, w: jax.Array) -> jax.Array:

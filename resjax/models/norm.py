@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from resjax.models.precision import wide
+
 
 class BatchNorm(nn.Module):
   """Normalises each channel, then scales and shifts it (Sec. 3.4: after each convolution, before the activation).
@@ -32,7 +34,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-    """Returns an array of the same shape. The running variance is the population's, not the unbiased one."""
+    """Returns an array of the same shape and type. The running variance is the population's, not the unbiased one."""
     shape = x_BxHxWxC.shape[-1:]
     scale = self.param("scale", nn.initializers.zeros if self.zero_scale else nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
@@ -40,7 +42,7 @@ class BatchNorm(nn.Module):
     running_var = self.variable("batch_stats", "var", jnp.ones, shape)
     if not self.train:
       factor = scale * lax.rsqrt(running_var.value + self.epsilon)
-      return x_BxHxWxC * factor + (bias - running_mean.value * factor)
+      return (wide(x_BxHxWxC) * factor + (bias - running_mean.value * factor)).astype(x_BxHxWxC.dtype)
     y, mean, var = self._normalize_parts(x_BxHxWxC, scale, bias)
     if self.is_mutable_collection("batch_stats") and not self.is_initializing():
       running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
@@ -69,24 +71,25 @@ def _forward(x, scale, bias, epsilon):
   count = x.size // x.shape[-1]
   # Two plain sums: fused with what made x, or with each other, XLA's CPU code is slower.
   x = lax.optimization_barrier(x)
-  mean = x.sum((0, 1, 2)) / count
-  var = jnp.maximum((x * x).sum((0, 1, 2)) / count - mean * mean, 0)
+  mean = wide(x).sum((0, 1, 2)) / count
+  var = jnp.maximum((wide(x) * wide(x)).sum((0, 1, 2)) / count - mean * mean, 0)
   inverse = lax.rsqrt(var + epsilon)
   factor = scale * inverse
-  return (x * factor + (bias - mean * factor), mean, var), (x, scale, mean, inverse)
+  y = (wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
+  return (y, mean, var), (x, scale, mean, inverse)
 
 
 def _backward(epsilon, saved, cotangents):
   x, scale, mean, inverse = saved
-  dy = lax.optimization_barrier(cotangents[0])
+  dy = wide(lax.optimization_barrier(cotangents[0]))
   count = x.size // x.shape[-1]
   d_bias = dy.sum((0, 1, 2))
-  d_scale = inverse * ((dy * x).sum((0, 1, 2)) - mean * d_bias)
+  d_scale = inverse * ((dy * wide(x)).sum((0, 1, 2)) - mean * d_bias)
   # dx = scale / deviation * (dy - mean of dy - normalised x * mean of (dy * normalised x)), as a * dy + b * x + c.
   a = scale * inverse
   b = -a * inverse * d_scale / count
   c = -a * d_bias / count - b * mean
-  return a * dy + b * x + c, d_scale, d_bias
+  return (a * dy + b * wide(x) + c).astype(x.dtype), d_scale, d_bias
 
 
 normalize.defvjp(_forward, _backward)

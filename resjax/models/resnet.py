@@ -5,8 +5,10 @@ from flax import linen as nn
 
 from resjax import config
 from resjax.depth import STAGE_WIDTHS, blocks_a_stage
+from resjax.models import stack
 from resjax.models.blocks import Block, batch_norm
 from resjax.models.conv import HE_NORMAL, Conv
+from resjax.models.precision import wide
 from resjax.models.probes import COLLECTION, response
 
 
@@ -16,22 +18,20 @@ class ResNet(nn.Module):
   Attributes:
     net: its settings.
     classes: width of the last layer.
-    scan: the blocks of a stage after its first are a loop over stacked parameters; else they stand one by one.
-      Both give the same numbers; `resjax.models.layout` converts the parameters.
-    remat: whether the inside of a block is computed again in the backward pass instead of kept.
+    loop: how the blocks of a stage after its first, whose parameters are stacked, are executed.
   """
 
   net: config.Model
   classes: int
-  scan: bool
-  remat: bool = False
+  loop: stack.Loop
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns logits [B, classes] of normalised images."""
-    x = Stem(STAGE_WIDTHS[0], self.net, name="stem")(x_BxHxWxC, train)
+    """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
+    x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
+    x = Stem(STAGE_WIDTHS[0], self.net, name="stem")(x, train)
     for i, filters in enumerate(STAGE_WIDTHS, 1):
-      x = Stage(filters, 1 if i == 1 else 2, self.net, self.scan, self.remat, name=f"stage{i}")(x, train)
+      x = Stage(filters, 1 if i == 1 else 2, self.net, self.loop, name=f"stage{i}")(x, train)
     return Head(self.classes, self.net, name="head")(x, train)
 
 
@@ -52,35 +52,34 @@ class Stem(nn.Module):
 
 
 class Stage(nn.Module):
-  """Blocks with maps of one size; the first may halve them."""
+  """Blocks with maps of one size; the first may halve them. The others, `rest`, are equal and stacked."""
 
   filters: int
   stride: int
   net: config.Model
-  scan: bool
-  remat: bool
+  loop: stack.Loop
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns [B, H / stride, W / stride, output channels]."""
-    blocks = blocks_a_stage(self.net.depth, self.net.block)
     x = Block(self.filters, self.stride, self.net, name="block1")(x_BxHxWxC, train)
-
-    def apply(block: Block, x: jax.Array) -> jax.Array:
-      return block(x, train)
-
-    if self.remat:
-      apply = nn.remat(apply, prevent_cse=not self.scan)
-    if self.scan and blocks > 1:
-      loop = nn.scan(
-        lambda block, x, _: (apply(block, x), None),
-        variable_axes={"params": 0, "batch_stats": 0, COLLECTION: 0},
-        split_rngs={"params": True},
-        length=blocks - 1,
-      )
-      return loop(Block(self.filters, 1, self.net, name="rest"), x, None)[0]
-    for i in range(2, blocks + 1):
-      x = apply(Block(self.filters, 1, self.net, name=f"block{i}"), x)
+    rest = blocks_a_stage(self.net.depth, self.net.block) - 1
+    if rest == 0:
+      return x
+    block = Block(self.filters, 1, self.net, parent=None)
+    if self.is_initializing():
+      keys = jax.random.split(self.make_rng("params"), rest)
+      for collection, stacked in jax.vmap(lambda key: block.init(key, x, train))(keys).items():
+        self.put_variable(collection, "rest", stacked)
+    changing = [name for name in ("batch_stats", COLLECTION) if self.is_mutable_collection(name)]
+    x, changed = stack.apply(
+      lambda x, variables: block.apply(variables, x, train, mutable=changing),
+      x,
+      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats")},
+      self.loop,
+    )
+    for collection, stacked in changed.items():
+      self.put_variable(collection, "rest", stacked)
     return x
 
 
@@ -96,4 +95,4 @@ class Head(nn.Module):
     x = x_BxHxWxC
     if self.net.preactivation:
       x = nn.relu(batch_norm(self.net, train, name="norm")(x))
-    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(x.mean((1, 2)))
+    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(wide(x).mean((1, 2)))

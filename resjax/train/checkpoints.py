@@ -1,29 +1,23 @@
-"""Checkpoints of a train state: the one place that knows Orbax.
-
-A checkpoint holds the stacked layout whichever way the net runs: few large arrays, and it can be continued either way.
-"""
+"""Checkpoints of a train state: the one place that knows Orbax."""
 
 from pathlib import Path
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from resjax.models import layout
-from resjax.train.state import State, in_layout
+from resjax.train.state import State
 
 
 class Checkpoints:
   """The checkpoints of one run directory; a context manager, which waits for the last save."""
 
-  def __init__(self, directory: Path, keep: int, scan: bool):
+  def __init__(self, directory: Path, keep: int):
     """Opens, and with the first save creates, `directory`.
 
     Args:
       directory: of the checkpoints.
       keep: how many of the newest ones stay.
-      scan: whether the states are in the stacked layout.
     """
-    self._scan = scan
     context = ocp.Context()
     # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
     context.array.saving.use_replica_parallel = False
@@ -50,13 +44,11 @@ class Checkpoints:
     step = int(state.step)
     self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
     if step != self.latest:
-      self._orbax.save_async(step, state if self._scan else in_layout(state, layout.stacked), force=True)
+      self._orbax.save_async(step, state, force=True)
 
   def restore(self, like: State) -> State:
     """Returns the newest state, with the shapes and shardings of `like`."""
-    like = like if self._scan else in_layout(like, layout.stacked)
-    state = self._orbax.load(abstract_state=jax.tree.map(_abstract, like))
-    return state if self._scan else in_layout(state, layout.unstacked)
+    return self._orbax.load(abstract_state=jax.tree.map(_abstract, like))
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:

@@ -41,10 +41,9 @@ def train(
     RunFailed: the loss is not finite.
     ConfigError: a batch cannot be split over the devices.
   """
-  scan = config.execution.blocks == "scan"
   directory = writer.directory / "checkpoints"
-  with jax.set_mesh(mesh.make(config)), Checkpoints(directory, config.checkpoint.keep, scan) as checkpoints:
-    training = _Training(config, dataset, scan, writer, progress, checkpoints)
+  with jax.set_mesh(mesh.make(config)), Checkpoints(directory, config.checkpoint.keep) as checkpoints:
+    training = _Training(config, dataset, writer, progress, checkpoints)
     return training.run(asked_to_stop)
 
 
@@ -55,13 +54,14 @@ class _Training:
     self,
     config: Config,
     dataset: Dataset,
-    scan: bool,
     writer: RunWriter,
     progress: Progress,
     checkpoints: Checkpoints,
   ):
     self.config, self.writer, self.progress, self.checkpoints = config, writer, progress, checkpoints
-    self.net = models.build(config.model, dataset.classes, scan, remat=config.execution.remat == "block")
+    self.net = models.build(
+      config.model, dataset.classes, models.Loop(config.execution.unroll or 1, config.execution.remat)
+    )
     self.notes = dataset.notes
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     means = statistics(dataset.train_images, config.data)
@@ -72,7 +72,7 @@ class _Training:
     self.splits: dict[str, tuple[jax.Array, jax.Array]] = jax.device_put(splits, everywhere)
     shape = dataset.train_images.shape[1:]
     self.state = jax.device_put(
-      state.initial(config.model, config.train, dataset.classes, shape, scan, config.seed), everywhere
+      state.initial(config.model, config.train, dataset.classes, shape, config.seed), everywhere
     )
     self.epoch_steps = len(dataset.train_labels) / config.train.batch_size
     self.clock = time.monotonic()
