@@ -16,7 +16,7 @@ from absl import app, flags
 from resjax import models
 from resjax.config import Data, Model, Train
 from resjax.data.augment import Statistics
-from resjax.train import state, step
+from resjax.train import state, step, together
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step, on one device.")
@@ -32,9 +32,12 @@ def measure(depth: int, remat: str, batch_size: int) -> dict[str, float | int | 
     Statistics(shape((32, 32, 3), jnp.float32), shape((3,), jnp.float32)),
   )
   net = models.build(model, 10, models.Loop(1, remat))
-  before = state.initial.eval_shape(model, train, 10, (32, 32, 3), 0)
+  one = state.initial.eval_shape(model, train, 10, (32, 32, 3), 0)
+  before = together.stack.eval_shape([one])
   start = time.perf_counter()
-  compiled = step.train_steps.lower(net, train, data, 100, before, images, shape((), jnp.int32)).compile()
+  compiled = step.train_steps.lower(
+    net, train, data, 100, before, together.numbers([train]), images, shape((), jnp.int32)
+  ).compile()
   return {
     "depth": depth,
     "remat": remat,

@@ -26,7 +26,7 @@ from benchmarks.plain_flax import PlainResNet
 from resjax import mesh, models
 from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import statistics as image_statistics
-from resjax.train import state, step
+from resjax.train import state, step, together
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual nets.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
@@ -46,15 +46,16 @@ def resjax_side(depth: int, batch_size: int, unroll: int) -> Side:
   labels = rng.integers(0, 10, 4096).astype(np.int32)
   with jax.set_mesh(mesh.make(Config(train=train))):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    current = jax.device_put(state.initial(model, train, 10, (32, 32, 3), seed=0), everywhere)
+    current = together.stack([jax.device_put(state.initial(model, train, 10, (32, 32, 3), seed=0), everywhere)])
     training_set = jax.device_put(step.TrainingData(images, labels, image_statistics(images, data)), everywhere)
+  numbers = together.numbers([train])
   net, done = models.build(model, 10, models.Loop(unroll)), 0
 
   def run(steps: int) -> None:
     nonlocal current, done
     with jax.set_mesh(everywhere.mesh):
       for stop in [*range(done + 100, done + steps, 100), done + steps]:
-        current, _ = step.train_steps(net, train, data, 100, current, training_set, jnp.int32(stop))
+        current, _ = step.train_steps(net, train, data, 100, current, numbers, training_set, jnp.int32(stop))
       done += steps
       jax.block_until_ready(current)
 

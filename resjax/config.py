@@ -182,6 +182,11 @@ class Execution:
     "compute again instead of keep: the insides of blocks, or of groups of sqrt(blocks) blocks",
     allowed=("none", "block", "group"),
   )
+  together: int = setting(
+    1,
+    "runs trained as one program, where they differ in seed, rates and decay only",
+    allowed=POSITIVE,
+  )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
 
 

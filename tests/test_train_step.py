@@ -15,7 +15,7 @@ from resjax.data.augment import normalize, statistics
 from resjax.depth import Net
 from resjax.models import layout
 from resjax.models.probes import COLLECTION
-from resjax.train import evaluate, responses, state, step
+from resjax.train import evaluate, responses, state, step, together
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8)
@@ -36,10 +36,18 @@ def start(net=NET):
   return state.initial(net, TRAIN, 10, (8, 8, 1), seed=0)
 
 
-def trained(training_set, stops, most=20):
+def advance(net, train, current, images, stop, most=20):
+  """Trains one run, as a group of one."""
+  states, intervals = step.train_steps(
+    net, train, DIGITS, most, together.stack([current]), together.numbers([train]), images, jnp.int32(stop)
+  )
+  return jax.tree.map(lambda leaf: leaf[0], (states, intervals))
+
+
+def trained(training_set, stops):
   net, current, intervals = models.build(NET, 10), start(), []
   for stop in stops:
-    current, interval = step.train_steps(net, TRAIN, DIGITS, most, current, training_set, jnp.int32(stop))
+    current, interval = advance(net, TRAIN, current, training_set, stop)
     intervals.append(jax.device_get(interval))
   return current, intervals
 
@@ -69,10 +77,55 @@ def test_intervals_may_be_cut_anywhere(training_set, after_twenty):
   assert sum(part.loss for part in parts) == pytest.approx(interval.loss, rel=1e-5)  # sums in another order
 
 
-def test_training_compiles_once(training_set, after_twenty):
-  before = step.train_steps._cache_size()
-  trained(training_set, [3, 20])
-  assert step.train_steps._cache_size() == before
+def test_programs_are_traced_once(digits, training_set, monkeypatch):
+  """Initialisation, training and evaluation: for all intervals, seeds and rates of a net, from one trace each."""
+  net, traced = Model(depth=8, norm_epsilon=2e-5), []  # a net of this test's own
+  call = models.resnet.ResNet.__call__
+
+  def counting(self, images, train):
+    traced.append(train)
+    return call(self, images, train)
+
+  monkeypatch.setattr(models.resnet.ResNet, "__call__", counting)
+  build = models.build(net, 10)
+  train = dataclasses.replace(TRAIN, warmup="on")
+  for seed, rate in enumerate((0.1, 0.05, 0.01)):
+    current = state.initial(net, train, 10, (8, 8, 1), seed)
+    numbers = together.numbers([dataclasses.replace(train, learning_rate=rate, weight_decay=rate / 100)])
+    states = together.stack([current])
+    for stop in (3, 4, 20):
+      states, _ = step.train_steps(build, train, DIGITS, 20, states, numbers, training_set, jnp.int32(stop))
+      tree = {"params": states.params, "batch_stats": states.batch_stats}
+      one = jax.tree.map(lambda leaf: leaf[0], tree)
+      evaluate.evaluate(build, 360, one, digits.test_images, digits.test_labels, training_set.statistics)
+  assert sorted(traced) == [False, False, True]  # initialisation and evaluation; training
+
+
+def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
+  """Three seeds, of which one has another rate and decay: after one step to 1e-5, ten losses to 1e-3 (the contract)."""
+  net = models.build(NET, 10)
+  trains = [TRAIN, TRAIN, dataclasses.replace(TRAIN, learning_rate=0.05, weight_decay=1e-3)]
+  starts = [state.initial(NET, TRAIN, 10, (8, 8, 1), seed) for seed in (3, 4, 5)]
+  states, losses = together.stack(starts), []
+  for stop in range(1, 11):
+    states, intervals = step.train_steps(
+      net, TRAIN, DIGITS, 20, states, together.numbers(trains), training_set, jnp.int32(stop)
+    )
+    losses.append(intervals.loss)
+    if stop == 1:
+      first = jax.device_get(states.optimizer)
+  for run, (train, alone) in enumerate(zip(trains, starts, strict=True)):
+    for stop in range(1, 11):
+      alone, interval = advance(net, train, alone, training_set, stop)
+      assert float(losses[stop - 1][run]) == pytest.approx(float(interval.loss), rel=1e-3)
+      if stop == 1:  # momentum after one step is the gradient
+
+        def close(one, other):
+          np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.linalg.norm(other))
+
+        jax.tree.map(lambda one, other, run=run: close(one[run], other), first, jax.device_get(alone.optimizer))
+    assert int(alone.step) == int(states.step[run]) == 10
+  assert len({float(loss) for loss in losses[-1]}) == 3
 
 
 def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
@@ -82,7 +135,7 @@ def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
     net = models.build(NET, 10)
     current, images = jax.device_put((start(), training_set), everywhere)
     assert len(current.step.sharding.device_set) == 8
-    current, split = step.train_steps(net, TRAIN, DIGITS, 20, current, images, jnp.int32(10))
+    current, split = advance(net, TRAIN, current, images, 10)
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(current))
   _, (alone, _) = trained(training_set, [10, 20])
   assert float(split.loss) == pytest.approx(float(alone.loss), rel=1e-3)  # the contract's bound for ten losses
@@ -115,10 +168,10 @@ def test_a_step_equals_a_plain_one():
 def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):
   hot = dataclasses.replace(TRAIN, learning_rate=1e38)
   net = models.build(NET, 10)
-  _, interval = step.train_steps(net, hot, DIGITS, 20, start(), training_set, jnp.int32(20))
+  _, interval = advance(net, hot, start(), training_set, 20)
   bad = int(interval.bad)
   assert 1 < bad <= 20
-  _, earlier = step.train_steps(net, hot, DIGITS, 20, start(), training_set, jnp.int32(bad - 1))
+  _, earlier = advance(net, hot, start(), training_set, bad - 1)
   assert int(earlier.bad) == -1
 
 

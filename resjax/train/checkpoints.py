@@ -8,6 +8,14 @@ from orbax.checkpoint import v1 as ocp
 from resjax.train.state import State
 
 
+def newest(directory: Path) -> int | None:
+  """Returns the step of the newest complete checkpoint of a run, None without one."""
+  if not directory.exists():
+    return None
+  with ocp.training.Checkpointer(directory.absolute()) as orbax:
+    return orbax.latest.step if orbax.latest else None
+
+
 class Checkpoints:
   """The checkpoints of one run directory; a context manager, which waits for the last save."""
 

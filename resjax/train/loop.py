@@ -1,240 +1,158 @@
-"""One run, from its first step or its newest checkpoint to its last step."""
+"""Runs from their first step or their newest checkpoint to their last step: one, or several as one program.
 
+Runs of equal shape (`together.shape`) differ in numbers only: in their seeds, rates and decays. Their states are
+stacked along a leading axis, and each has its own records and checkpoints, so that nothing shows how they were run.
+"""
+
+import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from resjax import listing, mesh, models, records
-from resjax.config import Config
+from resjax import mesh, models, records
 from resjax.data import Dataset
-from resjax.data.augment import statistics
-from resjax.models import layout
-from resjax.records import RunWriter
-from resjax.train import evaluate, responses, schedule, state, step
+from resjax.train import state, step, together
 from resjax.train.checkpoints import Checkpoints
-from resjax.train.progress import Progress
+from resjax.train.journal import Journal, RunFailed
+from resjax.train.resident import Resident
+from resjax.train.timetable import Timetable
 
 
-class RunFailed(Exception):
-  """The run cannot go on; the message says at which step and why."""
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run ended.
+
+  Attributes:
+    status: `done`, `preempted` or `failed`, as in run.json.
+    reason: why it failed.
+  """
+
+  status: str
+  reason: str | None = None
 
 
-def train(
-  config: Config, dataset: Dataset, writer: RunWriter, progress: Progress, asked_to_stop: Callable[[], bool]
-) -> bool:
-  """Trains a run to its end, recording it; one that was interrupted goes on where its newest checkpoint is.
+def train(journals: Sequence[Journal], dataset: Dataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
+  """Trains runs of equal shape to their end, recording them; interrupted ones go on where their newest checkpoint is.
 
   Args:
-    config: the run's.
-    dataset: its images.
-    writer: of its run directory, which holds the checkpoints, too.
-    progress: is shown the log.
+    journals: of the runs, whose newest checkpoints are of one step.
+    dataset: their images.
     asked_to_stop: whether to save and stop at the next occasion.
 
   Returns:
-    Whether the run reached its end.
+    How each run ended. One whose loss is not finite fails alone.
 
   Raises:
-    RunFailed: the loss is not finite.
     ConfigError: a batch cannot be split over the devices.
   """
-  directory = writer.directory / "checkpoints"
-  with jax.set_mesh(mesh.make(config)), Checkpoints(directory, config.checkpoint.keep) as checkpoints:
-    training = _Training(config, dataset, writer, progress, checkpoints)
-    return training.run(asked_to_stop)
+  with jax.set_mesh(mesh.make(journals[0].config)), contextlib.ExitStack() as stack:
+    checkpoints = [
+      stack.enter_context(Checkpoints(each.writer.directory / "checkpoints", each.config.checkpoint.keep))
+      for each in journals
+    ]
+    return _Training(journals, dataset, checkpoints).run(asked_to_stop)
 
 
 class _Training:
-  """A run in progress: its state and images on the devices of the current mesh, and where its records go."""
+  """Runs in progress: their states, on the devices of the current mesh, and where their records go."""
 
-  def __init__(
-    self,
-    config: Config,
-    dataset: Dataset,
-    writer: RunWriter,
-    progress: Progress,
-    checkpoints: Checkpoints,
-  ):
-    self.config, self.writer, self.progress, self.checkpoints = config, writer, progress, checkpoints
-    self.net = models.build(
-      config.model, dataset.classes, models.Loop(config.execution.unroll or 1, config.execution.remat)
-    )
-    self.notes = dataset.notes
+  def __init__(self, journals: Sequence[Journal], dataset: Dataset, checkpoints: list[Checkpoints]):
+    config = together.shape(journals[0].config)
+    self.journals, self.checkpoints, self.notes = journals, checkpoints, dataset.notes
+    self.timetable = Timetable(config)
+    net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll or 1, config.execution.remat))
+    self.images = Resident(config, dataset, net)
+    self.failed: dict[int, str] = {}
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    means = statistics(dataset.train_images, config.data)
-    self.training_set = jax.device_put(step.TrainingData(dataset.train_images, dataset.train_labels, means), everywhere)
-    splits = {"test": (dataset.test_images, dataset.test_labels)}
-    if config.data.validation_images:
-      splits = {"val": (dataset.validation_images, dataset.validation_labels), **splits}
-    self.splits: dict[str, tuple[jax.Array, jax.Array]] = jax.device_put(splits, everywhere)
     shape = dataset.train_images.shape[1:]
-    self.state = jax.device_put(
-      state.initial(config.model, config.train, dataset.classes, shape, config.seed), everywhere
-    )
-    self.epoch_steps = len(dataset.train_labels) / config.train.batch_size
-    self.clock = time.monotonic()
+    self.numbers = jax.device_put(together.numbers([each.config.train for each in journals]), everywhere)
+    states = [
+      jax.device_put(state.initial(config.model, config.train, dataset.classes, shape, each.config.seed), everywhere)
+      for each in journals
+    ]
+    self.states = together.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
-  def run(self, asked_to_stop: Callable[[], bool]) -> bool:
-    done, total = self.begin(), self.config.train.steps
-    longest = min(self.config.execution.log_every, total)
+  def begin(self, run: int, initial: state.State) -> state.State:
+    """Returns the state of the newest checkpoint, if there is one, and brings the log to its step."""
+    saved = self.checkpoints[run].latest
+    self.journals[run].begin(saved, self.notes)
+    return initial if saved is None else self.checkpoints[run].restore(initial)
+
+  def run(self, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
+    done, total = int(self.states.step[0]), self.timetable.steps
+    if done == 0 and self.timetable.captures(0):
+      self.for_each(self.capture, 0)
     waiting: tuple[int, int, step.Interval] | None = None  # written while the devices are at the next steps
-    while done < total:
-      start, done = done, self.next_stop(done)
-      self.state, interval = step.train_steps(
-        self.net,
-        self.config.train,
-        self.config.data,
-        longest,
-        self.state,
-        self.training_set,
-        jnp.int32(done),
-      )
+    stopping = False
+    self.for_each(lambda run: self.journals[run].start_clock())
+    while done < total and not stopping and len(self.failed) < len(self.journals):
+      start, done = done, self.timetable.next_stop(done)
+      self.states, interval = self.images.advance(self.states, self.numbers, done, self.timetable.longest)
       if waiting:
-        self.write_interval(*waiting)
+        self.for_each(self.write, *waiting)
       waiting = start, done, interval
       stopping = asked_to_stop()
-      if stopping or self.pauses(done):
-        self.write_interval(*waiting)
+      if stopping or self.timetable.pauses(done):
+        self.for_each(self.write, *waiting)
         waiting = None
-        self.measure(done)
-        if stopping or self.is_due(done, self.config.checkpoint.every):
-          self.checkpoints.save(self.state)
-        if stopping and done < total:
-          return False
-        self.clock = time.monotonic()
-    self.finish()
-    return True
+        self.for_each(self.measure, done)
+        if stopping or self.timetable.saves(done):
+          self.for_each(lambda run: self.checkpoints[run].save(_one(self.states, run)))
+        self.for_each(lambda run: self.journals[run].start_clock())
+    if done == total:
+      self.for_each(self.finish)
+    status = records.DONE if done == total else records.PREEMPTED
+    return [
+      Outcome(records.FAILED, self.failed[run]) if run in self.failed else Outcome(status)
+      for run in range(len(self.journals))
+    ]
 
-  def begin(self) -> int:
-    """Restores the newest checkpoint, if there is one, drops what the log says of later steps, returns the step."""
-    restored = self.checkpoints.latest
-    self.writer.rewind(-1 if restored is None else restored)
-    if restored is not None:
-      self.state = self.checkpoints.restore(self.state)
-      self.writer.event(restored, "restored")
-      return restored
-    for note in self.notes:
-      self.writer.event(0, "data", note)
-    if 0 in self.config.responses.steps:
-      self.capture(0)
-    return 0
+  def for_each(self, action: Callable[..., None], *arguments: Any) -> None:
+    """Does something for each run that has not failed."""
+    for run in range(len(self.journals)):
+      if run not in self.failed:
+        try:
+          action(run, *arguments)
+        except RunFailed as error:
+          self.failed[run] = str(error)
 
-  def is_due(self, done: int, every: int) -> bool:
-    """Whether something happens after `done` steps that happens every so often (0: never) and after the last step."""
-    return done == self.config.train.steps or (every > 0 and done % every == 0)
+  def epoch(self, done: int) -> float:
+    return done * self.journals[0].config.train.batch_size / self.images.images
 
-  def captures(self, done: int) -> bool:
-    settings, last = self.config.responses, done == self.config.train.steps
-    return done in settings.steps or (settings.every > 0 and done % settings.every == 0) or (last and settings.final)
+  def write(self, run: int, start: int, done: int, intervals: step.Interval) -> None:
+    self.journals[run].interval(start, done, self.epoch(done), _one(intervals, run))
 
-  def pauses(self, done: int) -> bool:
-    """Whether there is more to do after `done` steps than to write a line of the log."""
-    due = self.config.evaluation.every, self.config.checkpoint.every
-    return any(self.is_due(done, every) for every in due) or self.captures(done)
-
-  def next_stop(self, done: int) -> int:
-    """Returns the next step after which the log, an evaluation, a capture or a save is due.
-
-    These are the same steps however often a run was interrupted, and so are the programs that run between them.
-    """
-    every = (
-      self.config.execution.log_every,
-      self.config.evaluation.every,
-      self.config.checkpoint.every,
-      self.config.responses.every,
-    )
-    stops = [(done // n + 1) * n for n in every if n] + [n for n in self.config.responses.steps if n > done]
-    return min(*stops, self.config.train.steps)
-
-  def write_interval(self, start: int, done: int, interval: step.Interval) -> None:
-    """Writes the train line of the steps from `start` to `done`."""
-    result: step.Interval = jax.device_get(interval)
-    if result.bad >= 0:
-      raise RunFailed(f"the loss is not finite at step {result.bad}")
-    now = time.monotonic()
-    images, seconds = (done - start) * self.config.train.batch_size, now - self.clock
-    self.clock = now
-    self.write_metrics(
-      done,
-      "train",
-      loss=float(result.loss) / (done - start),
-      error=float(result.wrong) / (done - start),
-      learning_rate=float(result.rate),
-      images=images,
-      seconds=seconds,
-    )
-    if start < result.warmup_ended <= done:
-      self.writer.event(int(result.warmup_ended), "warm-up ended")
-
-  def write_metrics(self, done: int, split: str, images: int, seconds: float, **values: float | None) -> None:
-    row = {
-      "step": done,
-      "epoch": done / self.epoch_steps,
-      "split": split,
-      **values,
-      "images": images,
-      "seconds": seconds,
-      "images_per_second": images / seconds,
-    }
-    self.writer.append("metrics", [row])
-    self.progress.show(row)
-
-  def measure(self, done: int) -> None:
+  def measure(self, run: int, done: int) -> None:
     """Evaluates and captures what is due after `done` steps."""
-    last = done == self.config.train.steps
-    if last and self.config.evaluation.statistics == "training_set":
-      averaged = evaluate.training_set_statistics(
-        self.net,
-        self.config.train.batch_size,
-        self.variables,
-        self.training_set.images,
-        self.training_set.statistics,
-      )
-      self.state = dataclasses.replace(self.state, batch_stats=averaged)
-    if self.is_due(done, self.config.evaluation.every):
-      for split, (images, labels) in self.splits.items():
-        self.evaluate(done, split, images, labels)
-    if self.captures(done):
-      self.capture(done)
+    if done == self.timetable.steps and self.journals[run].config.evaluation.statistics == "training_set":
+      averaged = self.images.average_statistics(self.variables(run))
+      batch_stats = jax.tree.map(lambda old, new: old.at[run].set(new), self.states.batch_stats, averaged)
+      self.states = dataclasses.replace(self.states, batch_stats=batch_stats)
+    if self.timetable.evaluates(done):
+      for split in self.images.splits:
+        start = time.monotonic()
+        images, loss, wrong = self.images.evaluate(self.variables(run), split)
+        seconds = time.monotonic() - start
+        self.journals[run].evaluation(done, self.epoch(done), split, images, seconds, loss, wrong)
+    if self.timetable.captures(done):
+      self.capture(run, done)
 
-  @property
-  def variables(self) -> dict:
-    """What the net is applied with."""
-    return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+  def capture(self, run: int, done: int) -> None:
+    self.journals[run].responses(done, self.images.capture(self.variables(run)))
 
-  def evaluate(self, done: int, split: str, images: jax.Array, labels: jax.Array) -> None:
-    start = time.monotonic()
-    size, count = self.config.evaluation.batch_size, len(labels)
-    results = evaluate.evaluate(self.net, size, self.variables, images, labels, self.training_set.statistics)
-    loss, wrong = jax.device_get(results)
-    seconds = time.monotonic() - start
-    self.write_metrics(done, split, images=count, seconds=seconds, loss=float(loss) / count, error=int(wrong) / count)
+  def finish(self, run: int) -> None:
+    self.journals[run].result(self.variables(run)["params"], int(self.states.warmup.ended[run]))
 
-  def capture(self, done: int) -> None:
-    settings = self.config.responses
-    images = self.training_set.images if settings.source == "train" else self.splits["test"][0]
-    moments = responses.capture(self.net, settings, self.variables, images, self.training_set.statistics)
-    self.writer.append("responses", responses.lines(settings, done, listing.net(self.config).table, moments))
+  def variables(self, run: int) -> dict[str, Any]:
+    """What a run's net is applied with."""
+    return _one({"params": self.states.params, "batch_stats": self.states.batch_stats}, run)
 
-  def finish(self) -> None:
-    """Writes the result, which is that of the last step; the best is labelled best."""
-    log = records.read_run(self.writer.directory)
-    never = "warm-up never ended"
-    warms_up = schedule.uses_warmup(self.config.model, self.config.train)
-    if warms_up and int(self.state.warmup.ended) < 0 and never not in [event["name"] for event in log.run["events"]]:
-      self.writer.event(self.config.train.steps, never, "the whole run was at train.warmup_rate")
-    tests = [row for row in log.metrics if row["split"] == "test"]
-    best = min(tests, key=lambda row: row["error"])
-    self.writer.update(
-      result={
-        "train_error": [row["error"] for row in log.metrics if row["split"] == "train"][-1],
-        "test_error": tests[-1]["error"],
-        "best_test_error": best["error"],
-        "best_step": best["step"],
-        "test_images": tests[-1]["images"],
-      },
-      params_digest=layout.digest(self.state.params),
-    )
+
+@functools.partial(jax.jit, static_argnames="run")
+def _one(tree: Any, run: int) -> Any:
+  """Returns what belongs to one run."""
+  return jax.tree.map(lambda leaf: leaf[run], tree)

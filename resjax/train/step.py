@@ -14,7 +14,7 @@ from resjax import mesh
 from resjax.config import Data, Train
 from resjax.data.augment import Statistics, augment, normalize
 from resjax.data.order import batch_order
-from resjax.train import optimizer, schedule
+from resjax.train import optimizer, schedule, together
 from resjax.train.state import State
 
 
@@ -73,37 +73,52 @@ class TrainingData:
   statistics: Statistics
 
 
-@functools.partial(jax.jit, static_argnames=("net", "train", "data", "most"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("net", "train", "data", "most"), donate_argnames="states")
 def train_steps(
-  net: nn.Module, train: Train, data: Data, most: int, state: State, images: TrainingData, stop: jax.Array
+  net: nn.Module,
+  train: Train,
+  data: Data,
+  most: int,
+  states: State,
+  numbers: dict[str, jax.Array],
+  images: TrainingData,
+  stop: jax.Array,
 ) -> tuple[State, Interval]:
-  """Trains until `stop` steps are done. Compiled once a net, for intervals of all lengths and for all seeds.
+  """Trains runs until `stop` steps are done. Compiled once a net, for intervals of all lengths, all seeds and rates.
 
   Args:
     net: the model.
-    train, data: settings.
+    train, data: settings; of `train`, `numbers` are used instead where there are some.
     most: the longest interval, in steps.
-    state: before; its memory is given to the state after.
+    states: before, of one step, each leaf [runs, ...]; their memory is given to the states after.
+    numbers: see `together.numbers`.
     images: the training set.
     stop: int32 scalar, at most `most` steps ahead.
 
   Returns:
-    The state after, and what happened.
+    The states after, and what happened to each run, each leaf [runs].
   """
-  key = jax.random.wrap_key_data(state.key)
-  order_key, augment_key = jax.random.split(key)
-  first = state.step
-  order = batch_order(order_key, first, most, len(images.labels), train.batch_size)
+  first = states.step[0]
 
-  def body(carry: tuple[State, Interval]) -> tuple[State, Interval]:
-    state, interval = carry
+  def ordered(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    order_key, augment_key = jax.random.split(jax.random.wrap_key_data(key))
+    return batch_order(order_key, first, most, len(images.labels), train.batch_size), augment_key
+
+  orders, augment_keys = together.for_each(ordered, states.key)
+
+  def one(state: State, interval: Interval, numbers: dict[str, jax.Array], order: jax.Array, augment_key: jax.Array):
     chosen = mesh.split_batch(order[state.step - first])
     batch = normalize(images.images[chosen], images.statistics)
     batch = augment(jax.random.fold_in(augment_key, state.step), batch, data.pad, data.mirror)
-    state, loss, wrong, rate = train_step(net, train, state, batch, images.labels[chosen])
+    its_train = dataclasses.replace(train, **numbers)
+    state, loss, wrong, rate = train_step(net, its_train, state, batch, images.labels[chosen])
     return state, interval.add(state, loss, wrong, rate)
 
-  return lax.while_loop(lambda carry: carry[0].step < stop, body, (state, Interval.empty()))
+  def body(carry: tuple[State, Interval]) -> tuple[State, Interval]:
+    return together.for_each(one, *carry, numbers, orders, augment_keys)
+
+  intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
+  return lax.while_loop(lambda carry: carry[0].step[0] < stop, body, (states, intervals))
 
 
 def train_step(

@@ -1,5 +1,6 @@
 """The runs of an experiment, one after another, each in its run directory; then the table and the report."""
 
+import contextlib
 import importlib.metadata
 import platform
 import shlex
@@ -18,7 +19,8 @@ from resjax.data import Dataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import loop
+from resjax.train import checkpoints, loop, together
+from resjax.train.journal import Journal
 from resjax.train.progress import Progress
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -53,10 +55,10 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
         writer.update(status=records.PENDING, **_facts(each, question, datasets[each.config.data]))
 
   stop = _StopSignal()
-  for each in runs:
-    status = _one(each, datasets[each.config.data], directories[each.id], stop)
-    if status == records.PREEMPTED:
-      print(f"stopped by a signal, saved at {each.id}; the same command goes on there", file=sys.stderr)
+  for group in _groups(runs, directories):
+    if _train(group, datasets[group[0].config.data], directories, stop) == records.PREEMPTED:
+      ids = ", ".join(each.id for each in group)
+      print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
       return command.PREEMPTED
   table = [records.read_run(directories[each.id]).run for each in runs]
   print(listing.table([_outcome(row) for row in table]))
@@ -80,24 +82,40 @@ class _StopSignal:
     signal.signal(number, signal.SIG_DFL)
 
 
-def _one(each: Run, dataset: Dataset, directory: Path, stop: _StopSignal) -> str:
-  """Trains one run unless it is done; returns its status."""
-  with RunWriter(directory) as writer:
-    if writer.run["status"] == records.DONE:
-      return records.DONE
-    started = writer.run["started"] or records.utc_now()
-    writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **_circumstances(each.config))
-    reason = None
-    with Progress(each.id, each.config.train.steps) as progress:
-      try:
-        reached_end = loop.train(each.config, dataset, writer, progress, stop)
-        status = records.DONE if reached_end else records.PREEMPTED
-      except (loop.RunFailed, jax.errors.JaxRuntimeError) as error:
-        status, reason = records.FAILED, " ".join(str(error).split())[:500]
-        print(f"{each.id} failed: {reason}", file=sys.stderr)
-    step = max((row["step"] for row in records.read_run(directory).metrics), default=0)
-    writer.update(status=status, reason=reason, step=step, ended=records.utc_now())
-    return status
+def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[Run]]:
+  """Returns the unfinished runs in order, at most `execution.together` as a group where they can be one program.
+
+  Such runs are of equal shape and have their newest checkpoints at one step.
+  """
+  alike: dict[tuple[Config, int | None], list[Run]] = {}
+  for each in runs:
+    if records.read_run(directories[each.id]).run["status"] != records.DONE:
+      step = checkpoints.newest(directories[each.id] / "checkpoints")
+      alike.setdefault((together.shape(each.config), step), []).append(each)
+  most = runs[0].config.execution.together
+  return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+
+
+def _train(group: list[Run], dataset: Dataset, directories: dict[str, Path], stop: _StopSignal) -> str:
+  """Trains runs as one program; returns `preempted` if a signal stopped it, else what became of the last run."""
+  with contextlib.ExitStack() as stack:
+    journals = []
+    for each in group:
+      writer = stack.enter_context(RunWriter(directories[each.id]))
+      started = writer.run["started"] or records.utc_now()
+      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **_circumstances(each.config))
+      journals.append(Journal(each.config, writer, stack.enter_context(Progress(each.id, each.config.train.steps))))
+    try:
+      outcomes = loop.train(journals, dataset, stop)
+    except jax.errors.JaxRuntimeError as error:
+      outcomes = [loop.Outcome(records.FAILED, " ".join(str(error).split())[:500])] * len(group)
+    for each, journal, outcome in zip(group, journals, outcomes, strict=True):
+      if outcome.reason:
+        print(f"{each.id} failed: {outcome.reason}", file=sys.stderr)
+      step = max((row["step"] for row in records.read_run(directories[each.id]).metrics), default=0)
+      journal.writer.update(status=outcome.status, reason=outcome.reason, step=step, ended=records.utc_now())
+  statuses = [outcome.status for outcome in outcomes]
+  return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
 
 
 def _check_directory(directory: Path, config: Config) -> None:
