@@ -1,63 +1,58 @@
-"""Memory of the training step by depth, with and without rematerialisation, as the compiler plans it.
+"""Memory of the training step by depth, by what is kept for the backward pass, and the price in time.
 
-    python -m benchmarks.memory [--depths 20,110,1202] [--batch_size 128] [--out memory.json]
+    python -m benchmarks.memory [--depths 20,110,1202] [--timed_depths 20,110] [--batch_size 128] [--out memory.json]
 
-Nothing is trained: the step is compiled and asked for the size of its temporary buffers, a device.
+Memory is what the compiler plans for temporary buffers on one device, from the compiled step; nothing is trained for
+it. Seconds a step are measured, all devices, at the depths of --timed_depths, in alternating runs.
 """
 
-import json
-import time
-from pathlib import Path
+import statistics
 
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
+from benchmarks import measure, sides
 from resjax import models
 from resjax.config import Data, Model, Train
 from resjax.data.augment import Statistics
 from resjax.train import state, step, together
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step, on one device.")
-_OUT = flags.DEFINE_string("out", "", "JSON file to write.")
+_TIMED = flags.DEFINE_list("timed_depths", ["20", "110"], "Those whose steps are timed.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+REMAT = ("none", "block", "group")
 
 
-def measure(depth: int, remat: str, batch_size: int) -> dict[str, float | int | str]:
-  model, train, data = Model(depth=depth), Train(batch_size=batch_size), Data()
-  shape = jax.ShapeDtypeStruct
+def temporary_bytes(depth: int, remat: str, batch_size: int) -> int:
+  """Returns the size of the temporary buffers of the training program on one device."""
+  model, train, data, shape = Model(depth=depth), Train(batch_size=batch_size), Data(), jax.ShapeDtypeStruct
   images = step.TrainingData(
-    shape((50_000, 32, 32, 3), jnp.uint8),
+    shape((50_000, *sides.IMAGE), jnp.uint8),
     shape((50_000,), jnp.int32),
-    Statistics(shape((32, 32, 3), jnp.float32), shape((3,), jnp.float32)),
+    Statistics(shape(sides.IMAGE, jnp.float32), shape((3,), jnp.float32)),
   )
   net = models.build(model, 10, models.Loop(1, remat))
-  one = state.initial.eval_shape(model, train, 10, (32, 32, 3), 0)
-  before = together.stack.eval_shape([one])
-  start = time.perf_counter()
-  compiled = step.train_steps.lower(
-    net, train, data, 100, before, together.numbers([train]), images, shape((), jnp.int32)
-  ).compile()
-  return {
-    "depth": depth,
-    "remat": remat,
-    "batch": batch_size,
-    "temporary GiB": round(compiled.memory_analysis().temp_size_in_bytes / 2**30, 3),
-    "compile s": round(time.perf_counter() - start, 1),
-  }
+  states = together.stack.eval_shape([state.initial.eval_shape(model, train, 10, sides.IMAGE, 0)])
+  numbers = together.numbers([train])
+  lowered = step.train_steps.lower(net, train, data, sides.INTERVAL, states, numbers, images, shape((), jnp.int32))
+  return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
 def main(_) -> None:
-  rows = [
-    measure(depth, remat, _BATCH.value)
-    for depth in (int(d) for d in _DEPTHS.value)
-    for remat in ("none", "block", "group")
-  ]
-  print("  ".join(f"{key:>13}" for key in rows[0]))
-  for row in rows:
-    print("  ".join(f"{value!s:>13}" for value in row.values()))
-  if _OUT.value:
-    Path(_OUT.value).write_text(json.dumps({"device": jax.devices()[0].device_kind, "rows": rows}, indent=1))
+  rows = []
+  for depth in _DEPTHS.value:
+    planned = {remat: temporary_bytes(int(depth), remat, _BATCH.value) for remat in REMAT}
+    seconds: dict[str, list[float]] = {}
+    if depth in _TIMED.value:
+      made = {remat: sides.resjax(int(depth), _BATCH.value, models.Loop(1, remat)) for remat in REMAT}
+      seconds = {remat: [1 / rate for rate in rates] for remat, rates in measure.alternate(made, least=1).items()}
+    for remat in REMAT:
+      row = {"depth": depth, "computed again": remat, "temporary GiB": f"{planned[remat] / 2**30:.3f}"}
+      row["s a step"] = measure.spread(seconds[remat], 2) if seconds else ""
+      ratio = statistics.median(seconds[remat]) / statistics.median(seconds["none"]) if seconds else None
+      rows.append(row | {"times none's": f"{ratio:.2f}" if ratio else ""})
+  measure.report(rows, batch_size=_BATCH.value)
 
 
 if __name__ == "__main__":

@@ -174,9 +174,7 @@ class Execution:
   """How a run is executed. Changes no id and no record, and results to rounding only."""
 
   devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
-  unroll: int = setting(
-    0, "blocks a turn of the loop over a stage's blocks; 0: the platform's default; 1000: no loop", allowed=COUNT
-  )
+  unroll: int = setting(1, "blocks a turn of the loop over a stage's blocks; 1000: no loop", allowed=POSITIVE)
   remat: str = setting(
     "none",
     "compute again instead of keep: the insides of blocks, or of groups of sqrt(blocks) blocks",

@@ -64,7 +64,7 @@ class _Training:
     config = together.shape(journals[0].config)
     self.journals, self.checkpoints, self.notes = journals, checkpoints, dataset.notes
     self.timetable = Timetable(config)
-    net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll or 1, config.execution.remat))
+    net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll, config.execution.remat))
     self.images = Resident(config, dataset, net)
     self.failed: dict[int, str] = {}
     everywhere = mesh.replicated(jax.sharding.get_mesh())

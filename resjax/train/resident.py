@@ -36,7 +36,7 @@ class Resident:
     splits = {"test": (dataset.test_images, dataset.test_labels)}
     if config.data.validation_images:
       splits = {"val": (dataset.validation_images, dataset.validation_labels), **splits}
-    self._training_set: step.TrainingData = jax.device_put(training_set, everywhere)
+    self.training_set: step.TrainingData = jax.device_put(training_set, everywhere)
     self._splits: dict[str, tuple[jax.Array, jax.Array]] = jax.device_put(splits, everywhere)
     self.splits, self.images = tuple(splits), len(dataset.train_labels)
 
@@ -46,14 +46,14 @@ class Resident:
     """Trains until `stop` steps are done, at most `longest` from here: see `step.train_steps`."""
     config = self._config
     return step.train_steps(
-      self._net, config.train, config.data, longest, states, numbers, self._training_set, jnp.int32(stop)
+      self._net, config.train, config.data, longest, states, numbers, self.training_set, jnp.int32(stop)
     )
 
   def evaluate(self, variables: Any, split: str) -> tuple[int, float, int]:
     """Returns how many images a split has, the sum of their losses (nats) and how many are wrong."""
     images, labels = self._splits[split]
     size = self._config.evaluation.batch_size
-    results = evaluate.evaluate(self._net, size, variables, images, labels, self._training_set.statistics)
+    results = evaluate.evaluate(self._net, size, variables, images, labels, self.training_set.statistics)
     loss, wrong = jax.device_get(results)
     return len(labels), float(loss), int(wrong)
 
@@ -63,12 +63,12 @@ class Resident:
       self._net,
       self._config.train.batch_size,
       variables,
-      self._training_set.images,
-      self._training_set.statistics,
+      self.training_set.images,
+      self.training_set.statistics,
     )
 
   def capture(self, variables: Any) -> Any:
     """Returns each layer's moments on the images of `config.Responses`: see `responses.capture`."""
     settings = self._config.responses
-    images = self._training_set.images if settings.source == "train" else self._splits["test"][0]
-    return responses.capture(self._net, settings, variables, images, self._training_set.statistics)
+    images = self.training_set.images if settings.source == "train" else self._splits["test"][0]
+    return responses.capture(self._net, settings, variables, images, self.training_set.statistics)

@@ -1,0 +1,129 @@
+"""What depth costs before the first step: tracing, compiling and initialising, and the size of the program.
+
+    python -m benchmarks.compile [--depths 20,110,1202] [--plain_depths 20,110] [--rounds 3] [--out compile.json]
+
+resjax's whole training program and its initialisation, with the loop over blocks and, up to --unrolled_most layers,
+without; plain unrolled Flax beside it. Each figure comes from a process of its own, with no cache of compiled programs.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+from benchmarks import measure
+
+_DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
+_PLAIN = flags.DEFINE_list("plain_depths", ["20", "110"], "Depths at which plain Flax is compiled, too.")
+_MOST = flags.DEFINE_integer("unrolled_most", 110, "Depth up to which resjax is compiled without its loop, too.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+_ONE = flags.DEFINE_string("one", "", "Measure this, as FORM:DEPTH, and print it as JSON: what the processes do.")
+PARTS = ("trace", "compile", "init")
+
+
+def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
+  """Seconds of each part, and lines of the lowered program."""
+  import jax
+  import jax.numpy as jnp
+
+  from benchmarks.sides import IMAGE
+  from resjax import mesh, models
+  from resjax.config import Config, Data, Model, Train
+  from resjax.data.augment import Statistics
+  from resjax.train import state, step, together
+
+  jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+  model, train, data, shape = Model(depth=depth), Train(batch_size=batch), Data(), jax.ShapeDtypeStruct
+  images = step.TrainingData(
+    shape((50_000, *IMAGE), jnp.uint8),
+    shape((50_000,), jnp.int32),
+    Statistics(shape(IMAGE, jnp.float32), shape((3,), jnp.float32)),
+  )
+  with jax.set_mesh(mesh.make(Config(train=train))):
+    start = time.perf_counter()
+    first = jax.block_until_ready(state.initial(model, train, 10, IMAGE, 0))
+    init = time.perf_counter() - start
+    states, numbers = together.stack([first]), together.numbers([train])
+    start = time.perf_counter()
+    net = models.build(model, 10, models.Loop(unroll))
+    lowered = step.train_steps.lower(net, train, data, 100, states, numbers, images, shape((), jnp.int32))
+    return timed(lowered, time.perf_counter() - start) | {"init": init}
+
+
+def plain_flax(depth: int, batch: int) -> dict[str, float]:
+  """The same of plain Flax: a dispatch a step, one device."""
+  import jax
+  import jax.numpy as jnp
+  import optax
+
+  from benchmarks.plain_flax import PlainResNet
+  from benchmarks.sides import IMAGE
+
+  net, sgd = PlainResNet(depth), optax.sgd(0.1, momentum=0.9)
+  images, labels = jnp.zeros((batch, *IMAGE)), jnp.arange(batch) % 10
+  start = time.perf_counter()
+  variables = jax.block_until_ready(jax.jit(net.init)(jax.random.key(1), images[:1]))
+  init = time.perf_counter() - start
+
+  @jax.jit
+  def train_step(params, stats, momentum):
+    def loss_of(params):
+      logits, updates = net.apply({"params": params, "batch_stats": stats}, images, mutable=["batch_stats"])
+      return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates["batch_stats"]
+
+    gradients, stats = jax.grad(loss_of, has_aux=True)(params)
+    updates, momentum = sgd.update(gradients, momentum, params)
+    return optax.apply_updates(params, updates), stats, momentum
+
+  start = time.perf_counter()
+  lowered = train_step.lower(variables["params"], variables["batch_stats"], sgd.init(variables["params"]))
+  return timed(lowered, time.perf_counter() - start) | {"init": init}
+
+
+def timed(lowered, trace: float) -> dict[str, float]:
+  start = time.perf_counter()
+  lowered.compile()
+  return {"trace": trace, "compile": time.perf_counter() - start, "lines": len(lowered.as_text().splitlines())}
+
+
+FORMS = {
+  "scanned": functools.partial(resjax, unroll=1),
+  "unrolled": functools.partial(resjax, unroll=1000),
+  "plain Flax": plain_flax,
+}
+
+
+def in_a_process(form: str, depth: str) -> dict[str, float]:
+  command = [sys.executable, "-m", "benchmarks.compile", f"--one={form}:{depth}", f"--batch_size={_BATCH.value}"]
+  environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+  ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+  return json.loads(ended.stdout.splitlines()[-1])
+
+
+def main(_) -> None:
+  if _ONE.value:
+    form, depth = _ONE.value.split(":")
+    print(json.dumps(FORMS[form](int(depth), _BATCH.value)))
+    return
+  wanted = [("scanned", depth) for depth in _DEPTHS.value]
+  wanted += [("unrolled", depth) for depth in _DEPTHS.value if int(depth) <= _MOST.value]
+  wanted += [("plain Flax", depth) for depth in _PLAIN.value]
+  found: dict[tuple[str, str], list[dict[str, float]]] = {each: [] for each in wanted}
+  for _ in range(measure.ROUNDS.value):
+    for each in wanted:
+      found[each].append(in_a_process(*each))
+  rows = []
+  for (form, depth), runs in found.items():
+    row = {"form": form, "depth": depth}
+    row |= {f"{part} s": measure.spread((run[part] for run in runs), 1) for part in PARTS}
+    row["all s"] = measure.spread((sum(run[part] for part in PARTS) for run in runs), 1)
+    rows.append(row | {"lines": int(runs[0]["lines"])})
+  measure.report(rows, seconds={" ".join(each): runs for each, runs in found.items()})
+
+
+if __name__ == "__main__":
+  app.run(main)

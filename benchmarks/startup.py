@@ -1,0 +1,82 @@
+"""Seconds from the command to the end of the first step, without and with a warm cache of compiled programs.
+
+    python -m benchmarks.startup [--depths 20,1202] [--rounds 3] [--out startup.json]
+
+Each figure is a fresh process: `python -m resjax.main` on random images of CIFAR's size, to the first line of its log.
+The batch is of eight images, so that the step itself takes next to nothing at 20 layers; at 1202 some seconds.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import measure
+from benchmarks.sides import IMAGE
+
+_DEPTHS = flags.DEFINE_list("depths", ["20", "1202"], "Depths of residual nets.")
+BATCH = 8
+
+
+def first_step(folder: Path, depth: str, workdir: Path) -> float:
+  """Starts a run of one step and returns after how many seconds its line is there."""
+  settings = {
+    "model.depth": depth,
+    "data.name": "npz",
+    "data.path": str(folder / "images.npz"),
+    "train.steps": "1",
+    "train.batch_size": str(BATCH),
+    "evaluation.batch_size": str(BATCH),
+    "responses.batch_size": str(BATCH),
+    "responses.images": str(BATCH),
+    "responses.final": "false",
+    "execution.log_every": "1",
+  }
+  command = [sys.executable, "-u", "-m", "resjax.main", "--config", "cifar_shortcuts", "--workdir", str(workdir)]
+  command += [
+    "--only",
+    f"depth={depth} shortcut=A seed=0",
+    *(f"--config.{key}={value}" for key, value in settings.items()),
+  ]
+  start = time.perf_counter()
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
+    assert process.stdout is not None
+    for line in process.stdout:
+      if "train loss" in line:
+        seconds = time.perf_counter() - start
+        process.stdout.read()
+        return seconds
+  raise RuntimeError(f"no step: {' '.join(command)}")
+
+
+def main(_) -> None:
+  rng = np.random.default_rng(0)
+  os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+  seconds: dict[tuple[str, str], list[float]] = {}
+  with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    images, labels = rng.integers(0, 256, (64, *IMAGE), np.uint8), np.arange(64) % 10
+    np.savez(
+      folder / "images.npz", train_images=images, train_labels=labels, test_images=images[:8], test_labels=labels[:8]
+    )
+    for round_ in range(measure.ROUNDS.value):
+      for depth in _DEPTHS.value:
+        workdir = folder / f"{depth}-{round_}"
+        for cache in ("cold", "warm"):
+          seconds.setdefault((depth, cache), []).append(first_step(folder, depth, workdir))
+          for runs in workdir.glob("cifar_shortcuts"):  # the next start is of a new run with the same programs
+            runs.rename(workdir / f"done-{cache}")
+  rows = [
+    {"depth": depth, "cache": cache, "s to the first step": measure.spread(values, 1)}
+    for (depth, cache), values in seconds.items()
+  ]
+  measure.report(rows, seconds={" ".join(key): values for key, values in seconds.items()})
+
+
+if __name__ == "__main__":
+  app.run(main)
