@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from resjax import settings
-from resjax.depth import DepthError, blocks_a_stage
+from resjax.depth import DepthError, Net, Structure
 from resjax.settings import ConfigError, Span, setting
 
 MOST = 2**31 - 1  # integers have 32 bits on the devices
@@ -24,14 +24,53 @@ COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0, MOST), Span(1, MOST), Span(0.0), 
 class Model:
   """The net (Sec. 3.2, 3.3)."""
 
+  family: str = setting(
+    "cifar",
+    "which nets: Sec. 4.2 (three stages of 16, 32, 64 filters) or Table 1 (four, of 64 to 512); decides the depths",
+    allowed=("cifar", "imagenet"),
+  )
   kind: str = setting("residual", "with shortcuts or without", allowed=("residual", "plain"))
-  depth: int = setting(20, "weighted layers: 6n+2, of bottleneck blocks 9n+2", allowed=POSITIVE)
-  block: str = setting("basic", "two 3x3 layers, or 1x1, 3x3, 1x1", allowed=("basic", "bottleneck"), paper="basic")
+  depth: int = setting(
+    20,
+    "weighted layers; CIFAR: 6n+2, of bottleneck blocks 9n+2; ImageNet: 18, 34, of bottleneck blocks 50, 101, 152",
+    allowed=POSITIVE,
+  )
+  blocks: tuple[int, ...] = setting(
+    (),
+    "blocks of each stage, for any number of stages, and depths that are not listed; (): the family's",
+    allowed=POSITIVE,
+  )
+  block: str = setting(
+    "basic", "two 3x3 layers, or 1x1, 3x3, 1x1", allowed=("basic", "bottleneck"), paper={"cifar": "basic"}
+  )
+  width: int = setting(
+    0,
+    "filters of the first stage; each further one has twice as many; 0: the family's, 16 or 64",
+    allowed=COUNT,
+    paper=0,
+  )
+  stem: str = setting(
+    "auto",
+    "first layers: one 3x3, or 7x7 of stride 2 and 3x3 max pooling of stride 2; auto: as in the family",
+    allowed=("auto", "3x3", "7x7"),
+    paper="auto",
+  )
+  pool_padding: str = setting(
+    "symmetric",
+    "of the stem's max pooling: one pixel on each side, or one behind, as the authors' released nets have it",
+    allowed=("symmetric", "behind"),
+  )
   shortcut: str = setting(
     "A",
     "A: zeros for new channels; B: projection where shapes change; C: projections everywhere",
     allowed=("A", "B", "C"),
-    paper="A",
+    paper={"cifar": "A"},
+  )
+  bottleneck_stride: str = setting(
+    "1x1",
+    "which layer of a bottleneck has stride 2: the first 1x1 (v1), or the 3x3 (v1.5)",
+    allowed=("1x1", "3x3"),
+    paper="1x1",
   )
   option_a_stride: str = setting(
     "subsample",
@@ -69,9 +108,18 @@ class Model:
 
   def __post_init__(self) -> None:
     try:
-      blocks_a_stage(self.depth, self.block)
+      _ = self.structure
     except DepthError as error:
       raise ConfigError(f"model.depth = {self.depth}: {error}") from None
+
+  @property
+  def structure(self) -> Structure:
+    """What decides the layer table."""
+    return Structure(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Structure)})
+
+  def net(self, image_shape: tuple[int, int, int], classes: int) -> Net:
+    """Returns the layer table for images (height, width, channels) of so many classes."""
+    return Net(self.structure, image_shape, classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +285,7 @@ class Config:
     here = settings.flatten(self.to_dict())
     found = []
     for key, field in settings.leaves(Config):
-      said = field.metadata["paper"]
+      said = settings.said(field, self.model.family)
       paper = list(said) if isinstance(said, tuple) else said
       if said is not settings.UNSAID and here[key] != paper:
         found.append({"name": key, "paper": paper, "here": here[key]})

@@ -6,7 +6,6 @@ import jax
 from flax import linen as nn
 
 from resjax import config
-from resjax.depth import BOTTLENECK_EXPANSION
 from resjax.models.conv import Conv
 from resjax.models.norm import BatchNorm
 from resjax.models.probes import response
@@ -18,7 +17,7 @@ class Block(nn.Module):
 
   Attributes:
     filters: of its 3x3 layers; a bottleneck's output has four times as many channels.
-    stride: of its first convolution.
+    stride: of one of its layers, see `depth.Structure.strides`.
     net: the settings of the whole net.
   """
 
@@ -32,17 +31,15 @@ class Block(nn.Module):
     net, x = self.net, x_BxHxWxC
     conv = functools.partial(Conv, padding=net.padding)
     norm = functools.partial(batch_norm, net, train)
-    layers = {
-      "basic": ((3, self.filters), (3, self.filters)),
-      "bottleneck": ((1, self.filters), (3, self.filters), (1, self.filters * BOTTLENECK_EXPANSION)),
-    }[net.block]
+    structure = net.structure
+    layers = structure.layers(self.filters)
 
     y = activated = nn.relu(norm(name="norm1")(x)) if net.preactivation else x
-    for i, (kernel, channels) in enumerate(layers, 1):
+    for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
       last = i == len(layers)
       if net.preactivation and i > 1:
         y = nn.relu(norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y))
-      y = conv(channels, kernel, self.stride if i == 1 else 1, name=f"conv{i}")(y)
+      y = conv(channels, kernel, stride, name=f"conv{i}")(y)
       if not net.preactivation:
         y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
       if kernel == 3:
@@ -54,7 +51,7 @@ class Block(nn.Module):
       branch = Branch(
         y.shape[-1], self.stride, net.option_a_stride, net.option_a_zeros, conv, None if net.preactivation else norm
       )
-      projects = net.preactivation and net.shortcut != "A" and (net.shortcut == "C" or branch.changes(x))
+      projects = structure.projects(self.stride, x.shape[-1], y.shape[-1])
       y += SHORTCUTS[net.shortcut](branch, activated if projects else x)
     return y if net.preactivation else nn.relu(y)
 
