@@ -74,9 +74,15 @@ def test_equals_torchvision_in_float64(depth):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_equals_torchvision_in_float32_at_full_size(depth):
-  """Sums of thousands of float32 products in another order, layer after layer: 1e-4 by norm."""
+  """Sums of thousands of float32 products in another order, layer after layer: 1e-4 of the logits, by norm.
+
+  The gradient jumps where rounding puts the input of a ReLU on the other side of zero. In float32 PyTorch's own is 1 to
+  3 % away from its own in float64; so is ours.
+  """
   net = getattr(parity.torchvision_resnets(), f"resnet{depth}")()
-  assert max(distances(settings(depth), net, torchvision_name, 224, "float32")) < 1e-4
+  logits, gradient = distances(settings(depth), net, torchvision_name, 224, "float32")
+  assert logits < 1e-4
+  assert gradient < 0.1
 
 
 class CaffeNet(torch.nn.Module):
