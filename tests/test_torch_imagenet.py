@@ -24,7 +24,7 @@ def settings(depth: int, **others) -> Model:
 
 def ours(model: Model, variables: dict, images: np.ndarray, weights: np.ndarray) -> tuple[jax.Array, jax.Array]:
   """Returns the logits, and the gradient of their weighted sum with respect to the images."""
-  net = models.build(model, weights.shape[1], scan=True)
+  net = models.build(model, weights.shape[1])
 
   @jax.jit
   def run(variables, images):
