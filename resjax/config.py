@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from resjax import settings
-from resjax.depth import DepthError, Net, Structure
+from resjax.depth import FAMILIES, DepthError, Net, Structure
 from resjax.settings import ConfigError, Span, setting
 
 MOST = 2**31 - 1  # integers have 32 bits on the devices
@@ -26,13 +26,14 @@ class Model:
 
   family: str = setting(
     "cifar",
-    "which nets: Sec. 4.2 (three stages of 16, 32, 64 filters) or Table 1 (four, of 64 to 512); decides the depths",
-    allowed=("cifar", "imagenet"),
+    "which nets: Sec. 4.2 (three stages from 16 filters on), Table 1 (four, from 64 on), VGG, or dense layers only",
+    allowed=("cifar", "imagenet", "vgg", "mlp"),
   )
   kind: str = setting("residual", "with shortcuts or without", allowed=("residual", "plain"))
   depth: int = setting(
     20,
-    "weighted layers; CIFAR: 6n+2, of bottleneck blocks 9n+2; ImageNet: 18, 34, of bottleneck blocks 50, 101, 152",
+    "weighted layers; CIFAR: 6n+2, bottlenecks 9n+2, single 3n+2; ImageNet: 18, 34, bottlenecks 50, 101, 152; "
+    "VGG: 16, 19; MLP: 2n+2",
     allowed=POSITIVE,
   )
   blocks: tuple[int, ...] = setting(
@@ -41,11 +42,14 @@ class Model:
     allowed=POSITIVE,
   )
   block: str = setting(
-    "basic", "two 3x3 layers, or 1x1, 3x3, 1x1", allowed=("basic", "bottleneck"), paper={"cifar": "basic"}
+    "basic",
+    "basic: two 3x3 layers; bottleneck: 1x1, 3x3, 1x1; single: one 3x3 layer; dense: two fully connected layers",
+    allowed=("basic", "bottleneck", "single", "dense"),
+    paper={"cifar": "basic"},
   )
   width: int = setting(
     0,
-    "filters of the first stage; each further one has twice as many; 0: the family's, 16 or 64",
+    "filters of the first stage; each further one has twice as many; 0: the family's, 16, 64 or 128",
     allowed=COUNT,
     paper=0,
   )
@@ -62,8 +66,9 @@ class Model:
   )
   shortcut: str = setting(
     "A",
-    "A: zeros for new channels; B: projection where shapes change; C: projections everywhere",
-    allowed=("A", "B", "C"),
+    "A: zeros for new channels; B: projection where shapes change; C: projections everywhere; rezero: A, with a learnt "
+    "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: another for them; gated: Highway's",
+    allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated"),
     paper={"cifar": "A"},
   )
   bottleneck_stride: str = setting(
@@ -91,6 +96,12 @@ class Model:
     allowed=("symmetric", "same"),
     paper="symmetric",
   )
+  norm: str = setting(
+    "batch",
+    "batch norm after each convolution, or a bias in its place",
+    allowed=("batch", "none"),
+    paper={"cifar": "batch", "imagenet": "batch"},
+  )
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
@@ -107,6 +118,19 @@ class Model:
   norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)
 
   def __post_init__(self) -> None:
+    built_of, of_family = FAMILIES[self.family].built_of, f"in nets of model.family = {self.family!r}"
+    if self.block not in built_of:
+      raise ConfigError(f"model.block = {self.block!r}: must be one of {', '.join(built_of)} {of_family}")
+    if self.family in ("vgg", "mlp") and self.stem != "auto":
+      raise ConfigError(f"model.stem = {self.stem!r}: must be auto {of_family}")
+    if self.family == "vgg" and self.preactivation:
+      raise ConfigError(f"model.preactivation = True: must be False {of_family}")
+    if self.norm != "none" and self.kind == "residual" and self.shortcut in ("skipinit", "fixup"):
+      raise ConfigError(f"model.shortcut = {self.shortcut!r}: stands in for norms; needs model.norm = 'none'")
+    if self.norm == "none" and self.zero_init_scale:
+      raise ConfigError("model.zero_init_scale = True: needs norms; model.norm is 'none'")
+    if self.shortcut == "fixup" and self.block == "single":
+      raise ConfigError("model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'")
     try:
       _ = self.structure
     except DepthError as error:
@@ -166,7 +190,7 @@ class Train:
   decay_norm_and_bias: bool = setting(True, "weight decay on norm scales and on biases, too")
   warmup: str = setting(
     "auto",
-    "start at `warmup_rate`; auto: residual nets of 110 layers or more",
+    "start at `warmup_rate`; auto: residual CIFAR nets of 110 layers or more",
     allowed=("auto", "on", "off"),
     paper="auto",
   )

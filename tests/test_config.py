@@ -27,6 +27,7 @@ PAPER = {
   "model.option_a_zeros": "end",
   "model.preactivation": False,
   "model.padding": "symmetric",
+  "model.norm": {"cifar": "batch", "imagenet": "batch"},
   "model.precision": "float32",
   "model.zero_init_scale": False,
   "model.norm_images": 64,
@@ -144,7 +145,28 @@ def test_no_setting_takes_junk(key, value):
     ),
     ({"model.blocks": (2, 0)}, "model.blocks = 0: must be 1 to 2147483647"),
     ({"model.kind": "dense"}, "model.kind = 'dense': must be one of residual, plain"),
-    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C"),
+    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated"),
+    (
+      {"model.block": "dense"},
+      "model.block = 'dense': must be one of basic, bottleneck, single in nets of model.family = 'cifar'",
+    ),
+    (
+      {"model.family": "vgg", "model.block": "single", "model.depth": 16, "model.stem": "7x7"},
+      "model.stem = '7x7': must be auto in nets of model.family = 'vgg'",
+    ),
+    (
+      {"model.family": "vgg", "model.block": "single", "model.depth": 16, "model.preactivation": True},
+      "model.preactivation = True: must be False in nets of model.family = 'vgg'",
+    ),
+    ({"model.shortcut": "skipinit"}, "model.shortcut = 'skipinit': stands in for norms; needs model.norm = 'none'"),
+    (
+      {"model.zero_init_scale": True, "model.norm": "none"},
+      "model.zero_init_scale = True: needs norms; model.norm is 'none'",
+    ),
+    (
+      {"model.shortcut": "fixup", "model.norm": "none", "model.block": "single"},
+      "model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'",
+    ),
     ({"seed": -1}, "seed = -1: must be 0 to 2147483647"),
     ({"seed": 2**31}, "seed = 2147483648: must be 0 to 2147483647"),
     ({"train.learning_rate": -0.1}, "train.learning_rate = -0.1: must be at least 0.0"),

@@ -208,6 +208,38 @@ def test_a_bottleneck_costs_a_seventeenth_of_the_basic_block_it_replaces():
   assert (weights(wide), weights(imagenet(50))) == (1_179_648, 69_632)
 
 
+@pytest.mark.parametrize(("depth", "params", "macs"), [(16, 138_357_544, 15.3e9), (19, 143_667_240, 19.6e9)])
+def test_vgg_nets_are_those_the_paper_compares_with(depth, params, macs):
+  """Parameters as published by others, exactly; the paper's multiply-adds to 3 %."""
+  vgg = Model("vgg", "plain", depth, block="single", norm="none").net((224, 224, 3), 1000)
+  assert vgg.params == params
+  assert vgg.macs == pytest.approx(macs, rel=0.03)
+  assert len(weighted(vgg)) == depth
+
+
+def test_a_34_layer_net_has_18_percent_of_the_multiply_adds_of_vgg_19():
+  """Sec. 3.3: 3.6 of 19.6 billion; 18.7 % by count."""
+  vgg = Model("vgg", "plain", 19, block="single", norm="none").net((224, 224, 3), 1000)
+  assert imagenet(34).macs / vgg.macs == pytest.approx(0.187, abs=0.001)
+
+
+@pytest.mark.parametrize(
+  ("depth", "blocks", "width", "params"), [(19, (5, 5, 7), 32, 2.3e6), (32, (11, 11, 8), 20, 1.25e6)]
+)
+def test_highway_nets_have_the_parameters_of_table_6(depth, blocks, width, params):
+  """Within 3 %: their widths are not in the paper, so a structure was chosen that gives these counts."""
+  highway = Model(depth=depth, blocks=blocks, width=width, block="single", shortcut="gated", norm="none").net(CIFAR, 10)
+  assert highway.params == pytest.approx(params, rel=0.03)
+  assert len(weighted(highway)) == depth
+
+
+@pytest.mark.parametrize(("block", "period", "family"), [("single", 3, "cifar"), ("dense", 2, "mlp")])
+def test_depths_of_other_blocks(block, period, family):
+  assert set(blocks_a_stage(family=family, block=block, depth=7 * period + 2)) == {7}
+  with pytest.raises(DepthError, match=f"not {period}n"):
+    blocks_a_stage(family=family, block=block, depth=7 * period + 3)
+
+
 def test_maps_of_an_imagenet_net():
   """Table 1: 112, after pooling 56, then 28, 14, 7; at 64 pixels 32, 16, 8, 4, 2; with the CIFAR stem from 64 on."""
 

@@ -6,6 +6,6 @@ model is held against it by the tests, so that "110 layers" means 110 weighted l
 
 from resjax.depth.layer import Layer
 from resjax.depth.net import Net
-from resjax.depth.structure import BOTTLENECK_EXPANSION, DepthError, Stage, Structure
+from resjax.depth.structure import BOTTLENECK_EXPANSION, FAMILIES, VGG_DENSE, DepthError, Stage, Structure
 
-__all__ = ["BOTTLENECK_EXPANSION", "DepthError", "Layer", "Net", "Stage", "Structure"]
+__all__ = ["BOTTLENECK_EXPANSION", "FAMILIES", "VGG_DENSE", "DepthError", "Layer", "Net", "Stage", "Structure"]

@@ -9,7 +9,7 @@ class Layer:
 
   Attributes:
     name: path in the net, "stage2/block1/conv1".
-    kind: "conv", "norm", "pool" or "dense".
+    kind: "conv", "dense", "norm", "bias" (one a channel), "scalar" (one number) or "pool".
     stage: 1-based, 0 for what lies outside the stages.
     block: 1-based position in its stage, 0 outside.
     kernel: side of the kernel; 1 for dense layers and norms.
@@ -35,9 +35,8 @@ class Layer:
   @property
   def params(self) -> int:
     """Trained numbers: kernel and bias, or a norm's scale and bias."""
-    if self.kind == "norm":
-      return 2 * self.outputs
-    return self._weights + self.outputs * self.biased
+    others = {"norm": 2 * self.outputs, "bias": self.outputs, "scalar": 1, "pool": 0}
+    return others[self.kind] if self.kind in others else self._weights + self.outputs * self.biased
 
   @property
   def macs(self) -> int:

@@ -1,9 +1,16 @@
 """What a net is made of, images and classes aside: families, their legal depths, stages and blocks."""
 
+import collections
 import dataclasses
 
 BOTTLENECK_EXPANSION = 4  # the last 1x1 of a bottleneck restores to four times the width (Sec. 4.1)
-LAYERS_A_BLOCK = {"basic": 2, "bottleneck": 3}
+VGG_DENSE = 4096  # width of the two dense layers before a VGG net's last
+VGG_WIDEST = 512
+LAYERS_A_BLOCK = {"basic": 2, "bottleneck": 3, "single": 1, "dense": 2}
+SCALARS: dict[str, tuple[str, ...]] = collections.defaultdict(  # the single numbers that some shortcuts learn
+  tuple, rezero=("gain",), skipinit=("gain",), fixup=("gain", "shift")
+)
+CONVOLUTIONAL = ("basic", "bottleneck", "single")
 
 
 class DepthError(ValueError):
@@ -15,16 +22,20 @@ class Family:
   """What nets have in common that differ in depth.
 
   Attributes:
-    stem: their first layers, see `Structure.stem`.
+    stem: their first layers, see `Structure.first_layers`.
     width: filters of the first stage; each further stage has twice as many.
     stages: how many, where all have the same number of blocks.
-    named: blocks a stage of the nets that the paper lists, by (block, depth), where the stages differ.
+    named: blocks a stage of the nets that are known by their depth, by (block, depth), where the stages differ.
+    built_of: the kinds of blocks it may have.
+    outside: weighted layers that belong to no block.
   """
 
   stem: str
   width: int
   stages: int = 0
   named: dict[tuple[str, int], tuple[int, ...]] = dataclasses.field(default_factory=dict)
+  built_of: tuple[str, ...] = CONVOLUTIONAL
+  outside: int = 2
 
 
 FAMILIES = {
@@ -40,6 +51,14 @@ FAMILIES = {
       ("bottleneck", 152): (3, 8, 36, 3),
     },
   ),
+  "vgg": Family(  # Simonyan and Zisserman 2014, the paper's [41]; there plain and without norms
+    "none",
+    64,
+    named={("single", 16): (2, 2, 3, 3, 3), ("single", 19): (2, 2, 4, 4, 4)},
+    built_of=("single",),
+    outside=3,
+  ),
+  "mlp": Family("flat", 128, stages=1, built_of=("dense",)),  # fully connected layers, Sec. 3.2
 }
 
 
@@ -77,13 +96,16 @@ class Structure:
   shortcut: str
   bottleneck_stride: str
   preactivation: bool
+  norm: str
 
   def __post_init__(self) -> None:
     _ = self.blocks_a_stage
 
   @property
   def first_layers(self) -> str:
-    """The stem: "3x3", or "7x7", which has stride 2 and is followed by a max pooling of stride 2."""
+    """The stem: "3x3"; "7x7", which has stride 2 and is followed by a max pooling of stride 2; "flat", which makes the
+    image one pixel of many channels for a 1x1 convolution, that is a fully connected layer; or "none".
+    """
     return FAMILIES[self.family].stem if self.stem == "auto" else self.stem
 
   @property
@@ -93,20 +115,25 @@ class Structure:
 
   @property
   def stages(self) -> tuple[Stage, ...]:
-    """The stages from first to last; all but the first halve their maps and double the filters."""
+    """The stages from first to last; all but the first halve their maps and double the filters.
+
+    In a VGG net a pooling behind each stage halves the maps, and filters grow to 512.
+    """
     width = self.width or FAMILIES[self.family].width
+    if self.family == "vgg":
+      return tuple(Stage(blocks, min(width * 2**i, VGG_WIDEST), 1) for i, blocks in enumerate(self.blocks_a_stage))
     return tuple(Stage(blocks, width * 2**i, 1 if i == 0 else 2) for i, blocks in enumerate(self.blocks_a_stage))
 
   @property
   def blocks_a_stage(self) -> tuple[int, ...]:
     """How many blocks each stage has."""
+    family = FAMILIES[self.family]
     if self.blocks:
-      given = sum(self.blocks) * LAYERS_A_BLOCK[self.block] + 2
+      given = sum(self.blocks) * LAYERS_A_BLOCK[self.block] + family.outside
       if given != self.depth:
         listed = ", ".join(map(str, self.blocks))
         raise DepthError(f"blocks = ({listed}) of {self.block} blocks make {given} layers")
       return self.blocks
-    family = FAMILIES[self.family]
     return self._listed(family) if family.named else (self._even(family.stages),) * family.stages
 
   def _even(self, stages: int) -> int:
@@ -117,7 +144,8 @@ class Structure:
       return n
     below, above = max(n, 1) * period + 2, (max(n, 0) + 1) * period + 2
     nearest = str(above) if above == below else f"{below} and {above}"
-    raise DepthError(f"not {period}n+2, the depths of {self.block} blocks in three stages; nearest: {nearest}")
+    where = "three stages" if stages == 3 else "one stage"
+    raise DepthError(f"not {period}n+2, the depths of {self.block} blocks in {where}; nearest: {nearest}")
 
   def _listed(self, family: Family) -> tuple[int, ...]:
     if (self.block, self.depth) in family.named:
@@ -128,11 +156,18 @@ class Structure:
     there = "; ".join(f"{', '.join(some)} of {block} blocks" for block, some in depths.items())
     raise DepthError(f"no {self.family} net of {self.block} blocks; there is {there}; model.blocks makes others")
 
+  @property
+  def layers_a_block(self) -> int:
+    """Weighted layers of a block's main branch."""
+    return LAYERS_A_BLOCK[self.block]
+
   def layers(self, filters: int) -> tuple[tuple[int, int], ...]:
     """The weighted layers of a block's main branch, as (side of the kernel, output channels)."""
     return {
       "basic": ((3, filters), (3, filters)),
       "bottleneck": ((1, filters), (3, filters), (1, filters * BOTTLENECK_EXPANSION)),
+      "single": ((3, filters),),
+      "dense": ((1, filters), (1, filters)),
     }[self.block]
 
   def strides(self, stride: int) -> tuple[int, ...]:
@@ -146,6 +181,6 @@ class Structure:
 
   def projects(self, stride: int, inputs: int, outputs: int) -> bool:
     """Whether a block with this stride and these channels has a projection on its shortcut."""
-    if self.kind == "plain" or self.shortcut == "A":
+    if self.kind == "plain" or self.shortcut not in ("B", "C"):
       return False
     return self.shortcut == "C" or stride != 1 or inputs != outputs

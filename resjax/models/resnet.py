@@ -5,7 +5,7 @@ from flax import linen as nn
 
 from resjax import config, depth
 from resjax.models import stack
-from resjax.models.blocks import Block, batch_norm
+from resjax.models.blocks import Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
 from resjax.models.precision import wide
 from resjax.models.probes import COLLECTION, response
@@ -36,23 +36,28 @@ class ResNet(nn.Module):
 
 
 class Stem(nn.Module):
-  """One 3x3 convolution, or one of 7x7 and stride 2 with a 3x3 max pooling of stride 2 behind it."""
+  """One 3x3 convolution; or one of 7x7 and stride 2 with a 3x3 max pooling of stride 2 behind it; or a dense layer.
+
+  The dense layer, of nets of such layers, is a 1x1 convolution on the image as one pixel of many channels.
+  """
 
   filters: int
   net: config.Model
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns [B, H, W, filters], or a quarter of the height and width."""
-    large = self.net.structure.first_layers == "7x7"
-    kernel, stride = (7, 2) if large else (3, 1)
-    y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x_BxHxWxC)
+    """Returns [B, H, W, filters]; or a quarter of the height and width; or [B, 1, 1, filters]."""
+    x, layers = x_BxHxWxC, self.net.structure.first_layers
+    kernel, stride = {"flat": (1, 1), "3x3": (3, 1), "7x7": (7, 2)}[layers]
+    if layers == "flat":
+      x = x.reshape(len(x), 1, 1, -1)
+    y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x)
     if not self.net.preactivation:
-      y = batch_norm(self.net, train, name="norm")(y)
+      y = normalization(self.net, train, name="norm")(y)
     response(self, "conv", y)
     if not self.net.preactivation:
       y = nn.relu(y)
-    return nn.max_pool(y, (3, 3), (2, 2), (self.net.structure.pool_pads,) * 2) if large else y
+    return nn.max_pool(y, (3, 3), (2, 2), (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
 
 
 class Stage(nn.Module):
@@ -78,7 +83,7 @@ class Stage(nn.Module):
     x, changed = stack.apply(
       lambda x, variables: block.apply(variables, x, train, mutable=changing),
       x,
-      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats")},
+      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats") if self.has_variable(name, "rest")},
       self.loop,
     )
     for collection, stacked in changed.items():
@@ -97,5 +102,5 @@ class Head(nn.Module):
     """Returns logits [B, classes]."""
     x = x_BxHxWxC
     if self.net.preactivation:
-      x = nn.relu(batch_norm(self.net, train, name="norm")(x))
+      x = nn.relu(normalization(self.net, train, name="norm")(x))
     return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(wide(x).mean((1, 2)))
