@@ -65,7 +65,9 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  assert [experiment.name for experiment in shipped] == ["cifar_depth_sweep", "cifar_shortcuts", "quickstart"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_shortcuts"]
+  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "quickstart"]
+  assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
     assert f"--config experiments/{experiment.name}.py" in experiment.module.__doc__
