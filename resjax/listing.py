@@ -18,10 +18,8 @@ _describe = functools.cache(data.describe)
 
 def net(settings: Config) -> Net:
   """Returns the layer table of a run's net, for the images of its data set."""
-  images, model = _describe(settings.data), settings.model
-  return Net(
-    model.kind, model.depth, model.block, model.shortcut, model.preactivation, images.image_shape, images.classes
-  )
+  images = _describe(settings.data)
+  return settings.model.net(images.image_shape, images.classes)
 
 
 def row(run: Run) -> Row:

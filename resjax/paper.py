@@ -6,6 +6,8 @@ What the paper does not print is marked: (derived) is arithmetic, (peer) another
 
 import dataclasses
 
+from resjax import depth
+
 
 @dataclasses.dataclass(frozen=True)
 class CifarNet:
@@ -113,3 +115,33 @@ IMAGENET_SINGLE_MODEL = {
 }
 # Table 5: top-5 error of an ensemble of six on the test set.
 IMAGENET_ENSEMBLE_TOP5 = 0.0357
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """Parameters and multiply-adds of a net as the paper has them; None where it says nothing."""
+
+  params: float | None
+  macs: float | None
+
+
+# Sec. 3.3: multiply-adds of the VGG nets; parameters from elsewhere (peer).
+VGG = {16: Published(138_357_544, 15.3e9), 19: Published(143_667_240, 19.6e9)}
+
+
+def structure(net: depth.Structure, image_shape: tuple[int, int, int], classes: int) -> Published | None:
+  """Returns the paper's figures for a net at the paper's own image size and classes; None for nets it has not."""
+  usual = not (net.blocks or net.width or net.preactivation) and net.stem == "auto"
+  if image_shape == (32, 32, 3) and classes == 10:
+    if net.shortcut == "gated" and net.kind == "residual" and f"Highway-{net.depth}" in CIFAR10_COMPARED:
+      return Published(CIFAR10_COMPARED[f"Highway-{net.depth}"][1], None)
+    if usual and net.family == "cifar" and net.block == "basic" and net.depth in CIFAR10_RESIDUAL:
+      known = CIFAR10_RESIDUAL[net.depth]
+      return Published(known.params, known.macs) if net.kind == "plain" or net.shortcut == "A" else None
+  if image_shape == (224, 224, 3) and classes == 1000 and usual:
+    if net.family == "imagenet" and net.bottleneck_stride == "1x1":
+      projected = net.kind == "residual" and net.shortcut == "B"
+      return Published(IMAGENET[net.depth].params if projected else None, IMAGENET[net.depth].macs)
+    if net.family == "vgg" and net.kind == "plain":
+      return Published(VGG[net.depth].params if net.norm == "none" else None, VGG[net.depth].macs)
+  return None

@@ -43,10 +43,17 @@ def setting(
     default: the value when nothing else is said.
     meaning: what it does, with its unit.
     allowed: the choices, or the span of a number (of each number of a tuple).
-    paper: what the paper used; another value is a deviation, which every run records.
+    paper: what the paper used; another value is a deviation, which every run records. Where its CIFAR and its ImageNet
+      nets differ, a dict from the family to the value; a family that is not in it has none.
   """
   metadata = {"meaning": meaning, "allowed": allowed, "paper": paper}
   return dataclasses.field(default=default, metadata=metadata)
+
+
+def said(field: dataclasses.Field, family: str) -> Any:
+  """Returns the value of a setting in the paper's recipe for nets of this family, or UNSAID."""
+  paper = field.metadata["paper"]
+  return paper.get(family, UNSAID) if isinstance(paper, dict) else paper
 
 
 def sections(cls: type) -> dict[str, type]:

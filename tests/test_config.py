@@ -18,12 +18,16 @@ BASE = freeze({"model": {"depth": 20, "norm_images": 64}, "responses": {"images"
 
 # What the paper says (Sec. 3.3 and 4.2); all else is left open by it or has nothing to do with it.
 PAPER = {
-  "model.block": "basic",
-  "model.shortcut": "A",
+  "model.block": {"cifar": "basic"},
+  "model.width": 0,
+  "model.stem": "auto",
+  "model.shortcut": {"cifar": "A"},
+  "model.bottleneck_stride": "1x1",
   "model.option_a_stride": "subsample",
   "model.option_a_zeros": "end",
   "model.preactivation": False,
   "model.padding": "symmetric",
+  "model.norm": {"cifar": "batch", "imagenet": "batch"},
   "model.precision": "float32",
   "model.zero_init_scale": False,
   "model.norm_images": 64,
@@ -43,6 +47,11 @@ PAPER = {
   "train.warmup_rate": 0.01,
   "train.warmup_error": 0.8,
 }
+
+CIFAR = {key: said["cifar"] if isinstance(said, dict) else said for key, said in PAPER.items()}
+
+# What a setting's other value cannot be without.
+NEEDED: dict[str, dict] = {"model.family": {"model.depth": 18}}
 
 
 def with_values(values: dict) -> dict:
@@ -71,6 +80,7 @@ def another(key: str):
   default, allowed = field.default, field.metadata["allowed"]
   special = {
     "model.depth": 26,
+    "model.blocks": (4, 3, 2),
     "responses.batch_size": 256,
     "responses.images": 1024,
     "responses.steps": (7,),
@@ -89,7 +99,7 @@ def another(key: str):
 
 def changed(key: str) -> Config:
   """`BASE` with one setting changed."""
-  return freeze(with_values({key: another(key)}))
+  return freeze(with_values(NEEDED.get(key, {}) | {key: another(key)}))
 
 
 def test_the_default_is_the_papers_recipe():
@@ -97,7 +107,7 @@ def test_the_default_is_the_papers_recipe():
   assert freeze(config.default().to_dict()) == freeze({}) == c
   assert c.deviations() == [{"name": "model.norm_images", "paper": 64, "here": 0}]
   here = settings.flatten(dataclasses.asdict(c))
-  assert {key: here[key] for key in PAPER} == {**PAPER, "model.norm_images": 0}
+  assert {key: here[key] for key in PAPER} == {**CIFAR, "model.norm_images": 0}
   assert {key: field.metadata["paper"] for key, field in SAID.items()} == PAPER
   assert [share * c.train.steps for share in c.train.drops] == [32_000, 48_000]
 
@@ -129,8 +139,34 @@ def test_no_setting_takes_junk(key, value):
       "model.depth = 32: not 9n+2, the depths of bottleneck blocks in three stages; nearest: 29 and 38",
     ),
     ({"model.depth": 0}, "model.depth = 0: must be 1 to 2147483647"),
+    (
+      {"model.blocks": (2, 2, 2)},
+      "model.depth = 20: blocks = (2, 2, 2) of basic blocks make 14 layers",
+    ),
+    ({"model.blocks": (2, 0)}, "model.blocks = 0: must be 1 to 2147483647"),
     ({"model.kind": "dense"}, "model.kind = 'dense': must be one of residual, plain"),
-    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C"),
+    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated"),
+    (
+      {"model.block": "dense"},
+      "model.block = 'dense': must be one of basic, bottleneck, single in nets of model.family = 'cifar'",
+    ),
+    (
+      {"model.family": "vgg", "model.block": "single", "model.depth": 16, "model.stem": "7x7"},
+      "model.stem = '7x7': must be auto in nets of model.family = 'vgg'",
+    ),
+    (
+      {"model.family": "vgg", "model.block": "single", "model.depth": 16, "model.preactivation": True},
+      "model.preactivation = True: must be False in nets of model.family = 'vgg'",
+    ),
+    ({"model.shortcut": "skipinit"}, "model.shortcut = 'skipinit': stands in for norms; needs model.norm = 'none'"),
+    (
+      {"model.zero_init_scale": True, "model.norm": "none"},
+      "model.zero_init_scale = True: needs norms; model.norm is 'none'",
+    ),
+    (
+      {"model.shortcut": "fixup", "model.norm": "none", "model.block": "single"},
+      "model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'",
+    ),
     ({"seed": -1}, "seed = -1: must be 0 to 2147483647"),
     ({"seed": 2**31}, "seed = 2147483648: must be 0 to 2147483647"),
     ({"train.learning_rate": -0.1}, "train.learning_rate = -0.1: must be at least 0.0"),
@@ -198,6 +234,15 @@ def test_digest_is_over_all_but_execution(key):
   assert (changed(key).digest == BASE.digest) is key.startswith("execution.")
 
 
+def test_an_imagenet_net_deviates_from_the_papers_imagenet_recipe_only():
+  """Bottlenecks and projections are the paper's there; a net at CIFAR size is held against the CIFAR recipe."""
+  model = {"depth": 50, "block": "bottleneck", "shortcut": "B", "norm_images": 64}
+  names = [row["name"] for row in freeze({"model": {"family": "imagenet", **model}}).deviations()]
+  assert not [name for name in names if name.startswith("model.")]
+  here = freeze({"model": {"depth": 47, **{key: model[key] for key in ("block", "shortcut", "norm_images")}}})
+  assert [row["name"] for row in here.deviations()] == ["model.block", "model.shortcut"]
+
+
 def test_digest_does_not_depend_on_how_a_value_is_written_or_on_order():
   one, other = with_values({"train.learning_rate": 1, "train.drops": [0, 1]}), {"data": {"pad": 4}}
   assert freeze(one).digest == freeze(with_values({"train.learning_rate": 1.0, "train.drops": (0.0, 1.0)})).digest
@@ -207,7 +252,7 @@ def test_digest_does_not_depend_on_how_a_value_is_written_or_on_order():
 
 @pytest.mark.parametrize("key", SAID)
 def test_one_deviation_for_each_setting_that_is_not_the_papers(key):
-  here, paper = json.loads(json.dumps([another(key), SAID[key].metadata["paper"]]))
+  here, paper = json.loads(json.dumps([another(key), CIFAR[key]]))
   assert changed(key).deviations() == [{"name": key, "paper": paper, "here": here}]
 
 

@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "resjax"
 ALLOWED = {
   "settings": "",
   "depth": "",
-  "paper": "",
+  "paper": "depth",
   "records": "",
   "config": "depth settings",
   "sweep": "config settings",

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
+from flax import linen as nn, traverse_util
 
 from resjax import models
 from resjax.config import Model, Train
-from resjax.depth import Net
 from resjax.models import blocks, layout, resnet, shortcuts, stack
 from resjax.models.probes import COLLECTION
 from resjax.train.state import initial as initial_state
@@ -31,6 +30,37 @@ NETS = {
   "pre-activation B": Model(depth=14, preactivation=True, shortcut="B"),
   "pre-activation bottleneck, plain": Model(depth=20, block="bottleneck", kind="plain", preactivation=True),
   "scale from zero": Model(depth=14, zero_init_scale=True),
+  "ImageNet, plain": Model("imagenet", "plain", 18, width=8),
+  "ImageNet B": Model("imagenet", depth=18, width=8, shortcut="B"),
+  "ImageNet bottleneck C, v1.5": Model(
+    "imagenet", depth=29, blocks=(1, 3, 4, 1), block="bottleneck", width=8, shortcut="C", bottleneck_stride="3x3"
+  ),
+  "ImageNet bottleneck, pre-activation": Model(
+    "imagenet", depth=26, blocks=(2, 2, 2, 2), block="bottleneck", width=8, shortcut="B", preactivation=True
+  ),
+  "ImageNet B, pooled as in Caffe": Model("imagenet", depth=18, width=8, shortcut="B", pool_padding="behind"),
+  "ImageNet at 64 pixels": Model("imagenet", depth=18, width=8, stem="3x3"),
+  "single layers": Model(depth=8, block="single", shortcut="B"),
+  "single layers, pre-activation": Model(depth=8, block="single", preactivation=True),
+  "fully connected": Model("mlp", depth=8, block="dense", width=12),
+  "fully connected, pre-activation, without norms": Model(
+    "mlp", depth=8, block="dense", width=12, preactivation=True, norm="none"
+  ),
+  "VGG": Model("vgg", "plain", 16, block="single", width=4, norm="none"),
+  "VGG with norms": Model("vgg", "plain", 19, block="single", width=4),
+  "residual VGG": Model("vgg", depth=16, block="single", width=4, shortcut="C"),
+  "Highway": Model(depth=14, blocks=(3, 4, 5), block="single", shortcut="gated", norm="none"),
+  "gated": Model(depth=14, shortcut="gated"),
+  "ReZero": Model(depth=14, shortcut="rezero"),
+  "SkipInit": Model(depth=14, shortcut="skipinit", norm="none"),
+  "SkipInit, pre-activation": Model(depth=14, shortcut="skipinit", norm="none", preactivation=True),
+  "Fixup": Model(depth=14, shortcut="fixup", norm="none"),
+  "Fixup bottleneck": Model(depth=20, block="bottleneck", shortcut="fixup", norm="none"),
+  "plain without norms": Model(depth=14, kind="plain", norm="none"),
+  "C without norms": Model(depth=14, shortcut="C", norm="none"),
+  "CIFAR bottleneck v1.5, ImageNet stem": Model(
+    depth=29, blocks=(3, 3, 3), block="bottleneck", stem="7x7", shortcut="B", bottleneck_stride="3x3"
+  ),
 }
 
 
@@ -64,8 +94,8 @@ def unstacked(variables):
   return {name: layout.unstacked(tree) for name, tree in variables.items()}
 
 
-def table(net: Model) -> Net:
-  return Net(net.kind, net.depth, net.block, net.shortcut, net.preactivation, IMAGES[1:], 10)
+def table(net: Model):
+  return net.net(IMAGES[1:], 10)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -74,8 +104,14 @@ def test_every_array_of_the_built_net_is_in_the_layer_table(name):
   built = traverse_util.flatten_dict(jax.eval_shape(unstacked, shapes(net))["params"], sep="/")
   expected = {}
   for layer in table(net).table:
+    if layer.kind == "pool":
+      continue
     if layer.kind == "norm":
       expected |= {f"{layer.name}/{part}": (layer.outputs,) for part in ("scale", "bias")}
+    elif layer.kind == "bias":
+      expected[f"{layer.name}/bias"] = (layer.outputs,)
+    elif layer.kind == "scalar":
+      expected[f"{layer.name}/value"] = ()
     elif layer.kind == "dense":
       expected |= {f"{layer.name}/kernel": (layer.inputs, layer.outputs), f"{layer.name}/bias": (layer.outputs,)}
     else:
@@ -97,8 +133,12 @@ def test_every_map_has_the_side_the_layer_table_says(name):
   for layer in table(net).table:
     if layer.block > 1:  # in a loop, whose blocks all have the shape of the first one's output
       continue
+    if layer.kind in ("pool", "scalar"):  # of a pooling, which is no module of its own, the next layer's map tells
+      continue
     (output,) = outputs[f"{layer.name}/__call__"]
-    assert output.shape == ((IMAGES[0], *layer.side, layer.outputs) if layer.kind != "dense" else (IMAGES[0], 10))
+    assert output.shape == (
+      (IMAGES[0], *layer.side, layer.outputs) if layer.kind != "dense" else (IMAGES[0], layer.outputs)
+    )
 
 
 @pytest.mark.parametrize(("depth", "params"), [(20, 269_722), (110, 1_727_962), (1202, 19_421_274)])
@@ -254,7 +294,7 @@ def test_he_initialisation():
 
 
 def branch(**changes):
-  return dataclasses.replace(shortcuts.Branch(8, 2, "subsample", "end", lambda *_, **__: None, None), **changes)
+  return dataclasses.replace(shortcuts.Branch(8, 2, 3, "subsample", "end", lambda *_, **__: None, None), **changes)
 
 
 def test_option_a_subsamples_and_appends_zeros():
@@ -306,6 +346,76 @@ def test_a_residual_net_with_zero_branches_starts_as_identity():
   _, sown = build.apply(variables, images, train=True, mutable=[COLLECTION, "batch_stats"])
   for path, moments in traverse_util.flatten_dict(sown[COLLECTION]).items():
     assert np.asarray(moments).any() != (path[-1] == "conv2_response"), path
+
+
+def test_the_shortcuts_are_those_of_the_settings():
+  (allowed,) = (field.metadata["allowed"] for field in dataclasses.fields(Model) if field.name == "shortcut")
+  assert tuple(shortcuts.SHORTCUTS) == allowed
+
+
+def block_output(net: Model, channels: int = 16, **values):
+  """Returns the input of a block of stride 1 and its output; `values` are put in the place of its first ones."""
+  block = blocks.Block(16, 1, net)
+  x = nn.relu(jax.random.normal(jax.random.key(0), (2, 6, 6, channels)))
+  variables = block.init(jax.random.key(1), x, False)
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  replaced = {path: jnp.full_like(flat[path], value) for path, value in values.items()}
+  params = traverse_util.unflatten_dict(flat | replaced, sep="/")
+  return np.asarray(x), np.asarray(block.apply({**variables, "params": params}, x, False))
+
+
+@pytest.mark.parametrize("name", ["ReZero", "SkipInit", "Fixup", "Fixup bottleneck"])
+def test_zero_initialised_blocks_start_as_the_identity(name):
+  net = NETS[name]
+  x, y = block_output(net, 16 * (4 if net.block == "bottleneck" else 1))
+  np.testing.assert_array_equal(x, y)
+
+
+def test_a_gain_scales_the_branch():
+  """relu(x + gain F(x)): what the gain adds to an input is linear in it where the ReLU is open."""
+  net = NETS["ReZero"]
+  (x, once), (_, twice) = block_output(net, **{"gain/value": 1}), block_output(net, **{"gain/value": 2})
+  is_open = (once > 0) & (twice > 0)
+  np.testing.assert_allclose((twice - x)[is_open], 2 * (once - x)[is_open], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(once, block_output(Model(depth=14))[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_highway_block_carries_its_input_when_the_gate_is_closed_and_is_plain_when_it_is_open():
+  net, plain = NETS["Highway"], dataclasses.replace(NETS["Highway"], kind="plain")
+  x, closed = block_output(net, **{"gate_bias/bias": -40})
+  np.testing.assert_allclose(closed, x, rtol=1e-6, atol=1e-15)  # a sigmoid of some -40 is 1e-17
+  _, wide_open = block_output(net, **{"gate_bias/bias": 40})
+  np.testing.assert_allclose(wide_open, block_output(plain)[1], rtol=1e-5, atol=1e-6)
+
+
+def test_fixup_starts_the_other_layers_smaller():
+  """Six blocks of two layers: the first by sqrt(6), of bottlenecks of three layers by the fourth root; n as in He's."""
+  for name, factor in (("Fixup", 6**-0.5), ("Fixup bottleneck", 6**-0.25)):
+    kernel = initial(NETS[name])["params"]["stage3"]["rest"]["conv1"]["kernel"]
+    expected = factor * np.sqrt(2 / np.prod(kernel.shape[-4:-1]))
+    assert kernel.std() == pytest.approx(expected, rel=5 / np.sqrt(2 * kernel.size))
+
+
+def test_a_fully_connected_block_by_hand():
+  """y = relu(W2 relu(W1 x + b1) + b2 + x), the equation of Sec. 3.2 for fully connected layers."""
+  net = Model("mlp", depth=4, block="dense", width=5, norm="none")
+  build = models.build(net, 3)
+  images = jax.random.normal(jax.random.key(0), (2, 4, 3, 2))
+  variables = jax.tree.map(
+    lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), build.init(jax.random.key(1), images, False)
+  )
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+  block = params["stage1"]["block1"]
+
+  def layer(x, where, i):
+    return x @ where[f"conv{i}"]["kernel"][0, 0] + where[f"norm{i}"]["bias"]
+
+  relu = lambda x: np.maximum(x, 0)  # noqa: E731
+  flat = np.asarray(images, np.float64).reshape(2, -1)
+  x = relu(flat @ params["stem"]["conv"]["kernel"][0, 0] + params["stem"]["norm"]["bias"])
+  x = relu(layer(relu(layer(x, block, 1)), block, 2) + x)
+  logits = x @ params["head"]["dense"]["kernel"] + params["head"]["dense"]["bias"]
+  np.testing.assert_allclose(build.apply(variables, images, True), logits, rtol=1e-4)  # float32
 
 
 def test_plain_and_residual_have_the_same_parameters():

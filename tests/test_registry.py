@@ -65,7 +65,9 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  assert [experiment.name for experiment in shipped] == ["cifar_depth_sweep", "cifar_shortcuts", "quickstart"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_shortcuts"]
+  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "quickstart"]
+  assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
     assert f"--config experiments/{experiment.name}.py" in experiment.module.__doc__
@@ -74,7 +76,18 @@ def test_the_shipped_experiments():
 def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   runs = {row["name"]: row["runs"] for row in registry.overview()}
-  assert runs == {"cifar_depth_sweep": 55, "cifar_depth_sweep:mini": 4, "cifar_shortcuts": 27, "quickstart": 6}
+  imagenet = {"imagenet_depth": (5, 2), "imagenet_plain_vs_residual": (4, 4), "imagenet_shortcuts": (3, 3)}
+  assert runs == {
+    **{
+      "cifar_depth_sweep": 55,
+      "cifar_depth_sweep:mini": 4,
+      "cifar_highway": 2,
+      "cifar_shortcuts": 27,
+      "quickstart": 6,
+    },
+    **{name: whole for name, (whole, _) in imagenet.items()},
+    **{f"{name}:small": small for name, (_, small) in imagenet.items()},
+  }
   assert all(list(row) == ["name", "question", "runs"] for row in registry.overview())
 
 
@@ -131,7 +144,7 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
   ("name", "says"),
   [
-    ("nope", "unknown experiment nope; there is cifar_depth_sweep, cifar_shortcuts, quickstart"),
+    ("nope", "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_shortcuts, imagenet"),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
     ("", "unknown experiment ;"),

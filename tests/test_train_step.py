@@ -12,7 +12,6 @@ from flax import traverse_util
 from resjax import config, data, mesh, models
 from resjax.config import Config, Data, Evaluation, Model, Responses, Train
 from resjax.data.augment import normalize, statistics
-from resjax.depth import Net
 from resjax.models import layout
 from resjax.models.probes import COLLECTION
 from resjax.train import evaluate, responses, state, step, together
@@ -210,7 +209,7 @@ def captured(current, training_set, digits, loop=None, net=NET, **settings):
   chosen = Responses(images=256, batch_size=128, **settings)
   build = models.build(net, 10, loop)
   moments = responses.capture(build, chosen, variables(current), digits.test_images, training_set.statistics)
-  table = Net(net.kind, net.depth, net.block, net.shortcut, net.preactivation, (8, 8, 1), 10).table
+  table = net.net((8, 8, 1), 10).table
   return responses.lines(chosen, 20, table, moments)
 
 

@@ -1,4 +1,7 @@
-"""Building blocks: two 3x3 layers, or a bottleneck of 1x1, 3x3 and 1x1, with a shortcut or plain (Sec. 3.2, 4.1)."""
+"""Building blocks, with a shortcut or plain (Sec. 3.2, 4.1): two 3x3 layers, or 1x1, 3x3 and 1x1, or a single layer.
+
+On maps of one pixel two 1x1 layers are fully connected ones.
+"""
 
 import functools
 
@@ -6,11 +9,11 @@ import jax
 from flax import linen as nn
 
 from resjax import config
-from resjax.depth import BOTTLENECK_EXPANSION
 from resjax.models.conv import Conv
 from resjax.models.norm import BatchNorm
 from resjax.models.probes import response
-from resjax.models.shortcuts import SHORTCUTS, Branch
+from resjax.models.scales import Bias
+from resjax.models.shortcuts import SHORTCUTS, Branch, branch_start
 
 
 class Block(nn.Module):
@@ -18,7 +21,7 @@ class Block(nn.Module):
 
   Attributes:
     filters: of its 3x3 layers; a bottleneck's output has four times as many channels.
-    stride: of its first convolution.
+    stride: of one of its layers, see `depth.Structure.strides`.
     net: the settings of the whole net.
   """
 
@@ -31,18 +34,16 @@ class Block(nn.Module):
     """Returns [B, H / stride, W / stride, output channels]; `train` uses and updates batch statistics."""
     net, x = self.net, x_BxHxWxC
     conv = functools.partial(Conv, padding=net.padding)
-    norm = functools.partial(batch_norm, net, train)
-    layers = {
-      "basic": ((3, self.filters), (3, self.filters)),
-      "bottleneck": ((1, self.filters), (3, self.filters), (1, self.filters * BOTTLENECK_EXPANSION)),
-    }[net.block]
+    norm = functools.partial(normalization, net, train)
+    structure = net.structure
+    layers = structure.layers(self.filters)
 
     y = activated = nn.relu(norm(name="norm1")(x)) if net.preactivation else x
-    for i, (kernel, channels) in enumerate(layers, 1):
+    for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
       last = i == len(layers)
       if net.preactivation and i > 1:
         y = nn.relu(norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y))
-      y = conv(channels, kernel, self.stride if i == 1 else 1, name=f"conv{i}")(y)
+      y = conv(channels, kernel, stride, start=branch_start(structure, i), name=f"conv{i}")(y)
       if not net.preactivation:
         y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
       if kernel == 3:
@@ -52,13 +53,21 @@ class Block(nn.Module):
 
     if net.kind == "residual":
       branch = Branch(
-        y.shape[-1], self.stride, net.option_a_stride, net.option_a_zeros, conv, None if net.preactivation else norm
+        y.shape[-1],
+        self.stride,
+        layers[0][0],
+        net.option_a_stride,
+        net.option_a_zeros,
+        conv,
+        None if net.preactivation else norm,
       )
-      projects = net.preactivation and net.shortcut != "A" and (net.shortcut == "C" or branch.changes(x))
-      y += SHORTCUTS[net.shortcut](branch, activated if projects else x)
+      projects = structure.projects(self.stride, x.shape[-1], y.shape[-1])
+      y = SHORTCUTS[net.shortcut](branch, activated if projects else x, y)
     return y if net.preactivation else nn.relu(y)
 
 
-def batch_norm(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> BatchNorm:
-  """Returns a batch norm with the net's settings."""
+def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.Module:
+  """Returns a batch norm with the net's settings, or in a net without norms what stands in its place, a bias."""
+  if net.norm == "none":
+    return Bias(name=name)
   return BatchNorm(train, net.norm_momentum, net.norm_epsilon, net.norm_images, zero_scale, name=name)

@@ -43,17 +43,19 @@ class Conv(nn.Module):
     stride: on both axes, 1 or 2.
     padding: "symmetric": kernel // 2 zeros on each side; "same": as few as possible, which at stride 2 and an even side
       are more behind than before, so that the centres are not those of an option-A shortcut.
+    start: the kernel's initialisation.
   """
 
   channels: int
   kernel: int = 3
   stride: int = 1
   padding: Literal["symmetric", "same"] = "symmetric"
+  start: nn.initializers.Initializer = HE_NORMAL
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
     """Returns [B, ceil(H / stride), ceil(W / stride), channels], computed in the type of the input."""
-    kernel = self.param("kernel", HE_NORMAL, (self.kernel, self.kernel, x_BxHxWxC.shape[-1], self.channels))
+    kernel = self.param("kernel", self.start, (self.kernel, self.kernel, x_BxHxWxC.shape[-1], self.channels))
     if self.padding == "same":
       sides, strides = x_BxHxWxC.shape[1:3], (self.stride, self.stride)
       height, width = lax.padtype_to_pads(sides, kernel.shape[:2], strides, "SAME")

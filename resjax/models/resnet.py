@@ -1,19 +1,18 @@
-"""The CIFAR nets, plain and residual, of any legal depth (Sec. 4.2)."""
+"""Plain and residual nets of any legal depth, for CIFAR (Sec. 4.2) and ImageNet (Table 1)."""
 
 import jax
 from flax import linen as nn
 
-from resjax import config
-from resjax.depth import STAGE_WIDTHS, blocks_a_stage
+from resjax import config, depth
 from resjax.models import stack
-from resjax.models.blocks import Block, batch_norm
+from resjax.models.blocks import Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
 from resjax.models.precision import wide
 from resjax.models.probes import COLLECTION, response
 
 
 class ResNet(nn.Module):
-  """A 3x3 convolution, three stages of blocks, global average pooling and one fully connected layer.
+  """The first layers, stages of blocks, global average pooling and one fully connected layer.
 
   Attributes:
     net: its settings.
@@ -29,44 +28,53 @@ class ResNet(nn.Module):
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
-    x = Stem(STAGE_WIDTHS[0], self.net, name="stem")(x, train)
-    for i, filters in enumerate(STAGE_WIDTHS, 1):
-      x = Stage(filters, 1 if i == 1 else 2, self.net, self.loop, name=f"stage{i}")(x, train)
+    stages = self.net.structure.stages
+    x = Stem(stages[0].filters, self.net, name="stem")(x, train)
+    for i, stage in enumerate(stages, 1):
+      x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
     return Head(self.classes, self.net, name="head")(x, train)
 
 
 class Stem(nn.Module):
-  """The first 3x3 convolution."""
+  """One 3x3 convolution; or one of 7x7 and stride 2 with a 3x3 max pooling of stride 2 behind it; or a dense layer.
+
+  The dense layer, of nets of such layers, is a 1x1 convolution on the image as one pixel of many channels.
+  """
 
   filters: int
   net: config.Model
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns [B, H, W, filters]."""
-    y = Conv(self.filters, padding=self.net.padding, name="conv")(x_BxHxWxC)
+    """Returns [B, H, W, filters]; or a quarter of the height and width; or [B, 1, 1, filters]."""
+    x, layers = x_BxHxWxC, self.net.structure.first_layers
+    kernel, stride = {"flat": (1, 1), "3x3": (3, 1), "7x7": (7, 2)}[layers]
+    if layers == "flat":
+      x = x.reshape(len(x), 1, 1, -1)
+    y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x)
     if not self.net.preactivation:
-      y = batch_norm(self.net, train, name="norm")(y)
+      y = normalization(self.net, train, name="norm")(y)
     response(self, "conv", y)
-    return y if self.net.preactivation else nn.relu(y)
+    if not self.net.preactivation:
+      y = nn.relu(y)
+    return nn.max_pool(y, (3, 3), (2, 2), (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
 
 
 class Stage(nn.Module):
   """Blocks with maps of one size; the first may halve them. The others, `rest`, are equal and stacked."""
 
-  filters: int
-  stride: int
+  stage: depth.Stage
   net: config.Model
   loop: stack.Loop
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns [B, H / stride, W / stride, output channels]."""
-    x = Block(self.filters, self.stride, self.net, name="block1")(x_BxHxWxC, train)
-    rest = blocks_a_stage(self.net.depth, self.net.block) - 1
+    filters, rest = self.stage.filters, self.stage.blocks - 1
+    x = Block(filters, self.stage.stride, self.net, name="block1")(x_BxHxWxC, train)
     if rest == 0:
       return x
-    block = Block(self.filters, 1, self.net, parent=None)
+    block = Block(filters, 1, self.net, parent=None)
     if self.is_initializing():
       keys = jax.random.split(self.make_rng("params"), rest)
       for collection, stacked in jax.vmap(lambda key: block.init(key, x, train))(keys).items():
@@ -75,7 +83,7 @@ class Stage(nn.Module):
     x, changed = stack.apply(
       lambda x, variables: block.apply(variables, x, train, mutable=changing),
       x,
-      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats")},
+      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats") if self.has_variable(name, "rest")},
       self.loop,
     )
     for collection, stacked in changed.items():
@@ -94,5 +102,5 @@ class Head(nn.Module):
     """Returns logits [B, classes]."""
     x = x_BxHxWxC
     if self.net.preactivation:
-      x = nn.relu(batch_norm(self.net, train, name="norm")(x))
+      x = nn.relu(normalization(self.net, train, name="norm")(x))
     return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(wide(x).mean((1, 2)))

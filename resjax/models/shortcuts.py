@@ -1,6 +1,7 @@
-"""The shortcuts of Sec. 3.3 and 4.1, by name. Adding one is one function and one entry of `SHORTCUTS`.
+"""The shortcuts of Sec. 3.3 and 4.1, and others', by name. Adding one is one function and one entry of `SHORTCUTS`.
 
-A shortcut is a function of a block's `Branch` and the block's input; it returns what is added to the main branch.
+A shortcut is a function of a block's `Branch`, the block's input x and its main branch's output y = F(x); it returns
+what the two become, which is followed by the block's activation.
 """
 
 import dataclasses
@@ -10,6 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from resjax.depth import Structure
+from resjax.models.conv import HE_NORMAL
+from resjax.models.scales import Bias, Scalar
+
+GATE_START = -2.0  # bias of a gate's sigmoid at first: most of the input is carried on (Srivastava et al. 2015)
+
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
@@ -18,6 +25,7 @@ class Branch:
   Attributes:
     channels: of the block's output.
     stride: of the block.
+    kernel: side of its first layer's kernel.
     a_stride, a_zeros: the variants of option A (`config.Model.option_a_stride`, `option_a_zeros`).
     conv: makes a convolution: conv(channels, kernel, stride, name=...).
     norm: makes a batch norm: norm(name=...); None in a pre-activation block, whose projection has none.
@@ -25,6 +33,7 @@ class Branch:
 
   channels: int
   stride: int
+  kernel: int
   a_stride: str
   a_zeros: str
   conv: Callable[..., nn.Module]
@@ -47,15 +56,60 @@ def zero_padded(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
   return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new - before)))
 
 
+def option_a(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Option A: y plus the input, `zero_padded`."""
+  return y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
+
+
+def option_b(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Option B: y plus the input, projected where shapes change."""
+  return y_BxHxWxC + (projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC)
+
+
+def option_c(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Option C: y plus the input, projected in every block (Eq. 2)."""
+  return y_BxHxWxC + projected(branch, x_BxHxWxC)
+
+
+def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """ReZero (Bachlechner et al. 2020): y times one learnt number, which starts at 0, plus the input as in option A.
+
+  SkipInit (De and Smith 2020) is the same in nets without norms.
+  """
+  return Scalar(0.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
+
+
+def fixup(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """As in Fixup (Zhang et al. 2019): a learnt gain and shift of y, which start at 1 and 0; see `branch_start`."""
+  scaled = Scalar(1.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + Scalar(0.0, name="shift")(y_BxHxWxC)
+  return scaled + zero_padded(branch, x_BxHxWxC)
+
+
+def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Highway nets (Srivastava et al. 2015): t relu(y) + (1 - t) x, t = sigmoid of a convolution of x."""
+  gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
+  t = nn.sigmoid(Bias(GATE_START, name="gate_bias")(gate))
+  return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
+
+
+def branch_start(structure: Structure, layer: int) -> nn.initializers.Initializer:
+  """Returns how the kernel of a main branch's 1-based layer starts.
+
+  He's way; with Fixup's shortcuts the last at zero, the others smaller by L^(1 / (2m - 2)): L blocks of m layers.
+  """
+  layers = structure.layers_a_block
+  if structure.kind == "plain" or structure.shortcut != "fixup":
+    return HE_NORMAL
+  if layer == layers:
+    return nn.initializers.zeros
+  variance = 2.0 * sum(structure.blocks_a_stage) ** (-1 / (layers - 1))
+  return nn.initializers.variance_scaling(variance, "fan_in", "normal")
+
+
 def projected(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
-  """Option C: a 1x1 projection in every block (Eq. 2)."""
+  """A 1x1 projection (Eq. 2)."""
   x = branch.conv(branch.channels, 1, branch.stride, name="projection")(x_BxHxWxC)
   return branch.norm(name="projection_norm")(x) if branch.norm else x
-
-
-def projected_where_shapes_change(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
-  """Option B: a 1x1 projection where shapes change, identity elsewhere."""
-  return projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC
 
 
 def subsampled(x_BxHxWxC: jax.Array) -> jax.Array:
@@ -71,8 +125,12 @@ def averaged(x_BxHxWxC: jax.Array) -> jax.Array:
 
 HALVED = {"subsample": subsampled, "average": averaged}
 
-SHORTCUTS: dict[str, Callable[[Branch, jax.Array], jax.Array]] = {
-  "A": zero_padded,
-  "B": projected_where_shapes_change,
-  "C": projected,
+SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
+  "A": option_a,
+  "B": option_b,
+  "C": option_c,
+  "rezero": gain_from_zero,
+  "skipinit": gain_from_zero,
+  "fixup": fixup,
+  "gated": gated,
 }

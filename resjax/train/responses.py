@@ -56,7 +56,7 @@ def lines(settings: config.Responses, step: int, table: list[Layer], moments: An
   flat = traverse_util.flatten_dict(layout.unstacked(batches_last), sep="/")
   counted = [layer for layer in table if layer.kind == "conv" and layer.weighted and layer.kernel == 3]
   if not settings.first_conv:
-    counted = counted[1:]
+    counted = [layer for layer in counted if layer.name != "stem/conv"]
   rows = []
   for position, layer in enumerate(counted, 1):
     mean, std = summarize(flat[f"{layer.name}_response"], settings.pooling)

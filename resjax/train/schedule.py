@@ -32,8 +32,8 @@ def start(model: Model, train: Train) -> Warmup:
 
 
 def uses_warmup(model: Model, train: Train) -> bool:
-  """Whether a run warms up: as said, or by `auto` a residual net of 110 layers or more."""
-  deep = model.kind == "residual" and model.depth >= WARMUP_DEPTH
+  """Whether a run warms up: as said, or by `auto` a residual CIFAR net of 110 layers or more."""
+  deep = model.family == "cifar" and model.kind == "residual" and model.depth >= WARMUP_DEPTH
   return train.warmup == "on" or (train.warmup == "auto" and deep)
 
 

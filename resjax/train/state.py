@@ -58,7 +58,7 @@ def initial(
     step=jnp.int32(0),
     key=jax.random.key_data(data_key),
     params=variables["params"],
-    batch_stats=variables["batch_stats"],
+    batch_stats=variables["batch_stats"] if model.norm == "batch" else {},
     optimizer=optimizer.make(train).init(variables["params"]),
     warmup=schedule.start(model, train),
   )

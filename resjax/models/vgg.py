@@ -1,0 +1,51 @@
+"""VGG nets (Simonyan and Zisserman 2014), which the paper measures itself against: 3x3 layers, pooling, dense layers.
+
+Without dropout, as all nets here (Sec. 3.4).
+"""
+
+import jax
+from flax import linen as nn
+
+from resjax import config
+from resjax.depth import VGG_DENSE
+from resjax.models import stack
+from resjax.models.conv import HE_NORMAL
+from resjax.models.precision import wide
+from resjax.models.resnet import Stage
+
+
+class VGG(nn.Module):
+  """Stages of single 3x3 layers with 2x2 max pooling behind each, then three dense layers on all that is left.
+
+  Attributes:
+    net: its settings.
+    classes: width of the last layer.
+    loop: how the layers of a stage after its first, whose parameters are stacked, are executed.
+  """
+
+  net: config.Model
+  classes: int
+  loop: stack.Loop
+
+  @nn.compact
+  def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+    """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
+    x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
+    for i, stage in enumerate(self.net.structure.stages, 1):
+      x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
+      height, width = x.shape[1:3]
+      x = nn.max_pool(x, (2, 2), (2, 2), ((0, height % 2), (0, width % 2)))
+    return Head(self.classes, name="head")(wide(x).reshape(len(x), -1))
+
+
+class Head(nn.Module):
+  """Two wide dense layers and the classifier."""
+
+  classes: int
+
+  @nn.compact
+  def __call__(self, x_BxN: jax.Array) -> jax.Array:
+    """Returns logits [B, classes]."""
+    for i in (1, 2):
+      x_BxN = nn.relu(nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=f"dense{i}")(x_BxN))
+    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(x_BxN)

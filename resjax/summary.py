@@ -1,0 +1,152 @@
+"""What a net is made of, counted from its structure: layers, parameters, multiply-adds, memory; nothing is trained.
+
+    python -m resjax.summary --config FILE[:VARIANT] [--only EXPR] [--format=text|json] [--config.KEY=VALUE ...]
+    python -m resjax.summary --config imagenet_depth --image_size=224 --classes=1000 --compile
+
+A row a net, the paper's figures beside; of a single net, and as JSON, its layers too. Memory is an estimate of the
+activations that training keeps for the backward pass at the batch size, with remat none and with remat block. --compile
+asks the compiler how many multiply-adds it sees in the forward pass of one image. It leaves out what is multiplied by
+zeros of the padding, which `inside` does, too, and counts additions and norms, some per cent.
+"""
+
+import dataclasses
+import json
+import signal
+from typing import Any
+
+from absl import flags
+
+from resjax import command, listing, paper
+from resjax.config import Config
+from resjax.depth import Layer, Net
+from resjax.settings import ConfigError
+
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Side of the images; 0: that of the data set.", lower_bound=0)
+_CLASSES = flags.DEFINE_integer("classes", 0, "Width of the last layer; 0: that of the data set.", lower_bound=0)
+_COMPILE = flags.DEFINE_bool("compile", False, "Ask the compiler for its count of multiply-adds; needs JAX.")
+
+ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside", "compiler", "MiB", "MiB remat")
+
+
+def main() -> int:
+  """Prints the summary of the nets the command line names; returns the exit code."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader has gone, as in `| head`
+  found: dict[Net, dict[str, Any]] = {}
+  for run in command.chosen()[1]:
+    net = of_images(run.config, _IMAGE_SIZE.value, _CLASSES.value)
+    found.setdefault(net, summary(run.id.rpartition("-s")[0], run.config, net, _COMPILE.value))
+  nets = list(found.values())
+  if _FORMAT.value == "json":
+    print(json.dumps(nets, indent=1))
+    return command.DONE
+  if len(nets) == 1:
+    print(listing.table(nets[0]["layers"]), end="\n\n")
+  print(
+    listing.table([{key: net[key] if key in ("params", "macs") else _text(net[key]) for key in ROW} for net in nets])
+  )
+  return command.DONE
+
+
+def of_images(config: Config, size: int, classes: int) -> Net:
+  """Returns the net of a run for square images of that size and so many classes; 0: as in its data set."""
+  if size and classes:
+    return config.model.net((size, size, 3), classes)
+  net = listing.net(config)
+  shape = (size, size, net.image_shape[2]) if size else net.image_shape
+  return dataclasses.replace(net, image_shape=shape, classes=classes or net.classes)
+
+
+def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, Any]:
+  """Returns the columns of `ROW`, and `layers`, a dict each.
+
+  Args:
+    name: of the net.
+    config: of the run.
+    net: its layer table.
+    compiled: whether to ask the compiler, too; else it is None.
+  """
+  published = paper.structure(net.structure, net.image_shape, net.classes)
+  none, block = (kept * config.train.batch_size / 2**20 for kept in activation_bytes(config, net))
+  values = (
+    name,
+    net.structure.depth,
+    net.params,
+    published.params if published else None,
+    net.macs,
+    published.macs if published else None,
+    sum(map(macs_inside, net.table)),
+    compiler_macs(config, net) if compiled else None,
+    round(none, 1),
+    round(block, 1),
+  )
+  return dict(zip(ROW, values, strict=True)) | {"layers": [_columns(layer) for layer in net.table]}
+
+
+def activation_bytes(config: Config, net: Net) -> tuple[int, int]:
+  """Returns an estimate of what the backward pass of one image needs: all of it, or with remat of blocks.
+
+  Kept are the output of each convolution, for its norm, and of each activation, for the next convolution; with remat
+  the outputs of blocks and the inside of the largest.
+  """
+  size = 2 if config.model.precision == "bfloat16" else 4
+  kept = [layer for layer in net.table if layer.kind != "scalar" and not layer.name.endswith("projection_norm")]
+  inside: dict[tuple[int, int], int] = {}
+  for layer in kept:
+    place = layer.stage, layer.block
+    inside[place] = inside.get(place, 0) + _units(layer)
+  ends = {(layer.stage, layer.block): _units(layer) for layer in kept if layer.block}
+  blocks = [units for (_, number), units in inside.items() if number]
+  outside = sum(units for (_, number), units in inside.items() if not number)
+  return size * (outside + sum(blocks)), size * (outside + sum(ends.values()) + max(blocks))
+
+
+def _units(layer: Layer) -> int:
+  return layer.outputs * layer.side[0] * layer.side[1]
+
+
+def macs_inside(layer: Layer) -> int:
+  """Returns the layer's multiply-adds without those of the padding's zeros, for an input of stride times its side."""
+  if layer.kind != "conv":
+    return layer.macs
+
+  def taps(side: int) -> int:
+    starts = (i * layer.stride - layer.kernel // 2 for i in range(side))
+    return sum(min(start + layer.kernel, side * layer.stride) - max(start, 0) for start in starts)
+
+  return layer.inputs * layer.outputs * taps(layer.side[0]) * taps(layer.side[1])
+
+
+def compiler_macs(config: Config, net: Net) -> int:
+  """Returns half the operations XLA counts in one image's forward pass; loops, which it counts once, are unrolled.
+
+  Raises:
+    ConfigError: there is no JAX.
+  """
+  try:
+    import jax
+    import jax.numpy as jnp
+
+    from resjax import models
+  except ModuleNotFoundError as error:
+    raise ConfigError(f"--compile needs {error.name}: install the extra train, cuda13 or tpu") from error
+
+  built = models.build(config.model, net.classes, models.Loop(unroll=max(net.structure.blocks_a_stage)))
+  image = jax.ShapeDtypeStruct((1, *net.image_shape), jnp.float32)
+  variables = jax.eval_shape(lambda: built.init(jax.random.key(0), jnp.zeros(image.shape), train=False))
+  forward = jax.jit(lambda variables, image: built.apply(variables, image, train=False))
+  # For an accelerator, where a convolution is one; on a CPU it has forms with more arithmetic (`models/conv.py`).
+  lowered = forward.trace(variables, image).lower(lowering_platforms=("tpu",))
+  return round(lowered.cost_analysis()["flops"] / 2)
+
+
+def _columns(layer: Layer) -> dict[str, Any]:
+  return dataclasses.asdict(layer) | {"params": layer.params, "macs": layer.macs}
+
+
+def _text(value: Any) -> str:
+  return "" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+if __name__ == "__main__":
+  command.start(main)

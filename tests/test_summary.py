@@ -1,0 +1,96 @@
+"""The summary: what it prints, what it says of memory, and its multiply-adds against the compiler's."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from resjax import paper, summary
+from resjax.config import Config, Model
+
+IMAGENET = ("--config=imagenet_depth", "--image_size=224", "--classes=1000")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+  return subprocess.run([sys.executable, "-m", "resjax.summary", *arguments], capture_output=True, text=True)
+
+
+def test_json_has_table_1_beside_the_papers():
+  done = run(*IMAGENET, "--format=json")
+  assert (done.returncode, done.stderr) == (0, "")
+  nets = {net["depth"]: net for net in json.loads(done.stdout)}
+  assert list(nets) == list(paper.IMAGENET)
+  for depth, net in nets.items():
+    assert net["params"] == net["paper params"] == sum(layer["params"] for layer in net["layers"])
+    assert net["macs"] == sum(layer["macs"] for layer in net["layers"])
+    assert net["macs"] == pytest.approx(net["paper macs"], rel=0.03)
+    assert sum(layer["weighted"] for layer in net["layers"]) == depth
+    assert net["compiler"] is None
+
+
+def test_layers_are_shown_of_a_single_net():
+  many, one = run(*IMAGENET), run(*IMAGENET, "--only", "depth=18")
+  assert len(many.stdout.splitlines()) == 6
+  assert one.stdout.splitlines()[1].split()[:2] == ["stem/conv", "conv"]
+  assert "11,689,512" in one.stdout
+
+
+@pytest.mark.parametrize(
+  ("arguments", "says"),
+  [
+    ((), "--config is missing"),
+    (("--config=quickstart", "--only=depth=7"), "--only depth=7: matches no run"),
+    (("--config=quickstart", "--config.model.depth=21"), "model.depth = 21: not 6n+2"),
+    (("--config=quickstart", "--format=xml"), "flag --format=xml"),
+  ],
+)
+def test_what_is_wrong_is_one_line(arguments, says):
+  done = run(*arguments)
+  assert done.returncode == 2
+  assert says in done.stderr
+  assert len(done.stderr.splitlines()) == 1
+
+
+def net_of(model: Model, side: int = 32, classes: int = 10):
+  config = Config(model=model)
+  return config, model.net((side, side, 3), classes)
+
+
+@pytest.mark.parametrize(
+  "model",
+  [
+    Model(depth=20),
+    Model(depth=20, block="bottleneck", shortcut="C"),
+    Model("imagenet", depth=18, shortcut="B"),
+    Model("vgg", "plain", 16, block="single", norm="none"),
+    Model(depth=32, blocks=(11, 11, 8), width=20, block="single", shortcut="gated", norm="none"),
+  ],
+  ids=["cifar", "bottleneck C", "imagenet", "vgg", "highway"],
+)
+def test_the_compiler_counts_the_same_multiply_adds(model):
+  """It adds what norms, activations and sums cost: nothing less than ours, and at most some per cent more."""
+  config, net = net_of(model, 64)
+  inside = sum(map(summary.macs_inside, net.table))
+  assert inside < net.macs
+  assert 1 <= summary.compiler_macs(config, net) / inside < 1.05
+
+
+def test_macs_without_padding_by_hand():
+  """A 3x3 layer on 4x4 pixels: of its 12 taps along a side two are on zeros; with stride 2 on 8 pixels one of 12 is."""
+  same, halving = (
+    layer for layer in net_of(Model(depth=8), 8)[1].table if layer.name in ("stem/conv", "stage2/block1/conv1")
+  )
+  assert summary.macs_inside(same) == 3 * 16 * (3 * 8 - 2) ** 2
+  assert summary.macs_inside(halving) == 16 * 32 * (3 * 4 - 1) ** 2
+
+
+def test_memory_grows_with_depth_and_less_with_remat():
+  def kept(depth, **others):
+    return summary.activation_bytes(*net_of(Model(depth=depth, **others)))
+
+  # Per block of depth 8 on: two layers, each with a convolution and a norm, of 16 channels at 32x32 and so on.
+  units = sum(width * side**2 for width, side in ((16, 32), (32, 16), (64, 8)))
+  assert kept(14)[0] - kept(8)[0] == 4 * 4 * units
+  assert kept(14)[1] - kept(8)[1] == 4 * units
+  assert kept(20, precision="bfloat16")[0] * 2 == kept(20)[0]
