@@ -52,6 +52,7 @@ class Source:
     classes: number of classes.
     path: where it was read from; empty for what comes with a package.
     notes: sentences that belong in the record of a run.
+    skipped: what is wrong with each image that could not be decoded and is left out.
   """
 
   train: Images
@@ -59,6 +60,7 @@ class Source:
   classes: int
   path: str
   notes: tuple[str, ...] = ()
+  skipped: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Dataset:
     test_images: uint8 [T, H, W, C].
     test_labels: int32 [T].
     notes: sentences that belong in the record of a run.
+    skipped: what is wrong with each image that could not be decoded and is left out.
   """
 
   name: str
@@ -90,6 +93,7 @@ class Dataset:
   test_images: np.ndarray
   test_labels: np.ndarray
   notes: tuple[str, ...]
+  skipped: tuple[str, ...]
 
 
 def remaining(train_images: int, validation_images: int) -> int:

@@ -1,12 +1,12 @@
 """From `config.Data` to arrays: one function that describes a data set, one that loads it."""
 
 from resjax.config import Data
-from resjax.data import arrays, cifar, digits
+from resjax.data import arrays, cifar, digits, image_files
 from resjax.data.dataset import Dataset, Description, digest, hold_out, remaining
 
 # A module a data set: `describe(data)` says its shape, classes and sizes, all of the training set included;
 # `load(data)` reads it.
-SOURCES = {"digits": digits, "cifar10": cifar, "cifar100": cifar, "npz": arrays}
+SOURCES = {"digits": digits, "cifar10": cifar, "cifar100": cifar, "npz": arrays, "folder": image_files}
 
 
 def describe(data: Data) -> Description:
@@ -45,4 +45,5 @@ def load(data: Data) -> Dataset:
     test_images=source.test.images,
     test_labels=source.test.labels,
     notes=source.notes,
+    skipped=source.skipped,
   )
