@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+from typing import TypeVar
 
 import numpy as np
 
+from resjax.data.files import Files
 from resjax.settings import ConfigError
 
 
@@ -37,9 +39,15 @@ class Images:
   images: np.ndarray
   labels: np.ndarray
 
+  def __len__(self) -> int:
+    return len(self.labels)
+
   def take(self, indices: np.ndarray) -> "Images":
     """Returns the images at `indices`, int [M], in that order."""
     return Images(self.images[indices], self.labels[indices])
+
+
+Set = TypeVar("Set", Images, Files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +104,31 @@ class Dataset:
   skipped: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class FileDataset:
+  """A data set whose images are decoded anew every epoch.
+
+  Attributes:
+    name: `data.name`.
+    path: where it is read from.
+    classes: number of classes.
+    digest: SHA-256 over names, sizes in bytes and labels of all files; the same however many are held out.
+    train: the training images, without those held out.
+    validation: held out of the training set; may be empty.
+    test: the test images.
+    notes: sentences that belong in the record of a run.
+  """
+
+  name: str
+  path: str
+  classes: int
+  digest: str
+  train: Files
+  validation: Files
+  test: Files
+  notes: tuple[str, ...]
+
+
 def remaining(train_images: int, validation_images: int) -> int:
   """Returns how many training images are left to train on.
 
@@ -110,7 +143,7 @@ def remaining(train_images: int, validation_images: int) -> int:
   return train_images - validation_images
 
 
-def hold_out(train: Images, count: int) -> tuple[Images, Images]:
+def hold_out(train: Set, count: int) -> tuple[Set, Set]:
   """Splits a training set into what is trained on and `count` images for validation (Sec. 4.2: 45k and 5k).
 
   The choice depends on the size of the set only: the first `count` of one fixed permutation, so that every class gets
@@ -119,7 +152,7 @@ def hold_out(train: Images, count: int) -> tuple[Images, Images]:
   Raises:
     ConfigError: no image would be left to train on.
   """
-  total = len(train.labels)
+  total = len(train)
   remaining(total, count)
   if count == 0:
     return train, train.take(np.empty(0, np.int64))

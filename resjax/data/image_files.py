@@ -2,7 +2,7 @@
 
 from resjax.config import Data
 from resjax.data import folder
-from resjax.data.dataset import Description, Source
+from resjax.data.dataset import Description, FileDataset, Source, hold_out
 from resjax.settings import ConfigError
 
 
@@ -18,16 +18,33 @@ def load(data: Data) -> Source:
     ConfigError: the folder is not as it should be, no image can be decoded, there are too many to be held, or the extra
       is not installed.
   """
-  train, test, classes = folder.find(data)
-  try:
-    from resjax.data import whole  # needs an extra, and is slow to import
-  except ModuleNotFoundError as error:
-    raise ConfigError(f"data.name = {data.name!r} needs {error.name}: install the extra imagenet") from error
+  from resjax.data import whole  # needs an extra, and is slow to import
 
+  train, test, classes = folder.find(data)
   whole.check_size(data, len(train) + len(test))
   decoded = {name: whole.decode_all(files, data.image_size) for name, files in (("train", train), ("test", test))}
   for name, (images, skipped) in decoded.items():
-    if not len(images.labels):
+    if not len(images):
       raise ConfigError(f"{data.path}: no {name} image can be decoded; the first: {skipped[0]}")
   (train_images, train_skipped), (test_images, test_skipped) = decoded.values()
   return Source(train_images, test_images, len(classes), str(train.root), skipped=(*train_skipped, *test_skipped))
+
+
+def load_files(data: Data) -> FileDataset:
+  """Finds all images and holds out those for validation; none is decoded.
+
+  Raises:
+    ConfigError: the folder is not as it should be, or no image would be left to train on.
+  """
+  train, test, classes = folder.find(data)
+  rest, validation = hold_out(train, data.validation_images)
+  return FileDataset(
+    name=data.name,
+    path=str(train.root),
+    classes=len(classes),
+    digest=folder.digest(train, test),
+    train=rest,
+    validation=validation,
+    test=test,
+    notes=(),
+  )
