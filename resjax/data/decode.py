@@ -8,7 +8,7 @@ import io
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from resjax.data.files import Encoded, Unreadable
 
@@ -52,9 +52,11 @@ def _decode_any(image: Encoded) -> np.ndarray:
       # Pillow warns of palettes whose transparency is not asked for.
       converted = opened.convert("RGBA").convert("RGB") if "transparency" in opened.info else opened.convert("RGB")
       return np.asarray(converted)
+  except UnidentifiedImageError:
+    raise Unreadable(f"{image.name}: not an image, or cut off at its beginning") from None
   # Damaged files raise what the parser happens to stumble over, and none of it may stop a run.
   except Exception as error:
-    reason = " ".join(str(error).replace(repr(io.BytesIO), "").split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     raise Unreadable(f"{image.name}: {reason[:200]}") from None
 
 

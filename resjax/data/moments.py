@@ -121,7 +121,7 @@ def _moments(sums: Sums) -> Moments:
 def _stored(path: Path) -> Sums | None:
   """Returns what was stored before; None if there is nothing, or nothing whole."""
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy would leave a damaged one open
       return Sums(int(file["images"]), file["pixels"], file["products"])
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     return None
