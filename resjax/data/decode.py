@@ -86,4 +86,4 @@ def crop(
   cut = image[top : top + square, left : left + square]
   if square != size:
     cut = cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA if square > size else cv2.INTER_LINEAR)
-  return cut[:, ::-1] if mirrored else cut
+  return cv2.flip(cut, 1) if mirrored else cut
