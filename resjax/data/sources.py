@@ -9,7 +9,14 @@ from resjax.settings import ConfigError
 
 # A module a data set: `describe(data)` says its shape, classes and sizes, all of the training set included;
 # `load(data)` reads it.
-SOURCES = {"digits": digits, "cifar10": cifar, "cifar100": cifar, "npz": arrays, "folder": image_files}
+SOURCES = {
+  "digits": digits,
+  "cifar10": cifar,
+  "cifar100": cifar,
+  "npz": arrays,
+  "folder": image_files,
+  "imagenet2012": image_files,
+}
 
 IMAGE_FILES = tuple(name for name, module in SOURCES.items() if module is image_files)
 
