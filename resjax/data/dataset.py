@@ -103,6 +103,15 @@ class Dataset:
   notes: tuple[str, ...]
   skipped: tuple[str, ...]
 
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height and width in pixels, channels."""
+    return self.train_images.shape[1:]
+
+  def count(self, split: str) -> int:
+    """Returns the images of `train`, `val` or `test`."""
+    return len({"train": self.train_labels, "val": self.validation_labels, "test": self.test_labels}[split])
+
 
 @dataclasses.dataclass(frozen=True)
 class FileDataset:
@@ -113,6 +122,7 @@ class FileDataset:
     path: where it is read from.
     classes: number of classes.
     digest: SHA-256 over names, sizes in bytes and labels of all files; the same however many are held out.
+    image_shape: height and width in pixels, channels, as the net sees the images.
     train: the training images, without those held out.
     validation: held out of the training set; may be empty.
     test: the test images.
@@ -123,10 +133,15 @@ class FileDataset:
   path: str
   classes: int
   digest: str
+  image_shape: tuple[int, int, int]
   train: Files
   validation: Files
   test: Files
   notes: tuple[str, ...]
+
+  def count(self, split: str) -> int:
+    """Returns the images of `train`, `val` or `test`."""
+    return len({"train": self.train, "val": self.validation, "test": self.test}[split])
 
 
 def remaining(train_images: int, validation_images: int) -> int:

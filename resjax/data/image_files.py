@@ -70,6 +70,7 @@ def load_files(data: Data) -> FileDataset:
     path=found.path,
     classes=found.classes,
     digest=found.digest,
+    image_shape=(data.image_size, data.image_size, 3),
     train=train,
     validation=validation,
     test=found.test,

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import typing
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
@@ -152,7 +152,7 @@ class TestPieces:
     return -(-len(self.files) // self.share.batch_size)
 
 
-def batches(make: TrainPieces | TestPieces, start: int, stop: int, workers: int) -> Iterator[Batch]:
+def batches(make: TrainPieces | TestPieces, start: int, stop: int, workers: int) -> Generator[Batch, None, None]:
   """Yields the host's parts of the batches `start` to `stop` - 1.
 
   Args:
