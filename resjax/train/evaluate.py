@@ -73,6 +73,7 @@ def training_set_statistics(
     images: the training images, uint8 [N, H, W, C].
     statistics: what they are normalised with.
   """
+
   def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
     index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
     return jax.tree.map(jnp.add, total, batch_statistics(net, variables, images[index], statistics)), None
