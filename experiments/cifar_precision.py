@@ -2,8 +2,8 @@
 
     python -m resjax.main --config experiments/cifar_precision.py
 
-Parameters, statistics and loss are float32 either way. The paper used float32: 8.75, 6.97 and 6.61 % test error at 20, 56
-and 110 layers. `--config experiments/quickstart.py --config.model.precision=bfloat16` tries it in minutes, on digits.
+Parameters, statistics and loss are float32 either way. The paper used float32: 8.75, 6.97 and 6.61 % test error at 20,
+56 and 110 layers. In minutes, on digits: `--config experiments/quickstart.py --config.model.precision=bfloat16`.
 """
 
 from resjax import config
