@@ -148,10 +148,19 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """Images and what is done to them (Sec. 4.2)."""
+  """Images and what is done to them (Sec. 4.2; of image files: Sec. 3.4)."""
 
-  name: str = setting("cifar10", "the data set", allowed=("digits", "cifar10", "cifar100", "npz"), paper="cifar10")
-  path: str = setting("", "CIFAR archive, or folder with it or its .bin files; .npz file; empty: download")
+  name: str = setting(
+    "cifar10",
+    "the data set; folder: any folder of JPEG and PNG files, one folder a class, or Tiny ImageNet as it is published",
+    allowed=("digits", "cifar10", "cifar100", "npz", "folder", "imagenet2012"),
+    paper="cifar10",
+  )
+  path: str = setting(
+    "",
+    "CIFAR archive, or folder with it or its .bin files, empty: download; .npz file; image folder; "
+    "folder with ImageNet's two archives, empty: prepared before",
+  )
   checksum: str = setting(
     "published",
     "published: local files must be the published ones; any: only their size and labels are checked",
@@ -166,8 +175,37 @@ class Data:
     allowed=("pixel_mean", "channel"),
     paper="pixel_mean",
   )
-  pad: int = setting(4, "pixels of zeros on each side before the random crop", allowed=COUNT, paper=4)
+  pad: int = setting(
+    4, "pixels of zeros on each side before the random crop of an image that is held whole", allowed=COUNT, paper=4
+  )
   mirror: bool = setting(True, "mirror half of the training images", paper=True)
+  image_size: int = setting(
+    224, "of image files: pixels of a side of the square that the net sees", allowed=Span(1, 4096), paper=224
+  )
+  resize: tuple[int, ...] = setting(
+    (256, 480),
+    "of image files: span of the shorter side, in pixels, before the random crop, decoded anew every epoch; "
+    "at test the lower end and the centre. Empty: all images decoded once, to image_size, and held on the devices, "
+    "where `pad` and `mirror` serve them as they do CIFAR",
+    allowed=Span(1, 16384),
+    paper=(256, 480),
+  )
+  lighting: float = setting(
+    0.1,
+    "of image files decoded anew: deviation of the random share of each principal component of colour",
+    allowed=NOT_NEGATIVE,
+    paper=0.1,
+  )
+  test_share: float = setting(
+    0.1, "of an image folder without val/: share of the images tested on instead of trained on", allowed=SHARE
+  )
+
+  def __post_init__(self) -> None:
+    if self.resize and (len(self.resize) != 2 or not self.image_size <= self.resize[0] <= self.resize[1]):
+      raise ConfigError(
+        f"data.resize = {self.resize}: must be empty, or a shortest and a longest shorter side, "
+        f"at least data.image_size = {self.image_size}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,6 +296,9 @@ class Execution:
     1,
     "runs trained as one program, where they differ in seed, rates and decay only",
     allowed=POSITIVE,
+  )
+  workers: int = setting(
+    -1, "processes that decode images; 0: none but the run's own; -1: one a core", allowed=Span(-1, 1024)
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
 

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from resjax.config import Data
 from resjax.data import cifar_format, cifar_tfds, load
 from resjax.data.cifar_format import FAMILIES
+from resjax.data.prepared import prepare
 from resjax.settings import ConfigError
 from tests.small_cifar import archive, label_names, made, small
 
@@ -119,7 +120,7 @@ def test_another_process_was_quicker(name, data, monkeypatch):
     raise OSError("Directory not empty")
 
   monkeypatch.setattr(builder, "download_and_prepare", late)
-  cifar_tfds._prepare(builder)
+  prepare(builder)
 
 
 @pytest.mark.parametrize("real", ["cifar10", "cifar100"])

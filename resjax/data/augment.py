@@ -88,6 +88,22 @@ def normalize(images: jax.Array, statistics: Statistics) -> jax.Array:
   return (images.astype(jnp.float32) / 255 - statistics.mean) / statistics.std
 
 
+def lighting(key: jax.Array, images: jax.Array, components: jax.Array, deviation: float) -> jax.Array:
+  """Returns images with a random share of each principal component of colour added to all pixels of an image.
+
+  The colour augmentation of AlexNet (Krizhevsky et al., 2012, Sec. 4.1), which the paper takes over for ImageNet:
+  shares are normal, drawn once an image.
+
+  Args:
+    key: the key of this step.
+    images: float [B, H, W, C].
+    components: float [C, C], a column each, times its variance, in units of the images.
+    deviation: of the shares; AlexNet's is 0.1.
+  """
+  shares = deviation * jax.random.normal(key, (len(images), components.shape[1]), images.dtype)
+  return images + (shares @ components.T)[:, None, None, :]
+
+
 def draw(key: jax.Array, count: int, pad: int, mirror: bool) -> Draws:
   """Draws crop and mirror for `count` images, independently; a pure function of its arguments.
 

@@ -5,10 +5,8 @@ features, keys) with the standard library and Pillow, as array_record files in t
 (TFDS_DATA_DIR, or ~/tensorflow_datasets), where `tfds.data_source("cifar10")` finds them as well.
 """
 
-import contextlib
 import hashlib
 import io
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from PIL import Image
 
 from resjax.data.cifar_format import SHAPE, Family, records, unpack
 from resjax.data.dataset import Images, Source
+from resjax.data.prepared import line, prepare
 from resjax.settings import ConfigError
 
 READ_AT_ONCE = 1000  # records
@@ -58,13 +57,13 @@ def load(name: str, family: Family, archive: Path | None) -> Source:
   if not builder.data_path.exists():
     if archive is None:
       _check_download(builder, family)
-    _prepare(builder)
+    prepare(builder)
     builder = _builder(name, family, archive)
   try:
     train, test = (_read(builder, split, family) for split in ("train", "test"))
   except Exception as error:  # damaged records come out as anything, from RuntimeError to a missing id
     raise ConfigError(
-      f"{builder.data_dir}: damaged or not {name} ({_line(error)}); remove it to have it prepared again"
+      f"{builder.data_dir}: damaged or not {name} ({line(error)}); remove it to have it prepared again"
     ) from None
   return Source(train, test, family.labels["label"], str(archive or builder.data_dir))
 
@@ -80,24 +79,8 @@ def _check_download(builder: tfds.core.DatasetBuilder, family: Family) -> None:
       pass
   except OSError as error:
     raise ConfigError(
-      f"{family.url}: cannot be downloaded ({_line(error)}); data.path can name a local {family.archive}"
+      f"{family.url}: cannot be downloaded ({line(error)}); data.path can name a local {family.archive}"
     ) from None
-
-
-def _prepare(builder: tfds.core.DatasetBuilder) -> None:
-  """Downloads the archive, if need be, and writes the array_record files."""
-  if not sys.stderr.isatty():
-    tfds.disable_progress_bar()
-  try:
-    with contextlib.redirect_stdout(sys.stderr):  # it prints; standard output is the commands' own
-      builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-  except ConfigError:
-    raise
-  # Beside these, download errors of the library derive from Exception alone.
-  except Exception as error:
-    if builder.data_path.exists():  # another process, which prepared it too, was quicker
-      return
-    raise ConfigError(f"{builder.data_dir}: cannot be prepared ({_line(error)})") from None
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str, family: Family) -> Images:
@@ -164,12 +147,6 @@ def _builder(name: str, family: Family, archive: Path | None) -> tfds.core.Datas
     return Builder(file_format="array_record")
   except Exception as error:  # another format, or a damaged description of the data set
     raise ConfigError(
-      f"{name}, as tensorflow-datasets has prepared it before, cannot be used ({_line(error)}); "
+      f"{name}, as tensorflow-datasets has prepared it before, cannot be used ({line(error)}); "
       "TFDS_DATA_DIR can name another folder"
     ) from None
-
-
-def _line(error: Exception) -> str:
-  """Returns what an error says, as a short line."""
-  words = " ".join(str(error).split()) or type(error).__name__
-  return words if len(words) <= 200 else f"{words[:200]}..."

@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+from typing import TypeVar
 
 import numpy as np
 
+from resjax.data.files import Files
 from resjax.settings import ConfigError
 
 
@@ -37,9 +39,15 @@ class Images:
   images: np.ndarray
   labels: np.ndarray
 
+  def __len__(self) -> int:
+    return len(self.labels)
+
   def take(self, indices: np.ndarray) -> "Images":
     """Returns the images at `indices`, int [M], in that order."""
     return Images(self.images[indices], self.labels[indices])
+
+
+Set = TypeVar("Set", Images, Files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Source:
     classes: number of classes.
     path: where it was read from; empty for what comes with a package.
     notes: sentences that belong in the record of a run.
+    skipped: what is wrong with each image that could not be decoded and is left out.
   """
 
   train: Images
@@ -59,6 +68,7 @@ class Source:
   classes: int
   path: str
   notes: tuple[str, ...] = ()
+  skipped: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +87,7 @@ class Dataset:
     test_images: uint8 [T, H, W, C].
     test_labels: int32 [T].
     notes: sentences that belong in the record of a run.
+    skipped: what is wrong with each image that could not be decoded and is left out.
   """
 
   name: str
@@ -90,6 +101,47 @@ class Dataset:
   test_images: np.ndarray
   test_labels: np.ndarray
   notes: tuple[str, ...]
+  skipped: tuple[str, ...]
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height and width in pixels, channels."""
+    return self.train_images.shape[1:]
+
+  def count(self, split: str) -> int:
+    """Returns the images of `train`, `val` or `test`."""
+    return len({"train": self.train_labels, "val": self.validation_labels, "test": self.test_labels}[split])
+
+
+@dataclasses.dataclass(frozen=True)
+class FileDataset:
+  """A data set whose images are decoded anew every epoch.
+
+  Attributes:
+    name: `data.name`.
+    path: where it is read from.
+    classes: number of classes.
+    digest: SHA-256 over names, sizes in bytes and labels of all files; the same however many are held out.
+    image_shape: height and width in pixels, channels, as the net sees the images.
+    train: the training images, without those held out.
+    validation: held out of the training set; may be empty.
+    test: the test images.
+    notes: sentences that belong in the record of a run.
+  """
+
+  name: str
+  path: str
+  classes: int
+  digest: str
+  image_shape: tuple[int, int, int]
+  train: Files
+  validation: Files
+  test: Files
+  notes: tuple[str, ...]
+
+  def count(self, split: str) -> int:
+    """Returns the images of `train`, `val` or `test`."""
+    return len({"train": self.train, "val": self.validation, "test": self.test}[split])
 
 
 def remaining(train_images: int, validation_images: int) -> int:
@@ -106,7 +158,7 @@ def remaining(train_images: int, validation_images: int) -> int:
   return train_images - validation_images
 
 
-def hold_out(train: Images, count: int) -> tuple[Images, Images]:
+def hold_out(train: Set, count: int) -> tuple[Set, Set]:
   """Splits a training set into what is trained on and `count` images for validation (Sec. 4.2: 45k and 5k).
 
   The choice depends on the size of the set only: the first `count` of one fixed permutation, so that every class gets
@@ -115,7 +167,7 @@ def hold_out(train: Images, count: int) -> tuple[Images, Images]:
   Raises:
     ConfigError: no image would be left to train on.
   """
-  total = len(train.labels)
+  total = len(train)
   remaining(total, count)
   if count == 0:
     return train, train.take(np.empty(0, np.int64))

@@ -37,13 +37,25 @@ def evaluate(
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
     index = mesh.split_batch(start + jnp.arange(batch_size))
     counts, index = index < total, jnp.minimum(index, total - 1)
-    logits = net.apply(variables, normalize(images[index], statistics), train=False)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
-    wrong = logits.argmax(-1) != labels[index]
-    return jnp.where(counts, losses, 0).sum(), (counts & wrong).sum()
+    return evaluate_batch(net, variables, images[index], labels[index], counts, statistics)
 
   losses, wrongs = lax.map(batch, jnp.arange(0, total, batch_size))
   return losses.sum(), wrongs.sum()
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def evaluate_batch(
+  net: nn.Module, variables: Any, images: jax.Array, labels: jax.Array, counts: jax.Array, statistics: Statistics
+) -> tuple[jax.Array, jax.Array]:
+  """Tests a net on one batch: images uint8 [B, H, W, C], of which those where `counts`, bool [B], is true count.
+
+  Returns:
+    Sum of the losses (float32, nats) and number of wrong images (int32).
+  """
+  logits = net.apply(variables, normalize(images, statistics), train=False)
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  wrong = logits.argmax(-1) != labels
+  return jnp.where(counts, losses, 0).sum(), (counts & wrong).sum()
 
 
 @functools.partial(jax.jit, static_argnames=("net", "batch_size"))
@@ -61,13 +73,19 @@ def training_set_statistics(
     images: the training images, uint8 [N, H, W, C].
     statistics: what they are normalised with.
   """
-  forget = net.clone(net=dataclasses.replace(net.net, norm_momentum=0.0))
 
   def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
     index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
-    _, updates = forget.apply(variables, normalize(images[index], statistics), train=True, mutable=["batch_stats"])
-    return jax.tree.map(jnp.add, total, updates["batch_stats"]), None
+    return jax.tree.map(jnp.add, total, batch_statistics(net, variables, images[index], statistics)), None
 
   starts = jnp.arange(0, len(images), batch_size)
   total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, variables["batch_stats"]), starts)
   return jax.tree.map(lambda leaf: leaf / len(starts), total)
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def batch_statistics(net: nn.Module, variables: Any, images: jax.Array, statistics: Statistics) -> Any:
+  """Returns the batch statistics of one batch alone, images uint8 [B, H, W, C]."""
+  forget = net.clone(net=dataclasses.replace(net.net, norm_momentum=0.0))
+  _, updates = forget.apply(variables, normalize(images, statistics), train=True, mutable=["batch_stats"])
+  return updates["batch_stats"]

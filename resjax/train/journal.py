@@ -45,6 +45,13 @@ class Journal:
     for note in notes:
       self.writer.event(0, "data", note)
 
+  def skipped(self, done: int, faults: tuple[str, ...]) -> None:
+    """Names the broken images that were met; each once a run, however often it was met or the run continued."""
+    known = [event["detail"] for event in self.writer.run["events"] if event["name"] == "image skipped"]
+    for fault in faults:
+      if fault not in known:
+        self.writer.event(done, "image skipped", fault)
+
   def interval(self, start: int, done: int, epoch: float, interval: Interval) -> None:
     """Writes the train line of the steps from `start` to `done`.
 

@@ -14,11 +14,12 @@ from typing import Any
 import jax
 
 from resjax import mesh, models, records
-from resjax.data import Dataset
+from resjax.data import Dataset, FileDataset
 from resjax.train import state, step, together
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.journal import Journal, RunFailed
 from resjax.train.resident import Resident
+from resjax.train.streamed import Streamed
 from resjax.train.timetable import Timetable
 
 
@@ -35,7 +36,9 @@ class Outcome:
   reason: str | None = None
 
 
-def train(journals: Sequence[Journal], dataset: Dataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
+def train(
+  journals: Sequence[Journal], dataset: Dataset | FileDataset, asked_to_stop: Callable[[], bool]
+) -> list[Outcome]:
   """Trains runs of equal shape to their end, recording them; interrupted ones go on where their newest checkpoint is.
 
   Args:
@@ -54,21 +57,26 @@ def train(journals: Sequence[Journal], dataset: Dataset, asked_to_stop: Callable
       stack.enter_context(Checkpoints(each.writer.directory / "checkpoints", each.config.checkpoint.keep))
       for each in journals
     ]
-    return _Training(journals, dataset, checkpoints).run(asked_to_stop)
+    training = _Training(journals, dataset, checkpoints)
+    stack.callback(training.images.close)
+    return training.run(asked_to_stop)
 
 
 class _Training:
   """Runs in progress: their states, on the devices of the current mesh, and where their records go."""
 
-  def __init__(self, journals: Sequence[Journal], dataset: Dataset, checkpoints: list[Checkpoints]):
+  def __init__(self, journals: Sequence[Journal], dataset: Dataset | FileDataset, checkpoints: list[Checkpoints]):
     config = together.shape(journals[0].config)
     self.journals, self.checkpoints, self.notes = journals, checkpoints, dataset.notes
     self.timetable = Timetable(config)
     net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll or 1, config.execution.remat))
-    self.images = Resident(config, dataset, net)
+    store = journals[0].writer.directory.parents[1] / ".moments"
+    self.images: Resident | Streamed = (
+      Resident(config, dataset, net) if isinstance(dataset, Dataset) else Streamed(config, dataset, net, store)
+    )
     self.failed: dict[int, str] = {}
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    shape = dataset.train_images.shape[1:]
+    shape = dataset.image_shape
     self.numbers = jax.device_put(together.numbers([each.config.train for each in journals]), everywhere)
     states = [
       jax.device_put(state.initial(config.model, config.train, dataset.classes, shape, each.config.seed), everywhere)
@@ -124,6 +132,7 @@ class _Training:
     return done * self.journals[0].config.train.batch_size / self.images.images
 
   def write(self, run: int, start: int, done: int, intervals: step.Interval) -> None:
+    self.journals[run].skipped(done, self.images.faults())
     self.journals[run].interval(start, done, self.epoch(done), _one(intervals, run))
 
   def measure(self, run: int, done: int) -> None:

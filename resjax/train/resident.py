@@ -29,7 +29,7 @@ class Resident:
       dataset: its images.
       net: the model.
     """
-    self._config, self._net = config, net
+    self._config, self._net, self._faults = config, net, dataset.skipped
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     means = statistics(dataset.train_images, config.data)
     training_set = step.TrainingData(dataset.train_images, dataset.train_labels, means)
@@ -72,3 +72,10 @@ class Resident:
     settings = self._config.responses
     images = self._training_set.images if settings.source == "train" else self._splits["test"][0]
     return responses.capture(self._net, settings, variables, images, self._training_set.statistics)
+
+  def faults(self) -> tuple[str, ...]:
+    """Returns what is wrong with each broken image."""
+    return self._faults
+
+  def close(self) -> None:
+    """There is nothing to end."""

@@ -15,7 +15,7 @@ import jax
 from resjax import command, data, listing, mesh, records, settings
 from resjax.analysis import page
 from resjax.config import Config
-from resjax.data import Dataset
+from resjax.data import Dataset, FileDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
@@ -96,7 +96,7 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[Run]]:
   return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 
-def _train(group: list[Run], dataset: Dataset, directories: dict[str, Path], stop: _StopSignal) -> str:
+def _train(group: list[Run], dataset: Dataset | FileDataset, directories: dict[str, Path], stop: _StopSignal) -> str:
   """Trains runs as one program; returns `preempted` if a signal stopped it, else what became of the last run."""
   with contextlib.ExitStack() as stack:
     journals = []
@@ -131,15 +131,15 @@ def _check_directory(directory: Path, config: Config) -> None:
   raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
 
 
-def _check_images(config: Config, dataset: Dataset) -> None:
+def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
   """Raises ConfigError if there are fewer images than the responses are to be captured on."""
   source, wanted = config.responses.source, config.responses.images
-  there = len(dataset.train_images if source == "train" else dataset.test_images)
+  there = dataset.count(source)
   if wanted > there:
     raise ConfigError(f"responses.images = {wanted}: there are {there} {source} images")
 
 
-def _facts(each: Run, question: str, dataset: Dataset) -> dict[str, Any]:
+def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str, Any]:
   """What run.json says of a run before it starts."""
   row = listing.row(each)
   return {
@@ -151,7 +151,7 @@ def _facts(each: Run, question: str, dataset: Dataset) -> dict[str, Any]:
     "data": {
       "name": dataset.name,
       "path": dataset.path,
-      "images": len(dataset.train_labels),
+      "images": dataset.count("train"),
       "digest": dataset.digest,
     },
     "deviations": each.config.deviations(),

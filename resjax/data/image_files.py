@@ -1,0 +1,88 @@
+"""Data sets of image files: folders, and ImageNet through tensorflow-datasets."""
+
+import dataclasses
+
+from resjax.config import Data
+from resjax.data import folder
+from resjax.data.dataset import Description, FileDataset, Source, hold_out
+from resjax.data.files import Files
+from resjax.settings import ConfigError
+
+IMAGENET_CLASSES, IMAGENET_TRAIN, IMAGENET_TEST = 1000, 1_281_167, 50_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The files of a data set.
+
+  Attributes:
+    train, test: the files.
+    classes: how many.
+    path: where they are.
+    digest: SHA-256 of what can be said of them without reading them all.
+  """
+
+  train: Files
+  test: Files
+  classes: int
+  path: str
+  digest: str
+
+
+def describe(data: Data) -> Description:
+  """Describes the set; see `resjax.data.describe`."""
+  if data.name == "folder":
+    return folder.describe(data)
+  # ImageNet need not be there to be described.
+  return Description((data.image_size, data.image_size, 3), IMAGENET_CLASSES, IMAGENET_TRAIN, IMAGENET_TEST)
+
+
+def load(data: Data) -> Source:
+  """Decodes all images to one size; what is broken is left out and named.
+
+  Raises:
+    ConfigError: the files are not as they should be, no image can be decoded, or there are too many to be held.
+  """
+  from resjax.data import whole  # needs an extra, and is slow to import
+
+  found = _find(data)
+  whole.check_size(data, len(found.train) + len(found.test))
+  decoded = {
+    name: whole.decode_all(files, data.image_size) for name, files in (("train", found.train), ("test", found.test))
+  }
+  for name, (images, skipped) in decoded.items():
+    if not len(images):
+      raise ConfigError(f"{found.path}: no {name} image can be decoded; the first: {skipped[0]}")
+  (train, train_skipped), (test, test_skipped) = decoded.values()
+  return Source(train, test, found.classes, found.path, skipped=(*train_skipped, *test_skipped))
+
+
+def load_files(data: Data) -> FileDataset:
+  """Finds all images and holds out those for validation; none is decoded.
+
+  Raises:
+    ConfigError: the files are not as they should be, or none would be left to train on.
+  """
+  found = _find(data)
+  train, validation = hold_out(found.train, data.validation_images)
+  return FileDataset(
+    name=data.name,
+    path=found.path,
+    classes=found.classes,
+    digest=found.digest,
+    image_shape=(data.image_size, data.image_size, 3),
+    train=train,
+    validation=validation,
+    test=found.test,
+    notes=(),
+  )
+
+
+def _find(data: Data) -> Found:
+  if data.name == "folder":
+    train, test, classes = folder.find(data)
+    return Found(train, test, len(classes), str(train.root), folder.digest(train, test))
+  from resjax.data import imagenet_tfds  # slow to import
+
+  records, validation, path, digest = imagenet_tfds.find(data)
+  return Found(records, validation, IMAGENET_CLASSES, path, digest)

@@ -1,0 +1,54 @@
+"""Image files decoded once, to one size, as arrays: for sets that are small at that size, such as Tiny ImageNet."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from resjax.config import Data
+from resjax.data.dataset import Images
+from resjax.data.decode import crop, decode
+from resjax.data.files import Files, Unreadable
+from resjax.settings import ConfigError
+
+MOST = 16 * 2**30  # bytes held on every device, beside the net
+
+
+def check_size(data: Data, images: int) -> None:
+  """Raises ConfigError if so many images are too many to be held on the devices."""
+  size = images * data.image_size**2 * 3
+  if size > MOST:
+    side = data.image_size
+    raise ConfigError(
+      f"data.resize is empty: {images:,} images of {side}x{side} pixels are {size / 2**30:.1f} GiB to be held on every "
+      f"device, at most {MOST / 2**30:.0f} are; data.resize=({side},{side}) decodes them anew every epoch"
+    )
+
+
+def decode_all(files: Files, size: int) -> tuple[Images, tuple[str, ...]]:
+  """Decodes all images: the centre square, resized.
+
+  Args:
+    files: which.
+    size: pixels of a side.
+
+  Returns:
+    The sound images in order, and what is wrong with each of the others.
+  """
+  pixels, labels = np.empty((len(files), size, size, 3), np.uint8), np.empty(len(files), np.int32)
+
+  def one(index: int) -> str:
+    try:
+      image = files.read(index)
+      pixels[index] = crop(decode(image, size), size, size)
+      labels[index] = image.label
+    except Unreadable as error:
+      return str(error)
+    return ""
+
+  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders let go of the interpreter's lock
+    faults = list(pool.map(one, range(len(files))))
+  if not any(faults):
+    return Images(pixels, labels), ()
+  sound = np.array([not fault for fault in faults])
+  return Images(pixels[sound], labels[sound]), tuple(filter(None, faults))
