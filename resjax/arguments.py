@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from logging import CRITICAL, getLogger
 from typing import NoReturn
+
+from absl import logging
 
 from resjax.records import RecordsError
 from resjax.settings import ConfigError
@@ -43,6 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 def guarded(command: str, call: Callable[[], int]) -> int:
   """Returns the exit code of `call`; what the user got wrong is one line on stderr and exit code 2."""
+  logging.set_verbosity(logging.ERROR)  # what libraries warn of would stand beside that line
   try:
     return call()
   except (ConfigError, RecordsError, OSError) as error:
@@ -52,3 +56,16 @@ def guarded(command: str, call: Callable[[], int]) -> int:
       raise
     print(f"{command}: needs {error.name}: install the extra {EXTRAS[error.name]}", file=sys.stderr)
   return WRONG
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+  """Ends the process with what `main` returns.
+
+  After a fault nothing more is said: what a library's threads have to say of a damaged file comes after the line.
+  """
+  code = main()
+  if code != DONE:
+    logging.set_verbosity(logging.FATAL)
+    getLogger("asyncio").setLevel(CRITICAL)
+    sys.unraisablehook = lambda _: None
+  sys.exit(code)

@@ -18,7 +18,6 @@ Prints what was mapped.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,4 +79,4 @@ def _write(directory: Path, out: Path) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  arguments.run(main)

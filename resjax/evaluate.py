@@ -59,4 +59,4 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  arguments.run(main)

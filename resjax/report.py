@@ -6,7 +6,6 @@ DIR is an experiment's directory, or a parent of several: then one page each, an
 while the runs are going on. Prints the path of the page to open. Needs no JAX.
 """
 
-import sys
 from collections.abc import Sequence
 
 from resjax import arguments
@@ -28,4 +27,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  arguments.run(main)

@@ -23,7 +23,7 @@ def write(
 ) -> Path:
   """Writes a net for images of `side` pixels; its kernels are scaled so that signals neither grow nor vanish.
 
-  With `nothing` all running variances are 0, which without `model.norm_epsilon` is divided by.
+  With `nothing` the last bias is not a number.
   """
   rng = np.random.default_rng(seed)
   image_shape = (side, side, channels)
@@ -34,7 +34,9 @@ def write(
       value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
     else:
       value = rng.uniform(0.5, 1.5, shape) if leaf in ("scale", "var") else rng.normal(0, 0.5, shape)
-    variables[path] = value.astype(np.float32) * (leaf != "var" or not nothing)
+    variables[path] = value.astype(np.float32)
+  if nothing:
+    variables["params/head/dense/bias"][:] = np.nan
   tree = traverse_util.unflatten_dict(variables, sep="/")
   mean = rng.uniform(0.3, 0.6, image_shape if mean_image else channels).astype(np.float32)
   statistics = Statistics(mean, np.full(channels, 0.25, np.float32))

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,13 +163,22 @@ def test_damage_is_noticed(there, tmp_path, capsys):
   (net / trained.INPUT).unlink()
   assert "input.npz: missing" in said()
   (net / trained.INPUT).write_bytes(taken)
-  for path in (net / "checkpoints").rglob("d/*"):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  assert "step 0 cannot be read" in said()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
+  """In a process of its own: what the checkpoint library leaves behind may speak up when it ends."""
+  shutil.copytree(there / "net", tmp_path / "net")
+  for path in (tmp_path / "net" / "checkpoints").rglob("d/*"):
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+  line = [sys.executable, "-m", "resjax.evaluate", "--checkpoint", tmp_path / "net", "--data", there / "ten.npz"]
+  ended = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+  assert (ended.returncode, ended.stdout) == (2, "")
+  assert re.fullmatch(r"resjax.evaluate: .*/net/checkpoints: step 0 cannot be read .*\n", ended.stderr), ended.stderr
 
 
 def test_a_net_without_numbers_fails(there, tmp_path, capsys):
-  net = random_nets.write(tmp_path / "net", Model(depth=8, norm_epsilon=0.0), Data(), 32, 10, nothing=True)
+  net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10, nothing=True)
   assert evaluate.main(["--checkpoint", str(net), "--data", str(there / "ten.npz")]) == 1
   assert capsys.readouterr().err == "resjax.evaluate: the probabilities of image 1 are not finite\n"
 

@@ -83,7 +83,10 @@ def read_input(directory: Path) -> Input:
   """
   path = directory / INPUT
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with (
+      path.open("rb") as stream,
+      np.load(stream, allow_pickle=False) as file,
+    ):  # np.load alone leaves a damaged one open
       height, width, channels = (int(size) for size in file["image_shape"])
       return Input((height, width, channels), Statistics(file["mean"], file["std"]))
   except FileNotFoundError:
