@@ -175,7 +175,9 @@ class Data:
     allowed=("pixel_mean", "channel", "given"),
     paper="pixel_mean",
   )
-  mean: tuple[float, ...] = setting((), "with normalize=given: subtracted from pixel / 255, a number a channel")
+  mean: tuple[float, ...] = setting(
+    (), "with normalize=given: subtracted from pixel / 255, a number a channel", allowed=SHARE
+  )
   std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NOT_NEGATIVE)
   pad: int = setting(
     4, "pixels of zeros on each side before the random crop of an image that is held whole", allowed=COUNT, paper=4

@@ -79,6 +79,16 @@ def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsy
   assert (tmp_path / "figures" / "fig7-sorted.svg").exists()
 
 
+def test_a_net_trained_here_has_the_error_of_its_run(tmp_path, capsys):
+  settings = ["--config.train.steps=30", "--config.model.depth=8", "--config.train.batch_size=32"]
+  line = [sys.executable, "-m", "resjax.main", "--config=quickstart", "--only=kind=residual", *settings]
+  subprocess.run([*line, f"--workdir={tmp_path}"], cwd=Path(__file__).parents[1], check=True, capture_output=True)
+  directories = sorted(path.parent for path in tmp_path.glob("*/*/run.json"))
+  row = printed(capsys, "--checkpoint", directories[0], "--data", "digits")
+  result = records.read_run(directories[0]).run["result"]
+  assert (row["images"], row["error"]) == (result["test_images"], result["test_error"])
+
+
 def test_there_and_back(there, tmp_path, capsys):
   assert convert.main(["--to", "torch", str(there / "net"), "--out", str(tmp_path / "back.pth")]) == 0
   back = torch.load(tmp_path / "back.pth", weights_only=True)

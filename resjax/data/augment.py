@@ -58,7 +58,7 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
   if data.normalize == "given":
     if len(data.mean) != channels:
       raise ConfigError(f"data.mean = {data.mean}: the images have {channels} channels")
-    return Statistics(np.array(data.mean, np.float32), np.array(data.std, np.float32))
+    return given(data)
   if data.normalize == "pixel_mean":
     mean = images.sum(axis=0, dtype=np.int64) / (255 * len(images))
     return Statistics(mean.astype(np.float32), np.ones(channels, np.float32))
@@ -77,6 +77,11 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
     )
   std = np.array([value**0.5 / (255 * count) for value in scatter])
   return Statistics((np.array(sums) / (255 * count)).astype(np.float32), std.astype(np.float32))
+
+
+def given(data: Data) -> Statistics:
+  """Returns the numbers that stand in the settings."""
+  return Statistics(np.array(data.mean, np.float32), np.array(data.std, np.float32))
 
 
 def normalize(images: jax.Array, statistics: Statistics) -> jax.Array:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from resjax.config import Data, Model
-from resjax.data.augment import Statistics
+from resjax.data.augment import given
 from resjax.settings import ConfigError
 from resjax.weights import mapping, pytorch
 from resjax.weights.mapping import Weights
@@ -32,5 +32,5 @@ def read(arrays: Mapping[str, np.ndarray]) -> Weights:
   variables, mapped = mapping.read(
     mapping.shapes(model, found.classes, IMAGE_SHAPE), arrays, NAMES.array, pytorch.is_counter
   )
-  statistics = Statistics(np.array(DATA.mean, np.float32), np.array(DATA.std, np.float32))
+  statistics = given(DATA)
   return Weights(model, DATA, IMAGE_SHAPE, found.classes, statistics, variables, mapped)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from resjax.config import Data, Model
-from resjax.data.augment import Statistics
+from resjax.data.augment import given
 from resjax.depth.structure import FAMILIES
 from resjax.settings import ConfigError
 from resjax.weights import mapping, pytorch
@@ -30,7 +30,7 @@ def read(arrays: Mapping[str, np.ndarray]) -> Weights:
   variables, mapped = mapping.read(
     mapping.shapes(model, found.classes, image_shape), arrays, NAMES.array, pytorch.is_counter
   )
-  statistics = Statistics(np.array(DATA.mean, np.float32), np.array(DATA.std, np.float32))
+  statistics = given(DATA)
   return Weights(model, DATA, image_shape, found.classes, statistics, variables, mapped)
 
 
