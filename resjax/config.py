@@ -171,10 +171,14 @@ class Data:
   )
   normalize: str = setting(
     "pixel_mean",
-    "subtract the mean image, or per channel subtract the mean and divide by the deviation",
-    allowed=("pixel_mean", "channel"),
+    "subtract the mean image, or per channel subtract the mean and divide by the deviation, the data's or those given",
+    allowed=("pixel_mean", "channel", "given"),
     paper="pixel_mean",
   )
+  mean: tuple[float, ...] = setting(
+    (), "with normalize=given: subtracted from pixel / 255, a number a channel", allowed=SHARE
+  )
+  std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NOT_NEGATIVE)
   pad: int = setting(
     4, "pixels of zeros on each side before the random crop of an image that is held whole", allowed=COUNT, paper=4
   )
@@ -201,6 +205,12 @@ class Data:
   )
 
   def __post_init__(self) -> None:
+    for key, numbers in (("mean", self.mean), ("std", self.std)):
+      if bool(numbers) != (self.normalize == "given"):
+        must = "a number a channel" if self.normalize == "given" else "empty"
+        raise ConfigError(f"data.{key} = {numbers}: with data.normalize = {self.normalize!r} it must be {must}")
+    if len(self.mean) != len(self.std) or 0 in self.std:
+      raise ConfigError(f"data.std = {self.std}: must be as many numbers as data.mean = {self.mean}, none of them 0")
     if self.resize and (len(self.resize) != 2 or not self.image_size <= self.resize[0] <= self.resize[1]):
       raise ConfigError(
         f"data.resize = {self.resize}: must be empty, or a shortest and a longest shorter side, "

@@ -17,15 +17,16 @@ from resjax.settings import ConfigError
 DATA = "data"
 
 
-def start_backend(workdir: Path) -> None:
+def start_backend(workdir: Path | None) -> None:
   """Sets JAX up; call it before anything else of JAX. What JAX's own environment variables say is left alone.
 
   On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
-  work directory, one folder a machine, for they may not run on another kind and must not be written by two.
+  work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
+  work directory they are not kept.
   """
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  if workdir and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

@@ -6,37 +6,25 @@ DIR is an experiment's directory, or a parent of several: then one page each, an
 while the runs are going on. Prints the path of the page to open. Needs no JAX.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str) -> NoReturn:
-    self.exit(2, f"resjax.report: {message}; python -m resjax.report --help says more\n")
+from resjax import arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Builds the report of the directory named in `argv`; returns the exit code (0, or 2)."""
-  parser = _Parser(
-    prog="python -m resjax.report",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = arguments.Parser("resjax.report", __doc__)
   parser.add_argument("dir", metavar="DIR", help="an experiment's directory, or a parent of several")
-  arguments = parser.parse_args(argv)
-  # After parsing: --help need not wait for pandas and matplotlib.
-  from resjax import records
-  from resjax.analysis import page
+  given = parser.parse_args(argv)
 
-  try:
-    print(page.build(arguments.dir))
-  except (records.RecordsError, OSError) as e:
-    print(f"resjax.report: {e}", file=sys.stderr)
-    return 2
-  return 0
+  def build() -> int:
+    from resjax.analysis import page  # after parsing: --help need not wait for pandas and matplotlib
+
+    print(page.build(given.dir))
+    return arguments.DONE
+
+  return arguments.guarded(parser.command, build)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  arguments.run(main)

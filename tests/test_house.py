@@ -28,9 +28,11 @@ ALLOWED = {
   "analysis": "records paper depth",
   "train": "config sweep depth settings records data listing command mesh models",
   "studies": "config sweep depth settings records data listing command mesh models train",
-  "weights": "config depth settings models",
+  "evaluation": "config data mesh models records settings train",
+  "weights": "config data depth models records settings train",
+  "arguments": "records settings",
   "main": "command listing registry settings train",
-  "report": "records analysis",
+  "report": "arguments analysis",
   "experiments": "config sweep",
   "launch": "records registry sweep",
 }
@@ -39,6 +41,7 @@ ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that 
 
 NO_JAX = (
   *("settings", "depth", "paper", "records", "config", "sweep", "registry", "listing", "command", "main", "data"),
+  *("arguments", "convert", "evaluate"),
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

@@ -42,7 +42,7 @@ class Draws:
 
 
 def statistics(images: np.ndarray, data: Data) -> Statistics:
-  """Computes the mean image, or mean and standard deviation of each channel, by exact integer sums.
+  """Computes the mean image, or mean and deviation of each channel, by exact integer sums, or takes those given.
 
   Args:
     images: the images trained on, uint8 [N, H, W, C].
@@ -52,9 +52,13 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
     numpy arrays, rounded once, from float64 to float32.
 
   Raises:
-    ConfigError: deviations are asked for and a channel does not vary.
+    ConfigError: deviations are asked for and a channel does not vary, or other numbers of channels are given.
   """
   channels = images.shape[-1]
+  if data.normalize == "given":
+    if len(data.mean) != channels:
+      raise ConfigError(f"data.mean = {data.mean}: the images have {channels} channels")
+    return given(data)
   if data.normalize == "pixel_mean":
     mean = images.sum(axis=0, dtype=np.int64) / (255 * len(images))
     return Statistics(mean.astype(np.float32), np.ones(channels, np.float32))
@@ -73,6 +77,11 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
     )
   std = np.array([value**0.5 / (255 * count) for value in scatter])
   return Statistics((np.array(sums) / (255 * count)).astype(np.float32), std.astype(np.float32))
+
+
+def given(data: Data) -> Statistics:
+  """Returns the numbers that stand in the settings."""
+  return Statistics(np.array(data.mean, np.float32), np.array(data.std, np.float32))
 
 
 def normalize(images: jax.Array, statistics: Statistics) -> jax.Array:

@@ -1,11 +1,17 @@
 """Checkpoints of a train state: the one place that knows Orbax."""
 
+import contextlib
+import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from resjax.settings import ConfigError
 from resjax.train.state import State
+
+VARIABLES = ("params", "batch_stats")  # what a net is applied with
 
 
 def newest(directory: Path) -> int | None:
@@ -59,5 +65,35 @@ class Checkpoints:
     return self._orbax.load(abstract_state=jax.tree.map(_abstract, like))
 
 
-def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
+  """Returns the step, and `params` and `batch_stats` in the stacked layout, of the newest checkpoint.
+
+  The shapes are those of the files, so nothing need be known of the run, which may be going on meanwhile.
+
+  Raises:
+    ConfigError: there is no checkpoint, or it cannot be read.
+  """
+  if not directory.is_dir():
+    raise ConfigError(f"{directory}: no such directory")
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  with contextlib.closing(ocp.training.Checkpointer(directory.absolute())) as orbax:
+    if orbax.latest is None:
+      raise ConfigError(f"{directory}: holds no checkpoint")
+    try:
+      wanted = {
+        key: jax.tree.map(functools.partial(_abstract, sharding=here) if key in VARIABLES else _left, tree)
+        for key, tree in orbax.metadata().metadata.items()
+      }
+      state = orbax.load(abstract_state=wanted)
+      return orbax.latest.step, {key: state[key] for key in VARIABLES}
+    except Exception as error:  # what is raised is up to the layer of Orbax that meets the damage
+      raise ConfigError(f"{directory}: step {orbax.latest.step} cannot be read ({type(error).__name__})") from None
+
+
+def _left(_: Any) -> Any:
+  """What is not restored."""
+  return ocp.PLACEHOLDER
+
+
+def _abstract(leaf: Any, sharding: jax.sharding.Sharding | None = None) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding)

@@ -15,7 +15,7 @@ import jax
 
 from resjax import mesh, models, records
 from resjax.data import Dataset, FileDataset
-from resjax.train import state, step, together
+from resjax.train import state, step, together, trained
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.journal import Journal, RunFailed
 from resjax.train.resident import Resident
@@ -82,6 +82,8 @@ class _Training:
       jax.device_put(state.initial(config.model, config.train, dataset.classes, shape, each.config.seed), everywhere)
       for each in journals
     ]
+    for each in journals:
+      trained.write_input(each.writer.directory, trained.Input(shape, self.images.statistics))
     self.states = together.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
   def begin(self, run: int, initial: state.State) -> state.State:

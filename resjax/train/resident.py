@@ -19,6 +19,7 @@ class Resident:
   Attributes:
     splits: names of what can be evaluated, "test" and, where images are held out, "val".
     images: size of the training set.
+    statistics: what images are normalised with.
   """
 
   def __init__(self, config: Config, dataset: Dataset, net: Any):
@@ -31,8 +32,8 @@ class Resident:
     """
     self._config, self._net, self._faults = config, net, dataset.skipped
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    means = statistics(dataset.train_images, config.data)
-    training_set = step.TrainingData(dataset.train_images, dataset.train_labels, means)
+    self.statistics = statistics(dataset.train_images, config.data)
+    training_set = step.TrainingData(dataset.train_images, dataset.train_labels, self.statistics)
     splits = {"test": (dataset.test_images, dataset.test_labels)}
     if config.data.validation_images:
       splits = {"val": (dataset.validation_images, dataset.validation_labels), **splits}

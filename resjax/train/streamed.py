@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from resjax import mesh
 from resjax.config import Config, Data, Train
 from resjax.data import FileDataset
-from resjax.data.augment import Statistics, lighting, normalize
+from resjax.data.augment import Statistics, given, lighting, normalize
 from resjax.data.files import Files
 from resjax.data.moments import moments
 from resjax.data.stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
@@ -35,6 +35,7 @@ class Streamed:
   Attributes:
     splits: names of what can be evaluated, "test" and, where images are held out, "val".
     images: size of the training set.
+    statistics: what images are normalised with.
   """
 
   def __init__(self, config: Config, dataset: FileDataset, net: Any, store: Path):
@@ -52,13 +53,13 @@ class Streamed:
     self.splits = ("val", "test") if len(dataset.validation) else ("test",)
     self.images = len(dataset.train)
     found = moments(dataset.train, config.data, dataset.digest, store, self._workers)
-    per_channel = config.data.normalize == "channel"
-    statistics = Statistics(
-      mean=found.channel_mean if per_channel else found.mean,
-      std=found.channel_std if per_channel else np.ones(3, np.float32),
-    )
+    statistics = {
+      "pixel_mean": Statistics(found.mean, np.ones(3, np.float32)),
+      "channel": Statistics(found.channel_mean, found.channel_std),
+      "given": given(config.data),
+    }[config.data.normalize]
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    self._statistics: Statistics = jax.device_put(statistics, everywhere)
+    self.statistics: Statistics = jax.device_put(statistics, everywhere)
     self._components = jax.device_put(found.components / statistics.std[:, None], everywhere)
     self._streams: list[Generator[Batch, None, None]] = []
     self._done = 0  # steps that the streams have yielded batches of; known here, so that the devices need not be asked
@@ -92,7 +93,7 @@ class Streamed:
         numbers,
         images,
         labels,
-        self._statistics,
+        self.statistics,
         self._components,
       )
       behind.append(intervals)
@@ -128,7 +129,7 @@ class Streamed:
     for batch in self._in_order(self._split[split], self._config.evaluation.batch_size):
       count += int(batch.counts.sum())
       images, labels, counts = (self._spread(array) for array in (batch.images, batch.labels, batch.counts))
-      losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self._statistics)
+      losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self.statistics)
       loss, wrong = loss + losses, wrong + wrongs
     return count, float(loss), int(wrong)
 
@@ -142,7 +143,7 @@ class Streamed:
     total, count = None, 0
     for batch in self._in_order(self._dataset.train.take(whole), size):
       images = self._spread(_without_gaps(batch))
-      found = evaluate.batch_statistics(self._net, variables, images, self._statistics)
+      found = evaluate.batch_statistics(self._net, variables, images, self.statistics)
       total, count = found if total is None else jax.tree.map(jnp.add, total, found), count + 1
     return jax.tree.map(lambda leaf: leaf / count, total)
 
@@ -153,7 +154,7 @@ class Streamed:
     first = files.take(np.arange(settings.images))
     images = np.concatenate([_without_gaps(batch) for batch in self._in_order(first, settings.batch_size, Share)])
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    return responses.capture(self._net, settings, variables, jax.device_put(images, everywhere), self._statistics)
+    return responses.capture(self._net, settings, variables, jax.device_put(images, everywhere), self.statistics)
 
   def faults(self) -> tuple[str, ...]:
     """Returns what is wrong with each broken image that was met."""

@@ -1,0 +1,82 @@
+"""Makes a run directory of weights that were trained elsewhere, and back.
+
+    python -m resjax.convert --from akamaster|torchvision FILE --out DIR [--data PATH]
+    python -m resjax.convert --from caffe FILE --out DIR [--data PATH] [--mean FILE]
+    python -m resjax.convert --to torch DIR --out FILE
+
+From: FILE is a PyTorch state dict, .th, .pth or .safetensors, or a .caffemodel; no code in it is run. akamaster: CIFAR
+nets of pytorch_resnet_cifar10; torchvision: ImageNet nets in its layout, as timm has it, too; caffe: ImageNet nets as
+the paper's authors released them, with their mean image in --mean, or the mean of ImageNet's colours. Names and shapes
+are checked one by one; whatever is missing or left over is named. DIR must be new. It then has what a run directory
+has: resjax.evaluate tests it. With --data it is tested at once, and its error and responses are recorded in it, so that
+python -m resjax.report DIR shows them.
+
+To: the newest checkpoint of the run directory DIR as a PyTorch state dict, a CIFAR net's under akamaster's names, an
+ImageNet net's under torchvision's. FILE ends in .pth, .th or .safetensors.
+
+Prints what was mapped.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from resjax import arguments
+
+PROJECTS, FORMATS = ("akamaster", "torchvision", "caffe"), ("torch",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Converts what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
+  parser = arguments.Parser("resjax.convert", __doc__)
+  way = parser.add_mutually_exclusive_group(required=True)
+  way.add_argument("--from", dest="project", choices=PROJECTS, help="whose weights they are")
+  way.add_argument("--to", dest="form", choices=FORMATS, help="whose names to use")
+  parser.add_argument("source", metavar="FILE|DIR", type=Path, help="the weights, or a run directory")
+  parser.add_argument("--out", metavar="DIR|FILE", type=Path, required=True, help="what to write")
+  parser.add_argument("--data", metavar="PATH", help="test on these images; a path, as of resjax.evaluate")
+  parser.add_argument("--mean", metavar="FILE", type=Path, help="Caffe's mean image, a .binaryproto")
+  given = parser.parse_args(argv)
+  if given.form and given.data:
+    parser.error("--data goes with --from")
+  if given.mean and given.project != "caffe":
+    parser.error("--mean goes with --from caffe")
+  if given.form:
+    return arguments.guarded(parser.command, lambda: _write(given.source, given.out))
+  return arguments.guarded(parser.command, lambda: _read(given))
+
+
+def _read(given: argparse.Namespace) -> int:
+  from resjax import mesh  # after parsing: --help need not wait for JAX
+  from resjax.evaluation import images, record
+  from resjax.weights import adopted
+
+  mesh.start_backend(None)
+  weights = adopted.read(given.project, given.source, given.mean)
+  tested = images.read(given.data, weights.data) if given.data else None
+  adopted.write(given.out, weights, f"{given.project}: {given.source.name}")
+  for theirs, ours in weights.mapped.items():
+    print(f"{theirs} -> {ours}")
+  if tested:
+    result = record.record(given.out, tested)
+    print(f"images: {result.images}\nwrong: {result.wrong}\nerror: {result.error}\ntop5_error: {result.top5_error}")
+  print(given.out)
+  return arguments.DONE
+
+
+def _write(directory: Path, out: Path) -> int:
+  from resjax import mesh
+  from resjax.train import trained
+  from resjax.weights import exported, torch_files
+
+  mesh.start_backend(None)
+  arrays = exported.state_dict(trained.read(directory))
+  torch_files.write(out, arrays)
+  for name, array in arrays.items():
+    print(f"{name} {list(array.shape)}")
+  print(out)
+  return arguments.DONE
+
+
+if __name__ == "__main__":
+  arguments.run(main)

@@ -1,0 +1,62 @@
+"""Tests trained nets on the test images of a data set; several are an ensemble.
+
+    python -m resjax.evaluate --checkpoint DIR [DIR ...] --data PATH [--protocol single|10crop|multiscale]
+        [--format text|json]
+
+DIR is a run directory, whose newest checkpoint is taken, or what resjax.convert wrote. PATH is an .npz file, CIFAR as
+an archive or a folder, an image folder, or the word digits. Images are normalised as those a net was trained on. Of
+several nets the probabilities are averaged. Prints images, wrong, error and top5_error (fractions). Every image counts;
+those that cannot be decoded are named, and counted as skipped.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from resjax import arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Tests what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
+  parser = arguments.Parser("resjax.evaluate", __doc__)
+  parser.add_argument("--checkpoint", metavar="DIR", type=Path, nargs="+", required=True, help="run directories")
+  parser.add_argument("--data", metavar="PATH", required=True, help="the data set")
+  parser.add_argument("--protocol", choices=("single", "10crop", "multiscale"), default="single", help="of the test")
+  parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed")
+  given = parser.parse_args(argv)
+  return arguments.guarded(
+    parser.command, lambda: _evaluate(given.checkpoint, given.data, given.protocol, given.format)
+  )
+
+
+def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> int:
+  from resjax import mesh  # after parsing: --help need not wait for JAX
+  from resjax.evaluation import score
+
+  mesh.start_backend(None)
+  try:
+    result, tested = score.test(directories, path, protocol)
+  except score.NotFinite as error:
+    print(f"resjax.evaluate: {error}", file=sys.stderr)
+    return arguments.FAILED
+  for line in (*tested.notes, *(f"skipped: {fault}" for fault in tested.skipped)):
+    print(line, file=sys.stderr)
+  row = {
+    "images": result.images,
+    "wrong": result.wrong,
+    "error": result.error,
+    "top5_error": result.top5_error,
+    "skipped": len(tested.skipped),
+    "checkpoints": [str(directory) for directory in directories],
+    "protocol": protocol,
+  }
+  if form == "json":
+    print(json.dumps(row))
+  else:
+    print("\n".join(f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in row.items()))
+  return arguments.DONE
+
+
+if __name__ == "__main__":
+  arguments.run(main)

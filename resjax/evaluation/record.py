@@ -1,0 +1,53 @@
+"""The test of a net that was trained elsewhere, in its run directory: its error, and its responses (Fig. 7)."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from resjax import mesh, models
+from resjax.config import Execution
+from resjax.evaluation import protocols, score
+from resjax.evaluation.images import ImageSet
+from resjax.evaluation.members import size_of
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from resjax.train import responses, trained
+
+
+def record(directory: Path, tested: ImageSet) -> score.Score:
+  """Tests a net and captures its responses, as `config.responses` says, on the first test images.
+
+  Raises:
+    ConfigError: the images do not fit the net, or are fewer than the capture takes.
+    NotFinite: the net gives something else than numbers.
+  """
+  net = trained.read(directory)
+  single = protocols.PROTOCOLS["single"]
+  result = score.evaluate([net], tested, single)
+  skipped = list(tested.skipped)
+  settings, size = net.config.responses, size_of(net)
+  if result.images < settings.images:
+    raise ConfigError(f"responses.images = {settings.images}: there are {result.images} test images")
+  first = itertools.islice(tested.pairs(single.shorter(size)), settings.images)
+  shown = np.concatenate([single.views(image, size) for image, _ in first])
+  with jax.set_mesh(mesh.make(dataclasses.replace(net.config, execution=Execution()))):
+    everywhere = mesh.replicated(jax.sharding.get_mesh())
+    arrays = jax.device_put((net.variables, shown, net.input.statistics), everywhere)
+    moments = responses.capture(models.build(net.config.model, net.classes), settings, *arrays)
+  table = net.config.model.net(net.input.image_shape, net.classes).table
+  with RunWriter(directory) as writer:
+    writer.rewind(-1)
+    writer.append("metrics", [{"step": net.step, "split": "test", "error": result.error, "images": result.images}])
+    writer.append("responses", responses.lines(settings, net.step, table, moments))
+    writer.update(
+      data={**writer.run["data"], "name": tested.name, "path": tested.path},
+      result={"test_error": result.error, "test_images": result.images},
+    )
+    for note in tested.notes:
+      writer.event(net.step, "data", note)
+    for fault in skipped:
+      writer.event(net.step, "image skipped", fault)
+  return result

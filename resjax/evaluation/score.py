@@ -1,0 +1,111 @@
+"""Testing nets on images: every image counts once."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from resjax import mesh
+from resjax.config import Execution
+from resjax.evaluation import images
+from resjax.evaluation.gather import Gatherer
+from resjax.evaluation.images import ImageSet
+from resjax.evaluation.members import Members
+from resjax.evaluation.protocols import PROTOCOLS, Protocol
+from resjax.settings import ConfigError
+from resjax.train import trained
+from resjax.train.trained import Trained
+
+TOP = 5
+
+
+class NotFinite(Exception):
+  """A net gave something else than numbers; the message says for which image."""
+
+
+@dataclasses.dataclass
+class Score:
+  """How many images were tested, and how many are wrong.
+
+  Attributes:
+    images: tested.
+    wrong: whose label is not the most probable class.
+    top5_wrong: whose label is none of the five most probable ones.
+    classes: there are.
+  """
+
+  classes: int
+  images: int = 0
+  wrong: int = 0
+  top5_wrong: int = 0
+
+  @property
+  def error(self) -> float:
+    """Fraction of the images."""
+    return self.wrong / self.images
+
+  @property
+  def top5_error(self) -> float | None:
+    """Fraction of the images; None where there are five classes or fewer, of which no guess can be wrong."""
+    return self.top5_wrong / self.images if self.classes > TOP else None
+
+  def add(self, probabilities: np.ndarray, label: int) -> None:
+    """Counts an image; of equally probable classes the first comes first.
+
+    Raises:
+      NotFinite: a probability is none.
+    """
+    if not np.isfinite(probabilities).all():
+      raise NotFinite(f"the probabilities of image {self.images + 1} are not finite")
+    own = probabilities[label]
+    rank = int((probabilities > own).sum() + (probabilities[:label] == own).sum())
+    self.images += 1
+    self.wrong += rank > 0
+    self.top5_wrong += rank >= TOP
+
+
+def test(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, ImageSet]:
+  """Tests the nets of run directories, together, on the test images of a data set, with all devices there are.
+
+  Args:
+    directories: of the nets.
+    path: of the data set, see `images.read`.
+    protocol: a key of `PROTOCOLS`.
+
+  Raises:
+    ConfigError: a directory or the data cannot be used, or they do not fit each other.
+    NotFinite: a net gives something else than numbers.
+  """
+  nets = [trained.read(directory) for directory in directories]
+  tested = images.read(path, nets[0].config.data)
+  return evaluate(nets, tested, PROTOCOLS[protocol]), tested
+
+
+def evaluate(nets: Sequence[Trained], tested: ImageSet, protocol: Protocol) -> Score:
+  """Tests nets that answer together, on all devices there are.
+
+  Views of one shape are gathered until they fill a batch; what is left at the end is filled up to a power of two with
+  views that do not count. So there are at most two programs a shape.
+
+  Raises:
+    ConfigError: the images do not fit the nets, or the nets each other, or there is no image.
+    NotFinite: a net gives something else than numbers.
+  """
+  here = dataclasses.replace(nets[0].config, execution=Execution())
+  with jax.set_mesh(mesh.make(here)):
+    members = Members(nets)
+    if tested.classes != members.classes:
+      raise ConfigError(f"{tested} has {tested.classes} classes, the net {members.classes}")
+    score, gatherer = Score(members.classes), Gatherer(members, protocol, here.evaluation.batch_size)
+    for image, label in tested.pairs(protocol.shorter(members.size)):
+      if image.shape[-1] != members.channels:
+        raise ConfigError(f"{tested}: images of {image.shape[-1]} channels, the net takes {members.channels}")
+      for answer in gatherer.put(protocol.views(image, members.size), label):
+        score.add(*answer)
+    for answer in gatherer.rest():
+      score.add(*answer)
+  if not score.images:
+    raise ConfigError(f"{tested}: no image to test on")
+  return score

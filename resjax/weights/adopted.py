@@ -1,0 +1,90 @@
+"""A net that was trained elsewhere, made a run directory as if it had been trained here."""
+
+import dataclasses
+import functools
+import shlex
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from resjax import records
+from resjax.config import Config
+from resjax.models import layout
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from resjax.train import state, trained
+from resjax.train.checkpoints import Checkpoints
+from resjax.weights import akamaster, caffe, caffe_files, mapping, torch_files, torchvision
+from resjax.weights.mapping import Weights
+
+PROJECTS = {"akamaster": akamaster.read, "torchvision": torchvision.read}
+CAFFE = "caffe"
+
+
+def read(project: str, file: Path, mean: Path | None) -> Weights:
+  """Returns the net in a file of a project.
+
+  Args:
+    project: a key of `PROJECTS`, or `CAFFE`.
+    file: its weights.
+    mean: Caffe's .binaryproto with the mean image, of its nets alone.
+
+  Raises:
+    ConfigError: a file cannot be read, or holds another net.
+  """
+  if project == CAFFE:
+    convert = functools.partial(caffe.read, caffe_files.read(file), caffe_files.read_mean(mean) if mean else None)
+  else:
+    convert = functools.partial(PROJECTS[project], torch_files.read(file))
+  try:
+    return convert()
+  except ConfigError as error:
+    raise ConfigError(f"{file}: {error}") from None
+
+
+def write(directory: Path, weights: Weights, origin: str) -> None:
+  """Writes config.json, run.json, input.npz and a checkpoint of step 0.
+
+  Args:
+    directory: must not exist, or be empty.
+    weights: the net.
+    origin: what it was read from.
+
+  Raises:
+    ConfigError: the directory holds something.
+  """
+  if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    raise ConfigError(f"{directory}: exists; choose another --out")
+  config = Config(model=weights.model, data=weights.data)
+  model = config.model
+  table = model.net(weights.image_shape, weights.classes)
+  with RunWriter(directory) as writer:
+    writer.write_config(config.to_dict())
+    trained.write_input(directory, trained.Input(weights.image_shape, weights.statistics))
+    params, batch_stats = (
+      jax.tree.map(jnp.asarray, layout.stacked(weights.variables[key])) for key in mapping.COLLECTIONS
+    )
+    fresh = state.initial(model, config.train, weights.classes, weights.image_shape, config.seed)
+    with Checkpoints(directory / trained.CHECKPOINTS, keep=1) as checkpoints:
+      checkpoints.save(dataclasses.replace(fresh, params=params, batch_stats=batch_stats))
+    writer.update(
+      id=directory.name,
+      experiment="converted",
+      question="What do weights trained elsewhere give here?",
+      status=records.DONE,
+      kind=model.kind,
+      depth=model.depth,
+      shortcut=config.shortcut,
+      params=table.params,
+      macs=table.macs,
+      config_digest=config.digest,
+      step=0,
+      steps=0,
+      command=shlex.join(["python", "-m", "resjax.convert", *sys.argv[1:]]),
+      data={"name": config.data.name, "path": "", "images": None, "digest": None},
+      deviations=config.deviations(),
+      events=[{"step": 0, "name": "converted", "detail": origin}],
+      params_digest=layout.digest(params),
+    )

@@ -1,0 +1,121 @@
+"""From arrays under another project's names to a net's variables and back, checked one by one."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from resjax import models
+from resjax.config import Data, Model
+from resjax.data.augment import Statistics
+from resjax.models import layout
+from resjax.settings import ConfigError
+
+COLLECTIONS = ("params", "batch_stats")
+Arrays = Mapping[str, np.ndarray]
+Rename = Callable[[str, str], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """A net that was trained elsewhere.
+
+  Attributes:
+    model: its settings.
+    data: the data set it was trained on, as far as its project says, and how images are normalised.
+    image_shape: (height, width, channels) it was trained at.
+    classes: width of the last layer.
+    statistics: what images are normalised with.
+    variables: `params` and `batch_stats`, unstacked, numpy float32.
+    mapped: our name for theirs, a module each.
+  """
+
+  model: Model
+  data: Data
+  image_shape: tuple[int, int, int]
+  classes: int
+  statistics: Statistics
+  variables: dict[str, Any]
+  mapped: dict[str, str]
+
+
+def shapes(model: Model, classes: int, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+  """Returns the shape of every variable of a net, by unstacked path: "params/stage1/block1/conv1/kernel"."""
+  net = models.build(model, classes)
+
+  def initial() -> dict[str, Any]:
+    variables = net.init(jax.random.key(0), jnp.zeros((1, *image_shape)), train=False)
+    return {name: layout.unstacked(variables[name]) for name in COLLECTIONS}
+
+  abstract = traverse_util.flatten_dict(jax.eval_shape(initial), sep="/")
+  return {path: leaf.shape for path, leaf in abstract.items()}
+
+
+def read(
+  wanted: Mapping[str, tuple[int, ...]], arrays: Arrays, rename: Rename, ignored: Callable[[str], bool]
+) -> tuple[dict[str, Any], dict[str, str]]:
+  """Returns a net's variables from another project's arrays, and what was mapped: our module for theirs.
+
+  Kernels are turned from [out, in, height, width] and [out, in] to [height, width, in, out] and [in, out].
+
+  Args:
+    wanted: what `shapes` returns.
+    arrays: by their names.
+    rename: their name of our module ("stage1/block1/conv1") and leaf ("kernel").
+    ignored: whether an array under this name may be left over.
+
+  Raises:
+    ConfigError: arrays are missing, left over, of another shape or not finite; the message names them all.
+  """
+  found: dict[str, np.ndarray] = {}
+  mapped: dict[str, str] = {}
+  missing, wrong, used = [], [], set()
+  for path, shape in wanted.items():
+    module, leaf = _parts(path)
+    name = rename(module, leaf)
+    if name not in arrays:
+      missing.append(name)
+      continue
+    used.add(name)
+    mapped.setdefault(name.rpartition(".")[0], module)
+    theirs = arrays[name]
+    if theirs.shape != _turned_shape(shape):
+      wrong.append(f"{name} is {list(theirs.shape)}, must be {list(_turned_shape(shape))}")
+    elif not np.isfinite(theirs).all():
+      wrong.append(f"{name} is not finite")
+    else:
+      found[path] = np.ascontiguousarray(turned(theirs), dtype=np.float32)
+  left = [name for name in arrays if name not in used and not ignored(name)]
+  faults = {"missing": missing, "left over": left, "wrong": wrong}
+  if any(faults.values()):
+    raise ConfigError("; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names))
+  return traverse_util.unflatten_dict(found, sep="/"), mapped
+
+
+def written(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:
+  """Returns the arrays of an unstacked net under another project's names, in its dimension orders."""
+  flat = traverse_util.flatten_dict(dict(variables), sep="/")
+  return {rename(*_parts(path)): np.ascontiguousarray(_back(np.asarray(leaf))) for path, leaf in flat.items()}
+
+
+def turned(array: np.ndarray) -> np.ndarray:
+  """Returns an array of theirs in our dimension order: a convolution's or a dense kernel; others as they are."""
+  return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+
+
+def _back(array: np.ndarray) -> np.ndarray:
+  return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+
+def _turned_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+  return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def _parts(path: str) -> tuple[str, str]:
+  """Returns module and leaf of "params/stem/conv/kernel"."""
+  module, _, leaf = path.partition("/")[2].rpartition("/")
+  return module, leaf

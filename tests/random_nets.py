@@ -1,0 +1,44 @@
+"""Run directories with nets of random weights, for tests of what reads them."""
+
+from pathlib import Path
+
+import numpy as np
+from flax import traverse_util
+
+from resjax.config import Data, Model
+from resjax.data.augment import Statistics
+from resjax.weights import adopted, mapping
+
+
+def write(
+  directory: Path,
+  model: Model,
+  data: Data,
+  side: int,
+  classes: int,
+  seed: int = 0,
+  channels: int = 3,
+  mean_image: bool = False,
+  nothing: bool = False,
+) -> Path:
+  """Writes a net for images of `side` pixels; its kernels are scaled so that signals neither grow nor vanish.
+
+  With `nothing` the last bias is not a number.
+  """
+  rng = np.random.default_rng(seed)
+  image_shape = (side, side, channels)
+  variables = {}
+  for path, shape in mapping.shapes(model, classes, image_shape).items():
+    leaf = path.rpartition("/")[2]
+    if leaf == "kernel":
+      value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
+    else:
+      value = rng.uniform(0.5, 1.5, shape) if leaf in ("scale", "var") else rng.normal(0, 0.5, shape)
+    variables[path] = value.astype(np.float32)
+  if nothing:
+    variables["params/head/dense/bias"][:] = np.nan
+  tree = traverse_util.unflatten_dict(variables, sep="/")
+  mean = rng.uniform(0.3, 0.6, image_shape if mean_image else channels).astype(np.float32)
+  statistics = Statistics(mean, np.full(channels, 0.25, np.float32))
+  adopted.write(directory, mapping.Weights(model, data, image_shape, classes, statistics, tree, {}), "a test")
+  return directory

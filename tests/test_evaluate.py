@@ -1,0 +1,206 @@
+"""python -m resjax.evaluate and python -m resjax.convert, as a user has them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resjax import convert, evaluate, records, report
+from resjax.config import Data, Model
+from resjax.train import trained
+from tests import random_nets
+
+torch = pytest.importorskip("torch")
+foreign = pytest.importorskip("tests.foreign_nets")
+
+WEIGHTS, CIFAR = "RESJAX_AKAMASTER", "RESJAX_CIFAR10"
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+  """A folder with a state dict of a CIFAR net, it converted, an .npz of images, and nets and data of other kinds."""
+  root = tmp_path_factory.mktemp("there")
+  torch.save(foreign.randomize(foreign.CifarNet(1)).state_dict(), root / "net.th")
+  assert convert.main(["--from", "akamaster", str(root / "net.th"), "--out", str(root / "net")]) == 0
+  rng = np.random.default_rng(0)
+  for name, shape, classes in (("ten", (32, 32, 3), 10), ("two", (32, 32, 3), 2), ("grey", (32, 32), 10)):
+    x, y = rng.integers(0, 256, (1100, *shape), np.uint8), np.arange(1100) % classes
+    np.savez(root / f"{name}.npz", x_train=x[:10], y_train=y[:10], x_test=x, y_test=y)
+  random_nets.write(root / "grey", Model(depth=8), Data(), 32, 10, channels=1)
+  random_nets.write(root / "seven", Model(depth=8), Data(), 32, 7)
+  random_nets.write(root / "preactivated", Model(depth=8, preactivation=True), Data(), 32, 10)
+  (root / "net" / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir()  # of a save that was killed
+  return root
+
+
+def printed(capsys, *arguments):
+  """What a successful evaluation prints as JSON."""
+  assert evaluate.main([*map(str, arguments), "--format=json"]) == 0
+  out, err = capsys.readouterr()
+  assert err == ""
+  return json.loads(out)
+
+
+def test_prints_what_the_contract_names(there, capsys):
+  row = printed(capsys, "--checkpoint", there / "net", "--data", there / "ten.npz")
+  assert list(row) == ["images", "wrong", "error", "top5_error", "skipped", "checkpoints", "protocol"]
+  assert (row["images"], row["skipped"], row["protocol"]) == (1100, 0, "single")
+  assert row["error"] == row["wrong"] / 1100 and row["top5_error"] < row["error"]
+  assert row["checkpoints"] == [str(there / "net")]
+  assert evaluate.main(["--checkpoint", str(there / "net"), "--data", str(there / "ten.npz")]) == 0
+  assert f"wrong: {row['wrong']}\n" in capsys.readouterr().out
+
+
+def test_an_ensemble_of_one_equals_its_member(there, capsys):
+  one = printed(capsys, "--checkpoint", there / "net", "--data", there / "ten.npz")
+  same = printed(capsys, "--checkpoint", there / "net", there / "net", "--data", there / "ten.npz")
+  assert [one[key] for key in ("images", "wrong", "top5_error")] == [
+    same[key] for key in ("images", "wrong", "top5_error")
+  ]
+
+
+def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsys):
+  out = tmp_path / "residual-A-d8"
+  arguments = ["--from", "akamaster", str(there / "net.th"), "--out", str(out), "--data", str(there / "ten.npz")]
+  assert convert.main(arguments) == 0
+  assert "layer1.0.conv1 -> stage1/block1/conv1\n" in capsys.readouterr().out
+  run = records.read_run(out)
+  assert run.run["status"] == records.DONE and run.run["params"] == 75_290
+  assert run.run["params_digest"] == records.read_run(there / "net").run["params_digest"]
+  assert run.run["result"]["test_images"] == 1100 and run.run["result"]["test_error"] == run.metrics[-1]["error"]
+  assert [row["layer"] for row in run.responses] == list(range(1, 8))
+  assert report.main([str(tmp_path)]) == 0
+  assert (tmp_path / "figures" / "fig7-sorted.svg").exists()
+
+
+def test_a_net_trained_here_has_the_error_of_its_run(tmp_path, capsys):
+  settings = ["--config.train.steps=30", "--config.model.depth=8", "--config.train.batch_size=32"]
+  line = [sys.executable, "-m", "resjax.main", "--config=quickstart", "--only=kind=residual", *settings]
+  subprocess.run([*line, f"--workdir={tmp_path}"], cwd=Path(__file__).parents[1], check=True, capture_output=True)
+  directories = sorted(path.parent for path in tmp_path.glob("*/*/run.json"))
+  row = printed(capsys, "--checkpoint", directories[0], "--data", "digits")
+  result = records.read_run(directories[0]).run["result"]
+  assert (row["images"], row["error"]) == (result["test_images"], result["test_error"])
+
+
+def test_there_and_back(there, tmp_path, capsys):
+  assert convert.main(["--to", "torch", str(there / "net"), "--out", str(tmp_path / "back.pth")]) == 0
+  back = torch.load(tmp_path / "back.pth", weights_only=True)
+  for name, value in torch.load(there / "net.th", weights_only=True).items():
+    assert torch.equal(back[name], value)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["--checkpoint", "absent", "--data", "ten.npz"], "absent: no run directory"),
+    (["--checkpoint", "net", "--data", "absent"], "absent: no such file or folder"),
+    (["--checkpoint", "net", "--data", "two.npz"], "two.npz has 2 classes, the net 10"),
+    (["--checkpoint", "net", "--data", "grey.npz"], "grey.npz: images of 1 channels, the net takes 3"),
+    (["--checkpoint", "net", "--data", "net.th"], "net.th: neither an .npz file, nor CIFAR"),
+    (["--checkpoint", "net", "seven", "--data", "ten.npz"], "no ensemble: .*seven has classes 7"),
+    (["--checkpoint", "net"], "the following arguments are required: --data"),
+    (["--checkpoint", "net", "--data", "ten.npz", "--protocol", "12crop"], "invalid choice: '12crop'"),
+  ],
+)
+def test_a_wrong_command_is_one_line(arguments, said, there, monkeypatch, capsys):
+  refused(evaluate.main, arguments, said, there, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["--from", "akamaster", "absent.th", "--out", "new"], "absent.th: no such file"),
+    (["--from", "torchvision", "net.th", "--out", "new"], r"net.th: has no fc.weight; its names are conv1.weight"),
+    (["--from", "caffe", "net.th", "--out", "new"], "net.th: no"),
+    (["--from", "akamaster", "ten.npz", "--out", "new"], "ten.npz: "),
+    (["--from", "akamaster", "net.th", "--out", "net"], "net: exists; choose another --out"),
+    (["--from", "akamaster", "net.th", "--out", "new", "--data", "absent"], "absent: no such file or folder"),
+    (["--from", "akamaster", "net.th", "--out", "new", "--mean", "m"], "--mean goes with --from caffe"),
+    (["--to", "torch", "net", "--out", "new.pth", "--data", "ten.npz"], "--data goes with --from"),
+    (["--to", "torch", "net", "--out", "net.th"], "net.th: exists"),
+    (["--to", "torch", "preactivated", "--out", "new.pth"], "model.preactivation = True"),
+    (["net.th", "--out", "new"], "one of the arguments --from --to is required"),
+  ],
+)
+def test_a_wrong_conversion_is_one_line_and_writes_nothing(arguments, said, there, monkeypatch, capsys):
+  refused(convert.main, arguments, said, there, monkeypatch, capsys)
+
+
+def refused(main, arguments, said, there, monkeypatch, capsys):
+  """Runs a command that must say one line, exit with 2 and leave all files as they were."""
+  monkeypatch.chdir(there)
+  before = {path: path.stat().st_mtime_ns for path in there.rglob("*") if path.is_file()}
+  try:
+    code = main(arguments)
+  except SystemExit as stop:  # argparse's
+    code = stop.code
+  out, err = capsys.readouterr()
+  assert (code, out) == (2, ""), err
+  assert len(err.splitlines()) == 1
+  assert err.startswith("resjax.")
+  assert re.search(said, err), err
+  assert {path: path.stat().st_mtime_ns for path in there.rglob("*") if path.is_file()} == before
+
+
+def test_damage_is_noticed(there, tmp_path, capsys):
+  """A file that is gone or cut short, a number that changed."""
+  net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
+  arguments = ["--checkpoint", str(net), "--data", str(there / "ten.npz")]
+
+  def said():
+    assert evaluate.main(arguments) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    return line
+
+  with records.RunWriter(net) as writer:
+    digest = writer.run["params_digest"]
+    writer.update(params_digest="0" * 64)
+    assert "is damaged: not the params_digest of run.json" in said()
+    writer.update(params_digest=digest)
+  assert evaluate.main(arguments) == 0
+  capsys.readouterr()
+  taken = (net / trained.INPUT).read_bytes()
+  (net / trained.INPUT).write_bytes(taken[:100])
+  assert "input.npz: damaged" in said()
+  (net / trained.INPUT).unlink()
+  assert "input.npz: missing" in said()
+  (net / trained.INPUT).write_bytes(taken)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
+  """In a process of its own: what the checkpoint library leaves behind may speak up when it ends."""
+  shutil.copytree(there / "net", tmp_path / "net")
+  for path in (tmp_path / "net" / "checkpoints").rglob("d/*"):
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+  line = [sys.executable, "-m", "resjax.evaluate", "--checkpoint", tmp_path / "net", "--data", there / "ten.npz"]
+  ended = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+  assert (ended.returncode, ended.stdout) == (2, "")
+  assert re.fullmatch(r"resjax.evaluate: .*/net/checkpoints: step 0 cannot be read .*\n", ended.stderr), ended.stderr
+
+
+def test_a_net_without_numbers_fails(there, tmp_path, capsys):
+  net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10, nothing=True)
+  assert evaluate.main(["--checkpoint", str(net), "--data", str(there / "ten.npz")]) == 1
+  assert capsys.readouterr().err == "resjax.evaluate: the probabilities of image 1 are not finite\n"
+
+
+@pytest.mark.skipif({WEIGHTS, CIFAR} - set(os.environ), reason=f"{WEIGHTS} and {CIFAR} do not name folders")
+@pytest.mark.parametrize(("depth", "wrong"), [(20, 827), (32, 737)])
+def test_published_errors(depth, wrong, tmp_path, capsys):
+  """Weights trained by others have the error here that they have there; 3 images for float32 in another order."""
+  file = Path(os.environ[WEIGHTS]) / f"akamaster-resnet{depth}.th"
+  assert convert.main(["--from", "akamaster", str(file), "--out", str(tmp_path / "net")]) == 0
+  capsys.readouterr()
+  assert evaluate.main(["--checkpoint", str(tmp_path / "net"), "--data", os.environ[CIFAR], "--format=json"]) == 0
+  row = json.loads(capsys.readouterr().out)
+  assert row["images"] == 10_000
+  assert abs(row["wrong"] - wrong) <= 3

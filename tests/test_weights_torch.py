@@ -1,0 +1,194 @@
+"""Weights of PyTorch's projects: the same logits here as there, there and back, and nothing taken that does not fit."""
+
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+from resjax import models
+from resjax.config import Model
+from resjax.data.augment import normalize
+from resjax.models import layout
+from resjax.settings import ConfigError
+from resjax.train import trained
+from resjax.weights import adopted, exported, mapping, torch_files
+
+torch = pytest.importorskip("torch")
+foreign = pytest.importorskip("tests.foreign_nets")
+parity = pytest.importorskip("tests.torch_parity")
+
+
+def logits(weights, images):
+  """Returns what our net gives for uint8 images."""
+  variables = {name: layout.stacked(tree) for name, tree in weights.variables.items()}
+  net = models.build(weights.model, weights.classes)
+  return jax.jit(lambda v, x: net.apply(v, normalize(x, weights.statistics), train=False))(variables, images)
+
+
+def theirs(net, images, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
+  """Returns what their net gives, with the normalisation their project writes."""
+  x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+  with torch.no_grad():
+    return net((x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])
+
+
+def small_imagenet(block: str):
+  """A net of torchvision's class with one or two blocks a stage."""
+  resnet = parity.torchvision_resnets()
+  kind = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[block]
+  return resnet.ResNet(kind, [2, 1, 1, 2], num_classes=7)
+
+
+NETS = {
+  "A": ("akamaster", lambda: foreign.CifarNet(2), 32),
+  "B": ("akamaster", lambda: foreign.CifarNet(1, projects=True, classes=7), 32),
+  "basic": ("torchvision", lambda: small_imagenet("basic"), 64),
+  "bottleneck": ("torchvision", lambda: small_imagenet("bottleneck"), 64),
+}
+
+
+@pytest.fixture(params=NETS)
+def case(request, tmp_path):
+  project, make, side = NETS[request.param]
+  net = foreign.randomize(make()).eval()
+  path = tmp_path / "net.pth"
+  torch.save(net.state_dict(), path)
+  return project, net, path, np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
+
+
+def test_gives_their_logits(case):
+  """float32 in two libraries, through at most 20 layers: 1e-4 by norm."""
+  project, net, path, images = case
+  found = logits(adopted.read(project, path, None), images)
+  assert parity.relative_distance(found, theirs(net, images)) < 1e-4
+
+
+def test_there_and_back(case, tmp_path):
+  """The state dict that is written is the one that was read, to the bit."""
+  project, net, path, _ = case
+  adopted.write(tmp_path / "run", adopted.read(project, path, None), "a test")
+  written = exported.state_dict(trained.read(tmp_path / "run"))
+  assert {name: value.shape for name, value in written.items()} == {
+    name: tuple(value.shape) for name, value in net.state_dict().items()
+  }
+  for name, value in net.state_dict().items():
+    assert np.array_equal(written[name], value.numpy()), name
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_there_and_back(suffix, tmp_path):
+  arrays = {"a.weight": np.arange(6.0, dtype=np.float32).reshape(2, 3), "a.num_batches_tracked": np.array(3)}
+  torch_files.write(tmp_path / f"x{suffix}", arrays)
+  found = torch_files.read(tmp_path / f"x{suffix}")
+  assert all(np.array_equal(found[name], array) for name, array in arrays.items()) and len(found) == 2
+  with pytest.raises(ConfigError, match="exists; choose another --out"):
+    torch_files.write(tmp_path / f"x{suffix}", arrays)
+
+
+def test_wrappers_prefix_and_half_precision(tmp_path):
+  tensor = torch.arange(4.0)
+  torch.save({"state_dict": {"module.a.weight": tensor.half()}, "best": 91.7}, tmp_path / "x.th")
+  found = torch_files.read(tmp_path / "x.th")
+  assert found["a.weight"].tolist() == [0, 1, 2, 3] and found["a.weight"].dtype == np.float32
+
+
+def test_zeros_behind_become_zeros_on_both_sides(tmp_path):
+  """A net trained here with option A as the paper says it gives the same logits in the other project's code."""
+  model = Model(depth=14)
+  shapes = mapping.shapes(model, 10, (32, 32, 3))
+  donor = adopted.read("akamaster", saved(foreign.randomize(foreign.CifarNet(2)), tmp_path / "donor.th"), None)
+  weights = mapping.Weights(
+    model, donor.data, donor.image_shape, donor.classes, donor.statistics, donor.variables, donor.mapped
+  )
+  assert shapes == mapping.shapes(donor.model, 10, (32, 32, 3))
+  adopted.write(tmp_path / "run", weights, "a test")
+  arrays = exported.state_dict(trained.read(tmp_path / "run"))
+  net = foreign.CifarNet(2)
+  net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+  images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+  assert parity.relative_distance(logits(weights, images), theirs(net, images)) < 1e-4
+  assert parity.relative_distance(logits(donor, images), theirs(net, images)) > 0.1  # the order matters
+
+
+def saved(net, path):
+  torch.save(net.state_dict(), path)
+  return path
+
+
+class Dangerous:
+  def __reduce__(self):
+    return print, ("this ran",)
+
+
+def ways(state):
+  """Returns what can be wrong with a state dict."""
+  return {
+    "missing": lambda: state.pop("layer2.0.conv1.weight"),
+    "left over": lambda: state.update({"layer1.0.extra.weight": torch.zeros(3)}),
+    "shape": lambda: state.update({"bn1.bias": torch.zeros(8)}),
+    "nan": lambda: state["linear.bias"].fill_(float("nan")),
+    "gap": lambda: [state.pop(name) for name in list(state) if name.startswith("layer2.0.")],
+    "stages": lambda: [state.pop(name) for name in list(state) if name.startswith("layer3.")],
+    "other project": lambda: state.update({f"fc.{key}": state.pop(f"linear.{key}") for key in ("weight", "bias")}),
+  }
+
+
+@pytest.mark.parametrize(
+  ("way", "said"),
+  [
+    ("missing", "missing: layer2.0.conv1.weight"),
+    ("left over", "left over: layer1.0.extra.weight"),
+    ("shape", r"wrong: bn1.bias is \[8\], must be \[16\]"),
+    ("nan", "wrong: linear.bias is not finite"),
+    ("gap", "has no layer2.0, but what comes after it"),
+    ("stages", "has 2, 2 basic blocks; CIFAR nets of this project have 3 stages"),
+    ("other project", "has no linear.weight; its names are .*fc.weight"),
+  ],
+)
+def test_what_does_not_fit_is_named(way, said, tmp_path):
+  state = foreign.CifarNet(2).state_dict()
+  ways(state)[way]()
+  torch.save(state, tmp_path / "x.th")
+  with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.th: {said}"):
+    adopted.read("akamaster", tmp_path / "x.th", None)
+
+
+def write_cut(path):
+  torch.save(foreign.CifarNet(1).state_dict(), path)
+  path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("suffix", [".th", ".safetensors"])
+@pytest.mark.parametrize(
+  ("write", "said"),
+  [
+    (lambda path: None, "no such file"),
+    (write_cut, "damaged|not a"),
+    (lambda path: path.write_bytes(b""), "damaged|not a"),
+    (lambda path: path.write_text("no weights"), "holds more than weights|damaged|not a"),
+    (lambda path: path.write_bytes(pickle.dumps(Dangerous())), "holds more than weights|not a"),
+    (lambda path: torch.save({"a": Dangerous()}, path), "holds more than weights|not a"),
+    (lambda path: torch.save([torch.zeros(3)], path), "holds no state dict|not a"),
+  ],
+  ids=["absent", "cut", "empty", "text", "pickle", "code", "list"],
+)
+def test_other_files_are_refused_and_run_no_code(write, said, suffix, tmp_path, capfd):
+  write(tmp_path / f"x{suffix}")
+  with pytest.raises(ConfigError, match=said) as refusal:
+    torch_files.read(tmp_path / f"x{suffix}")
+  assert "\n" not in str(refusal.value)
+  assert "this ran" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "change", [{"preactivation": True}, {"kind": "plain"}, {"padding": "same"}, {"option_a_stride": "average"}]
+)
+def test_nets_that_pytorch_projects_cannot_compute_are_not_written(change):
+  with pytest.raises(ConfigError, match=rf"^model.{next(iter(change))} = "):
+    exported.check(Model(**change))
+
+
+def test_v1_is_not_written_as_v15():
+  with pytest.raises(ConfigError, match=r"model.bottleneck_stride = '1x1'"):
+    exported.check(Model(family="imagenet", depth=50, block="bottleneck", shortcut="B"))
