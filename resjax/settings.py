@@ -30,6 +30,10 @@ class Span:
     return f"at least {self.low}" if self.high == float("inf") else f"{self.low} to {self.high}"
 
 
+MOST = 2**31 - 1  # integers have 32 bits on the devices
+COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0, MOST), Span(1, MOST), Span(0.0), Span(0.0, 1.0)
+
+
 def setting(
   default: Any,
   meaning: str,

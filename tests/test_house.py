@@ -143,7 +143,7 @@ def test_imports_are_read_however_they_are_written(text, found):
 
 def test_the_rule_names_file_and_import():
   read = imports("import json\n\nfrom resjax import records, depth\n", "resjax.config", False)
-  assert forbidden("resjax.config", read) == ["resjax/config.py:3 imports resjax.records"]
+  assert forbidden("resjax.config", read) == ["resjax/config/__init__.py:3 imports resjax.records"]
 
 
 @pytest.fixture(scope="module")

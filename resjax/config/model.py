@@ -1,0 +1,132 @@
+"""Settings of the net (Sec. 3.2, 3.3, 4.2)."""
+
+import dataclasses
+
+from resjax.depth import FAMILIES, DepthError, Net, Structure
+from resjax.settings import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, ConfigError, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """The net (Sec. 3.2, 3.3)."""
+
+  family: str = setting(
+    "cifar",
+    "which nets: Sec. 4.2 (three stages from 16 filters on), Table 1 (four, from 64 on), VGG, or dense layers only",
+    allowed=("cifar", "imagenet", "vgg", "mlp"),
+  )
+  kind: str = setting("residual", "with shortcuts or without", allowed=("residual", "plain"))
+  depth: int = setting(
+    20,
+    "weighted layers; CIFAR: 6n+2, bottlenecks 9n+2, single 3n+2; ImageNet: 18, 34, bottlenecks 50, 101, 152; "
+    "VGG: 16, 19; MLP: 2n+2",
+    allowed=POSITIVE,
+  )
+  blocks: tuple[int, ...] = setting(
+    (),
+    "blocks of each stage, for any number of stages, and depths that are not listed; (): the family's",
+    allowed=POSITIVE,
+  )
+  block: str = setting(
+    "basic",
+    "basic: two 3x3 layers; bottleneck: 1x1, 3x3, 1x1; single: one 3x3 layer; dense: two fully connected layers",
+    allowed=("basic", "bottleneck", "single", "dense"),
+    paper={"cifar": "basic"},
+  )
+  width: int = setting(
+    0,
+    "filters of the first stage; each further one has twice as many; 0: the family's, 16, 64 or 128",
+    allowed=COUNT,
+    paper=0,
+  )
+  stem: str = setting(
+    "auto",
+    "first layers: one 3x3, or 7x7 of stride 2 and 3x3 max pooling of stride 2; auto: as in the family",
+    allowed=("auto", "3x3", "7x7"),
+    paper="auto",
+  )
+  pool_padding: str = setting(
+    "symmetric",
+    "of the stem's max pooling: one pixel on each side, or one behind, as the authors' released nets have it",
+    allowed=("symmetric", "behind"),
+  )
+  shortcut: str = setting(
+    "A",
+    "A: zeros for new channels; B: projection where shapes change; C: projections everywhere; rezero: A, with a learnt "
+    "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: another for them; gated: Highway's",
+    allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated"),
+    paper={"cifar": "A"},
+  )
+  bottleneck_stride: str = setting(
+    "1x1",
+    "which layer of a bottleneck has stride 2: the first 1x1 (v1), or the 3x3 (v1.5)",
+    allowed=("1x1", "3x3"),
+    paper="1x1",
+  )
+  option_a_stride: str = setting(
+    "subsample",
+    "how an option-A shortcut halves a map: every second pixel, or the mean of 2x2",
+    allowed=("subsample", "average"),
+    paper="subsample",
+  )
+  option_a_zeros: str = setting(
+    "end",
+    "where an option-A shortcut adds channels of zeros: after the old ones, or half on each side",
+    allowed=("end", "both"),
+    paper="end",
+  )
+  preactivation: bool = setting(False, "norm and ReLU before each convolution", paper=False)
+  padding: str = setting(
+    "symmetric",
+    "of 3x3 convolutions: one pixel on each side, or SAME, which at stride 2 pads one side only",
+    allowed=("symmetric", "same"),
+    paper="symmetric",
+  )
+  norm: str = setting(
+    "batch",
+    "batch norm after each convolution, or a bias in its place",
+    allowed=("batch", "none"),
+    paper={"cifar": "batch", "imagenet": "batch"},
+  )
+  zero_init_scale: bool = setting(
+    False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
+  )
+  precision: str = setting(
+    "float32",
+    "of activations and convolutions; parameters, statistics and loss are float32",
+    allowed=("float32", "bfloat16"),
+    paper="float32",
+  )
+  norm_images: int = setting(
+    0, "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64", allowed=COUNT, paper=64
+  )
+  norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=SHARE)
+  norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)
+
+  def __post_init__(self) -> None:
+    built_of, of_family = FAMILIES[self.family].built_of, f"in nets of model.family = {self.family!r}"
+    if self.block not in built_of:
+      raise ConfigError(f"model.block = {self.block!r}: must be one of {', '.join(built_of)} {of_family}")
+    if self.family in ("vgg", "mlp") and self.stem != "auto":
+      raise ConfigError(f"model.stem = {self.stem!r}: must be auto {of_family}")
+    if self.family == "vgg" and self.preactivation:
+      raise ConfigError(f"model.preactivation = True: must be False {of_family}")
+    if self.norm != "none" and self.kind == "residual" and self.shortcut in ("skipinit", "fixup"):
+      raise ConfigError(f"model.shortcut = {self.shortcut!r}: stands in for norms; needs model.norm = 'none'")
+    if self.norm == "none" and self.zero_init_scale:
+      raise ConfigError("model.zero_init_scale = True: needs norms; model.norm is 'none'")
+    if self.shortcut == "fixup" and self.block == "single":
+      raise ConfigError("model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'")
+    try:
+      _ = self.structure
+    except DepthError as error:
+      raise ConfigError(f"model.depth = {self.depth}: {error}") from None
+
+  @property
+  def structure(self) -> Structure:
+    """What decides the layer table."""
+    return Structure(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Structure)})
+
+  def net(self, image_shape: tuple[int, int, int], classes: int) -> Net:
+    """Returns the layer table for images (height, width, channels) of so many classes."""
+    return Net(self.structure, image_shape, classes)
