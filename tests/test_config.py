@@ -90,6 +90,7 @@ def another(key: str):
     "train.batch_size": 192,
     "train.drops": (0.25,),
     "data.path": "/data",
+    "data.resize": (257, 480),
   }
   if key in special:
     return special[key]
@@ -176,7 +177,10 @@ def test_no_setting_takes_junk(key, value):
     ({"train.momentum": 1.1}, "train.momentum = 1.1: must be 0.0 to 1.0"),
     ({"train.drops": (0.5, 1.5)}, "train.drops = 1.5: must be 0.0 to 1.0"),
     ({"train.steps": 0}, "train.steps = 0: must be 1 to 2147483647"),
-    ({"data.name": "mnist"}, "data.name = 'mnist': must be one of digits, cifar10, cifar100, npz"),
+    (
+      {"data.name": "mnist"},
+      "data.name = 'mnist': must be one of digits, cifar10, cifar100, npz, folder, imagenet2012",
+    ),
     (
       {"responses.images": 1000},
       "responses.images = 1000: must be a multiple of responses.batch_size = 128",
