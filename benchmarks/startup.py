@@ -61,9 +61,7 @@ def main(_) -> None:
   with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     images, labels = rng.integers(0, 256, (64, *IMAGE), np.uint8), np.arange(64) % 10
-    np.savez(
-      folder / "images.npz", train_images=images, train_labels=labels, test_images=images[:8], test_labels=labels[:8]
-    )
+    np.savez(folder / "images.npz", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8])
     for round_ in range(measure.ROUNDS.value):
       for depth in _DEPTHS.value:
         workdir = folder / f"{depth}-{round_}"
