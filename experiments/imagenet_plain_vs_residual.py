@@ -18,10 +18,16 @@ def get_config(variant: str = ""):
   """Returns the paper's recipe; the small variant trains for 2,000 steps."""
   c = config.default()
   c.model.family = "imagenet"
+  c.data.name = "imagenet2012"
   c.model.depth = 18
   c.train.steps = 600_000
   c.train.batch_size = 256
   if variant == "small":
+    c.data.name = "folder"
+    c.data.image_size = 64
+    c.data.resize = ()  # held whole; shifted by up to 8 pixels and mirrored
+    c.data.pad = 8
+    c.responses.images = 512
     c.train.steps = 2000
     c.train.batch_size = 128
     c.evaluation.every = 200

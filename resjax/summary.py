@@ -1,7 +1,7 @@
 """What a net is made of, counted from its structure: layers, parameters, multiply-adds, memory; nothing is trained.
 
     python -m resjax.summary --config FILE[:VARIANT] [--only EXPR] [--format=text|json] [--config.KEY=VALUE ...]
-    python -m resjax.summary --config imagenet_depth --image_size=224 --classes=1000 --compile
+    python -m resjax.summary --config imagenet_depth --image_size=64 --classes=20 --compile
 
 A row a net, the paper's figures beside; of a single net, and as JSON, its layers too. Memory is an estimate of the
 activations that training keeps for the backward pass at the batch size, with remat none and with remat block. --compile

@@ -65,7 +65,7 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  names = ["cifar_depth_sweep", "cifar_highway", "cifar_shortcuts"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "quickstart"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
@@ -144,7 +144,10 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
   ("name", "says"),
   [
-    ("nope", "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_shortcuts, imagenet"),
+    (
+      "nope",
+      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, imagenet",
+    ),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
     ("", "unknown experiment ;"),

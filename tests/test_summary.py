@@ -9,7 +9,7 @@ import pytest
 from resjax import paper, summary
 from resjax.config import Config, Model
 
-IMAGENET = ("--config=imagenet_depth", "--image_size=224", "--classes=1000")
+IMAGENET = ("--config=imagenet_depth",)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
