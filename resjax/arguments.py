@@ -1,6 +1,7 @@
 """The command line of the commands that take no experiment: one-line errors, exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from logging import CRITICAL, getLogger
@@ -61,11 +62,14 @@ def guarded(command: str, call: Callable[[], int]) -> int:
 def run(main: Callable[[], int]) -> NoReturn:
   """Ends the process with what `main` returns.
 
-  After a fault nothing more is said: what a library's threads have to say of a damaged file comes after the line.
+  Of a damaged checkpoint the library's threads go on to speak, also when the interpreter ends. They are not heard: what
+  is wrong is said in one line.
   """
+  getLogger("asyncio").setLevel(CRITICAL)
+  sys.unraisablehook = lambda _: None
   code = main()
   if code != DONE:
-    logging.set_verbosity(logging.FATAL)
-    getLogger("asyncio").setLevel(CRITICAL)
-    sys.unraisablehook = lambda _: None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
   sys.exit(code)

@@ -4,9 +4,9 @@
         [--format text|json]
 
 DIR is a run directory, whose newest checkpoint is taken, or what resjax.convert wrote. PATH is an .npz file, CIFAR as
-an archive or a folder, an image folder, or the word digits. Images are normalised as those a net was trained on. Of
-several nets the probabilities are averaged. Prints images, wrong, error and top5_error (fractions). Every image counts;
-those that cannot be decoded are named, and counted as skipped.
+an archive or a folder, an image folder, or the word digits or imagenet2012. Images are normalised as those a net was
+trained on. Of several nets the probabilities are averaged. Prints images, wrong, error and top5_error (fractions).
+Every image counts; those that cannot be decoded are named, and counted as skipped.
 """
 
 import json

@@ -129,3 +129,12 @@ def test_padding_is_the_mean():
   images = np.zeros((32, 6, 5, 3), np.float32)
   np.testing.assert_array_equal(augment(jax.random.key(0), images, 4, True), images)
   assert found.mean.min() > 0
+
+
+def test_numbers_may_be_given():
+  """Then they are the statistics, whatever the images are; a number a channel."""
+  data = Data(normalize="given", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+  found = statistics(np.zeros((2, 4, 4, 3), np.uint8), data)
+  assert (found.mean.tolist(), found.std.tolist()) == (np.float32(data.mean).tolist(), np.float32(data.std).tolist())
+  with pytest.raises(ConfigError, match=r"^data.mean = \(0.485, 0.456, 0.406\): the images have 1 channels"):
+    statistics(np.zeros((2, 4, 4, 1), np.uint8), data)

@@ -12,12 +12,12 @@ import numpy as np
 from resjax import data
 from resjax.config import Data
 from resjax.data.cifar_format import FAMILIES
-from resjax.data.dataset import Dataset, FileDataset
+from resjax.data.dataset import Dataset
 from resjax.data.files import Files, Unreadable
 from resjax.settings import ConfigError
 
 FOLDER = "folder"
-DIGITS = "digits"  # come with a package, so that their name stands for a path
+NAMES = ("digits", "imagenet2012")  # come with a package, or prepared before: the name stands for a path
 CHUNK = 256  # files that are decoded at once
 
 Pairs = Iterator[tuple[np.ndarray, int]]  # images, uint8 [H, W, C], and their labels
@@ -50,7 +50,7 @@ def read(path: str, trained: Data) -> ImageSet:
   """Finds the test images of a data set; of an image folder without train/ that is not the one trained on, all of them.
 
   Args:
-    path: of an .npz file, CIFAR as an archive or a folder, an image folder; or "digits".
+    path: of an .npz file, CIFAR as an archive or a folder, an image folder; or one of `NAMES`.
     trained: the settings of the data set that a net was trained on; they hold where it is the same path.
 
   Raises:
@@ -58,22 +58,20 @@ def read(path: str, trained: Data) -> ImageSet:
   """
   same = bool(trained.path) and Path(path).expanduser().resolve() == Path(trained.path).expanduser().resolve()
   source = trained if same else recognised(path)
-  if source.name != FOLDER:
-    dataset = data.load(source)
-    assert isinstance(dataset, Dataset)
+  if source.name == FOLDER:
+    source = Data(name=FOLDER, path=path, test_share=source.test_share)  # files, however they were trained on
+  dataset = data.load(source)
+  if isinstance(dataset, Dataset):
     arrays = dataset.test_images, dataset.test_labels.tolist()
     return ImageSet(
       dataset.name, dataset.path, dataset.classes, dataset.notes, lambda _: zip(*arrays, strict=True), skipped=[]
     )
-  # As files, however they were trained on: what a net is shown of them is up to the protocol.
-  settings = Data(name=FOLDER, path=path, test_share=source.test_share)
-  files = data.load(settings)
-  assert isinstance(files, FileDataset)
-  split = same or (Path(path).expanduser() / "train").is_dir()
-  parts = (files.test,) if split else (files.train, files.test)
+  # Of a folder with one set nobody held any images back, unless a net was trained on it.
+  one_set = source.name == FOLDER and not same and not (Path(path).expanduser() / "train").is_dir()
+  parts = (dataset.train, dataset.test) if one_set else (dataset.test,)
   skipped: list[str] = []
   decoded = functools.partial(_decoded, parts, skipped)
-  return ImageSet(files.name, files.path, files.classes, files.notes, decoded, skipped)
+  return ImageSet(dataset.name, dataset.path, dataset.classes, dataset.notes, decoded, skipped)
 
 
 def recognised(path: str) -> Data:
@@ -82,8 +80,8 @@ def recognised(path: str) -> Data:
   Raises:
     ConfigError: there is no such path, or nothing known in it.
   """
-  if path == DIGITS:
-    return Data(name=DIGITS)
+  if path in NAMES:
+    return Data(name=path)
   there = Path(path).expanduser()
   if not there.exists():
     raise ConfigError(f"--data {path}: no such file or folder")
