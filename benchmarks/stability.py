@@ -2,25 +2,34 @@
 
     python -m benchmarks.stability --data FOLDER [--depth 20] [--steps 300] [--out stability.json]
 
-The same run, from the same weights on the same batches, once as resjax executes it here and once with
+The same run, from the same weights on the same batches, once as resjax executes it here and once unrolled, with
 `lax.conv_general_dilated` and a batch norm that JAX differentiates. Means over each tenth of the steps.
 """
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import jax
 from absl import app, flags
+from flax import linen as nn
 
 from benchmarks import measure
 from resjax import data, mesh, models
 from resjax.config import Config, Data, Model, Train
+from resjax.data.augment import augment, normalize
+from resjax.data.order import batch_order
 from resjax.models import conv, norm
-from resjax.train import resident, state, together
+from resjax.train import resident, step, together
+from resjax.train.state import State, initial
+
+Advance = Callable[[State, int], tuple[State, float, float]]  # to a step; mean loss and error on the way
+TENTHS = 10
 
 _DATA = flags.DEFINE_string("data", None, "CIFAR-10 archive or folder.", required=True)
 _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
-_STEPS = flags.DEFINE_integer("steps", 300, "Steps of each side.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Steps of each side.", lower_bound=10)
 
 
 def plain_normalize(x, scale, bias, epsilon):
@@ -30,30 +39,65 @@ def plain_normalize(x, scale, bias, epsilon):
   return y, jax.lax.stop_gradient(mean), jax.lax.stop_gradient(var)
 
 
-def curve(dataset: data.Dataset, unroll: int) -> list[tuple[float, float]]:
+def as_executed(settings: Config, images: resident.Resident, net: nn.Module) -> Advance:
+  """Trains as a run does."""
+  numbers = together.numbers([settings.train])
+
+  def advance(state: State, stop: int) -> tuple[State, float, float]:
+    start = int(state.step)
+    states, interval = images.advance(together.stack([state]), numbers, stop, _STEPS.value // TENTHS)
+    steps = stop - start
+    return jax.tree.map(lambda leaf: leaf[0], states), float(interval.loss[0]) / steps, float(interval.wrong[0]) / steps
+
+  return advance
+
+
+def step_by_step(settings: Config, images: resident.Resident, net: nn.Module) -> Advance:
+  """Trains on the same batches, a dispatch a step: in a loop the plain forms are some twenty times slower on a CPU."""
+  train, data_settings, held = settings.train, settings.data, images.training_set
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def one(state: State, held: step.TrainingData):
+    order_key, augment_key = jax.random.split(jax.random.wrap_key_data(state.key))
+    chosen = mesh.split_batch(batch_order(order_key, state.step, 1, len(held.labels), train.batch_size)[0])
+    batch = normalize(held.images[chosen], held.statistics)
+    batch = augment(jax.random.fold_in(augment_key, state.step), batch, data_settings.pad, data_settings.mirror)
+    return step.train_step(net, train, state, batch, held.labels[chosen])
+
+  def advance(state: State, stop: int) -> tuple[State, float, float]:
+    sums, steps = [0.0, 0.0], stop - int(state.step)
+    for _ in range(steps):
+      state, loss, wrong, _ = one(state, held)
+      sums = [sums[0] + float(loss), sums[1] + float(wrong)]
+    return state, sums[0] / steps, sums[1] / steps
+
+  return advance
+
+
+def curve(dataset: data.Dataset, unroll: int, side: Callable[..., Advance]) -> list[tuple[float, float]]:
   """Trains and returns loss and error of each tenth."""
-  settings = Config(model=Model(depth=_DEPTH.value), train=Train(), data=Data())
-  devices, every, found = mesh.make(settings), _STEPS.value // 10, []
+  settings, found = Config(model=Model(depth=_DEPTH.value), train=Train(), data=Data()), []
+  devices, every = mesh.make(settings), _STEPS.value // TENTHS
   with jax.set_mesh(devices):
-    images = resident.Resident(settings, dataset, models.build(settings.model, dataset.classes, models.Loop(unroll)))
-    start = state.initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
-    states = jax.device_put(together.stack([start]), mesh.replicated(devices))
+    net = models.build(settings.model, dataset.classes, models.Loop(unroll))
+    advance = side(settings, resident.Resident(settings, dataset, net), net)
+    start = initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
+    state = jax.device_put(start, mesh.replicated(devices))
     for stop in range(every, _STEPS.value + 1, every):
-      states, interval = images.advance(states, together.numbers([settings.train]), stop, every)
-      found.append((float(interval.loss[0]) / every, float(interval.wrong[0]) / every))
-      print(f"step {stop}: loss {found[-1][0]:.3f} error {100 * found[-1][1]:.1f} %", flush=True)
+      state, loss, error = advance(state, stop)
+      found.append((loss, error))
+      print(f"step {stop}: loss {loss:.3f} error {100 * error:.1f} %", flush=True)
   return found
 
 
 def main(_) -> None:
   mesh.start_backend(Path("runs"))
   dataset = data.load(Data(path=_DATA.value, checksum="any"))
-  ours = curve(dataset, unroll=1)
+  ours = curve(dataset, 1, as_executed)
   jax.clear_caches()
-  # Unrolled, because the plain forms are some twenty times slower inside a loop on a CPU.
   with mock.patch.object(conv, "conv", conv.plain), mock.patch.object(norm, "normalize", plain_normalize):
-    plain = curve(dataset, unroll=1000)
-  every = _STEPS.value // 10
+    plain = curve(dataset, 1000, step_by_step)
+  every = _STEPS.value // TENTHS
   rows = [
     {
       "steps": f"{i * every + 1} to {(i + 1) * every}",
