@@ -87,6 +87,7 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "quickstart": 6,
     },
     **{name: whole for name, (whole, _) in imagenet.items()},
+    **{f"{name}:tenth": whole for name, (whole, _) in imagenet.items()},
     **{f"{name}:small": small for name, (_, small) in imagenet.items()},
   }
   assert all(list(row) == ["name", "question", "runs"] for row in registry.overview())

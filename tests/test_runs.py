@@ -24,6 +24,9 @@ SHORT = {
   "evaluation.every": "20",
   "responses.steps": "(0,30)",
   "data.validation_images": "100",
+  "train.schedule": "plateau",  # no error is lower by 1: the rate drops at each evaluation after the first
+  "train.plateau_patience": "1",
+  "train.plateau_gain": "1.0",
 }
 KILLS = int(os.environ.get("RESJAX_KILLS", "3"))
 
@@ -95,6 +98,10 @@ def test_a_run_leaves_the_records_of_the_contract(undisturbed):
   assert run.run["result"]["test_error"] == last["error"]
   assert run.run["result"]["test_images"] == last["images"] == 360
   assert run.run["result"]["best_test_error"] == min(row["error"] for row in run.metrics if row["split"] == "test")
+  rates = {row["step"]: row["learning_rate"] for row in run.metrics if row["split"] == "train"}
+  assert [rates[step] for step in (5, 20, 40, 45, 60)] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01], rel=1e-5)
+  dropped = [(event["step"], event["detail"]) for event in run.run["events"] if event["name"] == "rate dropped"]
+  assert dropped == [(40, "to 0.01: no new best error in 1"), (60, "to 0.001: no new best error in 1")]
   assert out.splitlines()[-1] == str(workdir / "quickstart" / "report.html")
   assert (workdir / "quickstart" / "report.html").is_file()
 
@@ -263,6 +270,7 @@ TOGETHER = {
     "responses__mode": "batch",
     "responses__pooling": "channels",
     "responses__first_conv": "false",
+    "train__schedule": "cosine",
     "evaluation__every": "0",
     "checkpoint__every": "0",
   },

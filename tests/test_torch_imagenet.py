@@ -1,5 +1,7 @@
 """ImageNet nets against independent ones in PyTorch: the same weights give the same logits and input gradients.
 
+Weights are random, images two parts of the photograph that comes with matplotlib.
+
 v1.5 against torchvision's nets; v1 against the authors' released nets, written here in the order of their Caffe layers.
 Needs PyTorch and torchvision (`pip install torch torchvision`).
 """
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import cbook, image
 
 from resjax import models
 from resjax.config import Model
@@ -34,10 +37,18 @@ def ours(model: Model, variables: dict, images: np.ndarray, weights: np.ndarray)
   return run(variables, images)
 
 
+def photographs(side: int, dtype: str) -> np.ndarray:
+  """Returns two overlapping parts of a photograph, [2, side, side, 3], values about -2 to 2."""
+  whole = image.imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))[::2, ::2]
+  height, width, _ = whole.shape
+  parts = [whole[:side, :side], whole[height - side :, width - side :]]
+  return ((np.stack(parts) / 255 - 0.5) / 0.25).astype(dtype)
+
+
 def distances(model: Model, net, name, side: int, dtype: str, classes: int = 1000) -> tuple[float, float]:
   """Returns how far our logits and our input gradient are from those of the PyTorch net, in shares of the norm."""
   rng = np.random.default_rng(0)
-  images = rng.normal(size=(2, side, side, 3)).astype(dtype)
+  images = photographs(side, dtype)
   weights = rng.normal(size=(2, classes)).astype(dtype)
   theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
   net = net.to(theirs.dtype)

@@ -15,7 +15,7 @@ SHALLOW, DEEP = Model(depth=20), Model(depth=110)
 
 def rates(train: Train, steps, model=SHALLOW):
   warmup = schedule.start(model, train)
-  return [float(schedule.rate(train, warmup, jnp.int32(step))) for step in steps]
+  return [float(schedule.rate(train, warmup, schedule.start_plateau(), jnp.int32(step))) for step in steps]
 
 
 def test_the_papers_rate_drops_after_32k_and_48k_of_64k():
@@ -59,13 +59,63 @@ def test_the_warm_up_ends_when_a_whole_window_is_below():
     ended.append(int(warmup.ended))
   assert ended == [-1, -1, -1, -1, -1, -1, 7, 7, 7]
   assert not warmup.active
-  assert float(schedule.rate(train, warmup, jnp.int32(8))) == pytest.approx(0.1)
+  assert float(schedule.rate(train, warmup, schedule.start_plateau(), jnp.int32(8))) == pytest.approx(0.1)
 
 
 def test_one_lucky_batch_does_not_end_the_warm_up():
   train = Train(warmup_window=100)
   warmup = schedule.advance(schedule.start(DEEP, train), train, jnp.int32(0), jnp.float32(0.0))
   assert warmup.active
+
+
+def scales(train: Train, errors: list[float], model: Model = SHALLOW) -> list[float]:
+  """Returns the rate after each evaluation, over the first one."""
+  plateau, warmup = schedule.start_plateau(), schedule.start(model, train)
+  found = []
+  for error in errors:
+    plateau = schedule.judge(train, plateau, warmup, error)
+    found.append(float(schedule.rate(train, dataclasses.replace(warmup, active=jnp.bool_(False)), plateau, 7) / 0.1))
+  return found
+
+
+def slow_scales(train: Train, errors: list[float]) -> list[float]:
+  """The rule in words: after `patience` evaluations without a new best the rate drops, and they are counted anew."""
+  best, waited, scale, found = float("inf"), 0, 1.0, []
+  for error in errors:
+    if error < best - train.plateau_gain:
+      best, waited = error, 0
+    else:
+      waited += 1
+    if waited == train.plateau_patience:
+      scale, waited = scale * train.drop_factor, 0
+    found.append(scale)
+  return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plateau_drops_the_rate_as_the_rule_in_words_says(seed):
+  rng = np.random.default_rng(seed)
+  errors = [float(error) for error in 0.9 * 0.9 ** np.arange(40) + 0.05 * rng.random(40)]
+  train = Train(schedule="plateau", plateau_patience=3, plateau_gain=0.002, drop_factor=0.3)
+  expected = slow_scales(train, errors)
+  assert expected[-1] < expected[0]
+  np.testing.assert_allclose(scales(train, errors), expected, rtol=1e-5)  # powers of 0.3 in float32
+
+
+def test_a_falling_error_leaves_the_rate_alone():
+  train = Train(schedule="plateau", plateau_patience=1)
+  np.testing.assert_allclose(scales(train, [0.9, 0.8, 0.7, 0.6]), 1.0, rtol=1e-6)
+
+
+def test_evaluations_during_the_warm_up_do_not_count():
+  train = Train(schedule="plateau", plateau_patience=2, warmup="on")
+  np.testing.assert_allclose(scales(train, [0.95] * 9), 1.0, rtol=1e-6)
+
+
+def test_a_cosine_falls_to_zero():
+  train = Train(steps=100, schedule="cosine")
+  expected = [0.05 * (1 + np.cos(np.pi * step / 100)) for step in (0, 25, 50, 99)]
+  np.testing.assert_allclose(rates(train, (0, 25, 50, 99)), expected, rtol=1e-4, atol=1e-8)  # a cosine near -1
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

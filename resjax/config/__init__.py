@@ -1,23 +1,15 @@
 """Every setting, once: frozen dataclasses whose defaults are the paper's CIFAR-10 recipe (Sec. 4.2).
 
-Experiment files start from `default()`, a mutable `ConfigDict` with the same keys, which a sweep and the command line
-override by dotted key. `freeze` turns it into the typed, checked `Config` that all other code reads.
+Experiment files start from a recipe (`recipes.py`), a mutable `ConfigDict` with the same keys, which a sweep and the
+command line override by dotted key. `freeze` turns it into the typed, checked `Config` that all other code reads.
 """
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
-
-import ml_collections
-
-from resjax import settings
 from resjax.config.data import Data
 from resjax.config.model import Model
+from resjax.config.recipes import default, imagenet, small_images
+from resjax.config.root import Config, freeze
 from resjax.config.running import Checkpoint, Evaluation, Execution, Responses
 from resjax.config.solver import Train
-from resjax.settings import COUNT, ConfigError, setting
 
 __all__ = [
   "Checkpoint",
@@ -30,75 +22,6 @@ __all__ = [
   "Train",
   "default",
   "freeze",
+  "imagenet",
+  "small_images",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """One run: one net, one data set, one seed."""
-
-  seed: int = setting(0, "of the initial weights, the order of the images, crops and mirrors", allowed=COUNT)
-  model: Model = dataclasses.field(default_factory=Model)
-  data: Data = dataclasses.field(default_factory=Data)
-  train: Train = dataclasses.field(default_factory=Train)
-  evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
-  responses: Responses = dataclasses.field(default_factory=Responses)
-  checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
-  execution: Execution = dataclasses.field(default_factory=Execution)
-
-  def __post_init__(self) -> None:
-    for key, size in (("train", self.train.batch_size), ("responses", self.responses.batch_size)):
-      if self.model.norm_images and size % self.model.norm_images:
-        raise ConfigError(f"model.norm_images = {self.model.norm_images}: must divide {key}.batch_size = {size}")
-    if self.responses.images % self.responses.batch_size:
-      raise ConfigError(
-        f"responses.images = {self.responses.images}: must be a multiple of responses.batch_size = "
-        f"{self.responses.batch_size}"
-      )
-    late = [step for step in self.responses.steps if step > self.train.steps]
-    if late:
-      raise ConfigError(f"responses.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
-
-  @property
-  def shortcut(self) -> str | None:
-    """The shortcut's option, or None for a plain net, which has none."""
-    return self.model.shortcut if self.model.kind == "residual" else None
-
-  def to_dict(self) -> dict[str, Any]:
-    """Returns the settings as nested dicts of plain values, as config.json holds them."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
-
-  @property
-  def digest(self) -> str:
-    """SHA-256 over all settings that a result depends on: everything but `execution`."""
-    values = self.to_dict()
-    del values["execution"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-  def deviations(self) -> list[dict[str, Any]]:
-    """Returns where the settings differ from the paper's, as `{name, paper, here}`."""
-    here = settings.flatten(self.to_dict())
-    found = []
-    for key, field in settings.leaves(Config):
-      said = settings.said(field, self.model.family)
-      paper = list(said) if isinstance(said, tuple) else said
-      if said is not settings.UNSAID and here[key] != paper:
-        found.append({"name": key, "paper": paper, "here": here[key]})
-    return found
-
-
-def default() -> ml_collections.ConfigDict:
-  """Returns the paper's CIFAR-10 recipe for a residual net of 20 layers, to be changed by an experiment."""
-  return ml_collections.ConfigDict(dataclasses.asdict(Config()))
-
-
-def freeze(values: Mapping[str, Any]) -> Config:
-  """Returns the typed settings.
-
-  Args:
-    values: nested mappings, such as a ConfigDict's `to_dict()`.
-
-  Raises:
-    ConfigError: a key is unknown, a value has the wrong type or is not allowed, or two settings contradict each other.
-  """
-  return settings.freeze(Config, values)

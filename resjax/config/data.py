@@ -13,7 +13,7 @@ class Data:
     "cifar10",
     "the data set; folder: any folder of JPEG and PNG files, one folder a class, or Tiny ImageNet as it is published",
     allowed=("digits", "cifar10", "cifar100", "npz", "folder", "imagenet2012"),
-    paper="cifar10",
+    paper={"cifar": "cifar10", "imagenet": "imagenet2012"},
   )
   path: str = setting(
     "",
@@ -39,7 +39,10 @@ class Data:
   )
   std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NOT_NEGATIVE)
   pad: int = setting(
-    4, "pixels of zeros on each side before the random crop of an image that is held whole", allowed=COUNT, paper=4
+    4,
+    "pixels of zeros on each side before the random crop of an image that is held whole",
+    allowed=COUNT,
+    paper={"cifar": 4},
   )
   mirror: bool = setting(True, "mirror half of the training images", paper=True)
   image_size: int = setting(

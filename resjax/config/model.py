@@ -98,7 +98,10 @@ class Model:
     paper="float32",
   )
   norm_images: int = setting(
-    0, "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64", allowed=COUNT, paper=64
+    0,
+    "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64",
+    allowed=COUNT,
+    paper={"cifar": 64},
   )
   norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=SHARE)
   norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)

@@ -2,21 +2,35 @@
 
 import dataclasses
 
-from resjax.settings import NOT_NEGATIVE, POSITIVE, SHARE, setting
+from resjax.settings import NOT_NEGATIVE, POSITIVE, SHARE, Span, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-  """The solver (Sec. 4.2): SGD with momentum, a rate that drops, a warm-up for deep residual nets."""
+  """The solver (Sec. 3.4, 4.2): SGD with momentum, a rate that drops, a warm-up for deep residual nets."""
 
-  steps: int = setting(64_000, "optimizer steps", allowed=POSITIVE, paper=64_000)
-  batch_size: int = setting(128, "images a step, over all devices", allowed=POSITIVE, paper=128)
+  steps: int = setting(64_000, "optimizer steps", allowed=POSITIVE, paper={"cifar": 64_000, "imagenet": 600_000})
+  batch_size: int = setting(
+    128, "images a step, over all devices", allowed=POSITIVE, paper={"cifar": 128, "imagenet": 256}
+  )
   learning_rate: float = setting(0.1, "rate before the first drop", allowed=NOT_NEGATIVE, paper=0.1)
+  schedule: str = setting(
+    "steps",
+    "the rate drops at given steps, when the validation error stops falling, or as half a cosine to 0",
+    allowed=("steps", "plateau", "cosine"),
+    paper={"cifar": "steps", "imagenet": "plateau"},
+  )
   drops: tuple[float, ...] = setting(
     (0.5, 0.75),
-    "shares of `steps` after which the rate drops (32k and 48k of 64k)",
+    "of schedule steps: shares of `steps` after which the rate drops (32k and 48k of 64k)",
     allowed=SHARE,
-    paper=(0.5, 0.75),
+    paper={"cifar": (0.5, 0.75)},
+  )
+  plateau_patience: int = setting(
+    5, "of schedule plateau: evaluations without a new best error before the rate drops", allowed=POSITIVE
+  )
+  plateau_gain: float = setting(
+    0.001, "of schedule plateau: by how much a new best error must be lower, a fraction", allowed=Span(1e-6, 1.0)
   )
   drop_factor: float = setting(0.1, "what each drop multiplies the rate with", allowed=SHARE, paper=0.1)
   momentum: float = setting(0.9, "of SGD", allowed=SHARE, paper=0.9)

@@ -87,6 +87,10 @@ class Journal:
     """Writes the line of an evaluation; `loss` is the sum over the images."""
     self._metrics(done, epoch, split, images=images, seconds=seconds, loss=loss / images, error=wrong / images)
 
+  def dropped(self, done: int, rate: float) -> None:
+    """Says that the rate drops because the validation error has stopped falling."""
+    self.writer.event(done, "rate dropped", f"to {rate:.3g}: no new best error in {self.config.train.plateau_patience}")
+
   def responses(self, done: int, moments: Any) -> None:
     """Writes the lines of a capture."""
     table = listing.net(self.config).table

@@ -15,7 +15,7 @@ import jax
 
 from resjax import mesh, models, records
 from resjax.data import Dataset, FileDataset
-from resjax.train import state, step, together, trained
+from resjax.train import schedule, state, step, together, trained
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.journal import Journal, RunFailed
 from resjax.train.resident import Resident
@@ -140,23 +140,38 @@ class _Training:
   def measure(self, run: int, done: int) -> None:
     """Evaluates and captures what is due after `done` steps."""
     if done == self.timetable.steps and self.journals[run].config.evaluation.statistics == "training_set":
-      averaged = self.images.average_statistics(self.variables(run))
-      batch_stats = jax.tree.map(lambda old, new: old.at[run].set(new), self.states.batch_stats, averaged)
-      self.states = dataclasses.replace(self.states, batch_stats=batch_stats)
+      self.replace(run, "batch_stats", self.images.average_statistics(self.variables(run)))
     if self.timetable.evaluates(done):
       for split in self.images.splits:
         start = time.monotonic()
         images, loss, wrong = self.images.evaluate(self.variables(run), split)
         seconds = time.monotonic() - start
         self.journals[run].evaluation(done, self.epoch(done), split, images, seconds, loss, wrong)
+        if split == self.images.splits[0]:  # "val" where images are held out, else "test"
+          self.judge(run, done, wrong / images)
     if self.timetable.captures(done):
       self.capture(run, done)
+
+  def judge(self, run: int, done: int, error: float) -> None:
+    """Lets the rate drop where `train.schedule=plateau` says so."""
+    train = self.journals[run].config.train
+    if train.schedule == "plateau":
+      before = _one({"plateau": self.states.plateau, "warmup": self.states.warmup}, run)
+      after = schedule.judge(train, **before, error=error)
+      self.replace(run, "plateau", after)
+      if after.scale < before["plateau"].scale:
+        self.journals[run].dropped(done, float(after.scale) * train.learning_rate)
 
   def capture(self, run: int, done: int) -> None:
     self.journals[run].responses(done, self.images.capture(self.variables(run)))
 
   def finish(self, run: int) -> None:
     self.journals[run].result(self.variables(run)["params"], int(self.states.warmup.ended[run]))
+
+  def replace(self, run: int, name: str, value: Any) -> None:
+    """Changes a part of the state of one run."""
+    whole = jax.tree.map(lambda old, new: old.at[run].set(new), getattr(self.states, name), value)
+    self.states = dataclasses.replace(self.states, **{name: whole})
 
   def variables(self, run: int) -> dict[str, Any]:
     """What a run's net is applied with."""

@@ -1,9 +1,12 @@
-"""The learning rate: a rate with drops, and the warm-up of deep nets (Sec. 4.2), as functions of the state."""
+"""The learning rate as a function of the state: how it falls (Sec. 3.4, 4.2), and the warm-up of deep nets."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+import optax
+from optax.contrib import ReduceLROnPlateauState, reduce_on_plateau
 
 from resjax.config import Model, Train
 
@@ -51,10 +54,38 @@ def advance(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> 
   return Warmup(warmup.active & ~ends, jnp.where(ends, step + 1, warmup.ended), errors)
 
 
-def rate(train: Train, warmup: Warmup, step: jax.Array) -> jax.Array:
-  """Returns the learning rate of a step (counted from 0): the warm-up's, or `learning_rate` after the drops so far."""
-  dropped = train.learning_rate
-  for share in train.drops:
-    after = round(share * train.steps)
-    dropped *= jnp.where(step >= after, train.drop_factor, 1.0)
-  return jnp.where(warmup.active, train.warmup_rate, dropped).astype(jnp.float32)
+def _reduce_on_plateau(train: Train) -> optax.GradientTransformationExtraArgs:
+  return reduce_on_plateau(train.drop_factor, train.plateau_patience, rtol=0.0, atol=train.plateau_gain)
+
+
+def start_plateau() -> ReduceLROnPlateauState:
+  """Returns the plateau schedule's state before the first evaluation; the scale of the rate is 1."""
+  return _reduce_on_plateau(Train()).init({"error": jnp.float32(0)})
+
+
+@functools.partial(jax.jit, static_argnames="train")
+def judge(train: Train, plateau: ReduceLROnPlateauState, warmup: Warmup, error: float) -> ReduceLROnPlateauState:
+  """Returns the plateau schedule's state after an evaluation: the rate drops when the error has stopped falling.
+
+  During the warm-up nothing counts: its low rate says nothing about the full one.
+
+  Args:
+    train: settings of the run.
+    plateau, warmup: the state before.
+    error: the validation error, a fraction.
+  """
+  _, after = _reduce_on_plateau(train).update({}, plateau, value=error)
+  return jax.tree.map(lambda old, new: jnp.where(warmup.active, old, new), plateau, after)
+
+
+def rate(train: Train, warmup: Warmup, plateau: ReduceLROnPlateauState, step: jax.Array) -> jax.Array:
+  """Returns the learning rate of a step (counted from 0): the warm-up's, or `learning_rate` as the schedule has it."""
+  if train.schedule == "plateau":
+    scale = plateau.scale
+  elif train.schedule == "cosine":
+    scale = optax.cosine_decay_schedule(1.0, train.steps)(step)
+  else:
+    scale = jnp.float32(1)
+    for share in train.drops:
+      scale *= jnp.where(step >= round(share * train.steps), train.drop_factor, 1.0)
+  return jnp.where(warmup.active, train.warmup_rate, train.learning_rate * scale).astype(jnp.float32)

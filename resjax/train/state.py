@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from optax.contrib import ReduceLROnPlateauState
 
 from resjax import config, models
 from resjax.train import optimizer, schedule
@@ -22,8 +23,9 @@ class State:
     params, batch_stats: the net's.
     optimizer: optax's state.
     warmup: the warm-up's phase and error window.
+    plateau: best validation error, evaluations since and scale of the rate, of `train.schedule=plateau`.
 
-  The best error so far is not in it: it follows from the log, which holds the same steps.
+  The best error of the result is not in it: it follows from the log, which holds the same steps.
   """
 
   step: jax.Array
@@ -32,6 +34,7 @@ class State:
   batch_stats: Any
   optimizer: Any
   warmup: schedule.Warmup
+  plateau: ReduceLROnPlateauState
 
 
 # Random numbers of many shapes: compiling them takes far longer than drawing them once, so they are not optimised.
@@ -61,4 +64,5 @@ def initial(
     batch_stats=variables["batch_stats"] if model.norm == "batch" else {},
     optimizer=optimizer.make(train).init(variables["params"]),
     warmup=schedule.start(model, train),
+    plateau=schedule.start_plateau(),
   )

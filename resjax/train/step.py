@@ -144,7 +144,7 @@ def train_step(
     return loss, (jnp.mean(logits.argmax(-1) != labels), updates["batch_stats"])
 
   (loss, (wrong, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-  rate = schedule.rate(train, state.warmup, state.step)
+  rate = schedule.rate(train, state.warmup, state.plateau, state.step)
   direction, optimizer_state = optimizer.make(train).update(gradients, state.optimizer, state.params)
   after = dataclasses.replace(
     state,
