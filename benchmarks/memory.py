@@ -8,15 +8,12 @@ it. Seconds a step are measured, all devices, at the depths of --timed_depths, i
 
 import statistics
 
-import jax
-import jax.numpy as jnp
 from absl import app, flags
 
 from benchmarks import measure, sides
-from resjax import models
-from resjax.config import Data, Model, Train
-from resjax.data.augment import Statistics
-from resjax.train import state, step, together
+from resjax import listing, mesh, models
+from resjax.config import Config, Execution, Model, Train
+from resjax.train import program
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
 _TIMED = flags.DEFINE_list("timed_depths", ["20", "110"], "Those whose steps are timed.")
@@ -26,17 +23,9 @@ REMAT = ("none", "block", "group")
 
 def temporary_bytes(depth: int, remat: str, batch_size: int) -> int:
   """Returns the size of the temporary buffers of the training program on one device."""
-  model, train, data, shape = Model(depth=depth), Train(batch_size=batch_size), Data(), jax.ShapeDtypeStruct
-  images = step.TrainingData(
-    shape((50_000, *sides.IMAGE), jnp.uint8),
-    shape((50_000,), jnp.int32),
-    Statistics(shape(sides.IMAGE, jnp.float32), shape((3,), jnp.float32)),
-  )
-  net = models.build(model, 10, models.Loop(1, remat))
-  states = together.stack.eval_shape([state.initial.eval_shape(model, train, 10, sides.IMAGE, 0)])
-  numbers = together.numbers([train])
-  lowered = step.train_steps.lower(net, train, data, sides.INTERVAL, states, numbers, images, shape((), jnp.int32))
-  return lowered.compile().memory_analysis().temp_size_in_bytes
+  execution = Execution(devices=1, remat=remat)
+  config = Config(model=Model(depth=depth), train=Train(batch_size=batch_size), execution=execution)
+  return program.memory(program.lower(config, listing.net(config), mesh.make(config)).compile()).temporary
 
 
 def main(_) -> None:

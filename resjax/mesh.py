@@ -1,24 +1,29 @@
 """Devices and the mesh they form. One device is a mesh of one, so that there is no second code path.
 
-The batch is split over the axis `data`; the train state is the same on every device.
+The batch is split over all devices. The kernels, and what the optimizer holds of them, are split over the axis `fsdp`
+and put together where they are used; with one device on that axis the train state is the same everywhere.
 """
 
 import math
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from resjax import processes
 from resjax.config import Config
 from resjax.settings import ConfigError
 
-DATA = "data"
+DATA, FSDP = AXES = ("data", "fsdp")
 
 
 def start_backend(workdir: Path | None) -> None:
-  """Sets JAX up; call it before anything else of JAX. What JAX's own environment variables say is left alone.
+  """Sets JAX up, and joins the other processes of a run; call it before anything else of JAX.
+
+  What JAX's own environment variables say is left alone.
 
   On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
   work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
@@ -29,15 +34,16 @@ def start_backend(workdir: Path | None) -> None:
   if workdir and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+  processes.start()
 
 
 def make(config: Config) -> Mesh:
   """Returns the mesh of a run: `execution.devices` of those there are, or as many as its batches can be split over.
 
   Raises:
-    ConfigError: there are fewer devices, or a batch cannot be split over them.
+    ConfigError: there are fewer devices, or a batch or the devices cannot be split as they should.
   """
-  there, wanted = jax.device_count(), config.execution.devices
+  there, wanted, split = jax.device_count(), config.execution.devices, config.execution.fsdp
   batches = {
     "train.batch_size": config.train.batch_size,
     "evaluation.batch_size": config.evaluation.batch_size,
@@ -52,8 +58,15 @@ def make(config: Config) -> Mesh:
         f"nearest: {max(size // wanted, 1) * wanted} and {(size // wanted + 1) * wanted}"
       )
   common = math.gcd(*batches.values())
-  count = wanted or max(n for n in range(1, there + 1) if common % n == 0)
-  return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+  fitting = [n for n in range(1, there + 1) if common % n == 0 and n % split == 0]
+  if wanted % split or not (wanted or fitting):
+    raise ConfigError(
+      f"execution.fsdp = {split}: must divide the number of devices, {wanted or there}, and the batch sizes, of which "
+      f"{common} is the greatest common divisor"
+    )
+  count = wanted or fitting[-1]
+  devices = jax.devices()[:count]
+  return jax.make_mesh((count // split, split), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -61,8 +74,50 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def whole(tree: Any) -> Any:
+  """Returns arrays as each process can read them: those that are split over processes are put together."""
+  if all(leaf.is_fully_addressable or leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+    return tree
+  return jax.jit(lambda tree: tree, out_shardings=replicated(jax.sharding.get_mesh()))(tree)
+
+
+def batch_spec(axis: int = 0) -> PartitionSpec:
+  """How an array is split whose batch is on this axis."""
+  return PartitionSpec(*[None] * axis, AXES)
+
+
 def split_batch(array: jax.Array) -> jax.Array:
   """Returns the array with its first axis, the batch, split over the devices; inside `jax.set_mesh` and `jax.jit`."""
   if jax.sharding.get_abstract_mesh().empty:
     return array
-  return jax.lax.with_sharding_constraint(array, PartitionSpec(DATA))
+  return jax.lax.with_sharding_constraint(array, batch_spec())
+
+
+def state_shardings(mesh: Mesh, tree: Any) -> Any:
+  """Returns the sharding of each leaf of a train state, or of a part of one.
+
+  A kernel is split along its output channels, or else its input channels, if the axis `fsdp` divides them; all else is
+  the same on every device.
+
+  Args:
+    mesh: the devices.
+    tree: arrays or their shapes. Kernels are the leaves named "kernel"; axes may stand before a kernel's own.
+  """
+  return jax.tree.map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf.shape, mesh.shape[FSDP])), tree)
+
+
+def split_state(tree: Any) -> Any:
+  """Returns a train state laid out as `state_shardings` says; inside `jax.set_mesh` and `jax.jit`."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.shape[FSDP] == 1:
+    return tree
+  specs = jax.tree.map_with_path(lambda path, leaf: _spec(path, leaf.shape, mesh.shape[FSDP]), tree)
+  return jax.lax.with_sharding_constraint(tree, specs)
+
+
+def _spec(path: Any, shape: tuple[int, ...], parts: int) -> PartitionSpec:
+  if jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel") and parts > 1:
+    for axis in (len(shape) - 1, len(shape) - 2):
+      if shape[axis] % parts == 0:
+        return PartitionSpec(*[None] * axis, FSDP)
+  return PartitionSpec()

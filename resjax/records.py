@@ -74,20 +74,26 @@ class RunWriter:
   Each change of a JSON file is a whole replacement, each append is on disk when the call returns:
   a kill at any moment leaves the old content, the new content, or one torn last line.
 
+  Of several processes that train one run, the first writes; the others' writers are not `active`: they
+  go through the same motions, touch no file and know only what they were told themselves.
+
   Raises:
     RecordsError: another process writes here, or the directory cannot be used.
   """
 
-  def __init__(self, directory: str | os.PathLike[str]):
-    self.directory = Path(directory)
+  def __init__(self, directory: str | os.PathLike[str], active: bool = True):
+    self.directory, self.active, self._lock = Path(directory), active, -1
+    self._run: dict[str, Any] = dict(_EMPTY_RUN)
+    if not active:
+      return
     try:
       self.directory.mkdir(parents=True, exist_ok=True)
     except OSError as e:
       raise RecordsError(f"{self.directory}: cannot be a run directory: {e.strerror}") from e
     self._lock = _lock(self.directory / "lock")
     try:
-      existing = (self.directory / "run.json").exists()
-      self._run = _EMPTY_RUN | _read_run_json(self.directory) if existing else {}
+      if (self.directory / "run.json").exists():
+        self._run |= _read_run_json(self.directory)
     except RecordsError:
       self.close()
       raise
@@ -106,7 +112,7 @@ class RunWriter:
 
   @property
   def run(self) -> dict[str, Any]:
-    """A copy of what run.json holds; {} before the first `update`."""
+    """A copy of what run.json holds, or will with the first `update`."""
     return json.loads(json.dumps(self._run))
 
   def update(self, **fields: Any) -> None:
@@ -118,14 +124,13 @@ class RunWriter:
     _check_keys("run.json", fields, RUN_KEYS)
     if fields.get("status", PENDING) not in STATUSES:
       raise RecordsError(f"status {fields['status']!r} is none of {', '.join(STATUSES)}")
-    merged = {**_EMPTY_RUN, **self._run, **_plain(fields, "run.json"), "schema": SCHEMA}
+    merged = {**self._run, **_plain(fields, "run.json"), "schema": SCHEMA}
     self._replace_json("run.json", merged)
     self._run = merged
 
   def event(self, step: int, name: str, detail: str = "") -> None:
     """Appends to the events in run.json something that happened once, at `step`."""
-    events = self.run["events"] if self._run else []
-    self.update(events=[*events, {"step": step, "name": name, "detail": detail}])
+    self.update(events=[*self.run["events"], {"step": step, "name": name, "detail": detail}])
 
   def write_config(self, config: Mapping[str, Any]) -> None:
     """Writes config.json whole."""
@@ -149,6 +154,8 @@ class RunWriter:
       if not _is_step(line["step"]):
         raise RecordsError(f"{log}.jsonl: step must be an integer, not {line['step']!r}")
       lines.append(json.dumps(line, allow_nan=False) + "\n")
+    if not self.active:
+      return
     self._check_open()
     path = self.directory / f"{log}.jsonl"
     new = not path.exists()
@@ -166,13 +173,13 @@ class RunWriter:
     Call it on resume, before anything is appended. Each file is replaced whole and doing it twice
     does no harm, so a rewind that was interrupted is finished by the next.
     """
-    for log, keys in LOG_KEYS.items():
+    for log, keys in LOG_KEYS.items() if self.active else ():
       for part in _parts(self.directory, log):
         lines = part.read_bytes().splitlines(keepends=True)
         kept = [raw for raw in lines if (row := _parse(raw, keys)) and row["step"] <= step]
         if len(kept) < len(lines):
           self._replace(part, b"".join(kept))
-    if self._run:
+    if self._run["events"]:
       self.update(events=[event for event in self.run["events"] if event["step"] <= step])
 
   def _check_open(self) -> None:
@@ -184,6 +191,8 @@ class RunWriter:
     self._replace(self.directory / name, content.encode())
 
   def _replace(self, path: Path, content: bytes) -> None:
+    if not self.active:
+      return
     self._check_open()
     # One fixed name: the lock keeps others away, and what a kill leaves is overwritten next time.
     temporary = path.with_name(f".{path.name}.tmp")

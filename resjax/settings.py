@@ -139,6 +139,13 @@ def checked(key: str, value: Any, kind: Any, allowed: Span | tuple[str, ...] | N
   return value
 
 
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+  """Says where two configs differ, `execution` apart: "train.steps (40 there, 60 here), ..."; "" where they do not."""
+  old, new = flatten(there), flatten(here)
+  keys = [key for key in {**new, **old} if old.get(key) != new.get(key) and not key.startswith("execution.")]
+  return ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} here)" for key in keys)
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Returns nested mappings as one, with dotted keys."""
   flat: dict[str, Any] = {}

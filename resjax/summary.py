@@ -2,15 +2,20 @@
 
     python -m resjax.summary --config FILE[:VARIANT] [--only EXPR] [--format=text|json] [--config.KEY=VALUE ...]
     python -m resjax.summary --config imagenet_depth --image_size=64 --classes=20 --compile
+    python -m resjax.summary --config cifar_depth_sweep --only "depth=20 seed=0" --mesh data=4,fsdp=2
 
 A row a net, the paper's figures beside; of a single net, and as JSON, its layers too. Memory is an estimate of the
 activations that training keeps for the backward pass at the batch size, with remat none and with remat block. --compile
 asks the compiler how many multiply-adds it sees in the forward pass of one image. It leaves out what is multiplied by
-zeros of the padding, which `inside` does, too, and counts additions and norms, some per cent.
+zeros of the padding, which `inside` does, too, and counts additions and norms, some per cent. --mesh compiles the
+training program for so many devices of this platform, simulated ones on a CPU, and shows its memory on a device and its
+collectives, with the bytes of their results; those in a loop's body count once.
 """
 
+import contextlib
 import dataclasses
 import json
+import re
 import signal
 from typing import Any
 
@@ -26,6 +31,8 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Side of the images; 0: that
 _CLASSES = flags.DEFINE_integer("classes", 0, "Width of the last layer; 0: that of the data set.", lower_bound=0)
 _COMPILE = flags.DEFINE_bool("compile", False, "Ask the compiler for its count of multiply-adds; needs JAX.")
 
+_MESH = flags.DEFINE_string("mesh", "", "Devices to compile the training program for: data=N,fsdp=M; needs JAX.")
+
 ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside", "compiler", "MiB", "MiB remat")
 
 
@@ -35,7 +42,9 @@ def main() -> int:
   found: dict[Net, dict[str, Any]] = {}
   for run in command.chosen()[1]:
     net = of_images(run.config, _IMAGE_SIZE.value, _CLASSES.value)
-    found.setdefault(net, summary(run.id.rpartition("-s")[0], run.config, net, _COMPILE.value))
+    if net not in found:
+      found[net] = summary(run.id.rpartition("-s")[0], run.config, net, _COMPILE.value)
+      found[net] |= {"mesh": on_mesh(run.config, net, _MESH.value)} if _MESH.value else {}
   nets = list(found.values())
   if _FORMAT.value == "json":
     print(json.dumps(nets, indent=1))
@@ -45,6 +54,9 @@ def main() -> int:
   print(
     listing.table([{key: net[key] if key in ("params", "macs") else _text(net[key]) for key in ROW} for net in nets])
   )
+  if _MESH.value:
+    print()
+    print(listing.table([{"net": net["net"]} | {k: _text(v) for k, v in net["mesh"].items()} for net in nets]))
   return command.DONE
 
 
@@ -138,6 +150,42 @@ def compiler_macs(config: Config, net: Net) -> int:
   # For an accelerator, where a convolution is one; on a CPU it has forms with more arithmetic (`models/conv.py`).
   lowered = forward.trace(variables, image).lower(lowering_platforms=("tpu",))
   return round(lowered.cost_analysis()["flops"] / 2)
+
+
+def on_mesh(config: Config, net: Net, text: str) -> dict[str, Any]:
+  """Returns what the training program needs on each device of a mesh: MiB, and count and MiB of each collective.
+
+  Args:
+    config: of the run.
+    net: its layer table.
+    text: the mesh, as `--mesh` has it.
+
+  Raises:
+    ConfigError: the mesh is not written so, the batches cannot be split over it, or there is no JAX.
+  """
+  match = re.fullmatch(r"data=([1-9]\d*)(?:,fsdp=([1-9]\d*))?", text)
+  if not match:
+    raise ConfigError(f"--mesh = {text!r}: must be data=N or data=N,fsdp=M")
+  split = int(match[2] or 1)
+  count = int(match[1]) * split
+  try:
+    import jax
+
+    from resjax import mesh
+    from resjax.train import program
+  except ModuleNotFoundError as error:
+    raise ConfigError(f"--mesh needs {error.name}: install the extra train, cuda13 or tpu") from error
+
+  with contextlib.suppress(RuntimeError):  # of another net, JAX has been started already
+    jax.config.update("jax_num_cpu_devices", count)
+  execution = dataclasses.replace(config.execution, devices=count, fsdp=split)
+  config = dataclasses.replace(config, execution=execution)
+  compiled = program.lower(config, net, mesh.make(config)).compile()
+  planned = program.memory(compiled)
+  found = {"MiB given": planned.arguments, "MiB temporary": planned.temporary}
+  for each in program.collectives(compiled):
+    found |= {each.kind: each.count, f"MiB {each.kind}": each.bytes}
+  return {key: round(value / 2**20, 2) if key.startswith("MiB") else value for key, value in found.items()}
 
 
 def _columns(layer: Layer) -> dict[str, Any]:

@@ -36,6 +36,14 @@ def test_layers_are_shown_of_a_single_net():
   assert "11,689,512" in one.stdout
 
 
+def test_a_mesh_shows_memory_and_collectives_of_the_training_program():
+  done = run("--config=quickstart", "--only=depth=8 kind=residual", "--mesh=data=2,fsdp=2", "--format=json")
+  (net,) = json.loads(done.stdout)
+  assert net["mesh"]["all-gather"] > 0
+  assert net["mesh"]["MiB temporary"] > 0
+  assert 0 < net["mesh"]["MiB all-reduce"] < 10 * 4 * net["params"] / 2**20
+
+
 @pytest.mark.parametrize(
   ("arguments", "says"),
   [
@@ -43,6 +51,8 @@ def test_layers_are_shown_of_a_single_net():
     (("--config=quickstart", "--only=depth=7"), "--only depth=7: matches no run"),
     (("--config=quickstart", "--config.model.depth=21"), "model.depth = 21: not 6n+2"),
     (("--config=quickstart", "--format=xml"), "flag --format=xml"),
+    (("--config=quickstart", "--mesh=8"), "--mesh = '8': must be data=N or data=N,fsdp=M"),
+    (("--config=quickstart", "--mesh=data=3"), "train.batch_size = 128: cannot be split over execution.devices = 3"),
   ],
 )
 def test_what_is_wrong_is_one_line(arguments, says):

@@ -1,19 +1,24 @@
-"""Checkpoints: none is skipped, the newest are kept, the state comes back to the bit."""
+"""Checkpoints: none is skipped, those wanted are kept, the state comes back to the bit, and damage is found."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from resjax.config import Model, Train
-from resjax.train.checkpoints import Checkpoints
+from resjax.config import Checkpoint, Config, Model, Train
+from resjax.settings import ConfigError
+from resjax.train.checkpoints import Checkpoints, newest_sound, restore_variables
 from resjax.train.state import initial
+
+CONFIG = Config(model=Model(depth=8))
 
 
 @pytest.fixture(scope="module")
 def state():
-  return initial(Model(depth=14), Train(), 10, (8, 8, 1), seed=3)
+  return initial(CONFIG.model, CONFIG.train, 10, (8, 8, 1), seed=3)
 
 
 def at(state, step):
@@ -24,18 +29,101 @@ def equal(one, other):
   return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, other))
 
 
+def steps(directory):
+  return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def save(directory, state, errors: dict, **kept):
+  with Checkpoints(directory, Config(model=CONFIG.model, checkpoint=Checkpoint(**kept))) as checkpoints:
+    for step, error in errors.items():
+      checkpoints.save(at(state, step), error)
+
+
 def test_saves_in_quick_succession_are_all_made(state, tmp_path):
-  with Checkpoints(tmp_path / "kept", keep=2) as checkpoints:
-    for step in range(1, 9):
-      checkpoints.save(at(state, step))
-  assert sorted(int(path.name) for path in (tmp_path / "kept").iterdir() if path.name.isdigit()) == [7, 8]
+  save(tmp_path / "kept", state, dict.fromkeys(range(1, 9)), keep=2)
+  assert steps(tmp_path / "kept") == [7, 8]
+
+
+def test_the_best_and_every_so_many_are_kept_if_asked(state, tmp_path):
+  errors = {2: 0.5, 4: 0.2, 6: 0.3, 7: None, 8: 0.4, 9: None}
+  save(tmp_path, state, errors, keep=1, keep_best=True, keep_every=3)
+  assert steps(tmp_path) == [4, 6, 9]  # the best; 6 and 9; the newest
 
 
 def test_a_state_comes_back_to_the_bit(state, tmp_path):
-  with Checkpoints(tmp_path, keep=1) as checkpoints:
+  with Checkpoints(tmp_path, CONFIG) as checkpoints:
     assert checkpoints.latest is None
     checkpoints.save(at(state, 5))
-  with Checkpoints(tmp_path, keep=1) as checkpoints:
+  assert newest_sound(tmp_path, CONFIG) == (5, [])
+  with Checkpoints(tmp_path, CONFIG) as checkpoints:
     assert checkpoints.latest == 5
     restored = checkpoints.restore(state)
   assert equal(restored, at(state, 5))
+
+
+@pytest.fixture(scope="module")
+def two(state, tmp_path_factory):
+  directory = tmp_path_factory.mktemp("two")
+  save(directory, state, {5: None, 7: None})
+  return directory
+
+
+def files(directory):
+  return sorted(path for path in directory.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+LEFT_BEHIND = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # by Orbax: tasks of a load
+
+
+@LEFT_BEHIND
+def test_any_flipped_bit_is_found_or_harmless(state, two, tmp_path):
+  """Bits of the newest checkpoint's files; `make faults` tries more. It is refused, or what it holds is the same.
+
+  Harmless is what says when and how it was written.
+  """
+  draw, found = np.random.default_rng(0), 0
+  largest = sorted(files(two / "7"), key=lambda path: -path.stat().st_size)[:6]
+  for path in [*largest, *largest]:
+    content = bytearray(path.read_bytes())
+    content[draw.integers(len(content))] ^= 1 << draw.integers(8)
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    (tmp_path / path.relative_to(two)).write_bytes(content)
+    step, refused = newest_sound(tmp_path, CONFIG)
+    if step == 5:
+      found += 1
+      assert [each.step for each in refused] == [7]
+    else:
+      with Checkpoints(tmp_path, CONFIG) as checkpoints:
+        assert equal(checkpoints.restore(state), at(state, 7))
+  assert found > 3
+
+
+@LEFT_BEHIND
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage):
+  """Of one file the state is read; what else Orbax leaves of a save may be harmed."""
+  found = []
+  for i, path in enumerate(sorted(files(two / "7"), key=lambda path: -path.stat().st_size)[:4]):
+    directory = tmp_path / str(i)
+    shutil.copytree(two, directory)
+    harmed = directory / path.relative_to(two)
+    harmed.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncated" else harmed.unlink()
+    if newest_sound(directory, CONFIG)[1]:
+      found.append(directory)
+  assert found
+  for directory in found:
+    step, (refused,) = newest_sound(directory, CONFIG)
+    assert (step, refused.step) == (5, 7)
+    assert "\n" not in refused.why
+    with pytest.raises(ConfigError, match="step 7 is damaged"):
+      restore_variables(directory)
+
+
+def test_a_checkpoint_of_another_config_is_refused(two):
+  other = dataclasses.replace(CONFIG, train=Train(batch_size=64, learning_rate=0.2))
+  with pytest.raises(ConfigError) as caught:
+    newest_sound(two, other)
+  assert str(caught.value) == (
+    f"{two / '7'}: a checkpoint of another config: "
+    "train.batch_size (128 there, 64 here), train.learning_rate (0.1 there, 0.2 here)"
+  )

@@ -9,8 +9,8 @@ import optax
 import pytest
 from flax import traverse_util
 
-from resjax import config, data, mesh, models
-from resjax.config import Config, Data, Evaluation, Model, Responses, Train
+from resjax import config, data, models
+from resjax.config import Data, Model, Responses, Train
 from resjax.data.augment import normalize, statistics
 from resjax.models import layout
 from resjax.models.probes import COLLECTION
@@ -125,19 +125,6 @@ def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
         jax.tree.map(lambda one, other, run=run: close(one[run], other), first, jax.device_get(alone.optimizer))
     assert int(alone.step) == int(states.step[run]) == 10
   assert len({float(loss) for loss in losses[-1]}) == 3
-
-
-def test_a_mesh_of_eight_gives_the_same_to_rounding(training_set):
-  settings = Config(train=TRAIN, evaluation=Evaluation(batch_size=8), responses=Responses(batch_size=8))
-  with jax.set_mesh(mesh.make(settings)):
-    everywhere = mesh.replicated(jax.sharding.get_mesh())
-    net = models.build(NET, 10)
-    current, images = jax.device_put((start(), training_set), everywhere)
-    assert len(current.step.sharding.device_set) == 8
-    current, split = advance(net, TRAIN, current, images, 10)
-    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(current))
-  _, (alone, _) = trained(training_set, [10, 20])
-  assert float(split.loss) == pytest.approx(float(alone.loss), rel=1e-3)  # the contract's bound for ten losses
 
 
 def test_a_step_equals_a_plain_one():

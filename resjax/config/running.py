@@ -41,6 +41,10 @@ class Checkpoint:
 
   every: int = setting(1000, "steps between saves; 0: after the last step only", allowed=COUNT)
   keep: int = setting(2, "newest checkpoints kept", allowed=POSITIVE)
+  keep_best: bool = setting(
+    False, "keep that of the lowest error, too; of the validation images where some are held out, else of the test's"
+  )
+  keep_every: int = setting(0, "keep those at multiples of so many steps, too; 0: none", allowed=COUNT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Execution:
   """How a run is executed. Changes no id and no record, and results to rounding only."""
 
   devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
+  fsdp: int = setting(
+    1, "devices that share one copy of the kernels and their momentum; 1: each has its own", allowed=POSITIVE
+  )
   unroll: int = setting(1, "blocks a turn of the loop over a stage's blocks; 1000: no loop", allowed=POSITIVE)
   remat: str = setting(
     "none",

@@ -61,7 +61,14 @@ class Conv(nn.Module):
       height, width = lax.padtype_to_pads(sides, kernel.shape[:2], strides, "SAME")
     else:
       height = width = (self.kernel // 2, self.kernel // 2)
-    return conv(x_BxHxWxC, kernel.astype(x_BxHxWxC.dtype), self.stride, (tuple(height), tuple(width)))
+    kernel = _whole(kernel.astype(x_BxHxWxC.dtype))
+    return conv(x_BxHxWxC, kernel, self.stride, (tuple(height), tuple(width)))
+
+
+def _whole(kernel: jax.Array) -> jax.Array:
+  """Returns a kernel that may be split over devices as one that is not: the batch is split, so each needs all of it."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return kernel if mesh.empty else lax.with_sharding_constraint(kernel, PartitionSpec())
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -1,46 +1,55 @@
-"""Checkpoints of a train state: the one place that knows Orbax."""
+"""Checkpoints of a train state: the one place that knows Orbax.
 
-import contextlib
+Orbax writes a checkpoint in the background and gives it its name when it is whole; what it does not see, when reading,
+is a changed bit. So each checkpoint holds the SHA-256 of every leaf, and the settings of its run.
+"""
+
+import dataclasses
 import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from resjax import mesh, settings
+from resjax.config import Checkpoint, Config
 from resjax.settings import ConfigError
 from resjax.train.state import State
 
 VARIABLES = ("params", "batch_stats")  # what a net is applied with
+_policies = ocp.training.preservation_policies
 
 
-def newest(directory: Path) -> int | None:
-  """Returns the step of the newest complete checkpoint of a run, None without one."""
-  if not directory.exists():
-    return None
-  with ocp.training.Checkpointer(directory.absolute()) as orbax:
-    return orbax.latest.step if orbax.latest else None
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+  """A checkpoint that cannot be used.
+
+  Attributes:
+    step: its name.
+    why: what is wrong, and where.
+  """
+
+  step: int
+  why: str
 
 
 class Checkpoints:
   """The checkpoints of one run directory; a context manager, which waits for the last save."""
 
-  def __init__(self, directory: Path, keep: int):
+  def __init__(self, directory: Path, config: Config):
     """Opens, and with the first save creates, `directory`.
 
     Args:
       directory: of the checkpoints.
-      keep: how many of the newest ones stay.
+      config: of the run; `config.checkpoint` says which are kept.
     """
-    context = ocp.Context()
-    # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
-    context.array.saving.use_replica_parallel = False
-    self._orbax = ocp.training.Checkpointer(
-      directory.absolute(),
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-      cleanup_tmp_directories=True,
-      context=context,
-    )
+    self._config, self._directory = config, directory
+    self._orbax = _open(directory, _kept(config.checkpoint))
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -53,16 +62,57 @@ class Checkpoints:
     """The step of the newest complete checkpoint."""
     return self._orbax.latest.step if self._orbax.latest else None
 
-  def save(self, state: State) -> None:
-    """Saves in the background, under the state's step, unless that step is saved already."""
+  def save(self, state: State, error: float | None = None) -> None:
+    """Saves in the background, under the state's step, unless that step is saved already.
+
+    Args:
+      state: of the run.
+      error: by which the best checkpoint is found, a fraction; None: not measured at this step.
+    """
     step = int(state.step)
     self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
     if step != self.latest:
-      self._orbax.save_async(step, state, force=True)
+      about = {"config": _lasting(self._config), "sha256": _digests(mesh.whole(state))}
+      metrics = None if error is None else {"error": error}
+      sealed = {**about, "seal": _seal(about)}
+      self._orbax.save_async(step, state, force=True, metrics=metrics, custom_metadata=sealed)
 
   def restore(self, like: State) -> State:
     """Returns the newest state, with the shapes and shardings of `like`."""
     return self._orbax.load(abstract_state=jax.tree.map(_abstract, like))
+
+  def delete(self, step: int) -> None:
+    """Deletes the checkpoint of a step."""
+    self._orbax.delete(step)
+
+
+def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refusal]]:
+  """Reads checkpoints from the newest on until one is as it was saved.
+
+  Args:
+    directory: of the checkpoints.
+    config: of the run.
+
+  Returns:
+    Its step, None without one, and what is wrong with the newer ones.
+
+  Raises:
+    ConfigError: a checkpoint is of a run with other settings.
+  """
+  refused: list[Refusal] = []
+  if not directory.exists():
+    return None, refused
+  with _open(directory) as orbax:
+    for step in sorted((each.step for each in orbax.checkpoints), reverse=True):
+      try:
+        about, _ = _read(orbax, step, ())
+      except _Damaged as error:
+        refused.append(Refusal(step, str(error)))
+        continue
+      if differences := settings.differences(about["config"], _lasting(config)):
+        raise ConfigError(f"{directory / str(step)}: a checkpoint of another config: {differences}")
+      return step, refused
+  return None, refused
 
 
 def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
@@ -71,23 +121,104 @@ def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
   The shapes are those of the files, so nothing need be known of the run, which may be going on meanwhile.
 
   Raises:
-    ConfigError: there is no checkpoint, or it cannot be read.
+    ConfigError: there is no checkpoint, or it is damaged.
   """
   if not directory.is_dir():
     raise ConfigError(f"{directory}: no such directory")
-  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  with contextlib.closing(ocp.training.Checkpointer(directory.absolute())) as orbax:
+  with _open(directory) as orbax:
     if orbax.latest is None:
       raise ConfigError(f"{directory}: holds no checkpoint")
+    step = orbax.latest.step
     try:
-      wanted = {
-        key: jax.tree.map(functools.partial(_abstract, sharding=here) if key in VARIABLES else _left, tree)
-        for key, tree in orbax.metadata().metadata.items()
-      }
-      state = orbax.load(abstract_state=wanted)
-      return orbax.latest.step, {key: state[key] for key in VARIABLES}
-    except Exception as error:  # what is raised is up to the layer of Orbax that meets the damage
-      raise ConfigError(f"{directory}: step {orbax.latest.step} cannot be read ({type(error).__name__})") from None
+      return step, _read(orbax, step, VARIABLES)[1]
+    except _Damaged as error:
+      raise ConfigError(f"{directory}: step {step} is damaged: {error}") from None
+
+
+class _Damaged(Exception):
+  """A checkpoint is not as it was saved; the message names what is wrong."""
+
+
+def _open(directory: Path, policy: Any = None) -> ocp.training.Checkpointer:
+  context = ocp.Context()
+  # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
+  context.array.saving.use_replica_parallel = False
+  return ocp.training.Checkpointer(
+    directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=policy is not None, context=context
+  )
+
+
+def _kept(checkpoint: Checkpoint) -> Any:
+  """Returns Orbax's form of what is kept: the newest, and as asked the best and every so many steps."""
+  policies = [_policies.LatestN(checkpoint.keep)]
+  if checkpoint.keep_best:
+    by_error = functools.partial(_policies.BestN, get_metric_fn=lambda metrics: metrics["error"], reverse=True)
+    policies.append(by_error(n=1, keep_checkpoints_without_metrics=False))
+  if checkpoint.keep_every:
+    policies.append(_policies.EveryNSteps(checkpoint.keep_every))
+  return _policies.AnyPreservationPolicy(policies)
+
+
+def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) -> tuple[Mapping[str, Any], Any]:
+  """Reads a checkpoint onto this process's first device and compares each leaf with its checksum.
+
+  Args:
+    orbax: where it is.
+    step: which.
+    kept: parts of the state to return; without any, all are read.
+
+  Returns:
+    What was saved about it, and the parts.
+
+  Raises:
+    _Damaged: it is not as it was saved.
+  """
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  try:
+    found = orbax.metadata(step)
+    about = dict(found.custom_metadata)
+    seal, digests = about.pop("seal"), about["sha256"]
+    wanted = {
+      key: jax.tree.map(functools.partial(_abstract, sharding=here) if key in kept or not kept else _left, tree)
+      for key, tree in found.metadata.items()
+    }
+    state = orbax.load(step, abstract_state=wanted)
+  except Exception as error:  # what is raised is up to the layer of Orbax that meets the damage
+    raise _Damaged(" ".join(f"cannot be read ({type(error).__name__}: {error})".split())[:300]) from None
+  if seal != _seal(about):
+    raise _Damaged("what it says of itself is not what was saved")
+  parts = {key: state[key] for key in kept or state}
+  expected = {name: digest for name, digest in digests.items() if name.split("/")[0] in parts}
+  there = _digests(parts)
+  wrong = [name for name in {**expected, **there} if expected.get(name) != there.get(name)]
+  if wrong:
+    raise _Damaged(f"{wrong[0]} is not what was saved" + (f", nor are {len(wrong) - 1} others" if wrong[1:] else ""))
+  return about, parts
+
+
+def _digests(tree: Any) -> dict[str, str]:
+  """Returns the SHA-256 of each leaf's type, shape and bytes, by its path."""
+  return {name: _digest(leaf) for name, leaf in _named(tree)}
+
+
+def _named(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+  for path, leaf in jax.tree.leaves_with_path(tree):
+    yield jax.tree_util.keystr(path, simple=True, separator="/"), np.ascontiguousarray(jax.device_get(leaf))
+
+
+def _digest(array: np.ndarray) -> str:
+  digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
+  digest.update(array.data)
+  return digest.hexdigest()
+
+
+def _seal(about: Mapping[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _lasting(config: Config) -> dict[str, Any]:
+  """Returns the settings that a result depends on."""
+  return {key: value for key, value in config.to_dict().items() if key != "execution"}
 
 
 def _left(_: Any) -> Any:

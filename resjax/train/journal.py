@@ -1,5 +1,6 @@
 """What a run writes as it goes on: lines of its logs, events, its result."""
 
+import sys
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from resjax.config import Config
 from resjax.models import layout
 from resjax.records import RunWriter
 from resjax.train import responses, schedule
+from resjax.train.checkpoints import Refusal
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
 
@@ -21,15 +23,16 @@ class RunFailed(Exception):
 class Journal:
   """The records of one run in progress."""
 
-  def __init__(self, config: Config, writer: RunWriter, progress: Progress):
+  def __init__(self, config: Config, writer: RunWriter, progress: Progress, refused: list[Refusal]):
     """Writes nothing yet.
 
     Args:
       config: the run's.
       writer: of its run directory.
       progress: is shown the log.
+      refused: checkpoints that are damaged.
     """
-    self.config, self.writer, self._progress = config, writer, progress
+    self.config, self.writer, self.refused, self._progress = config, writer, refused, progress
     self._clock = time.monotonic()
 
   def start_clock(self) -> None:
@@ -39,6 +42,8 @@ class Journal:
   def begin(self, restored: int | None, notes: tuple[str, ...]) -> None:
     """Drops what the log says of steps after the restored one; says that it was restored, or what the data lack."""
     self.writer.rewind(-1 if restored is None else restored)
+    for each in self.refused:
+      self.writer.event(restored or 0, "checkpoint refused", f"step {each.step}: {each.why}")
     if restored is not None:
       self.writer.event(restored, "restored")
       return
@@ -98,6 +103,9 @@ class Journal:
 
   def result(self, params: Any, warmup_ended: int) -> None:
     """Writes the result, which is that of the last step; the best is labelled best."""
+    digest = layout.digest(params)
+    if not self.writer.active:
+      return  # what the first process has logged is not for the others to read
     log = records.read_run(self.writer.directory)
     never = "warm-up never ended"
     warms_up = schedule.uses_warmup(self.config.model, self.config.train)
@@ -113,8 +121,16 @@ class Journal:
         "best_step": best["step"],
         "test_images": tests[-1]["images"],
       },
-      params_digest=layout.digest(params),
+      params_digest=digest,
     )
+
+  def end(self, status: str, reason: str | None) -> None:
+    """Writes how the run ended."""
+    if self.writer.active:
+      if reason:
+        print(f"{self.writer.run['id']} failed: {reason}", file=sys.stderr)
+      steps = [row["step"] for row in records.read_run(self.writer.directory).metrics]
+      self.writer.update(status=status, reason=reason, step=max(steps, default=0), ended=records.utc_now())
 
   def _metrics(self, done: int, epoch: float, split: str, images: int, seconds: float, **values: float) -> None:
     row = {

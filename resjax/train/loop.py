@@ -54,8 +54,7 @@ def train(
   """
   with jax.set_mesh(mesh.make(journals[0].config)), contextlib.ExitStack() as stack:
     checkpoints = [
-      stack.enter_context(Checkpoints(each.writer.directory / "checkpoints", each.config.checkpoint.keep))
-      for each in journals
+      stack.enter_context(Checkpoints(each.writer.directory / trained.CHECKPOINTS, each.config)) for each in journals
     ]
     training = _Training(journals, dataset, checkpoints)
     stack.callback(training.images.close)
@@ -75,19 +74,20 @@ class _Training:
       Resident(config, dataset, net) if isinstance(dataset, Dataset) else Streamed(config, dataset, net, store)
     )
     self.failed: dict[int, str] = {}
+    self.errors: dict[int, float] = {}  # measured at this step, by run: of the validation images, or of the test's
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     shape = dataset.image_shape
     self.numbers = jax.device_put(together.numbers([each.config.train for each in journals]), everywhere)
-    states = [
-      jax.device_put(state.initial(config.model, config.train, dataset.classes, shape, each.config.seed), everywhere)
-      for each in journals
-    ]
+    states = [state.initial(config.model, config.train, dataset.classes, shape, each.config.seed) for each in journals]
+    states = [jax.device_put(each, mesh.state_shardings(jax.sharding.get_mesh(), each)) for each in states]
     for each in journals:
       trained.write_input(each.writer.directory, trained.Input(shape, self.images.statistics))
     self.states = together.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
   def begin(self, run: int, initial: state.State) -> state.State:
-    """Returns the state of the newest checkpoint, if there is one, and brings the log to its step."""
+    """Returns the state of the newest sound checkpoint, if there is one, and brings the log to its step."""
+    for each in self.journals[run].refused:
+      self.checkpoints[run].delete(each.step)
     saved = self.checkpoints[run].latest
     self.journals[run].begin(saved, self.notes)
     return initial if saved is None else self.checkpoints[run].restore(initial)
@@ -109,9 +109,10 @@ class _Training:
       if stopping or self.timetable.pauses(done):
         self.for_each(self.write, *waiting)
         waiting = None
+        self.errors.clear()
         self.for_each(self.measure, done)
         if stopping or self.timetable.saves(done):
-          self.for_each(lambda run: self.checkpoints[run].save(_one(self.states, run)))
+          self.for_each(self.save)
         self.for_each(lambda run: self.journals[run].start_clock())
     if done == total:
       self.for_each(self.finish)
@@ -148,6 +149,7 @@ class _Training:
         seconds = time.monotonic() - start
         self.journals[run].evaluation(done, self.epoch(done), split, images, seconds, loss, wrong)
         if split == self.images.splits[0]:  # "val" where images are held out, else "test"
+          self.errors[run] = wrong / images
           self.judge(run, done, wrong / images)
     if self.timetable.captures(done):
       self.capture(run, done)
@@ -165,8 +167,11 @@ class _Training:
   def capture(self, run: int, done: int) -> None:
     self.journals[run].responses(done, self.images.capture(self.variables(run)))
 
+  def save(self, run: int) -> None:
+    self.checkpoints[run].save(_one(self.states, run), self.errors.get(run))
+
   def finish(self, run: int) -> None:
-    self.journals[run].result(self.variables(run)["params"], int(self.states.warmup.ended[run]))
+    self.journals[run].result(mesh.whole(self.variables(run)["params"]), int(self.states.warmup.ended[run]))
 
   def replace(self, run: int, name: str, value: Any) -> None:
     """Changes a part of the state of one run."""

@@ -12,17 +12,20 @@ from tqdm import tqdm
 class Progress:
   """The progress of one run; a context manager."""
 
-  def __init__(self, name: str, steps: int):
+  def __init__(self, name: str, steps: int, visible: bool = True):
     """Shows nothing yet.
 
     Args:
       name: of the run.
       steps: at its end.
+      visible: whether it is shown; of several processes one does.
     """
-    self._name, self._steps = name, steps
+    self._name, self._steps, self._visible = name, steps, visible
     self._errors: dict[str, str] = {}
     self._began: tuple[int, float] | None = None  # the first step shown, and when
-    self._bar = tqdm(total=steps, desc=name, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+    self._bar = (
+      tqdm(total=steps, desc=name, unit="step", dynamic_ncols=True) if visible and sys.stderr.isatty() else None
+    )
 
   def __enter__(self) -> "Progress":
     return self
@@ -37,7 +40,7 @@ class Progress:
     if self._bar:
       self._bar.update(row["step"] - self._bar.n)
       self._bar.set_postfix(self._errors)
-    else:
+    elif self._visible:
       line = (
         f"{self._name}  step {row['step']}/{self._steps}  {row['split']} loss {row['loss']:.4f} "
         f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s  {self._left(row)}"

@@ -146,12 +146,13 @@ def train_step(
   (loss, (wrong, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
   rate = schedule.rate(train, state.warmup, state.plateau, state.step)
   direction, optimizer_state = optimizer.make(train).update(gradients, state.optimizer, state.params)
+  params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
   after = dataclasses.replace(
     state,
     step=state.step + 1,
-    params=jax.tree.map(lambda p, d: p - rate * d, state.params, direction),
+    params=mesh.split_state(params),
     batch_stats=batch_stats,
-    optimizer=optimizer_state,
+    optimizer=mesh.split_state(optimizer_state),
     warmup=schedule.advance(state.warmup, train, state.step, wrong),
   )
   return after, loss, wrong, rate

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from resjax import mesh
 from resjax.config import Config, Data, Train
@@ -119,7 +119,7 @@ class Streamed:
     parts = [next(stream) for stream in self._streams]
     for part in parts:
       self._note(part)
-    split = NamedSharding(jax.sharding.get_mesh(), PartitionSpec(None, mesh.DATA))
+    split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec(axis=1))
     images = jax.make_array_from_process_local_data(split, np.stack([part.images for part in parts]))
     return images, jax.make_array_from_process_local_data(split, np.stack([part.labels for part in parts]))
 
@@ -182,7 +182,7 @@ class Streamed:
   @staticmethod
   def _spread(array: np.ndarray) -> jax.Array:
     """Returns a host's part of a batch as the whole batch on all devices."""
-    split = NamedSharding(jax.sharding.get_mesh(), PartitionSpec(mesh.DATA))
+    split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec())
     return jax.make_array_from_process_local_data(split, array)
 
 

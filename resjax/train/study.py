@@ -1,10 +1,10 @@
 """The runs of an experiment, one after another, each in its run directory; then the table and the report."""
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import platform
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 
-from resjax import command, data, listing, mesh, records, settings
+from resjax import command, data, listing, mesh, processes, records, settings
 from resjax.analysis import page
 from resjax.config import Config
 from resjax.data import Dataset, FileDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import checkpoints, loop, together
+from resjax.train import checkpoints, loop, together, trained
 from resjax.train.journal import Journal
 from resjax.train.progress import Progress
 
@@ -48,72 +48,83 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
   datasets = {wanted: data.load(wanted) for wanted in dict.fromkeys(each.config.data for each in runs)}
   for each in runs:
     _check_images(each.config, datasets[each.config.data])
+  first = processes.is_first()
   for each in runs:
-    with RunWriter(directories[each.id]) as writer:
-      if not writer.run:
+    with RunWriter(directories[each.id], first) as writer:
+      if not writer.run["config_digest"]:
         writer.write_config(each.config.to_dict())
         writer.update(status=records.PENDING, **_facts(each, question, datasets[each.config.data]))
 
-  stop = _StopSignal()
+  stop = processes.StopSignal()
   for group in _groups(runs, directories):
-    if _train(group, datasets[group[0].config.data], directories, stop) == records.PREEMPTED:
-      ids = ", ".join(each.id for each in group)
+    if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
+      ids = ", ".join(each.run.id for each in group)
       print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
       return command.PREEMPTED
+  failed = _conclude(runs, directories, Path(workdir)) if first else 0
+  return command.FAILED if processes.agree(failed) else command.DONE
+
+
+def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
+  """Prints the table and builds the report; returns how many runs failed."""
   table = [records.read_run(directories[each.id]).run for each in runs]
   print(listing.table([_outcome(row) for row in table]))
-  print(page.build(Path(workdir) / runs[0].folder))
-  return command.FAILED if any(row["status"] == records.FAILED for row in table) else command.DONE
+  print(page.build(workdir / runs[0].folder))
+  return sum(row["status"] == records.FAILED for row in table)
 
 
-class _StopSignal:
-  """Whether SIGTERM or SIGINT came; a second one ends the process at once."""
+@dataclasses.dataclass(frozen=True)
+class _Unfinished:
+  """A run that has steps to do: from its newest sound checkpoint on, None: from the first; and what was refused."""
 
-  def __init__(self) -> None:
-    self._came = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._take)
-
-  def __call__(self) -> bool:
-    return self._came
-
-  def _take(self, number: int, _: Any) -> None:
-    self._came = True
-    signal.signal(number, signal.SIG_DFL)
+  run: Run
+  step: int | None
+  refused: list[checkpoints.Refusal]
 
 
-def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[Run]]:
+def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinished]]:
   """Returns the unfinished runs in order, at most `execution.together` as a group where they can be one program.
 
-  Such runs are of equal shape and have their newest checkpoints at one step.
+  Such runs are of equal shape and have their newest checkpoints at one step. All processes return the same.
+
+  Raises:
+    ConfigError: a checkpoint is of a run with other settings.
   """
-  alike: dict[tuple[Config, int | None], list[Run]] = {}
-  for each in runs:
-    if records.read_run(directories[each.id]).run["status"] != records.DONE:
-      step = checkpoints.newest(directories[each.id] / "checkpoints")
-      alike.setdefault((together.shape(each.config), step), []).append(each)
+  first = processes.is_first()
+  done = processes.agree(
+    [first and records.read_run(directories[each.id]).run["status"] == records.DONE for each in runs]
+  )
+  alike: dict[tuple[Config, int | None], list[_Unfinished]] = {}
+  for each in (each for each, is_done in zip(runs, done, strict=True) if not is_done):
+    step, refused = checkpoints.newest_sound(directories[each.id] / trained.CHECKPOINTS, each.config)
+    alike.setdefault((together.shape(each.config), step), []).append(_Unfinished(each, step, refused))
   most = runs[0].config.execution.together
   return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 
-def _train(group: list[Run], dataset: Dataset | FileDataset, directories: dict[str, Path], stop: _StopSignal) -> str:
+def _train(
+  group: list[_Unfinished],
+  dataset: Dataset | FileDataset,
+  directories: dict[str, Path],
+  stop: processes.StopSignal,
+) -> str:
   """Trains runs as one program; returns `preempted` if a signal stopped it, else what became of the last run."""
+  first = processes.is_first()
   with contextlib.ExitStack() as stack:
     journals = []
     for each in group:
-      writer = stack.enter_context(RunWriter(directories[each.id]))
+      run = each.run
+      writer = stack.enter_context(RunWriter(directories[run.id], first))
       started = writer.run["started"] or records.utc_now()
-      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **_circumstances(each.config))
-      journals.append(Journal(each.config, writer, stack.enter_context(Progress(each.id, each.config.train.steps))))
+      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **_circumstances(run.config))
+      progress = stack.enter_context(Progress(run.id, run.config.train.steps, first))
+      journals.append(Journal(run.config, writer, progress, each.refused))
     try:
       outcomes = loop.train(journals, dataset, stop)
     except jax.errors.JaxRuntimeError as error:
       outcomes = [loop.Outcome(records.FAILED, " ".join(str(error).split())[:500])] * len(group)
-    for each, journal, outcome in zip(group, journals, outcomes, strict=True):
-      if outcome.reason:
-        print(f"{each.id} failed: {outcome.reason}", file=sys.stderr)
-      step = max((row["step"] for row in records.read_run(directories[each.id]).metrics), default=0)
-      journal.writer.update(status=outcome.status, reason=outcome.reason, step=step, ended=records.utc_now())
+    for journal, outcome in zip(journals, outcomes, strict=True):
+      journal.end(outcome.status, outcome.reason)
   statuses = [outcome.status for outcome in outcomes]
   return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
 
@@ -123,12 +134,9 @@ def _check_directory(directory: Path, config: Config) -> None:
   if not (directory / "run.json").exists():
     return
   there = records.read_run(directory)
-  if there.run["config_digest"] in (None, config.digest):
-    return
-  old, new = settings.flatten(there.config), settings.flatten(config.to_dict())
-  keys = [key for key in {**new, **old} if old.get(key) != new.get(key) and not key.startswith("execution.")]
-  differences = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} here)" for key in keys)
-  raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
+  if there.run["config_digest"] not in (None, config.digest):
+    differences = settings.differences(there.config, config.to_dict())
+    raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
 
 
 def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from resjax import config, records
+from resjax import config, processes, records
 from resjax.config import Config
 from resjax.data.augment import Statistics
 from resjax.models import layout
@@ -97,6 +97,8 @@ def read_input(directory: Path) -> Input:
 
 def write_input(directory: Path, taken: Input) -> None:
   """Writes, beside a run's checkpoints, what its net takes; an existing file is replaced whole."""
+  if not processes.is_first():
+    return
   new = directory / f"{INPUT}.new"
   with new.open("wb") as file:
     mean, std = np.asarray(taken.statistics.mean), np.asarray(taken.statistics.std)

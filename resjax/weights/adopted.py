@@ -67,7 +67,7 @@ def write(directory: Path, weights: Weights, origin: str) -> None:
       jax.tree.map(jnp.asarray, layout.stacked(weights.variables[key])) for key in mapping.COLLECTIONS
     )
     fresh = state.initial(model, config.train, weights.classes, weights.image_shape, config.seed)
-    with Checkpoints(directory / trained.CHECKPOINTS, keep=1) as checkpoints:
+    with Checkpoints(directory / trained.CHECKPOINTS, config) as checkpoints:
       checkpoints.save(dataclasses.replace(fresh, params=params, batch_stats=batch_stats))
     writer.update(
       id=directory.name,

@@ -1,0 +1,125 @@
+"""A run's training program before anything is trained: lowered for a mesh, and what the compiler made of it.
+
+Nothing is allocated, and the devices of the mesh need not be there.
+"""
+
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from resjax import mesh, models
+from resjax.config import Config
+from resjax.data.augment import Statistics
+from resjax.data.sources import is_streamed
+from resjax.depth import Net
+from resjax.train import state, step, streamed, together
+from resjax.train.timetable import Timetable
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """A collective of a compiled program; what stands in a loop's body is one, however often the loop turns.
+
+  Attributes:
+    kind: one of `COLLECTIVES`.
+    count: how many there are.
+    bytes: of their results on one device, in sum.
+  """
+
+  kind: str
+  count: int
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Bytes of a compiled program on one device: what it is given, and what it needs besides."""
+
+  arguments: int
+  temporary: int
+
+
+def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.stages.Lowered:
+  """Lowers the training steps of a run, as the run executes them.
+
+  Args:
+    config: of the run.
+    net: its layer table: image shape and classes are read.
+    devices: the mesh.
+    images: size of a training set that is held on the devices.
+  """
+  loop = models.Loop(config.execution.unroll, config.execution.remat)
+  model = models.build(config.model, net.classes, loop)
+  with jax.set_mesh(devices):
+    one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)
+    states = together.stack.eval_shape([one])
+    states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
+    everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
+    numbers = {name: _placed(value, everywhere) for name, value in together.numbers([config.train]).items()}
+    statistics = Statistics(
+      *(_array(shape, jnp.float32, everywhere) for shape in (net.image_shape, net.image_shape[-1:]))
+    )
+    if is_streamed(config.data):
+      batch = config.train.batch_size
+      intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), step.Interval.empty())
+      return streamed.streamed_step.lower(
+        model,
+        config.train,
+        config.data,
+        states,
+        intervals,
+        numbers,
+        _array((1, batch, *net.image_shape), jnp.uint8, split),
+        _array((1, batch), jnp.int32, split),
+        statistics,
+        _array((3, 3), jnp.float32, everywhere),
+      )
+    training_set = step.TrainingData(
+      _array((images, *net.image_shape), jnp.uint8, everywhere), _array((images,), jnp.int32, everywhere), statistics
+    )
+    return step.train_steps.lower(
+      model,
+      config.train,
+      config.data,
+      Timetable(config).longest,
+      states,
+      numbers,
+      training_set,
+      _array((), jnp.int32, everywhere),
+    )
+
+
+def memory(compiled: jax.stages.Compiled) -> Memory:
+  """Returns what the compiler planned."""
+  planned = compiled.memory_analysis()
+  return Memory(planned.argument_size_in_bytes, planned.temp_size_in_bytes)
+
+
+def collectives(compiled: jax.stages.Compiled) -> list[Collective]:
+  """Returns the collectives of the program, one row a kind that occurs."""
+  found: dict[str, list[int]] = {}
+  kinds = "|".join(COLLECTIVES)
+  for result, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", compiled.as_text()):
+    found.setdefault(kind, []).append(_bytes(result))
+  return [Collective(kind, len(sizes), sum(sizes)) for kind, sizes in sorted(found.items())]
+
+
+def _bytes(result: str) -> int:
+  """Returns the size of what an instruction returns, from its type: "f32[3,3,16,16]{3,2,1,0}" or a tuple of such."""
+  arrays = re.findall(r"([a-z]+\d*)\[([\d,]*)\]", result)
+  return sum(_SIZES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in arrays)
+
+
+def _array(shape: tuple[int, ...], dtype: jax.typing.DTypeLike, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def _placed(array, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+  return _array(array.shape, array.dtype, sharding)

@@ -1,0 +1,131 @@
+"""The mesh: what is split how, that it changes results to rounding only, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from resjax import config, data, listing, mesh, models
+from resjax.config import Config, Data, Evaluation, Execution, Model, Responses, Train
+from resjax.data import augment
+from resjax.settings import ConfigError
+from resjax.train import program, state, step, together
+
+# At the full rate rounding is a thousandfold after ten steps.
+NET, DIGITS = Model(depth=8), Data(name="digits", pad=1)
+TRAIN = Train(batch_size=64, steps=50, learning_rate=0.02)
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def settings(devices: int, fsdp: int) -> Config:
+  return Config(model=Model(depth=14), train=TRAIN, data=DIGITS, execution=Execution(devices=devices, fsdp=fsdp))
+
+
+@pytest.fixture(scope="module")
+def training_set():
+  digits = data.load(DIGITS)
+  statistics = augment.statistics(digits.train_images, DIGITS)
+  return step.TrainingData(digits.train_images, digits.train_labels, statistics)
+
+
+def losses(settings: Config, training_set, stops) -> tuple[list[float], state.State]:
+  """Trains on the mesh of the settings; returns the mean loss up to each stop, and the state."""
+  with jax.set_mesh(mesh.make(settings)):
+    here = jax.sharding.get_mesh()
+    images = jax.device_put(training_set, mesh.replicated(here))
+    start = state.initial(NET, TRAIN, 10, (8, 8, 1), 0)
+    states = together.stack([jax.device_put(start, mesh.state_shardings(here, start))])
+    numbers = jax.device_put(together.numbers([TRAIN]), mesh.replicated(here))
+    found = []
+    for stop in stops:
+      net = models.build(NET, 10)
+      states, interval = step.train_steps(net, TRAIN, DIGITS, 10, states, numbers, images, jnp.int32(stop))
+      found.append(float(interval.loss[0]) / int(interval.steps[0]))
+  return found, states
+
+
+@pytest.fixture(scope="module")
+def alone(training_set):
+  return losses(settings(1, 1), training_set, range(1, 11))[0]
+
+
+@pytest.mark.parametrize(("devices", "fsdp"), [(8, 1), (8, 2)])
+def test_training_on_eight_devices_agrees_with_one(training_set, alone, devices, fsdp):
+  """The contract's bound for ten losses; the layout at the end is the layout at the beginning."""
+  found, states = losses(settings(devices, fsdp), training_set, range(1, 11))
+  assert found == pytest.approx(alone, rel=1e-3)
+  kernel = states.params["stage1"]["block1"]["conv1"]["kernel"]
+  assert (kernel.sharding.spec == PartitionSpec(None, None, None, None, mesh.FSDP)) is (fsdp > 1)
+  expected = mesh.state_shardings(kernel.sharding.mesh, states)
+  same = jax.tree.map(lambda leaf, wanted: leaf.sharding.is_equivalent_to(wanted, leaf.ndim), states, expected)
+  assert all(jax.tree.leaves(same))
+
+
+def test_what_is_split_is_what_the_golden_file_says():
+  """Each leaf of the state of ResNet-14 on a mesh of 4 by 2, its shape and how it is split."""
+  one = state.initial.eval_shape(Model(depth=14), TRAIN, 10, (8, 8, 1), 0)
+  found = mesh.state_shardings(mesh.make(settings(8, 2)), one)
+  lines = [
+    f"{jax.tree_util.keystr(path, simple=True, separator='/')} {list(leaf.shape)} {list(sharding.spec)}"
+    for (path, leaf), sharding in zip(jax.tree.leaves_with_path(one), jax.tree.leaves(found), strict=True)
+  ]
+  assert lines == (GOLDEN / "sharding_d14_fsdp2.txt").read_text().splitlines()
+
+
+def test_the_collectives_of_a_compiled_program():
+  """Gradients are summed over all devices; kernels are put together only where they are split."""
+
+  def kinds(devices: int, fsdp: int) -> dict[str, program.Collective]:
+    config = settings(devices, fsdp)
+    compiled = program.lower(config, listing.net(config), mesh.make(config)).compile()
+    return {each.kind: each for each in program.collectives(compiled)}
+
+  split, whole = kinds(8, 2), kinds(8, 1)
+  assert "all-gather" not in whole
+  assert split["all-gather"].count > 0
+  kernels = sum(layer.params for layer in listing.net(settings(8, 1)).table if layer.kind == "conv")
+  assert whole["all-reduce"].bytes > 4 * kernels / 2  # of equal blocks one is in the program, and it is the loop's body
+
+
+@pytest.mark.parametrize(
+  ("execution", "batch_size", "says"),
+  [
+    ({"devices": 9}, 128, "execution.devices = 9: there are 8 (cpu)"),
+    (
+      {"devices": 8},
+      100,
+      "train.batch_size = 100: cannot be split over execution.devices = 8; nearest: 96 and 104",
+    ),
+    (
+      {"devices": 8, "fsdp": 3},
+      128,
+      "execution.fsdp = 3: must divide the number of devices, 8, and the batch sizes, of which 128 is the greatest "
+      "common divisor",
+    ),
+    (
+      {"fsdp": 16},
+      128,
+      "execution.fsdp = 16: must divide the number of devices, 8, and the batch sizes, of which 128 is the greatest "
+      "common divisor",
+    ),
+  ],
+)
+def test_what_cannot_be_split_is_said(execution, batch_size, says):
+  with pytest.raises(ConfigError) as caught:
+    mesh.make(config.freeze({"execution": execution, "train": {"batch_size": batch_size}}))
+  assert str(caught.value) == says
+
+
+def test_without_a_number_as_many_devices_as_divide_the_batches():
+  made = mesh.make(Config(train=Train(batch_size=12), evaluation=Evaluation(batch_size=36), responses=Responses()))
+  assert dict(made.shape) == {"data": 4, "fsdp": 1}
+  split = dataclasses.replace(Config(), execution=Execution(fsdp=4))
+  assert dict(mesh.make(split).shape) == {"data": 2, "fsdp": 4}
+
+
+def test_a_mesh_is_as_large_as_it_says():
+  assert np.shape(mesh.make(settings(8, 4)).devices) == (2, 4)
