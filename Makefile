@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs
 
-.PHONY: demo test setup lint lock clean
+.PHONY: demo test faults setup lint lock clean
 
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
@@ -33,3 +33,8 @@ lock:
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+# Every fault a machine can have, tried many times: TIMES=100 takes about an hour.
+TIMES ?= 100
+faults: setup
+	$(BIN)/python -m tests.faults --times $(TIMES)

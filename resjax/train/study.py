@@ -58,8 +58,9 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
   stop = processes.StopSignal()
   for group in _groups(runs, directories):
     if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
-      ids = ", ".join(each.run.id for each in group)
-      print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
+      if first:
+        ids = ", ".join(each.run.id for each in group)
+        print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
       return command.PREEMPTED
   failed = _conclude(runs, directories, Path(workdir)) if first else 0
   return command.FAILED if processes.agree(failed) else command.DONE
