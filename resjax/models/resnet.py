@@ -7,6 +7,7 @@ from resjax import config, depth
 from resjax.models import stack
 from resjax.models.blocks import Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
+from resjax.models.pool import max_pool
 from resjax.models.precision import wide
 from resjax.models.probes import COLLECTION, response
 
@@ -57,7 +58,7 @@ class Stem(nn.Module):
     response(self, "conv", y)
     if not self.net.preactivation:
       y = nn.relu(y)
-    return nn.max_pool(y, (3, 3), (2, 2), (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
+    return max_pool(y, 3, (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
 
 
 class Stage(nn.Module):

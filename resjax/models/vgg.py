@@ -10,6 +10,7 @@ from resjax import config
 from resjax.depth import VGG_DENSE
 from resjax.models import stack
 from resjax.models.conv import HE_NORMAL
+from resjax.models.pool import max_pool
 from resjax.models.precision import wide
 from resjax.models.resnet import Stage
 
@@ -34,7 +35,7 @@ class VGG(nn.Module):
     for i, stage in enumerate(self.net.structure.stages, 1):
       x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
       height, width = x.shape[1:3]
-      x = nn.max_pool(x, (2, 2), (2, 2), ((0, height % 2), (0, width % 2)))
+      x = max_pool(x, 2, ((0, height % 2), (0, width % 2)))
     return Head(self.classes, name="head")(wide(x).reshape(len(x), -1))
 
 

@@ -1,0 +1,44 @@
+"""Max pooling: plain on accelerators, and on a CPU as a maximum of shifted images, whose derivative is fast there.
+
+XLA's CPU compiler scatters the derivative of a pooling window element by element: at the stem of an ImageNet net that
+takes seven times as long as the derivative of nine maxima. The two differ where values tie, as zeros after a ReLU do,
+and there no gradient goes on.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from resjax.models.conv import Pads
+
+
+def max_pool(x_BxHxWxC: jax.Array, window: int, pads: Pads) -> jax.Array:
+  """Returns the maxima of windows two pixels apart, [B, (H + zeros - window) // 2 + 1, ..., C].
+
+  Args:
+    x_BxHxWxC: the images.
+    window: side of the window.
+    pads: pixels before and after, of height and of width, that no maximum takes.
+  """
+  return lax.platform_dependent(
+    x_BxHxWxC,
+    cpu=functools.partial(_of_shifts, window=window, pads=pads),
+    default=functools.partial(_plain, window=window, pads=pads),
+  )
+
+
+def _plain(x: jax.Array, window: int, pads: Pads) -> jax.Array:
+  return nn.max_pool(x, (window, window), (2, 2), pads)
+
+
+def _of_shifts(x: jax.Array, window: int, pads: Pads) -> jax.Array:
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+  height, width = (
+    (side - window) // 2 * 2 + 1 for side in x.shape[1:3]
+  )  # from the first window's corner to the last's
+  corners = itertools.product(range(window), repeat=2)
+  return functools.reduce(jnp.maximum, (x[:, i : i + height : 2, j : j + width : 2] for i, j in corners))
