@@ -36,6 +36,22 @@ class Responses:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gradients:
+  """The norm of the loss's gradient by each layer's weights, without weight decay, of the first training images."""
+
+  every: int = setting(0, "steps between captures; 0: only at `steps`", allowed=COUNT)
+  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
+  images: int = setting(512, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  mode: str = setting("batch", "statistics of batch norm", allowed=("running", "batch"))
+
+  @property
+  def used(self) -> bool:
+    """Whether anything is captured."""
+    return bool(self.every or self.steps)
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
   """What is kept of a run in progress."""
 

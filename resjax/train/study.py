@@ -140,11 +140,14 @@ def _check_directory(directory: Path, config: Config) -> None:
 
 
 def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
-  """Raises ConfigError if there are fewer images than the responses are to be captured on."""
-  source, wanted = config.responses.source, config.responses.images
-  there = dataset.count(source)
-  if wanted > there:
-    raise ConfigError(f"responses.images = {wanted}: there are {there} {source} images")
+  """Raises ConfigError if there are fewer images than are to be captured on."""
+  wanted = {"responses": (config.responses.source, config.responses.images)}
+  if config.gradients.used:
+    wanted["gradients"] = "train", config.gradients.images
+  for key, (source, images) in wanted.items():
+    there = dataset.count(source)
+    if images > there:
+      raise ConfigError(f"{key}.images = {images}: there are {there} {source} images")
 
 
 def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str, Any]:
