@@ -22,7 +22,7 @@ Errors are fractions, losses are in nats and means over the images. `source` is 
   blocks of one stage, draw number `trial`. `blocks` lists [stage, block] of what was deleted or moved; `tau` is
   Kendall's rank correlation of the new order with the old, the mean over pairs of blocks of one stage (1: undisturbed;
   null for deletions). First blocks of stages, which may change shapes, keep their places. `reestimated`: batch
-  statistics were taken again, over training images, with the lesion.
+  statistics were taken again, over `statistics_images` training images, with the lesion.
 - `landscape`: loss and error at params + alpha * first + beta * second direction; directions are random, each filter
   has the norm of the net's (Li et al. 2018), norms and biases stay; `seed` is of the directions.
 - `hessian`: the `index`-th (1-based) largest eigenvalue of the loss's Hessian by all parameters, after `iterations` of
@@ -50,7 +50,7 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "paths": ("step", "length", "share", "norm", "blocks", "images", "source"),
   "lesions": (
     *("step", "kind", "stage", "block", "blocks", "count", "trial", "tau", "reestimated"),
-    *("images", "source", "seed", "error", "loss"),
+    *("statistics_images", "images", "source", "seed", "error", "loss"),
   ),
   "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
   "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),

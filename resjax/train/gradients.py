@@ -10,7 +10,8 @@ import optax
 from flax import linen as nn, traverse_util
 from jax import lax
 
-from resjax import config, mesh
+from resjax import mesh
+from resjax.config.running import GradientCapture
 from resjax.data.augment import Statistics, normalize
 from resjax.depth import Layer
 from resjax.models import layout
@@ -19,7 +20,7 @@ from resjax.models import layout
 @functools.partial(jax.jit, static_argnames=("net", "settings"))
 def capture(
   net: nn.Module,
-  settings: config.Gradients,
+  settings: GradientCapture,
   variables: Any,
   images: jax.Array,
   labels: jax.Array,

@@ -1,0 +1,75 @@
+"""A study of the trained nets below a work directory, one after another."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from resjax import mesh, settings, study_records
+from resjax.config import Config, studies
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from resjax.studies import lesions, subject
+from resjax.studies.subject import Subject
+
+Given = Mapping[str, Any]
+Rows = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A study.
+
+  Attributes:
+    settings: from a run's settings, and those of the study that are given, to the study's.
+    check: raises ConfigError if a run's net cannot be studied so.
+    run: studies a net, writes what it finds, and returns lines of the summary; in `jax.set_mesh`.
+  """
+
+  settings: Callable[[Config, Given], Any]
+  check: Callable[[Config, Any], None]
+  run: Callable[[Subject, Any, RunWriter], Rows]
+
+
+def _own(kind: type) -> Callable[[Config, Given], Any]:
+  """Settings that do not depend on the run's."""
+  return lambda _, given: settings.freeze(kind, given)
+
+
+STUDIES = {
+  "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
+}
+
+
+def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> Rows:
+  """Makes a study.
+
+  Args:
+    name: which.
+    workdir: a work directory, an experiment in it or a run directory.
+    only: as `--only`: which runs.
+    path: of the data set, None where it was in training.
+    given: settings of the study that are not its defaults.
+
+  Returns:
+    Lines of the summary.
+
+  Raises:
+    ConfigError, RecordsError: nothing can be studied as asked; what can be seen before the first net is studied is.
+  """
+  mesh.start_backend(None if (workdir / "run.json").is_file() else workdir)
+  study = STUDIES[name]
+  found = subject.find(workdir, only)
+  chosen = {directory: study.settings(config, given) for directory, config in found.items()}
+  for directory, config in found.items():
+    try:
+      study.check(config, chosen[directory])
+    except ConfigError as error:
+      raise ConfigError(f"{directory}: {error}") from None
+  rows = []
+  for directory, its in chosen.items():
+    with jax.set_mesh(subject.make_mesh(its.batch_size)), study_records.writer(directory) as writer:
+      rows += study.run(subject.read(directory, path), its, writer)
+  return rows
