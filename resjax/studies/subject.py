@@ -14,6 +14,7 @@ from resjax import config, data, listing, mesh, models, records
 from resjax.config import Config, Data
 from resjax.data import Dataset, FileDataset
 from resjax.data.augment import Statistics
+from resjax.depth import Layer
 from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import checkpoints, trained
@@ -46,6 +47,11 @@ class Subject:
   net: nn.Module
   variables: dict[str, Any]
   statistics: Statistics
+
+  @property
+  def table(self) -> list[Layer]:
+    """The net's layers."""
+    return self.config.model.net(self.image_shape, self.classes).table
 
   def sample(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns `count` images of `train` or `test`, uint8 [N, H, W, C], and labels, int32 [N], on all devices.
