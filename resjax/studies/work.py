@@ -11,7 +11,7 @@ from resjax import mesh, settings, study_records
 from resjax.config import Config, studies
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies import gradients, lesions, responses, subject
+from resjax.studies import gradients, identity, landscape, lesions, responses, subject
 from resjax.studies.subject import Subject
 
 Given = Mapping[str, Any]
@@ -41,6 +41,8 @@ def _own(kind: type) -> Callable[[Config, Given], Any]:
 STUDIES = {
   "responses": Study(responses.chosen, responses.check, responses.run),
   "gradients": Study(gradients.chosen, gradients.check, gradients.run),
+  "identity": Study(_own(studies.Identity), identity.check, identity.run),
+  "landscape": Study(_own(studies.Landscape), landscape.check, landscape.run),
   "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
 }
 

@@ -41,6 +41,11 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
     ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
   """
   mesh.start_backend(Path(workdir))
+  return go_through(question, runs, workdir)
+
+
+def go_through(question: str, runs: list[Run], workdir: str) -> int:
+  """As `run`, where JAX has been started."""
   directories = {run.id: Path(workdir) / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)
