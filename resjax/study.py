@@ -31,7 +31,7 @@ STUDIES: dict[str, type] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Makes the study that `argv` names; returns the exit code: 0, 2, or 75 when it was stopped."""
+  """Makes the study that `argv` names; returns the exit code: 0, 1 where a run of it failed, 2, or 75 when stopped."""
   argv = sys.argv[1:] if argv is None else argv
   first = arguments.Parser("resjax.study", __doc__)
   first.add_argument("study", choices=STUDIES, help="which; its own --help says more")
@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
     from resjax.studies import work  # after parsing: --help need not wait for JAX
 
-    print(listing.table(work.run(name, workdir, only, path, values)))
-    return arguments.DONE
+    well, rows = work.run(name, workdir, only, path, values)
+    print(listing.table(rows))
+    return arguments.DONE if well else arguments.FAILED
 
   try:
     return arguments.guarded(parser.command, study)

@@ -56,7 +56,7 @@ NO_JAX = (
     "main",
     "data",
   ),
-  *("arguments", "convert", "evaluate"),
+  *("arguments", "convert", "evaluate", "study", "studies.draws", "studies.lanczos"),
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import models
-from resjax.config import Data, Model, Train
+from resjax import models, records, study, study_records
+from resjax.config import Config, Data, Gradients, Model, Responses, Train
 from resjax.settings import ConfigError
 from resjax.studies import apart, deepened
 from resjax.train import evaluate, state, trained
@@ -71,3 +71,41 @@ def test_what_cannot_be_deepened(net, depth, says):
 def test_twice_the_blocks():
   assert deepened.model(Model(depth=20), 0).depth == 38
   assert deepened.model(Model(family="imagenet", depth=18), 0).blocks == (4, 4, 4, 4)
+
+
+def test_the_command_trains_on_and_anew(tmp_path, capsys):
+  """Two steps each: the deepened net starts where the trained one ended; the same command again changes nothing."""
+  directory = random_nets.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  config = Config(
+    model=NET,
+    data=DIGITS,
+    train=Train(steps=20, batch_size=32, learning_rate=0.0),
+    responses=Responses(final=False, images=32, batch_size=32),
+    gradients=Gradients(steps=(20,)),
+  )
+  with records.RunWriter(directory) as writer:
+    writer.write_config(config.to_dict())
+    writer.update(experiment="digits", step=20)
+  command = ["identity", "--workdir", str(tmp_path / "digits"), "--steps=2", "--images=12", "--batch_size=6"]
+  assert study.main(command) == 0
+  (row,) = study_records.read(directory)[0]["identity"]
+  assert (row["from_depth"], row["depth"], row["images"]) == (8, 14, 12)
+  assert row["difference"] < 1e-4 and row["error"] == row["error_before"]
+  assert (row["run"], row["scratch"]) == (
+    "digits-identity/residual-A-d14-from8-s0",
+    "digits-identity/residual-A-d14-s0",
+  )
+  on, scratch = (records.read_run(tmp_path / row[key]) for key in ("run", "scratch"))
+  assert on.run["status"] == scratch.run["status"] == records.DONE and on.run["steps"] == 2
+  assert [each["here"] for each in on.run["deviations"] if each["name"] == "initial weights"] == [
+    "residual-A-d8-s0 at step 0, deepened by blocks that are the identity"
+  ]
+  ends = [trained.read(tmp_path / row[key]).variables["params"] for key in ("run", "scratch")]
+  old = trained.read(directory).variables["params"]
+  kernels = [tree["stage1"]["block1"]["conv1"]["kernel"] for tree in (old, *ends)]
+  assert np.allclose(kernels[0], kernels[1]) and not np.allclose(kernels[0], kernels[2])  # the rate is 0
+  before = (tmp_path / row["run"] / "metrics.jsonl").read_bytes()
+  assert study.main(command) == 0
+  assert (tmp_path / row["run"] / "metrics.jsonl").read_bytes() == before
+  assert len(study_records.read(directory)[0]["identity"]) == 1
+  assert "8 to 14" in capsys.readouterr().out

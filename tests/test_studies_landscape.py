@@ -1,4 +1,4 @@
-"""The loss around a net: filter-normalised directions, points against plain evaluation, the Hessian against a dense one."""
+"""The loss around a net: directions, points against plain evaluation, the Hessian against a dense one."""
 
 import jax
 import jax.numpy as jnp

@@ -26,10 +26,6 @@ QUESTION = (
 MOMENTS = 1024  # training images that the norms of a plain net's new blocks are fitted to
 
 
-class Stopped(Exception):
-  """Training was stopped by a signal, after a save."""
-
-
 def check(config: Config, settings: Identity) -> None:
   """Raises ConfigError if a run's net cannot be deepened so."""
   deepened.model(config.model, settings.depth)
@@ -46,7 +42,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
 
   Raises:
     ConfigError: the images do not fit the net, or the run directories are of other settings.
-    Stopped: by a signal.
+    KeyboardInterrupt: training was stopped by a signal, after a save.
   """
   config = _config(subject.config, settings)
   on, scratch = _runs(subject, config)
@@ -63,7 +59,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
       writer.append("identity", rows)
       shown.show(1, f"logits differ by at most {found['difference']:.2g}")
   if study.go_through(QUESTION, [on, scratch], str(workdir)) == command.PREEMPTED:
-    raise Stopped
+    raise KeyboardInterrupt
   _say_where_from(directory, subject)
   row = rows[-1]
   return [
@@ -72,7 +68,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
       "depth": f"{row['from_depth']} to {row['depth']}" if each is on else row["depth"],
       "logits differ by": f"{row['difference']:.1e}" if each is on else "",
       "error % before": f"{100 * row['error']:.2f}" if each is on else "",
-      "after training": _error(workdir / each.folder / each.id),
+      **_outcome(workdir / each.folder / each.id),
     }
     for each in (on, scratch)
   ]
@@ -147,6 +143,7 @@ def _say_where_from(directory: Path, subject: Subject) -> None:
     writer.update(deviations=[*there, {"name": name, "paper": "random", "here": origin}])
 
 
-def _error(directory: Path) -> str:
-  error = records.read_run(directory).run["result"]["test_error"]
-  return "failed" if error is None else f"{100 * error:.2f} %"
+def _outcome(directory: Path) -> dict[str, str]:
+  run = records.read_run(directory).run
+  error = run["result"]["test_error"]
+  return {"status": run["status"], "error % trained": "" if error is None else f"{100 * error:.2f}"}

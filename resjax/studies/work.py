@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from resjax import mesh, settings, study_records
+from resjax import mesh, records, settings, study_records
 from resjax.config import Config, studies
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -47,7 +47,7 @@ STUDIES = {
 }
 
 
-def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> Rows:
+def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
   """Makes a study.
 
   Args:
@@ -58,7 +58,7 @@ def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> 
     given: settings of the study that are not its defaults.
 
   Returns:
-    Lines of the summary.
+    Whether all went well, which it does unless a run of the study failed; and lines of the summary.
 
   Raises:
     ConfigError, RecordsError: nothing can be studied as asked; what can be seen before the first net is studied is.
@@ -76,4 +76,4 @@ def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> 
   for directory, its in chosen.items():
     with jax.set_mesh(subject.make_mesh(its.batch_size)), study_records.writer(directory) as writer:
       rows += study.run(subject.read(directory, path), its, writer)
-  return rows
+  return not any("status" in row and row["status"] == records.FAILED for row in rows), rows

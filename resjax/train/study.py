@@ -186,7 +186,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
     },
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),
-    "command": shlex.join(["python", "-m", "resjax.main", *sys.argv[1:]]),
+    "command": f"{command.program()} {shlex.join(sys.argv[1:])}",
   }
 
 
