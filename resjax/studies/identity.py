@@ -23,6 +23,7 @@ from resjax.train.checkpoints import Checkpoints, newest
 QUESTION = (
   "Does a net deepened by identity blocks stay as good, and what does the solver find from there and from anew?"
 )
+VARIANT = "identity"  # of the runs' experiment
 MOMENTS = 1024  # training images that the norms of a plain net's new blocks are fitted to
 
 
@@ -37,6 +38,8 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
   The two are runs like others, of the experiment `<experiment>-identity` beside the net's own: the deepened one starts
   from a checkpoint of step 0.
 
+  A run that this study has made is left alone.
+
   Returns:
     A line of the summary for each of the two.
 
@@ -44,8 +47,11 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
     ConfigError: the images do not fit the net, or the run directories are of other settings.
     KeyboardInterrupt: training was stopped by a signal, after a save.
   """
+  of = records.read_run(subject.directory).run
+  if (of["variant"] or "").endswith(VARIANT):
+    return []
   config = _config(subject.config, settings)
-  on, scratch = _runs(subject, config)
+  on, scratch = _runs(subject, of, config)
   workdir = subject.directory.absolute().parents[1]
   directory = workdir / on.folder / on.id
   facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
@@ -91,13 +97,12 @@ def _config(config: Config, settings: Identity) -> Config:
   )
 
 
-def _runs(subject: Subject, config: Config) -> tuple[Run, Run]:
-  """Returns the run of the deepened net, and that of the same depth from the start."""
-  of = records.read_run(subject.directory).run
+def _runs(subject: Subject, of: dict[str, Any], config: Config) -> tuple[Run, Run]:
+  """Returns the run of the deepened net, and that of the same depth from the start; `of` is the net's run.json."""
   old, new = f"-d{subject.config.model.depth}", f"-d{config.model.depth}"
   names = [f"{new}-from{subject.config.model.depth}", new]
   ids = [subject.id.replace(old, name, 1) if old in subject.id else subject.id + name for name in names]
-  variant = "-".join(part for part in (of["variant"], "identity") if part)
+  variant = "-".join(part for part in (of["variant"], VARIANT) if part)
   one, other = (Run(each, of["experiment"] or "converted", variant, config) for each in ids)
   return one, other
 
