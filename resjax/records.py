@@ -80,7 +80,7 @@ class RunWriter:
   Args:
     directory: made if it is not there.
     active: see above.
-    logs: the keys of a line of each log; those of a run by default.
+    logs: the keys of a line of each log.
 
   Raises:
     RecordsError: another process writes here, or the directory cannot be used.
@@ -249,14 +249,12 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
 
 def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
   """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
-  logs: dict[str, list[dict[str, Any]]] = {}
-  torn = 0
-  for log in keys:
-    parts = [part.read_bytes() for part in _parts(directory, log)]
-    parsed = [_parse(raw, keys[log]) for part in parts for raw in part.splitlines(keepends=True)]
-    logs[log] = [row for row in parsed if row is not None]
-    torn += len(parsed) - len(logs[log])
-  return logs, torn
+  parsed = {
+    log: [_parse(raw, own) for part in _parts(directory, log) for raw in part.read_bytes().splitlines(keepends=True)]
+    for log, own in keys.items()
+  }
+  logs = {log: [row for row in rows if row is not None] for log, rows in parsed.items()}
+  return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
 
 
 def _lock(path: Path) -> int:

@@ -15,10 +15,10 @@ from resjax.records import RunWriter
 from resjax.studies import deepened
 from resjax.studies.apart import Apart
 from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject
+from resjax.studies.subject import Subject, has_checkpoint
 from resjax.sweep import Run
 from resjax.train import evaluate, state, study, trained
-from resjax.train.checkpoints import Checkpoints, newest
+from resjax.train.checkpoints import Checkpoints
 
 QUESTION = (
   "Does a net deepened by identity blocks stay as good, and what does the solver find from there and from anew?"
@@ -56,7 +56,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
   directory = workdir / on.folder / on.id
   facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
   known = [row for row in study_records.read(subject.directory)[0]["identity"] if row["step"] == subject.step]
-  rows = [row for row in known if row["run"] == facts["run"] and newest(directory / trained.CHECKPOINTS) is not None]
+  rows = [row for row in known if row["run"] == facts["run"] and has_checkpoint(directory)]
   with Shown(f"identity {subject.id}", 1, len(rows[:1]), "net") as shown:
     if not rows:
       variables, found = _deepen(subject, config, settings)
@@ -135,7 +135,7 @@ def _save(directory: Path, subject: Subject, config: Config, variables: dict[str
   """Writes the checkpoint of step 0 that training goes on from."""
   start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
   start = dataclasses.replace(start, **variables)
-  with Checkpoints(directory / trained.CHECKPOINTS, keep=config.checkpoint.keep) as checkpoints:
+  with Checkpoints(directory / trained.CHECKPOINTS, config) as checkpoints:
     checkpoints.save(jax.device_put(jax.tree.map(jnp.asarray, start), mesh.replicated(jax.sharding.get_mesh())))
 
 

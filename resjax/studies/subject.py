@@ -17,7 +17,7 @@ from resjax.data.augment import Statistics
 from resjax.depth import Layer
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import checkpoints, trained
+from resjax.train import trained
 
 load = functools.cache(data.load)
 
@@ -109,7 +109,7 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
   found = {}
   for directory in records.find_runs(workdir):
     run = records.read_run(directory)
-    if run.config and checkpoints.newest(directory / trained.CHECKPOINTS) is not None:
+    if run.config and has_checkpoint(directory):
       named = Run(
         run.run["id"] or directory.name, run.run["experiment"] or "", run.run["variant"] or "", _settings(run)
       )
@@ -118,6 +118,12 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
     raise ConfigError(f"{workdir}: holds no run with a checkpoint")
   chosen = listing.only(list(found.values()), only)
   return {directory: run.config for directory, run in found.items() if run in chosen}
+
+
+def has_checkpoint(directory: Path) -> bool:
+  """Whether a run directory has a checkpoint that is whole; whether it is sound is seen when it is read."""
+  folder = directory / trained.CHECKPOINTS
+  return folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir())
 
 
 def read(directory: Path, path: str | None) -> Subject:
