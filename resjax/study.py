@@ -28,6 +28,11 @@ STUDIES: dict[str, type] = {
   "landscape": studies.Landscape,
   "identity": studies.Identity,
 }
+# Settings that are those of the run's own captures unless others are given.
+AS_IN_THE_RUN = {
+  name: [key for key, _ in settings.leaves(kind)]
+  for name, kind in (("responses", running.ResponseCapture), ("gradients", running.GradientCapture))
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,10 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
   parser.add_argument("--data", metavar="PATH", help="of the data set, where it is elsewhere than in training")
   for key, field in settings.leaves(kind):
-    default = "" if field.default == "" else f" (default: {field.default})"
-    parser.add_argument(
-      f"--{key}", default=argparse.SUPPRESS, help=field.metadata["meaning"].replace("%", "%%") + default
-    )
+    default = "as in the run" if name in AS_IN_THE_RUN and key in AS_IN_THE_RUN[name] else field.default
+    said = f"{field.metadata['meaning']} (default: {default})".replace("%", "%%")
+    parser.add_argument(f"--{key}", default=argparse.SUPPRESS, help=said)
   given = vars(parser.parse_args(argv[1:]))
   workdir, only, path = (given.pop(key) for key in ("workdir", "only", "data"))
 

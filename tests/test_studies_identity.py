@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resjax import models, records, study, study_records
-from resjax.config import Config, Data, Gradients, Model, Responses, Train
+from resjax.config import Config, Data, Execution, Gradients, Model, Responses, Train
 from resjax.settings import ConfigError
 from resjax.studies import apart, deepened
 from resjax.train import evaluate, state, trained
@@ -82,11 +82,12 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
     train=Train(steps=20, batch_size=32, learning_rate=0.0),
     responses=Responses(final=False, images=32, batch_size=32),
     gradients=Gradients(steps=(20,)),
+    execution=Execution(devices=1),
   )
   with records.RunWriter(directory) as writer:
     writer.write_config(config.to_dict())
     writer.update(experiment="digits", step=20)
-  command = ["identity", "--workdir", str(tmp_path / "digits"), "--steps=2", "--images=12", "--batch_size=6"]
+  command = ["identity", "--workdir", str(tmp_path / "digits"), "--steps=2", "--images=12", "--batch_size=11"]
   assert study.main(command) == 0
   (row,) = study_records.read(directory)[0]["identity"]
   assert (row["from_depth"], row["depth"], row["images"]) == (8, 14, 12)

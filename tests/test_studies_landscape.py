@@ -83,7 +83,7 @@ def test_lanczos_on_a_matrix():
 
 
 def test_the_command_goes_on_with_a_grid(net, arrays, capsys):
-  few = ["--images=16", "--batch_size=8", "--eigenvalues=0", "--reach=0.5"]
+  few = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5"]
   command = ["landscape", "--workdir", str(net.directory), *few]
   assert study.main([*command, "--points=3"]) == 0
   rows = study_records.read(net.directory)[0]["landscape"]

@@ -126,7 +126,7 @@ def test_kendalls_tau():
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   """On the digits: the second call finds all known, a larger one makes what is missing."""
   directory = random_nets.write(tmp_path / "residual-A-d8", Model(depth=8), DIGITS, 8, 10, channels=1)
-  few = ["--images=40", "--batch_size=20", "--statistics_images=20", "--trials=1", "--reestimate=no"]
+  few = ["--images=40", "--batch_size=26", "--statistics_images=26", "--trials=1", "--reestimate=no"]
   command = ["lesion", "--workdir", str(tmp_path), *few]
   assert study.main([*command, "--counts=2"]) == 0
   rows = study_records.read(directory)[0]["lesions"]

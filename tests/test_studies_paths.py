@@ -69,7 +69,7 @@ def test_parts_are_the_coefficients_of_a_polynomial(tmp_path, images):
 def test_the_command_writes_norms_and_shares(tmp_path, capsys):
   """Of a plain net, whose gradient comes through the one path of all blocks."""
   directory = read(tmp_path, kind="plain").directory
-  few = ["--images=32", "--batch_size=16", "--path_images=6", "--path_batch_size=3"]
+  few = ["--images=26", "--batch_size=26", "--path_images=6", "--path_batch_size=4"]
   assert study.main(["gradients", "--workdir", str(tmp_path), *few]) == 0
   logs, torn = study_records.read(directory)
   assert torn == 0 and [row["layer"] for row in logs["gradients"]] == list(range(1, 9))

@@ -8,7 +8,7 @@ from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 CONFIG = Config(
-  model=Model(depth=8, blocks=(2, 1), width=4), data=DIGITS, responses=Responses(images=64, batch_size=32)
+  model=Model(depth=8, blocks=(2, 1), width=4), data=DIGITS, responses=Responses(images=52, batch_size=26)
 )
 
 
@@ -26,7 +26,7 @@ def test_readings_stand_beside_each_other(net, capsys):
   rows = study_records.read(net)[0]["responses"]
   assert [row["layer"] for row in rows] == list(range(1, 8)) and all(row["std"] > 0 for row in rows)
   assert {(row["images"], row["mode"], row["source"], row["pooling"]) for row in rows} == {
-    (64, "running", "test", "units")
+    (52, "running", "test", "units")
   }
   assert study.main([*command, "--pooling=channels", "--first_conv=false"]) == 0
   both = study_records.read(net)[0]["responses"]
@@ -40,4 +40,4 @@ def test_readings_stand_beside_each_other(net, capsys):
   assert study.main([*command, "--images=400", "--batch_size=200"]) == 2
   assert "images = 400: there are 360 test images" in capsys.readouterr().err
   assert study.main([*command, "--images=40"]) == 2
-  assert "images = 40: must be a multiple of batch_size = 32" in capsys.readouterr().err
+  assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """A study of the trained nets below a work directory, one after another."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from resjax import mesh, records, settings, study_records
 from resjax.config import Config, studies
@@ -36,6 +38,12 @@ class Study:
 def _own(kind: type) -> Callable[[Config, Given], Any]:
   """Settings that do not depend on the run's."""
   return lambda _, given: settings.freeze(kind, given)
+
+
+def _mesh(its: Any) -> Mesh:
+  """Returns as many devices as all batches of a study can be split over."""
+  sizes = [getattr(its, field.name) for field in dataclasses.fields(its) if field.name.endswith("batch_size")]
+  return subject.make_mesh(math.gcd(*sizes))
 
 
 STUDIES = {
@@ -74,6 +82,6 @@ def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> 
       raise ConfigError(f"{directory}: {error}") from None
   rows = []
   for directory, its in chosen.items():
-    with jax.set_mesh(subject.make_mesh(its.batch_size)), study_records.writer(directory) as writer:
+    with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
       rows += study.run(subject.read(directory, path), its, writer)
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows
