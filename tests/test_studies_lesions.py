@@ -33,10 +33,9 @@ def images():
   return jnp.asarray(rng.integers(0, 256, (24, 8, 8, 1), np.uint8)), jnp.asarray(np.arange(24) % 10)
 
 
-@pytest.fixture(scope="module", params=["residual", "plain"])
-def net(request, tmp_path_factory):
-  model = dataclasses.replace(NET, kind=request.param)
-  return trained.read(random_nets.write(tmp_path_factory.mktemp("net"), model, DIGITS, 8, 10, channels=1))
+def random_net(directory, kind):
+  model = dataclasses.replace(NET, kind=kind)
+  return trained.read(random_nets.write(directory, model, DIGITS, 8, 10, channels=1))
 
 
 def without_second(tree):
@@ -59,8 +58,10 @@ def outcome(model, variables, net, images):
   return jax.device_get(evaluate.evaluate(models.build(model, 10), 16, variables, *images, net.input.statistics))
 
 
-def test_results_are_those_of_the_nets_that_lesions_make(net, images):
+@pytest.mark.parametrize("kind", ["residual", "plain"])
+def test_results_are_those_of_the_nets_that_lesions_make(tmp_path, images, kind):
   """Losses to 1e-5 relative, for float32 sums; errors exactly. The batch of 16 does not divide the 24 images."""
+  net = random_net(tmp_path / "net", kind)
   lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
   own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
   parts = apart.Apart(net.config.model, 10)
@@ -81,10 +82,9 @@ def test_results_are_those_of_the_nets_that_lesions_make(net, images):
   assert len({float(loss) for loss in results[0]}) == 4 and results[0][4] == results[0][0]
 
 
-def test_statistics_taken_again_are_those_of_the_shorter_net(net, images):
+def test_statistics_taken_again_are_those_of_the_shorter_net(tmp_path, images):
   """To 1e-4: sums over the batch in another order, five norms deep."""
-  if net.config.model.kind == "plain":
-    pytest.skip("the same programs as of the residual net")
+  net = random_net(tmp_path / "net", "residual")
   parts = apart.Apart(net.config.model, 10)
   lesions = draws.arrays([WHOLE, DELETED])
   found = lesioned.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)
