@@ -10,7 +10,6 @@ from resjax import models, study, study_records
 from resjax.config import Data, Model
 from resjax.data.augment import normalize
 from resjax.studies import lanczos, surface
-from resjax.train import trained
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -18,8 +17,8 @@ NET = Model(depth=8, blocks=(3,), width=2)  # 294 parameters, two of its three b
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory):
-  return trained.read(random_nets.write(tmp_path_factory.mktemp("work") / "net", NET, DIGITS, 8, 10, channels=1))
+def net():
+  return random_nets.net(NET, 8)
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +81,20 @@ def test_lanczos_on_a_matrix():
   assert whole.eigenvalues == pytest.approx([3, 2, 1])
 
 
-def test_the_command_goes_on_with_a_grid(net, arrays, capsys):
+def test_the_command_goes_on_with_a_grid(tmp_path, capsys):
+  directory = random_nets.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
   few = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5"]
-  command = ["landscape", "--workdir", str(net.directory), *few]
+  command = ["landscape", "--workdir", str(directory), *few]
   assert study.main([*command, "--points=3"]) == 0
-  rows = study_records.read(net.directory)[0]["landscape"]
+  rows = study_records.read(directory)[0]["landscape"]
   assert [(row["alpha"], row["beta"]) for row in rows] == [(a, b) for a in (-0.5, 0, 0.5) for b in (-0.5, 0, 0.5)]
   assert len({row["loss"] for row in rows}) == 9 and all(row["images"] == 16 for row in rows)
-  path = net.directory / "studies" / "landscape.jsonl"
+  path = directory / "studies" / "landscape.jsonl"
   path.write_bytes(
     b"".join(path.read_bytes().splitlines(keepends=True)[:4]) + b'{"step": 0, "alp'
   )  # as a kill leaves it
   assert study.main([*command, "--points=3"]) == 0
-  again = study_records.read(net.directory)[0]["landscape"]
+  again = study_records.read(directory)[0]["landscape"]
   assert again[:4] == rows[:4]
   for one, other in zip(again, rows, strict=True):
     assert one == {**other, "loss": pytest.approx(other["loss"], rel=1e-6)}

@@ -14,7 +14,7 @@ from resjax.config import Data, Model
 from resjax.config.studies import Lesions
 from resjax.settings import ConfigError
 from resjax.studies import apart, draws, lesioned
-from resjax.train import evaluate, trained
+from resjax.train import evaluate
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -33,9 +33,8 @@ def images():
   return jnp.asarray(rng.integers(0, 256, (24, 8, 8, 1), np.uint8)), jnp.asarray(np.arange(24) % 10)
 
 
-def random_net(directory, kind):
-  model = dataclasses.replace(NET, kind=kind)
-  return trained.read(random_nets.write(directory, model, DIGITS, 8, 10, channels=1))
+def random_net(kind):
+  return random_nets.net(dataclasses.replace(NET, kind=kind), 8)
 
 
 def without_second(tree):
@@ -59,9 +58,9 @@ def outcome(model, variables, net, images):
 
 
 @pytest.mark.parametrize("kind", ["residual", "plain"])
-def test_results_are_those_of_the_nets_that_lesions_make(tmp_path, images, kind):
+def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
   """Losses to 1e-5 relative, for float32 sums; errors exactly. The batch of 16 does not divide the 24 images."""
-  net = random_net(tmp_path / "net", kind)
+  net = random_net(kind)
   lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
   own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
   parts = apart.Apart(net.config.model, 10)
@@ -82,9 +81,9 @@ def test_results_are_those_of_the_nets_that_lesions_make(tmp_path, images, kind)
   assert len({float(loss) for loss in results[0]}) == 4 and results[0][4] == results[0][0]
 
 
-def test_statistics_taken_again_are_those_of_the_shorter_net(tmp_path, images):
+def test_statistics_taken_again_are_those_of_the_shorter_net(images):
   """To 1e-4: sums over the batch in another order, five norms deep."""
-  net = random_net(tmp_path / "net", "residual")
+  net = random_net("residual")
   parts = apart.Apart(net.config.model, 10)
   lesions = draws.arrays([WHOLE, DELETED])
   found = lesioned.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)

@@ -1,6 +1,7 @@
 """The gradient by length of path: against differentiation with the main branches' derivatives times a number."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from resjax import study, study_records
 from resjax.config import Data, Model
 from resjax.data.augment import normalize
 from resjax.studies import apart, paths
-from resjax.train import trained
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -25,14 +25,10 @@ def images():
   return jnp.asarray(rng.integers(0, 256, (6, 8, 8, 1), np.uint8)), jnp.asarray(np.arange(6) % 10)
 
 
-def read(tmp_path, **changes):
-  model = dataclasses.replace(NET, **changes)
-  return trained.read(random_nets.write(tmp_path / "net", model, DIGITS, 8, 10, channels=1))
-
-
-def whole_gradient(net, images, factor):
+@functools.partial(jax.jit, static_argnames="model")
+def whole_gradient(model, variables, statistics, images, factor):
   """By the first block's input; each main branch's derivative times `factor`, its value as it is."""
-  taken, variables = apart.Apart(net.config.model, 10), net.variables
+  taken = apart.Apart(model, 10)
 
   def scaled(y):
     return factor * y + jax.lax.stop_gradient((1 - factor) * y)
@@ -45,30 +41,32 @@ def whole_gradient(net, images, factor):
     logits, _ = taken.head(variables, x, False)
     return optax.softmax_cross_entropy_with_integer_labels(logits, images[1]).sum()
 
-  start, _ = taken.stem(variables, normalize(images[0], net.input.statistics), False)
+  start, _ = taken.stem(variables, normalize(images[0], statistics), False)
   return jax.grad(loss)(start)
 
 
-def test_parts_are_the_coefficients_of_a_polynomial(tmp_path, images):
+def test_parts_are_the_coefficients_of_a_polynomial(images):
   """Products with the whole gradient, at three factors, to 1e-4; the batch of 4 does not divide the 6 images."""
-  net = read(tmp_path)
+  net = random_nets.net(NET, 8)
+  gradient = functools.partial(whole_gradient, NET, net.variables, net.input.statistics, images)
   found = paths.parts(apart.Apart(NET, 10), 4, net.variables, *images, net.input.statistics)
   products, squares, square = (np.asarray(array, np.float64) for array in found)
   assert len(products) == len(squares) == 4
   assert products.sum() / square == pytest.approx(1, abs=1e-4)
-  whole = whole_gradient(net, images, 1.0)
+  whole = gradient(1.0)
   assert square == pytest.approx(float((whole * whole).sum()), rel=1e-4)
   for factor in (0.0, 0.5, 2.0):
-    expected = float((whole_gradient(net, images, factor) * whole).sum())
+    expected = float((gradient(factor) * whole).sum())
     assert products @ factor ** np.arange(4) == pytest.approx(expected, rel=1e-4, abs=1e-4 * square)
-  shortest = whole_gradient(net, images, 0.0)
+  shortest = gradient(0.0)
   assert squares[0] == pytest.approx(float((shortest * shortest).sum()), rel=1e-4)
   assert (squares > 0).all()
 
 
 def test_the_command_writes_norms_and_shares(tmp_path, capsys):
   """Of a plain net, whose gradient comes through the one path of all blocks."""
-  directory = read(tmp_path, kind="plain").directory
+  plain = dataclasses.replace(NET, kind="plain")
+  directory = random_nets.write(tmp_path / "net", plain, DIGITS, 8, 10, channels=1)
   few = ["--images=26", "--batch_size=26", "--path_images=6", "--path_batch_size=4"]
   assert study.main(["gradients", "--workdir", str(tmp_path), *few]) == 0
   logs, torn = study_records.read(directory)
