@@ -12,7 +12,7 @@ from absl import logging
 from resjax.records import RecordsError
 from resjax.settings import ConfigError
 
-DONE, FAILED, WRONG = 0, 1, 2  # exit codes
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 75  # exit codes
 # What a command needs that a base install has not, by the name it is imported by, and the extra that brings it.
 EXTRAS = {
   **dict.fromkeys(("jinja2", "matplotlib", "pandas"), "analysis"),

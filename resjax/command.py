@@ -49,6 +49,12 @@ def given() -> bool:
   return bool(_named(sys.argv)[0])
 
 
+def program() -> str:
+  """Returns how this program was started: "python -m resjax.main"."""
+  spec = sys.modules["__main__"].__spec__
+  return f"python -m {spec.name}" if spec else sys.argv[0]
+
+
 def _parse(argv: list[str]) -> list[str]:
   if any(re.fullmatch(r"-h|--?help(short|full)?", arg) for arg in argv):
     print(_help())
@@ -103,13 +109,8 @@ def _guarded(call: Callable[[], T]) -> T:
   try:
     return call()
   except (ConfigError, RecordsError, flags.Error, OSError) as error:
-    print(f"{_program()}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(WRONG)
-
-
-def _program() -> str:
-  spec = sys.modules["__main__"].__spec__
-  return f"python -m {spec.name}" if spec else sys.argv[0]
 
 
 def _help() -> str:

@@ -48,6 +48,7 @@ def make(config: Config) -> Mesh:
     "train.batch_size": config.train.batch_size,
     "evaluation.batch_size": config.evaluation.batch_size,
     "responses.batch_size": config.responses.batch_size,
+    **({"gradients.batch_size": config.gradients.batch_size} if config.gradients.used else {}),
   }
   if wanted > there:
     raise ConfigError(f"execution.devices = {wanted}: there are {there} ({jax.devices()[0].device_kind})")

@@ -77,12 +77,19 @@ class RunWriter:
   Of several processes that train one run, the first writes; the others' writers are not `active`: they
   go through the same motions, touch no file and know only what they were told themselves.
 
+  Args:
+    directory: made if it is not there.
+    active: see above.
+    logs: the keys of a line of each log.
+
   Raises:
     RecordsError: another process writes here, or the directory cannot be used.
   """
 
-  def __init__(self, directory: str | os.PathLike[str], active: bool = True):
-    self.directory, self.active, self._lock = Path(directory), active, -1
+  def __init__(
+    self, directory: str | os.PathLike[str], active: bool = True, logs: Mapping[str, tuple[str, ...]] = LOG_KEYS
+  ):
+    self.directory, self.active, self._logs, self._lock = Path(directory), active, logs, -1
     self._run: dict[str, Any] = dict(_EMPTY_RUN)
     if not active:
       return
@@ -137,16 +144,16 @@ class RunWriter:
     self._replace_json("config.json", _plain(config, "config.json"))
 
   def append(self, log: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Appends one JSON line a row to `log` (metrics, responses or gradients) and syncs it to disk.
+    """Appends one JSON line a row to `log` (of a run: metrics, responses or gradients) and syncs it to disk.
 
     A key that a row leaves out is written as null, except `step`, which must be there.
 
     Raises:
       RecordsError: an unknown log or key, no integer step, or a value that JSON cannot hold.
     """
-    if log not in LOG_KEYS:
-      raise RecordsError(f"log {log!r} is none of {', '.join(LOG_KEYS)}")
-    keys = LOG_KEYS[log]
+    if log not in self._logs:
+      raise RecordsError(f"log {log!r} is none of {', '.join(self._logs)}")
+    keys = self._logs[log]
     lines = []
     for row in rows:
       _check_keys(f"{log}.jsonl", row, keys)
@@ -173,7 +180,7 @@ class RunWriter:
     Call it on resume, before anything is appended. Each file is replaced whole and doing it twice
     does no harm, so a rewind that was interrupted is finished by the next.
     """
-    for log, keys in LOG_KEYS.items() if self.active else ():
+    for log, keys in self._logs.items() if self.active else ():
       for part in _parts(self.directory, log):
         lines = part.read_bytes().splitlines(keepends=True)
         kept = [raw for raw in lines if (row := _parse(raw, keys)) and row["step"] <= step]
@@ -236,14 +243,18 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
   except TypeError as e:
     raise RecordsError(f"{directory / 'run.json'}: {key!r} has not the form it should") from e
   config = directory / "config.json"
-  logs: dict[str, list[dict[str, Any]]] = {}
-  torn = 0
-  for log, keys in LOG_KEYS.items():
-    parts = [part.read_bytes() for part in _parts(directory, log)]
-    parsed = [_parse(raw, keys) for part in parts for raw in part.splitlines(keepends=True)]
-    logs[log] = [row for row in parsed if row is not None]
-    torn += len(parsed) - len(logs[log])
+  logs, torn = read_logs(directory, LOG_KEYS)
   return Run(directory, _read_json(config) if config.exists() else {}, run, torn=torn, **logs)
+
+
+def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
+  """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
+  parsed = {
+    log: [_parse(raw, own) for part in _parts(directory, log) for raw in part.read_bytes().splitlines(keepends=True)]
+    for log, own in keys.items()
+  }
+  logs = {log: [row for row in rows if row is not None] for log, rows in parsed.items()}
+  return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
 
 
 def _lock(path: Path) -> int:

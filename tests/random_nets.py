@@ -1,12 +1,16 @@
-"""Run directories with nets of random weights, for tests of what reads them."""
+"""Nets of random weights, in memory and as run directories, for tests of what reads them."""
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from resjax.config import Data, Model
+from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import Statistics
+from resjax.train import state
+from resjax.train.trained import Input, Trained
 from resjax.weights import adopted, mapping
 
 
@@ -42,3 +46,22 @@ def write(
   statistics = Statistics(mean, np.full(channels, 0.25, np.float32))
   adopted.write(directory, mapping.Weights(model, data, image_shape, classes, statistics, tree, {}), "a test")
   return directory
+
+
+def net(model: Model, side: int, classes: int = 10, channels: int = 1, seed: int = 0) -> Trained:
+  """A net in memory; nothing is compiled for it."""
+  rng, image_shape = np.random.default_rng(seed), (side, side, channels)
+  shapes = state.initial.eval_shape(model, Train(), classes, image_shape, 0)
+
+  def drawn(path, leaf):
+    if path[-1].key == "kernel":
+      value = rng.normal(0, np.prod(leaf.shape[-4:-1]) ** -0.5, leaf.shape)
+    else:
+      value = rng.uniform(0.5, 1.5, leaf.shape) if path[-1].key in ("scale", "var") else rng.normal(0, 0.5, leaf.shape)
+    return jnp.asarray(value, jnp.float32)
+
+  tree = {"params": shapes.params, "batch_stats": shapes.batch_stats}
+  variables = jax.tree_util.tree_map_with_path(drawn, tree)
+  statistics = Statistics(np.full(channels, 0.45, np.float32), np.full(channels, 0.25, np.float32))
+  taken = Input(image_shape, statistics)
+  return Trained(Path("in memory"), Config(model=model), taken, classes, 0, variables)

@@ -17,6 +17,7 @@ ALLOWED = {
   "depth": "",
   "paper": "depth",
   "records": "",
+  "study_records": "records",
   "config": "depth settings",
   "sweep": "config settings",
   "registry": "config sweep settings",
@@ -26,9 +27,9 @@ ALLOWED = {
   "processes": "settings",
   "mesh": "config settings processes",
   "models": "config depth",
-  "analysis": "records paper depth",
+  "analysis": "records study_records paper depth",
   "train": "config sweep depth settings records data listing command mesh models processes",
-  "studies": "config sweep depth settings records data listing command mesh models train",
+  "studies": "config sweep depth settings records study_records data listing command mesh models train",
   "evaluation": "config data mesh models records settings train",
   "weights": "config data depth models records settings train",
   "arguments": "records settings",
@@ -41,8 +42,21 @@ ALSO = {"train/study.py": "analysis"}  # it writes the report when all runs are 
 ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that come with their own issues
 
 NO_JAX = (
-  *("settings", "depth", "paper", "records", "config", "sweep", "registry", "listing", "command", "main", "data"),
-  *("arguments", "convert", "evaluate"),
+  *(
+    "settings",
+    "depth",
+    "paper",
+    "records",
+    "study_records",
+    "config",
+    "sweep",
+    "registry",
+    "listing",
+    "command",
+    "main",
+    "data",
+  ),
+  *("arguments", "convert", "evaluate", "study", "studies.draws", "studies.lanczos"),
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

@@ -65,7 +65,7 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "quickstart"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
@@ -84,6 +84,8 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "cifar_highway": 2,
       "cifar_precision": 18,
       "cifar_shortcuts": 27,
+      "gradient_flow": 24,
+      "gradient_flow:cifar": 24,
       "quickstart": 6,
     },
     **{name: whole for name, (whole, _) in imagenet.items()},
@@ -148,7 +150,7 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
   [
     (
       "nope",
-      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, imagenet",
+      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, gradient",
     ),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),

@@ -23,6 +23,8 @@ SHORT = {
   "execution.log_every": "5",
   "evaluation.every": "20",
   "responses.steps": "(0,30)",
+  "gradients.steps": "(0,30)",
+  "gradients.images": "128",
   "data.validation_images": "100",
   "train.schedule": "plateau",  # no error is lower by 1: the rate drops at each evaluation after the first
   "train.plateau_patience": "1",
@@ -70,6 +72,7 @@ def what_counts(workdir):
     "result": run.run["result"],
     "metrics": metrics,
     "responses": run.responses,
+    "gradients": run.gradients,
     "events": events,
   }
 
@@ -94,6 +97,7 @@ def test_a_run_leaves_the_records_of_the_contract(undisturbed):
   steps = {split: [row["step"] for row in run.metrics if row["split"] == split] for split in ("train", "val", "test")}
   assert steps == {"train": list(range(5, 61, 5)), "val": [20, 40, 60], "test": [20, 40, 60]}
   assert [row["step"] for row in run.responses] == [0] * 7 + [30] * 7 + [60] * 7
+  assert [row["step"] for row in run.gradients] == [0] * 8 + [30] * 8
   last = [row for row in run.metrics if row["split"] == "test"][-1]
   assert run.run["result"]["test_error"] == last["error"]
   assert run.run["result"]["test_images"] == last["images"] == 360

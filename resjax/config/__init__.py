@@ -8,7 +8,7 @@ from resjax.config.data import Data
 from resjax.config.model import Model
 from resjax.config.recipes import default, imagenet, small_images
 from resjax.config.root import Config, freeze
-from resjax.config.running import Checkpoint, Evaluation, Execution, Responses
+from resjax.config.running import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.solver import Train
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
   "Data",
   "Evaluation",
   "Execution",
+  "Gradients",
   "Model",
   "Responses",
   "Train",

@@ -75,7 +75,7 @@ class Model:
     allowed=("end", "both"),
     paper="end",
   )
-  preactivation: bool = setting(False, "norm and ReLU before each convolution", paper=False)
+  preactivation: bool = setting(False, "norm and activation before each convolution", paper=False)
   padding: str = setting(
     "symmetric",
     "of 3x3 convolutions: one pixel on each side, or SAME, which at stride 2 pads one side only",
@@ -88,6 +88,7 @@ class Model:
     allowed=("batch", "none"),
     paper={"cifar": "batch", "imagenet": "batch"},
   )
+  activation: str = setting("relu", "after each norm", allowed=("relu", "sigmoid"), paper="relu")
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )

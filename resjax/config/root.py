@@ -9,7 +9,7 @@ from typing import Any
 from resjax import settings
 from resjax.config.data import Data
 from resjax.config.model import Model
-from resjax.config.running import Checkpoint, Evaluation, Execution, Responses
+from resjax.config.running import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.solver import Train
 from resjax.settings import COUNT, ConfigError, setting
 
@@ -24,18 +24,24 @@ class Config:
   train: Train = dataclasses.field(default_factory=Train)
   evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
   responses: Responses = dataclasses.field(default_factory=Responses)
+  gradients: Gradients = dataclasses.field(default_factory=Gradients)
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
   execution: Execution = dataclasses.field(default_factory=Execution)
 
   def __post_init__(self) -> None:
-    for key, size in (("train", self.train.batch_size), ("responses", self.responses.batch_size)):
+    probes: dict[str, Responses | Gradients] = {"responses": self.responses}
+    if self.gradients.used:
+      probes["gradients"] = self.gradients
+    sizes = {"train": self.train.batch_size} | {key: probe.batch_size for key, probe in probes.items()}
+    for key, size in sizes.items():
       if self.model.norm_images and size % self.model.norm_images:
         raise ConfigError(f"model.norm_images = {self.model.norm_images}: must divide {key}.batch_size = {size}")
-    if self.responses.images % self.responses.batch_size:
-      raise ConfigError(
-        f"responses.images = {self.responses.images}: must be a multiple of responses.batch_size = "
-        f"{self.responses.batch_size}"
-      )
+    for key, probe in probes.items():
+      if probe.images % probe.batch_size:
+        raise ConfigError(f"{key}.images = {probe.images}: must be a multiple of {key}.batch_size = {probe.batch_size}")
+      late = [step for step in probe.steps if step > self.train.steps]
+      if late:
+        raise ConfigError(f"{key}.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
     if self.train.schedule == "plateau":
       if not self.evaluation.every:
         raise ConfigError("evaluation.every = 0: must be at least 1 for train.schedule = 'plateau'")
@@ -43,9 +49,6 @@ class Config:
         raise ConfigError(
           f"train.drop_factor = {self.train.drop_factor}: must be between 0 and 1 for train.schedule = 'plateau'"
         )
-    late = [step for step in self.responses.steps if step > self.train.steps]
-    if late:
-      raise ConfigError(f"responses.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
 
   @property
   def shortcut(self) -> str | None:

@@ -19,12 +19,9 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Responses:
-  """The strength of each layer's response (Fig. 7)."""
+class ResponseCapture:
+  """How the strength of each layer's response is captured (Fig. 7)."""
 
-  every: int = setting(0, "steps between captures; 0: only at `steps` and the end", allowed=COUNT)
-  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
-  final: bool = setting(True, "capture after the last step")
   source: str = setting("test", "which images", allowed=("train", "test"))
   images: int = setting(1024, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
   batch_size: int = setting(512, "images a forward pass; batch statistics are over these", allowed=POSITIVE)
@@ -33,6 +30,37 @@ class Responses:
   pooling: str = setting(
     "units", "deviation over all units of a layer, or the mean of per-channel ones", allowed=("units", "channels")
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Responses(ResponseCapture):
+  """The strength of each layer's response (Fig. 7)."""
+
+  every: int = setting(0, "steps between captures; 0: only at `steps` and the end", allowed=COUNT)
+  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
+  final: bool = setting(True, "capture after the last step")
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientCapture:
+  """How the norms of the loss's gradient by each layer's weights, without weight decay, are captured."""
+
+  images: int = setting(512, "training images, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  mode: str = setting("batch", "statistics of batch norm", allowed=("running", "batch"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients(GradientCapture):
+  """The norms of the loss's gradient by each layer's weights, without weight decay."""
+
+  every: int = setting(0, "steps between captures; 0: only at `steps`", allowed=COUNT)
+  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
+
+  @property
+  def used(self) -> bool:
+    """Whether anything is captured."""
+    return bool(self.every or self.steps)
 
 
 @dataclasses.dataclass(frozen=True)

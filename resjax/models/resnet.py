@@ -5,7 +5,7 @@ from flax import linen as nn
 
 from resjax import config, depth
 from resjax.models import stack
-from resjax.models.blocks import Block, normalization
+from resjax.models.blocks import ACTIVATIONS, Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
 from resjax.models.pool import max_pool
 from resjax.models.precision import wide
@@ -57,7 +57,7 @@ class Stem(nn.Module):
       y = normalization(self.net, train, name="norm")(y)
     response(self, "conv", y)
     if not self.net.preactivation:
-      y = nn.relu(y)
+      y = ACTIVATIONS[self.net.activation](y)
     return max_pool(y, 3, (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
 
 
@@ -103,5 +103,5 @@ class Head(nn.Module):
     """Returns logits [B, classes]."""
     x = x_BxHxWxC
     if self.net.preactivation:
-      x = nn.relu(normalization(self.net, train, name="norm")(x))
+      x = ACTIVATIONS[self.net.activation](normalization(self.net, train, name="norm")(x))
     return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(wide(x).mean((1, 2)))

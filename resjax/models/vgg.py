@@ -9,6 +9,7 @@ from flax import linen as nn
 from resjax import config
 from resjax.depth import VGG_DENSE
 from resjax.models import stack
+from resjax.models.blocks import ACTIVATIONS
 from resjax.models.conv import HE_NORMAL
 from resjax.models.pool import max_pool
 from resjax.models.precision import wide
@@ -36,17 +37,19 @@ class VGG(nn.Module):
       x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
       height, width = x.shape[1:3]
       x = max_pool(x, 2, ((0, height % 2), (0, width % 2)))
-    return Head(self.classes, name="head")(wide(x).reshape(len(x), -1))
+    return Head(self.classes, self.net, name="head")(wide(x).reshape(len(x), -1))
 
 
 class Head(nn.Module):
   """Two wide dense layers and the classifier."""
 
   classes: int
+  net: config.Model
 
   @nn.compact
   def __call__(self, x_BxN: jax.Array) -> jax.Array:
     """Returns logits [B, classes]."""
     for i in (1, 2):
-      x_BxN = nn.relu(nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=f"dense{i}")(x_BxN))
+      x_BxN = nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=f"dense{i}")(x_BxN)
+      x_BxN = ACTIVATIONS[self.net.activation](x_BxN)
     return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(x_BxN)

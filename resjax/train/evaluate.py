@@ -59,6 +59,19 @@ def evaluate_batch(
 
 
 @functools.partial(jax.jit, static_argnames=("net", "batch_size"))
+def logits(net: nn.Module, batch_size: int, variables: Any, images: jax.Array, statistics: Statistics) -> jax.Array:
+  """Returns what a net says of images as they are, with running statistics: float32 [N, classes]; see `evaluate`."""
+  total = len(images)
+
+  def batch(start: jax.Array) -> jax.Array:
+    index = mesh.split_batch(jnp.minimum(start + jnp.arange(batch_size), total - 1))
+    return net.apply(variables, normalize(images[index], statistics), train=False)
+
+  each = lax.map(batch, jnp.arange(0, total, batch_size))
+  return each.reshape(-1, each.shape[-1])[:total]
+
+
+@functools.partial(jax.jit, static_argnames=("net", "batch_size"))
 def training_set_statistics(
   net: nn.Module, batch_size: int, variables: Any, images: jax.Array, statistics: Statistics
 ) -> Any:

@@ -10,7 +10,7 @@ from resjax import listing, records
 from resjax.config import Config
 from resjax.models import layout
 from resjax.records import RunWriter
-from resjax.train import responses, schedule
+from resjax.train import gradients, responses, schedule
 from resjax.train.checkpoints import Refusal
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
@@ -100,6 +100,10 @@ class Journal:
     """Writes the lines of a capture."""
     table = listing.net(self.config).table
     self.writer.append("responses", responses.lines(self.config.responses, done, table, moments))
+
+  def gradients(self, done: int, norms: Any) -> None:
+    """Writes the lines of a capture of gradient norms."""
+    self.writer.append("gradients", gradients.lines(done, listing.net(self.config).table, norms))
 
   def result(self, params: Any, warmup_ended: int) -> None:
     """Writes the result, which is that of the last step; the best is labelled best."""

@@ -94,7 +94,7 @@ class _Training:
 
   def run(self, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
     done, total = int(self.states.step[0]), self.timetable.steps
-    if done == 0 and self.timetable.captures(0):
+    if done == 0:
       self.for_each(self.capture, 0)
     waiting: tuple[int, int, step.Interval] | None = None  # written while the devices are at the next steps
     stopping = False
@@ -151,8 +151,7 @@ class _Training:
         if split == self.images.splits[0]:  # "val" where images are held out, else "test"
           self.errors[run] = wrong / images
           self.judge(run, done, wrong / images)
-    if self.timetable.captures(done):
-      self.capture(run, done)
+    self.capture(run, done)
 
   def judge(self, run: int, done: int, error: float) -> None:
     """Lets the rate drop where `train.schedule=plateau` says so."""
@@ -165,7 +164,11 @@ class _Training:
         self.journals[run].dropped(done, float(after.scale) * train.learning_rate)
 
   def capture(self, run: int, done: int) -> None:
-    self.journals[run].responses(done, self.images.capture(self.variables(run)))
+    """Lets the probes see the net where they are due after `done` steps."""
+    if self.timetable.captures(done):
+      self.journals[run].responses(done, self.images.capture(self.variables(run)))
+    if self.timetable.captures_gradients(done):
+      self.journals[run].gradients(done, self.images.capture_gradients(self.variables(run)))
 
   def save(self, run: int) -> None:
     self.checkpoints[run].save(_one(self.states, run), self.errors.get(run))

@@ -9,7 +9,7 @@ from resjax import mesh
 from resjax.config import Config
 from resjax.data import Dataset
 from resjax.data.augment import statistics
-from resjax.train import evaluate, responses, step
+from resjax.train import evaluate, gradients, responses, step
 from resjax.train.state import State
 
 
@@ -73,6 +73,13 @@ class Resident:
     settings = self._config.responses
     images = self.training_set.images if settings.source == "train" else self._splits["test"][0]
     return responses.capture(self._net, settings, variables, images, self.training_set.statistics)
+
+  def capture_gradients(self, variables: Any) -> Any:
+    """Returns norms on the training images of `config.Gradients`: see `gradients.capture`."""
+    images = self.training_set
+    return gradients.capture(
+      self._net, self._config.gradients, variables, images.images, images.labels, images.statistics
+    )
 
   def faults(self) -> tuple[str, ...]:
     """Returns what is wrong with each broken image."""

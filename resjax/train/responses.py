@@ -9,7 +9,8 @@ import numpy as np
 from flax import linen as nn, traverse_util
 from jax import lax
 
-from resjax import config, mesh
+from resjax import mesh
+from resjax.config.running import ResponseCapture
 from resjax.data.augment import Statistics, normalize
 from resjax.depth import Layer
 from resjax.models import layout
@@ -18,7 +19,7 @@ from resjax.models.probes import COLLECTION
 
 @functools.partial(jax.jit, static_argnames=("net", "settings"))
 def capture(
-  net: nn.Module, settings: config.Responses, variables: Any, images: jax.Array, statistics: Statistics
+  net: nn.Module, settings: ResponseCapture, variables: Any, images: jax.Array, statistics: Statistics
 ) -> Any:
   """Runs the net forward and returns each layer's moments a batch.
 
@@ -43,7 +44,7 @@ def capture(
   return lax.map(batch, jnp.arange(0, settings.images, settings.batch_size))
 
 
-def lines(settings: config.Responses, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
+def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
   """Returns a line of `responses.jsonl` a counted layer, from input to output.
 
   Args:

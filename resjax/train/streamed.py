@@ -19,7 +19,7 @@ from resjax.data.augment import Statistics, given, lighting, normalize
 from resjax.data.files import Files
 from resjax.data.moments import moments
 from resjax.data.stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
-from resjax.train import evaluate, responses, together
+from resjax.train import evaluate, gradients, responses, together
 from resjax.train.state import State
 from resjax.train.step import Interval, train_step
 
@@ -151,10 +151,14 @@ class Streamed:
     """Returns each layer's moments on the images of `config.Responses`: see `responses.capture`."""
     settings = self._config.responses
     files = self._dataset.train if settings.source == "train" else self._dataset.test
-    first = files.take(np.arange(settings.images))
-    images = np.concatenate([_without_gaps(batch) for batch in self._in_order(first, settings.batch_size, Share)])
-    everywhere = mesh.replicated(jax.sharding.get_mesh())
-    return responses.capture(self._net, settings, variables, jax.device_put(images, everywhere), self.statistics)
+    images, _ = self._first(files, settings.images, settings.batch_size)
+    return responses.capture(self._net, settings, variables, images, self.statistics)
+
+  def capture_gradients(self, variables: Any) -> Any:
+    """Returns norms on the training images of `config.Gradients`: see `gradients.capture`."""
+    settings = self._config.gradients
+    images, labels = self._first(self._dataset.train, settings.images, settings.batch_size)
+    return gradients.capture(self._net, settings, variables, images, labels, self.statistics)
 
   def faults(self) -> tuple[str, ...]:
     """Returns what is wrong with each broken image that was met."""
@@ -171,6 +175,15 @@ class Streamed:
     for batch in batches(pieces, 0, pieces.batches, self._workers):
       self._note(batch)
       yield batch
+
+  def _first(self, files: Files, count: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Returns so many images, as a test sees them, and their labels, on all devices."""
+    found = list(self._in_order(files.take(np.arange(count)), batch_size, Share))
+    images = np.concatenate([_without_gaps(batch) for batch in found])
+    labels = np.concatenate(
+      [np.where(batch.counts, batch.labels, batch.labels[batch.counts.argmax()]) for batch in found]
+    )
+    return jax.device_put((images, labels), mesh.replicated(jax.sharding.get_mesh()))
 
   def _note(self, batch: Batch) -> None:
     self._faults |= dict.fromkeys(batch.faults)

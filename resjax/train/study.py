@@ -41,6 +41,11 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
     ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
   """
   mesh.start_backend(Path(workdir))
+  return go_through(question, runs, workdir)
+
+
+def go_through(question: str, runs: list[Run], workdir: str) -> int:
+  """As `run`, where JAX has been started."""
   directories = {run.id: Path(workdir) / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)
@@ -141,11 +146,14 @@ def _check_directory(directory: Path, config: Config) -> None:
 
 
 def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
-  """Raises ConfigError if there are fewer images than the responses are to be captured on."""
-  source, wanted = config.responses.source, config.responses.images
-  there = dataset.count(source)
-  if wanted > there:
-    raise ConfigError(f"responses.images = {wanted}: there are {there} {source} images")
+  """Raises ConfigError if there are fewer images than are to be captured on."""
+  wanted = {"responses": (config.responses.source, config.responses.images)}
+  if config.gradients.used:
+    wanted["gradients"] = "train", config.gradients.images
+  for key, (source, images) in wanted.items():
+    there = dataset.count(source)
+    if images > there:
+      raise ConfigError(f"{key}.images = {images}: there are {there} {source} images")
 
 
 def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
     },
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),
-    "command": shlex.join(["python", "-m", "resjax.main", *sys.argv[1:]]),
+    "command": f"{command.program()} {shlex.join(sys.argv[1:])}",
   }
 
 

@@ -1,0 +1,64 @@
+"""Settings of the studies of trained nets (`python -m resjax.study`). They are no part of a run."""
+
+import dataclasses
+
+from resjax.config.running import GradientCapture
+from resjax.settings import COUNT, NOT_NEGATIVE, POSITIVE, Span, setting
+
+SAMPLE = "images; evenly spread over the set; as many as there are where there are fewer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesions:
+  """What is deleted from a trained net, or put elsewhere in it, and how it is tested then."""
+
+  images: int = setting(2000, f"test {SAMPLE}", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a forward pass", allowed=POSITIVE)
+  counts: tuple[int, ...] = setting(
+    (2, 4, 8, 16),
+    "blocks deleted at once, and swaps of two blocks; those the net has not enough blocks for are left out",
+    allowed=POSITIVE,
+  )
+  trials: int = setting(3, "random draws of each count", allowed=COUNT)
+  reestimate: str = setting(
+    "both",
+    "take batch statistics again with the lesion, keep those of the whole net, or both",
+    allowed=("no", "yes", "both"),
+  )
+  statistics_images: int = setting(1024, f"to take batch statistics again: training {SAMPLE}", allowed=POSITIVE)
+  seed: int = setting(0, "of the random draws", allowed=COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientFlow(GradientCapture):
+  """Norms of the loss's gradient by layer, and its shares by length of path, nonlinearity masks held fixed."""
+
+  path_images: int = setting(64, f"for the shares of paths: training {SAMPLE}; 0: none", allowed=COUNT)
+  path_batch_size: int = setting(16, "of them a pass; each is carried as often as there are blocks", allowed=POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Landscape:
+  """The loss around a trained net, on a grid over two random filter-normalised directions, and its curvature."""
+
+  images: int = setting(1024, f"training {SAMPLE}", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
+  points: int = setting(
+    11, "of the grid, on each axis; an odd number has the net itself in its middle", allowed=Span(2, 1001)
+  )
+  reach: float = setting(1.0, "of the grid on each side of the net, in norms of its filters", allowed=NOT_NEGATIVE)
+  eigenvalues: int = setting(3, "leading eigenvalues of the Hessian; 0: none", allowed=COUNT)
+  iterations: int = setting(30, "of Lanczos, at most", allowed=POSITIVE)
+  seed: int = setting(0, "of the directions and of Lanczos' first vector", allowed=COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """Deepening a trained net by blocks that are exactly the identity, and training it on."""
+
+  depth: int = setting(0, "of the deepened net; 0: twice the blocks", allowed=COUNT)
+  steps: int = setting(0, "optimizer steps from there on; 0: as many as the net was trained", allowed=COUNT)
+  learning_rate: float = setting(0.0, "rate before the first drop; 0: as the net was trained", allowed=NOT_NEGATIVE)
+  images: int = setting(256, f"to compare the logits on: test {SAMPLE}", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a forward pass of that comparison", allowed=POSITIVE)

@@ -1,0 +1,1 @@
+"""Studies of trained nets: lesions, gradients, landscape, identity construction. Checkpoints in, records out."""

@@ -1,0 +1,109 @@
+"""A net taken apart: first layers, blocks one by one, last layers, as functions of their variables."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from resjax import config
+from resjax.models.blocks import Block
+from resjax.models.resnet import Head, Stem
+from resjax.models.shortcuts import Branch, zero_padded
+from resjax.settings import ConfigError
+
+Variables = dict[str, Any]
+
+
+def check(net: config.Model) -> None:
+  """Raises ConfigError for a net that is not made of first layers, stages of blocks and last layers only."""
+  if net.family == "vgg":
+    raise ConfigError("model.family = 'vgg': its blocks cannot be studied one by one, there is pooling between them")
+
+
+@dataclasses.dataclass(frozen=True)
+class Apart:
+  """The parts of a net.
+
+  Attributes:
+    net: its settings.
+    classes: width of the last layer.
+  """
+
+  net: config.Model
+  classes: int
+
+  @property
+  def stages(self) -> dict[str, int]:
+    """The names of the stages, and how many blocks each has."""
+    return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_a_stage, 1)}
+
+  def stem(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+    """Applies the first layers to normalised images; returns the first block's input and the batch statistics."""
+    x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
+    return _apply(Stem(self.net.structure.stages[0].filters, self.net), part(variables, "stem"), x, train)
+
+  def block(
+    self,
+    stage: str,
+    first: bool,
+    variables: Variables,
+    x_BxHxWxC: jax.Array,
+    train: bool,
+    disturb: Callable[[jax.Array], jax.Array] | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Applies a block; returns its output and the batch statistics.
+
+    Args:
+      stage: its name.
+      first: whether it is the first of its stage, the only one that may change shapes.
+      variables: of the block alone.
+      x_BxHxWxC: its input.
+      train: whether with statistics of the batch, which are returned then.
+      disturb: what is done to F(x) before the shortcut is added.
+    """
+    return _apply(self._module(stage, first), variables, x_BxHxWxC, train, disturb)
+
+  def without(
+    self, stage: str, first: bool, variables: Variables, x_BxHxWxC: jax.Array, train: bool
+  ) -> tuple[jax.Array, Any]:
+    """Applies what is left of a block without its main branch: the shortcut, in a plain net that of option A."""
+    y, statistics = self.block(stage, first, variables, x_BxHxWxC, train, jnp.zeros_like)
+    if self.net.kind == "plain":
+      block = self._module(stage, first)
+      branch = Branch(y.shape[-1], block.stride, 0, self.net.option_a_stride, self.net.option_a_zeros, Block, None)
+      y = zero_padded(branch, x_BxHxWxC)
+    return y, statistics
+
+  def head(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+    """Applies the last layers; returns the logits [B, classes] and the batch statistics."""
+    return _apply(Head(self.classes, self.net), part(variables, "head"), x_BxHxWxC, train)
+
+  def _module(self, stage: str, first: bool) -> Block:
+    place = self.net.structure.stages[int(stage.removeprefix("stage")) - 1]
+    return Block(place.filters, place.stride if first else 1, self.net)
+
+
+def part(variables: Variables, *path: str) -> Variables:
+  """Returns the variables of a part of the net; a collection that has none is left out."""
+  for name in path:
+    variables = {collection: tree[name] for collection, tree in variables.items() if name in tree}
+  return variables
+
+
+def at(stacked: Variables, index: Any) -> Variables:
+  """Returns the variables of one of the stacked blocks."""
+  return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
+def _apply(module: Any, variables: Variables, x: jax.Array, train: bool, *rest: Any) -> tuple[jax.Array, Any]:
+  if not train:
+    return module.apply(variables, x, train, *rest), _statistics(variables)
+  y, updates = module.apply(variables, x, train, *rest, mutable=["batch_stats"])
+  return y, _statistics(updates)
+
+
+def _statistics(variables: Variables) -> Any:
+  """Returns the batch statistics; of a part without norms an empty tree."""
+  return variables.get("batch_stats", {})

@@ -1,0 +1,156 @@
+"""A trained net with more blocks that are exactly the identity: the construction behind the paper's argument (Fig. 1).
+
+The new blocks stand at the end of each stage, and can be trained on:
+
+- residual: the last norm of the main branch, or where none follows the last kernel, is zero, so that F(x) = 0;
+- plain: kernels that hand each channel on, and norms that give back the mean and deviation of the maps they see. They
+  are the identity with running statistics exactly, with those of a batch nearly.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from resjax import config, mesh
+from resjax.data.augment import Statistics, normalize
+from resjax.settings import ConfigError
+from resjax.studies.apart import Apart, Variables, part
+
+STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks do by themselves
+
+
+def model(net: config.Model, depth: int) -> config.Model:
+  """Returns the settings of the deepened net.
+
+  Args:
+    net: of the trained one.
+    depth: of the deepened one; 0: with twice the blocks.
+
+  Raises:
+    ConfigError: a stage would have no more blocks, the depth is not one of the family, or no block of the net can be
+      the identity.
+  """
+  structure = net.structure
+  if depth:
+    deeper = dataclasses.replace(net, depth=depth)
+  else:
+    added = sum(structure.blocks_a_stage) * structure.layers_a_block
+    listed = net.family != "cifar" or bool(net.blocks)
+    blocks = tuple(2 * count for count in structure.blocks_a_stage) if listed else ()
+    deeper = dataclasses.replace(net, depth=net.depth + added, blocks=blocks)
+  pairs = zip(structure.blocks_a_stage, deeper.structure.blocks_a_stage, strict=False)
+  if deeper.depth <= net.depth or any(new < old for old, new in pairs):
+    raise ConfigError(f"depth = {depth}: must be more than the {net.depth} of the trained net")
+  reason = _reason(net)
+  if reason:
+    raise ConfigError(f"no block of this net can be the identity: {reason}")
+  return deeper
+
+
+def _reason(net: config.Model) -> str | None:
+  """Returns why no block of a net can be the identity, None where one can."""
+  if net.family == "vgg":
+    return "model.family is 'vgg'"
+  if net.activation != "relu":
+    return f"model.activation is {net.activation!r}"
+  if net.kind == "residual":
+    return f"model.shortcut is {net.shortcut!r}" if net.shortcut in ("C", "gated") else None
+  if net.preactivation:
+    return "it is plain and model.preactivation is set"
+  return "it is plain and of bottleneck blocks" if net.block == "bottleneck" else None
+
+
+def variables(net: config.Model, old: Variables, fresh: Variables, moments: dict[str, jax.Array]) -> Variables:
+  """Returns the variables of the deepened net.
+
+  Args:
+    net: the settings of either net.
+    old: `params` and `batch_stats` of the trained net.
+    fresh: of the deeper net before its first step, which the blocks' shapes and random parts come from.
+    moments: see `stage_moments`.
+  """
+  return {
+    collection: {
+      name: _stage(net, collection, old[collection][name], tree, moments[name]) if name.startswith("stage") else own
+      for name, tree in fresh[collection].items()
+      for own in [old[collection][name]]
+    }
+    for collection in fresh
+  }
+
+
+def _stage(net: config.Model, collection: str, old: Any, fresh: Any, moments: jax.Array) -> Any:
+  """Returns a stage's tree: the old blocks, then as many new ones as the fresh stage has more."""
+  there = len(jax.tree.leaves(old["rest"])[0]) if "rest" in old else 0
+  new = jax.tree.map(lambda leaf: leaf[there:], fresh["rest"])
+  turned = _turned_residual if net.kind == "residual" else _turned_plain
+  new = {name: turned(net, collection, name, layer, moments) for name, layer in new.items()}
+  if not there:
+    return {"block1": old["block1"], "rest": new}
+  return {"block1": old["block1"], "rest": jax.tree.map(lambda a, b: jnp.concatenate([a, b]), old["rest"], new)}
+
+
+def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, _: jax.Array) -> Any:
+  """Returns the leaves of a layer of new residual blocks so that their main branches give zeros."""
+  if collection == "batch_stats" or net.shortcut in STARTS_AS_IDENTITY:
+    return layer
+  last = net.structure.layers_a_block
+  silent = [f"conv{last}"] if net.preactivation or net.norm == "none" else [f"norm{last}"]
+  return jax.tree.map(jnp.zeros_like, layer) if name in silent else layer
+
+
+def _turned_plain(net: config.Model, collection: str, name: str, layer: Any, moments: jax.Array) -> Any:
+  """Returns the leaves of a layer of new plain blocks so that it hands its input on."""
+  mean, var = moments
+  if collection == "batch_stats":
+    values = {"mean": mean, "var": var}
+  elif name.startswith("conv"):
+    kernel = layer["kernel"]
+    middle = kernel.shape[1] // 2
+    values = {"kernel": jnp.zeros_like(kernel[0]).at[middle, middle].set(jnp.eye(kernel.shape[-1]))}
+  elif net.norm == "batch":
+    values = {"scale": jnp.sqrt(var + net.norm_epsilon), "bias": mean}
+  else:
+    values = {"bias": jnp.zeros_like(mean)}
+  return {key: jnp.broadcast_to(value, layer[key].shape) for key, value in values.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+def stage_moments(
+  apart: Apart, batch_size: int, variables: Variables, images: jax.Array, statistics: Statistics
+) -> dict[str, jax.Array]:
+  """Returns mean and variance of each channel of each stage's output, with running statistics, [2, C] a stage.
+
+  Args:
+    apart: the net.
+    batch_size: images a forward pass; the last pass is filled up from the first images.
+    variables: its `params` and `batch_stats`.
+    images: uint8 [N, H, W, C].
+    statistics: what images are normalised with.
+  """
+
+  def batch(start: jax.Array) -> dict[str, jax.Array]:
+    index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
+    x, _ = apart.stem(variables, normalize(images[index], statistics), train=False)
+    found = {}
+    for stage, blocks in apart.stages.items():
+      x, _ = apart.block(stage, True, part(variables, stage, "block1"), x, train=False)
+      if blocks > 1:
+
+        def forward(x: jax.Array, own: Variables, stage: str = stage) -> tuple[jax.Array, None]:
+          return apart.block(stage, False, own, x, train=False)[0], None
+
+        x, _ = lax.scan(forward, x, part(variables, stage, "rest"))
+      wide = x.astype(jnp.float32)
+      found[stage] = jnp.stack([wide.mean((0, 1, 2)), wide.var((0, 1, 2))])
+    return found
+
+  def joined(moments: jax.Array) -> jax.Array:
+    means, variances = moments[:, 0], moments[:, 1]
+    return jnp.stack([means.mean(0), variances.mean(0) + means.var(0)])
+
+  return jax.tree.map(joined, lax.map(batch, jnp.arange(0, len(images), batch_size)))

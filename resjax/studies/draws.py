@@ -1,0 +1,138 @@
+"""Which lesions a net gets: as lines of lesions.jsonl without results, and as arrays that a program takes. No JAX.
+
+A lesion is, for each stage, which block runs at each place after the first, and which places are skipped.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from resjax.config.studies import Lesions
+from resjax.study_records import DELETE, DELETE_RANDOM, NONE, REORDER, SWAP
+
+Place = tuple[int, int]  # stage and block, from 1 on
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesion:
+  """One lesion.
+
+  Attributes:
+    kind: one of `study_records.LESIONS`.
+    deleted: blocks whose main branch is taken out.
+    order: of the blocks of each stage, from 1 on.
+    count: blocks deleted, or swaps made.
+    stage, block: of a single block.
+    trial: number of the random draw.
+    seed: of the draws, None where nothing is drawn.
+  """
+
+  kind: str
+  deleted: tuple[Place, ...]
+  order: tuple[tuple[int, ...], ...]
+  count: int
+  stage: int | None = None
+  block: int | None = None
+  trial: int | None = None
+  seed: int | None = None
+
+  def line(self) -> dict[str, Any]:
+    """Returns the columns of lesions.jsonl that say which lesion it is."""
+    moved = [
+      (stage, block)
+      for stage, order in enumerate(self.order, 1)
+      for place, block in enumerate(order, 1)
+      if place != block
+    ]
+    return {
+      "kind": self.kind,
+      "stage": self.stage,
+      "block": self.block,
+      "blocks": [list(place) for place in (*self.deleted, *sorted(moved))],
+      "count": self.count,
+      "trial": self.trial,
+      "tau": tau(self.order) if self.kind in (SWAP, REORDER) else None,
+      "seed": self.seed,
+    }
+
+
+def draw(stages: Sequence[int], settings: Lesions) -> list[Lesion]:
+  """Returns the lesions of a net, the undisturbed net first.
+
+  Each random draw depends on (seed, kind, count, trial) and the net alone, not on which others are made.
+
+  Args:
+    stages: blocks of each stage.
+    settings: `counts`, `trials` and `seed` are read.
+  """
+  order = tuple(tuple(range(1, blocks + 1)) for blocks in stages)
+  places = [(stage, block) for stage, blocks in enumerate(order, 1) for block in blocks]
+  lesions = [Lesion(NONE, (), order, 0)]
+  lesions += [Lesion(DELETE, (place,), order, 1, *place) for place in places]
+  lesions += [
+    Lesion(SWAP, (), _swapped(order, stage, block, block + 1), 1, stage, block)
+    for stage, block in places
+    if 1 < block < stages[stage - 1]
+  ]
+  for count, trial in itertools.product(settings.counts, range(1, settings.trials + 1)):
+    if count < len(places):
+      rng = np.random.default_rng([settings.seed, 1, count, trial])
+      chosen = sorted(places[i] for i in rng.choice(len(places), count, replace=False))
+      lesions.append(Lesion(DELETE_RANDOM, tuple(chosen), order, count, trial=trial, seed=settings.seed))
+  pairs = [(s, *pair) for s, blocks in enumerate(stages, 1) for pair in itertools.combinations(range(2, blocks + 1), 2)]
+  for count, trial in itertools.product(settings.counts, range(1, settings.trials + 1)):
+    if count < len(pairs):
+      rng, moved = np.random.default_rng([settings.seed, 2, count, trial]), order
+      for i in rng.choice(len(pairs), count, replace=False):
+        moved = _swapped(moved, *pairs[i])
+      lesions.append(Lesion(REORDER, (), moved, count, trial=trial, seed=settings.seed))
+  return lesions
+
+
+def tau(order: Sequence[Sequence[int]]) -> float:
+  """Returns Kendall's rank correlation of the new order with the old, over all pairs of blocks of one stage."""
+  signs = [np.sign(b - a) for blocks in order for a, b in itertools.combinations(blocks, 2)]
+  return float(np.mean(signs))
+
+
+def arrays(lesions: Sequence[Lesion]) -> Mapping[str, dict[str, np.ndarray]]:
+  """Returns lesions as a program takes them, by stage, each array [lesions, ...].
+
+  `order` int32 [places]: index of the block that runs at each place after the first; `keep` bool [places]: whether its
+  main branch does; `keep_first` bool: whether that of the first block does; `shared` bool: whether the stage's first
+  block and all before it are undisturbed; `start` int32: the first place that is disturbed, or whose input is.
+  """
+  rows = [list(_places(lesion)) for lesion in lesions]
+  return {
+    f"stage{stage}": {key: np.stack([row[stage - 1][key] for row in rows]) for key in rows[0][0]}
+    for stage in range(1, len(rows[0]) + 1)
+  }
+
+
+def _places(lesion: Lesion) -> Iterator[dict[str, np.ndarray]]:
+  before = False  # whether anything before is disturbed
+  for stage, blocks in enumerate(lesion.order, 1):
+    order = np.array(blocks[1:], np.int32) - 2
+    keep = np.array([(stage, block) not in lesion.deleted for block in blocks[1:]], bool)
+    keep_first = (stage, 1) not in lesion.deleted
+    shared = keep_first and not before
+    disturbed = np.flatnonzero((order != np.arange(len(order))) | ~keep)
+    start = (disturbed[0] if len(disturbed) else len(order)) if shared else 0
+    yield {
+      "order": order,
+      "keep": keep,
+      "keep_first": np.array(keep_first),
+      "shared": np.array(shared),
+      "start": np.array(start, np.int32),
+    }
+    before = before or not keep_first or bool(len(disturbed))
+
+
+def _swapped(order: tuple[tuple[int, ...], ...], stage: int, one: int, other: int) -> tuple[tuple[int, ...], ...]:
+  """Returns the order with what stands at two places of a stage exchanged."""
+  blocks = list(order[stage - 1])
+  blocks[one - 1], blocks[other - 1] = blocks[other - 1], blocks[one - 1]
+  return (*order[: stage - 1], tuple(blocks), *order[stage:])

@@ -1,0 +1,154 @@
+"""A trained net deepened by identity blocks: nothing changes; then trained on, beside the same depth from the start."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from resjax import command, mesh, models, records, study_records
+from resjax.config import Config
+from resjax.config.studies import Identity
+from resjax.records import RunWriter
+from resjax.studies import deepened
+from resjax.studies.apart import Apart
+from resjax.studies.shown import Shown
+from resjax.studies.subject import Subject, has_checkpoint
+from resjax.sweep import Run
+from resjax.train import evaluate, state, study, trained
+from resjax.train.checkpoints import Checkpoints
+
+QUESTION = (
+  "Does a net deepened by identity blocks stay as good, and what does the solver find from there and from anew?"
+)
+VARIANT = "identity"  # of the runs' experiment
+MOMENTS = 1024  # training images that the norms of a plain net's new blocks are fitted to
+
+
+def check(config: Config, settings: Identity) -> None:
+  """Raises ConfigError if a run's net cannot be deepened so."""
+  deepened.model(config.model, settings.depth)
+
+
+def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[str, Any]]:
+  """Deepens a net, writes what that changes, and trains it on, beside a net of that depth from the start.
+
+  The two are runs like others, of the experiment `<experiment>-identity` beside the net's own: the deepened one starts
+  from a checkpoint of step 0.
+
+  A run that this study has made is left alone.
+
+  Returns:
+    A line of the summary for each of the two.
+
+  Raises:
+    ConfigError: the images do not fit the net, or the run directories are of other settings.
+    KeyboardInterrupt: training was stopped by a signal, after a save.
+  """
+  of = records.read_run(subject.directory).run
+  if (of["variant"] or "").endswith(VARIANT):
+    return []
+  config = _config(subject.config, settings)
+  on, scratch = _runs(subject, of, config)
+  workdir = subject.directory.absolute().parents[1]
+  directory = workdir / on.folder / on.id
+  facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
+  known = [row for row in study_records.read(subject.directory)[0]["identity"] if row["step"] == subject.step]
+  rows = [row for row in known if row["run"] == facts["run"] and has_checkpoint(directory)]
+  with Shown(f"identity {subject.id}", 1, len(rows[:1]), "net") as shown:
+    if not rows:
+      variables, found = _deepen(subject, config, settings)
+      rows = [{"step": subject.step, **found, **facts}]
+      _save(directory, subject, config, variables)
+      writer.append("identity", rows)
+      shown.show(1, f"logits differ by at most {found['difference']:.2g}")
+  if study.go_through(QUESTION, [on, scratch], str(workdir)) == command.PREEMPTED:
+    raise KeyboardInterrupt
+  _say_where_from(directory, subject)
+  row = rows[-1]
+  return [
+    {
+      "id": each.id,
+      "depth": f"{row['from_depth']} to {row['depth']}" if each is on else row["depth"],
+      "logits differ by": f"{row['difference']:.1e}" if each is on else "",
+      "error % before": f"{100 * row['error']:.2f}" if each is on else "",
+      **_outcome(workdir / each.folder / each.id),
+    }
+    for each in (on, scratch)
+  ]
+
+
+def _config(config: Config, settings: Identity) -> Config:
+  """Returns the settings of the two runs."""
+  steps = settings.steps or config.train.steps
+  rate = settings.learning_rate or config.train.learning_rate
+
+  def within(probe: Any) -> Any:
+    return dataclasses.replace(probe, steps=tuple(step for step in probe.steps if step <= steps))
+
+  return dataclasses.replace(
+    config,
+    model=deepened.model(config.model, settings.depth),
+    train=dataclasses.replace(config.train, steps=steps, learning_rate=rate),
+    responses=within(config.responses),
+    gradients=within(config.gradients),
+  )
+
+
+def _runs(subject: Subject, of: dict[str, Any], config: Config) -> tuple[Run, Run]:
+  """Returns the run of the deepened net, and that of the same depth from the start; `of` is the net's run.json."""
+  old, new = f"-d{subject.config.model.depth}", f"-d{config.model.depth}"
+  names = [f"{new}-from{subject.config.model.depth}", new]
+  ids = [subject.id.replace(old, name, 1) if old in subject.id else subject.id + name for name in names]
+  variant = "-".join(part for part in (of["variant"], VARIANT) if part)
+  one, other = (Run(each, of["experiment"] or "converted", variant, config) for each in ids)
+  return one, other
+
+
+def _deepen(subject: Subject, config: Config, settings: Identity) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns the variables of the deepened net, and the columns of identity.jsonl that say what that changes."""
+  start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
+  fresh = {"params": start.params, "batch_stats": start.batch_stats}
+  taken = Apart(subject.config.model, subject.classes)
+  training, _ = subject.sample("train", MOMENTS)
+  moments = deepened.stage_moments(taken, settings.batch_size, subject.variables, training, subject.statistics)
+  variables = deepened.variables(config.model, subject.variables, fresh, moments)
+  images, labels = subject.sample("test", settings.images)
+  nets = (subject.net, subject.variables), (models.build(config.model, subject.classes), variables)
+  before, after = (
+    np.asarray(evaluate.logits(net, settings.batch_size, tree, images, subject.statistics)) for net, tree in nets
+  )
+  error_before, error = (float((each.argmax(-1) != np.asarray(labels)).mean()) for each in (before, after))
+  return variables, {
+    "depth": config.model.depth,
+    "from_depth": subject.config.model.depth,
+    "difference": float(np.abs(before - after).max()),
+    "error_before": error_before,
+    "error": error,
+    "images": len(labels),
+  }
+
+
+def _save(directory: Path, subject: Subject, config: Config, variables: dict[str, Any]) -> None:
+  """Writes the checkpoint of step 0 that training goes on from."""
+  start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
+  start = dataclasses.replace(start, **variables)
+  with Checkpoints(directory / trained.CHECKPOINTS, config) as checkpoints:
+    checkpoints.save(jax.device_put(jax.tree.map(jnp.asarray, start), mesh.replicated(jax.sharding.get_mesh())))
+
+
+def _say_where_from(directory: Path, subject: Subject) -> None:
+  """Names among the deviations of a run that its net was not made of random weights."""
+  name = "initial weights"
+  with RunWriter(directory) as writer:
+    there = [row for row in writer.run["deviations"] if row["name"] != name]
+    origin = f"{subject.id} at step {subject.step}, deepened by blocks that are the identity"
+    writer.update(deviations=[*there, {"name": name, "paper": "random", "here": origin}])
+
+
+def _outcome(directory: Path) -> dict[str, str]:
+  run = records.read_run(directory).run
+  error = run["result"]["test_error"]
+  return {"status": run["status"], "error % trained": "" if error is None else f"{100 * error:.2f}"}

@@ -1,0 +1,112 @@
+"""The loss around a trained net: on a grid over two random directions, and the Hessian's largest eigenvalues."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from resjax import mesh, study_records
+from resjax.config import Config
+from resjax.config.studies import Landscape
+from resjax.records import RunWriter
+from resjax.studies import lanczos, surface
+from resjax.studies.shown import Shown
+from resjax.studies.subject import Subject
+
+DIGITS = 9  # of a point's place, so that grids of other sizes share what points they can
+
+
+def check(_: Config, __: Landscape) -> None:
+  """Any net can be studied so."""
+
+
+def run(subject: Subject, settings: Landscape, writer: RunWriter) -> list[dict[str, Any]]:
+  """Writes the points and eigenvalues that the records do not have yet; returns a line of the summary.
+
+  Raises:
+    ConfigError: the images do not fit the net.
+  """
+  images, labels = subject.sample("train", settings.images)
+  own = {
+    "step": subject.step,
+    "images": len(labels),
+    "source": "train",
+    "mode": settings.mode,
+    "seed": settings.seed,
+  }
+  arrays = images, labels, subject.statistics
+  points = _points(subject, settings, writer, own, arrays)
+  eigenvalues = _eigenvalues(subject, settings, writer, own, arrays) if settings.eigenvalues else []
+  middle = min(points, key=lambda row: abs(row["alpha"]) + abs(row["beta"]))
+  return [
+    {
+      "id": subject.id,
+      "points": len(points),
+      "loss nearest the net": f"{middle['loss']:.4g}",
+      "highest": f"{max(row['loss'] for row in points):.4g}",
+      "largest eigenvalues": ", ".join(f"{row['eigenvalue']:.4g}" for row in eigenvalues),
+    }
+  ]
+
+
+def _points(
+  subject: Subject, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+) -> list[dict[str, Any]]:
+  """Returns the lines of the grid's points, after writing those that are missing, a row of the grid at a time."""
+  places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
+  known = {(row["alpha"], row["beta"]): row for row in _known(subject, "landscape", own)}
+  wanted = [(alpha, beta) for alpha in places for beta in places]
+  missing = [point for point in wanted if point not in known]
+  everywhere = mesh.replicated(jax.sharding.get_mesh())
+  directions = jax.device_put(
+    tuple(surface.direction(subject.variables["params"], settings.seed, number) for number in (1, 2)), everywhere
+  )
+  with Shown(f"landscape {subject.id}", len(wanted), len(wanted) - len(missing), "point") as shown:
+    for at in range(0, len(missing), settings.points):
+      some = missing[at : at + settings.points]
+      filled = np.array(some + some[:1] * (settings.points - len(some)), np.float32)  # one shape, one program
+      found = surface.losses(
+        subject.net, settings.batch_size, settings.mode, subject.variables, directions, filled, *arrays
+      )
+      rows = [
+        {**own, "alpha": alpha, "beta": beta, "loss": float(loss), "error": float(error)}
+        for (alpha, beta), loss, error in zip(some, *(each[: len(some)] for each in jax.device_get(found)), strict=True)
+      ]
+      writer.append("landscape", rows)
+      known |= {(row["alpha"], row["beta"]): row for row in rows}
+      shown.show(len(rows), f"loss {rows[-1]['loss']:.4g}")
+  return [known[point] for point in wanted]
+
+
+def _eigenvalues(
+  subject: Subject, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+) -> list[dict[str, Any]]:
+  """Returns the lines of the eigenvalues, after writing them if there are too few."""
+  known = _known(subject, "hessian", own)
+  if len(known) >= settings.eigenvalues:
+    return known[: settings.eigenvalues]
+  flat, unflat = ravel_pytree(subject.variables["params"])
+  most = min(settings.iterations, len(flat))
+  with Shown(f"hessian {subject.id}", most, 0, "product") as shown:
+
+    def times(vector: np.ndarray) -> np.ndarray:
+      tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
+      product = surface.hessian_times(subject.net, settings.batch_size, settings.mode, subject.variables, tree, *arrays)
+      result = np.asarray(ravel_pytree(product)[0], np.float64)
+      shown.show(1, f"{vector @ result:.4g}")
+      return result
+
+    found = lanczos.largest(times, len(flat), settings.eigenvalues, settings.iterations, settings.seed)
+  rows = [
+    {**own, "index": index, "eigenvalue": value, "residual": residual, "iterations": found.iterations}
+    for index, (value, residual) in enumerate(zip(found.eigenvalues.tolist(), found.residuals.tolist(), strict=True), 1)
+  ]
+  writer.append("hessian", [row for row in rows if row["index"] not in {line["index"] for line in known}])
+  return rows
+
+
+def _known(subject: Subject, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
+  """Returns the lines of a log that were written with these settings."""
+  rows = study_records.read(subject.directory)[0][log]
+  return [row for row in rows if all(row[key] == value for key, value in own.items())]

@@ -1,0 +1,130 @@
+"""Lesions: blocks of a trained net deleted, swapped and reordered (Veit et al. 2016), and its error for each."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from resjax import mesh, study_records
+from resjax.config import Config
+from resjax.config.studies import Lesions
+from resjax.records import RunWriter
+from resjax.studies import apart, lesioned
+from resjax.studies.draws import Lesion, arrays, draw
+from resjax.studies.shown import Shown
+from resjax.studies.subject import Subject
+from resjax.study_records import DELETE, NONE
+
+CHUNK = 15  # lesions tested at once, beside the undisturbed net
+KEY = ("step", "kind", "stage", "block", "count", "trial", "seed", "reestimated", "statistics_images", "images")
+
+
+def check(config: Config, _: Lesions) -> None:
+  """Raises ConfigError if a run's net cannot be studied so."""
+  apart.check(config.model)
+
+
+def run(subject: Subject, settings: Lesions, writer: RunWriter) -> list[dict[str, Any]]:
+  """Tests the lesions that are not in the records yet, and writes them there.
+
+  Returns:
+    A line of the summary for each way to take statistics.
+
+  Raises:
+    ConfigError: the images do not fit the net.
+  """
+  images, labels = subject.sample("test", settings.images)
+  taken = apart.Apart(subject.config.model, subject.classes)
+  tests = _Tests(subject, settings, taken, images, labels)
+  lesions = draw(list(taken.stages.values()), settings)
+  wanted = [tests.line(lesion, again) for again in tests.modes for lesion in lesions]
+  known = {_key(row) for row in study_records.read(subject.directory)[0]["lesions"]}
+  missing = {
+    again: [lesion for lesion in lesions if _key(tests.line(lesion, again)) not in known] for again in tests.modes
+  }
+  left = sum(map(len, missing.values()))
+  with Shown(f"lesion {subject.id}", len(wanted), len(wanted) - left, "lesion") as shown:
+    for again, part in missing.items():
+      for lines in tests.results(lesions[0], part, again):
+        writer.append("lesions", lines)
+        shown.show(len(lines), f"{lines[-1]['kind']} error {100 * lines[-1]['error']:.2f}%")
+  keys = {_key(row) for row in wanted}
+  rows = [row for row in study_records.read(subject.directory)[0]["lesions"] if _key(row) in keys]
+  return [_summary(subject.id, [row for row in rows if row["reestimated"] == again], again) for again in tests.modes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tests:
+  """A net and the images that it is tested on."""
+
+  subject: Subject
+  settings: Lesions
+  apart: apart.Apart
+  images: jax.Array
+  labels: jax.Array
+
+  @property
+  def modes(self) -> tuple[bool, ...]:
+    """Whether batch statistics are taken again: no, yes or one after the other."""
+    return {"no": (False,), "yes": (True,), "both": (False, True)}[self.settings.reestimate]
+
+  def line(self, lesion: Lesion, again: bool) -> dict[str, Any]:
+    """Returns a line of lesions.jsonl without its result."""
+    return {
+      "step": self.subject.step,
+      **lesion.line(),
+      "reestimated": again,
+      "statistics_images": self.settings.statistics_images if again else None,
+      "images": len(self.labels),
+      "source": "test",
+    }
+
+  def results(self, whole: Lesion, lesions: Sequence[Lesion], again: bool) -> Iterator[list[dict[str, Any]]]:
+    """Yields the lines of the lesions, some at a time; the undisturbed net's, if asked for, with the first of them."""
+    asked = whole in lesions
+    others = [lesion for lesion in lesions if lesion != whole]
+    chunks = [others[at : at + CHUNK] for at in range(0, len(others), CHUNK)]
+    for number, chunk in enumerate(chunks or ([[]] if asked else [])):
+      filled = [whole, *chunk, *[whole] * (CHUNK - len(chunk))]  # one shape, one program
+      losses, wrongs = jax.device_get(self._test(filled, again))
+      lines = [
+        {**self.line(lesion, again), "error": float(wrong) / len(self.labels), "loss": float(loss) / len(self.labels)}
+        for lesion, loss, wrong in zip(filled, losses, wrongs, strict=True)
+      ]
+      yield lines[0 if asked and number == 0 else 1 : len(chunk) + 1]
+
+  def _test(self, lesions: Sequence[Lesion], again: bool) -> tuple[jax.Array, jax.Array]:
+    """Tests lesions, of which the first is none."""
+    subject, size = self.subject, self.settings.batch_size
+    which = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
+    variables = subject.variables
+    if again:
+      training, _ = subject.sample("train", self.settings.statistics_images)
+      own = lesioned.reestimate(self.apart, size, variables, which, training, subject.statistics)
+      # Before a lesion the net is the undisturbed one, with statistics that were taken again, too.
+      variables = {**variables, "batch_stats": apart.at(own, 0)}
+    else:
+      own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lesions), *leaf.shape)), variables["batch_stats"])
+    return lesioned.test(self.apart, size, variables, own, which, self.images, self.labels, subject.statistics)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+  return tuple(row[key] for key in KEY)
+
+
+def _summary(name: str, rows: list[dict[str, Any]], again: bool) -> dict[str, Any]:
+  """Returns errors in percent: of the undisturbed net, and of those with one block deleted."""
+  (whole,) = [row["error"] for row in rows if row["kind"] == NONE]
+  single = [row["error"] for row in rows if row["kind"] == DELETE]
+  return {
+    "id": name,
+    "statistics": "taken again" if again else "as trained",
+    "images": rows[0]["images"],
+    "error %": f"{100 * whole:.2f}",
+    "one block deleted: median %": f"{100 * statistics.median(single):.2f}",
+    "least %": f"{100 * min(single):.2f}",
+    "most %": f"{100 * max(single):.2f}",
+  }

@@ -1,0 +1,112 @@
+"""The gradient by length of path: how many main branches it comes through, nonlinearities held as they are.
+
+A block's derivative is S + F: of its shortcut, and of its main branch, with the masks of its activations those of the
+whole net. The gradient through L blocks is the product of their (S + F); expanded, the part with k factors F comes
+through paths of length k (Veit et al. 2016). It is carried back as a polynomial in a formal variable of the main
+branches: per block part k becomes S of part k plus F of part k - 1.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from resjax import mesh
+from resjax.data.augment import Statistics, normalize
+from resjax.studies.apart import Apart, Variables, part
+
+
+@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+def parts(
+  apart: Apart,
+  batch_size: int,
+  variables: Variables,
+  images: jax.Array,
+  labels: jax.Array,
+  statistics: Statistics,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Takes the gradient of the loss by the first block's input apart, with running statistics, in float32.
+
+  Args:
+    apart: the net, of L blocks.
+    batch_size: images a pass.
+    variables: its `params` and `batch_stats`.
+    images: uint8 [N, H, W, C].
+    labels: int32 [N].
+    statistics: what images are normalised with.
+
+  Returns:
+    Sums over the images: the product of each part with the whole gradient, float32 [L + 1]; the square of each part,
+    [L + 1]; the square of the whole gradient, which is computed on its own.
+  """
+  exact = dataclasses.replace(apart, net=dataclasses.replace(apart.net, precision="float32"))
+  total = len(labels)
+
+  def batch(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    index = mesh.split_batch(start + jnp.arange(batch_size))
+    counts, index = index < total, jnp.minimum(index, total - 1)
+    return _batch(exact, variables, normalize(images[index], statistics), labels[index], counts)
+
+  return jax.tree.map(lambda leaf: leaf.sum(0), lax.map(batch, jnp.arange(0, total, batch_size)))
+
+
+def _batch(
+  apart: Apart, variables: Variables, x: jax.Array, labels: jax.Array, counts: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the sums of `parts` over the images that count, of a batch of normalised ones."""
+  x, _ = apart.stem(variables, x, train=False)
+  inputs: dict[str, tuple[jax.Array, Any]] = {}  # of each stage's first block, and of its others
+  for stage, blocks in apart.stages.items():
+    first = x
+    x, _ = apart.block(stage, True, part(variables, stage, "block1"), x, train=False)
+    rest = None
+    if blocks > 1:
+
+      def forward(x: jax.Array, own: Variables, stage: str = stage) -> tuple[jax.Array, jax.Array]:
+        return apart.block(stage, False, own, x, train=False)[0], x
+
+      x, rest = lax.scan(forward, x, part(variables, stage, "rest"))
+    inputs[stage] = first, rest
+
+  def loss(x: jax.Array) -> jax.Array:
+    logits, _ = apart.head(variables, x, train=False)
+    return jnp.where(counts, optax.softmax_cross_entropy_with_integer_labels(logits, labels), 0).sum()
+
+  whole = jax.grad(loss)(x)
+  polynomial = jnp.zeros((sum(apart.stages.values()) + 1, *whole.shape), whole.dtype).at[0].set(whole)
+  carry = whole, polynomial
+  for stage, blocks in reversed(apart.stages.items()):
+    first, rest = inputs[stage]
+    if blocks > 1:
+
+      def backward(carry: Any, block: Any, stage: str = stage) -> tuple[Any, None]:
+        x, own = block
+        return _back(apart, stage, False, own, x, carry), None
+
+      carry, _ = lax.scan(backward, carry, (rest, part(variables, stage, "rest")), reverse=True)
+    carry = _back(apart, stage, True, part(variables, stage, "block1"), first, carry)
+  whole, polynomial = carry
+  axes = tuple(range(1, polynomial.ndim))
+  return (polynomial * whole).sum(axes), jnp.square(polynomial).sum(axes), jnp.square(whole).sum()
+
+
+def _back(
+  apart: Apart, stage: str, first: bool, variables: Variables, x: jax.Array, carry: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  """Carries the whole gradient and its parts from a block's output to its input `x`."""
+  whole, polynomial = carry
+  block = functools.partial(apart.block, stage, first, variables, train=False)
+  _, both = jax.vjp(lambda x: block(x)[0], x)
+  _, shortcut = jax.vjp(lambda x: block(x, disturb=lax.stop_gradient)[0], x)
+
+  def one(gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    along = shortcut(gradient)[0]
+    return along, both(gradient)[0] - along
+
+  along, through = lax.map(one, polynomial)
+  # No path is longer than there are blocks: the last part is empty until the first block, so nothing is shifted out.
+  return both(whole)[0], along.at[1:].add(through[:-1])

@@ -1,0 +1,186 @@
+"""What a study works on: a trained net of a run directory, and images of the data set it was trained on."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from resjax import config, data, listing, mesh, models, records
+from resjax.config import Config, Data
+from resjax.data import Dataset, FileDataset
+from resjax.data.augment import Statistics
+from resjax.depth import Layer
+from resjax.settings import ConfigError
+from resjax.sweep import Run
+from resjax.train import trained
+
+load = functools.cache(data.load)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """A trained net on the devices of the current mesh.
+
+  Attributes:
+    id: of its run.
+    directory: its run directory.
+    config: its run's.
+    step: of its checkpoint.
+    classes: width of its last layer.
+    image_shape: (height, width, channels) of what it takes.
+    net: the model.
+    variables: `params` and `batch_stats`, stacked.
+    statistics: what images are normalised with.
+  """
+
+  id: str
+  directory: Path
+  config: Config
+  step: int
+  classes: int
+  image_shape: tuple[int, int, int]
+  net: nn.Module
+  variables: dict[str, Any]
+  statistics: Statistics
+
+  @property
+  def table(self) -> list[Layer]:
+    """The net's layers."""
+    return self.config.model.net(self.image_shape, self.classes).table
+
+  def sample(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns `count` images of `train` or `test`, uint8 [N, H, W, C], and labels, int32 [N], on all devices.
+
+    They are spread evenly over the set, so that a set in order of its classes is sampled as a whole. Where there are
+    fewer images, all are taken.
+
+    Raises:
+      ConfigError: the images do not fit the net, or it decodes them anew every epoch.
+    """
+    there = self._dataset().count(split)
+    taken = min(count, there)
+    return self._take(split, np.arange(taken) * there // taken)
+
+  def first(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the first `count` images likewise, as captures during training take them.
+
+    Raises:
+      ConfigError: as `sample`; or there are fewer.
+    """
+    there = self._dataset().count(split)
+    if count > there:
+      raise ConfigError(f"{self.directory}: images = {count}: there are {there} {split} images")
+    return self._take(split, np.arange(count))
+
+  def _take(self, split: str, chosen: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    dataset = self._dataset()
+    images, labels = {
+      "train": (dataset.train_images, dataset.train_labels),
+      "test": (dataset.test_images, dataset.test_labels),
+    }[split]
+    return jax.device_put((images[chosen], labels[chosen]), mesh.replicated(jax.sharding.get_mesh()))
+
+  def _dataset(self) -> Dataset:
+    dataset = whole(self.config.data)
+    if dataset.image_shape != self.image_shape or dataset.classes != self.classes:
+      raise ConfigError(
+        f"{self.directory}: takes images {self.image_shape} of {self.classes} classes; "
+        f"{dataset.path or dataset.name} has {dataset.image_shape} of {dataset.classes}"
+      )
+    return dataset
+
+
+def find(workdir: Path, only: str) -> dict[Path, Config]:
+  """Returns the run directories at or below `workdir` that have a checkpoint, in the order of their paths.
+
+  Args:
+    workdir: a run, an experiment or a work directory.
+    only: as `--only`: which runs.
+
+  Raises:
+    ConfigError: there is none, or `only` is wrong.
+    RecordsError: `workdir` is no directory, or a run.json cannot be read.
+  """
+  found = {}
+  for directory in records.find_runs(workdir):
+    run = records.read_run(directory)
+    if run.config and has_checkpoint(directory):
+      named = Run(
+        run.run["id"] or directory.name, run.run["experiment"] or "", run.run["variant"] or "", _settings(run)
+      )
+      found[directory] = named
+  if not found:
+    raise ConfigError(f"{workdir}: holds no run with a checkpoint")
+  chosen = listing.only(list(found.values()), only)
+  return {directory: run.config for directory, run in found.items() if run in chosen}
+
+
+def has_checkpoint(directory: Path) -> bool:
+  """Whether a run directory has a checkpoint that is whole; whether it is sound is seen when it is read."""
+  folder = directory / trained.CHECKPOINTS
+  return folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir())
+
+
+def read(directory: Path, path: str | None) -> Subject:
+  """Reads the newest checkpoint of a run directory onto the devices of the current mesh.
+
+  Args:
+    directory: the run directory.
+    path: of the data set, where it is elsewhere now.
+
+  Raises:
+    ConfigError: the run directory is damaged.
+  """
+  net = trained.read(directory)
+  settings = net.config
+  if path is not None:
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path=path))
+  variables, statistics = jax.device_put(
+    (net.variables, net.input.statistics), mesh.replicated(jax.sharding.get_mesh())
+  )
+  return Subject(
+    records.read_run(directory).run["id"] or directory.name,
+    directory,
+    settings,
+    net.step,
+    net.classes,
+    net.input.image_shape,
+    models.build(settings.model, net.classes),
+    variables,
+    statistics,
+  )
+
+
+def whole(settings: Data) -> Dataset:
+  """Returns a data set that is held whole.
+
+  Raises:
+    ConfigError: it cannot be read, or is decoded anew every epoch.
+  """
+  dataset = load(settings)
+  if isinstance(dataset, FileDataset):
+    raise ConfigError(f"data.resize = {settings.resize}: studies need images that are held whole (data.resize = ())")
+  return dataset
+
+
+def make_mesh(batch_size: int) -> Mesh:
+  """Returns a mesh of as many devices as a study's batches can be split over."""
+  return mesh.make(
+    Config(
+      train=config.Train(batch_size=batch_size),
+      evaluation=config.Evaluation(batch_size=batch_size),
+      responses=config.Responses(images=batch_size, batch_size=batch_size),
+    )
+  )
+
+
+def _settings(run: records.Run) -> Config:
+  try:
+    return config.freeze(run.config)
+  except ConfigError as error:
+    raise ConfigError(f"{run.directory / 'config.json'}: {error}") from None

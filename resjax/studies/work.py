@@ -1,0 +1,87 @@
+"""A study of the trained nets below a work directory, one after another."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from resjax import mesh, records, settings, study_records
+from resjax.config import Config, studies
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from resjax.studies import gradients, identity, landscape, lesions, responses, subject
+from resjax.studies.subject import Subject
+
+Given = Mapping[str, Any]
+Rows = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A study.
+
+  Attributes:
+    settings: from a run's settings, and those of the study that are given, to the study's.
+    check: raises ConfigError if a run's net cannot be studied so.
+    run: studies a net, writes what it finds, and returns lines of the summary; in `jax.set_mesh`.
+  """
+
+  settings: Callable[[Config, Given], Any]
+  check: Callable[[Config, Any], None]
+  run: Callable[[Subject, Any, RunWriter], Rows]
+
+
+def _own(kind: type) -> Callable[[Config, Given], Any]:
+  """Settings that do not depend on the run's."""
+  return lambda _, given: settings.freeze(kind, given)
+
+
+def _mesh(its: Any) -> Mesh:
+  """Returns as many devices as all batches of a study can be split over."""
+  sizes = [getattr(its, field.name) for field in dataclasses.fields(its) if field.name.endswith("batch_size")]
+  return subject.make_mesh(math.gcd(*sizes))
+
+
+STUDIES = {
+  "responses": Study(responses.chosen, responses.check, responses.run),
+  "gradients": Study(gradients.chosen, gradients.check, gradients.run),
+  "identity": Study(_own(studies.Identity), identity.check, identity.run),
+  "landscape": Study(_own(studies.Landscape), landscape.check, landscape.run),
+  "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
+}
+
+
+def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
+  """Makes a study.
+
+  Args:
+    name: which.
+    workdir: a work directory, an experiment in it or a run directory.
+    only: as `--only`: which runs.
+    path: of the data set, None where it was in training.
+    given: settings of the study that are not its defaults.
+
+  Returns:
+    Whether all went well, which it does unless a run of the study failed; and lines of the summary.
+
+  Raises:
+    ConfigError, RecordsError: nothing can be studied as asked; what can be seen before the first net is studied is.
+  """
+  mesh.start_backend(None if (workdir / "run.json").is_file() else workdir)
+  study = STUDIES[name]
+  found = subject.find(workdir, only)
+  chosen = {directory: study.settings(config, given) for directory, config in found.items()}
+  for directory, config in found.items():
+    try:
+      study.check(config, chosen[directory])
+    except ConfigError as error:
+      raise ConfigError(f"{directory}: {error}") from None
+  rows = []
+  for directory, its in chosen.items():
+    with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
+      rows += study.run(subject.read(directory, path), its, writer)
+  return not any("status" in row and row["status"] == records.FAILED for row in rows), rows

@@ -1,0 +1,93 @@
+"""Studies trained nets again, and writes what it finds below their run directories, `studies/*.jsonl`.
+
+    python -m resjax.study lesion --workdir DIR [--only EXPR]      blocks deleted, swapped, reordered: errors
+    python -m resjax.study gradients --workdir DIR [--only EXPR]   gradient norms by layer, shares by length of path
+    python -m resjax.study landscape --workdir DIR [--only EXPR]   loss around the net, Hessian's leading eigenvalues
+    python -m resjax.study identity --workdir DIR [--only EXPR]    deepened by identity blocks, trained on
+    python -m resjax.study responses --workdir DIR [--only EXPR]   layer responses, captured in another way
+
+DIR is a work directory, an experiment in it, or a run directory. The same command again goes on where it was stopped;
+what is known already is not computed again. `python -m resjax.study lesion --help` shows a study's settings.
+"""
+
+import argparse
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resjax import arguments, listing, settings
+from resjax.config import running, studies
+from resjax.settings import ConfigError
+
+STUDIES: dict[str, type] = {
+  "responses": running.ResponseCapture,
+  "gradients": studies.GradientFlow,
+  "lesion": studies.Lesions,
+  "landscape": studies.Landscape,
+  "identity": studies.Identity,
+}
+# Settings that are those of the run's own captures unless others are given.
+AS_IN_THE_RUN = {
+  name: [key for key, _ in settings.leaves(kind)]
+  for name, kind in (("responses", running.ResponseCapture), ("gradients", running.GradientCapture))
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Makes the study that `argv` names; returns the exit code: 0, 1 where a run of it failed, 2, or 75 when stopped."""
+  argv = sys.argv[1:] if argv is None else argv
+  first = arguments.Parser("resjax.study", __doc__)
+  first.add_argument("study", choices=STUDIES, help="which; its own --help says more")
+  name = first.parse_args(argv[:1]).study
+  kind = STUDIES[name]
+  parser = arguments.Parser(f"resjax.study {name}", kind.__doc__)
+  parser.add_argument("--workdir", metavar="DIR", type=Path, default=Path("runs"), help="of the trained nets")
+  parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
+  parser.add_argument("--data", metavar="PATH", help="of the data set, where it is elsewhere than in training")
+  for key, field in settings.leaves(kind):
+    default = "as in the run" if name in AS_IN_THE_RUN and key in AS_IN_THE_RUN[name] else field.default
+    said = f"{field.metadata['meaning']} (default: {default})".replace("%", "%%")
+    parser.add_argument(f"--{key}", default=argparse.SUPPRESS, help=said)
+  given = vars(parser.parse_args(argv[1:]))
+  workdir, only, path = (given.pop(key) for key in ("workdir", "only", "data"))
+
+  def study() -> int:
+    values = {key: _value(kind, key, text) for key, text in given.items()}
+    settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
+    from resjax.studies import work  # after parsing: --help need not wait for JAX
+
+    well, rows = work.run(name, workdir, only, path, values)
+    print(listing.table(rows))
+    return arguments.DONE if well else arguments.FAILED
+
+  try:
+    return arguments.guarded(parser.command, study)
+  except KeyboardInterrupt:
+    print(f"{parser.command}: stopped; the same command goes on", file=sys.stderr)
+    return arguments.STOPPED
+
+
+def _value(kind: type, key: str, text: str) -> Any:
+  """Returns what a setting's text on the command line says.
+
+  Raises:
+    ConfigError: it says nothing of the setting's type.
+  """
+  wanted = typing.get_type_hints(kind)[key]
+  if wanted is bool:
+    if text.lower() not in ("true", "false"):
+      raise ConfigError(f"{key} = {text!r}: must be true or false")
+    return text.lower() == "true"
+  try:
+    if typing.get_origin(wanted) is tuple:
+      return tuple(typing.get_args(wanted)[0](item) for item in text.strip("()").split(",") if item)
+    return wanted(text)
+  except ValueError:
+    kinds = "numbers with commas between them" if typing.get_origin(wanted) is tuple else wanted.__name__
+    raise ConfigError(f"{key} = {text!r}: must be {kinds}") from None
+
+
+if __name__ == "__main__":
+  arguments.run(main)

@@ -1,0 +1,76 @@
+"""What studies of trained nets write: `studies/` below a run directory. No JAX.
+
+    DIR/<experiment>/<run id>/studies/
+      responses.jsonl  gradients.jsonl  paths.jsonl  lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
+
+JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
+(`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
+Errors are fractions, losses are in nats and means over the images. `source` is `train` or `test`, `mode` of batch norm
+`running` or `batch`.
+
+- `responses`: as responses.jsonl, with what else it was captured with (`source, batch_size, pooling, first_conv`).
+- `gradients`: as gradients.jsonl: L2 norms of the loss's gradient (without weight decay) by the kernel of each weighted
+  layer, and of the kernel. `layer` counts all weighted layers, the classifier too.
+- `paths`: how much of the loss's gradient by the first block's input comes through paths of `length` main branches, of
+  `blocks` there are. `share` is the projection of that part on the whole gradient as a fraction of it: the shares of
+  one net sum to one, a share may be negative. `norm` is the part's own L2 norm (the parts are not orthogonal) relative
+  to the whole's. In a plain net all comes through the one path of `length` = `blocks`.
+- `lesions`: the first line of a setting, of `kind` `none`, is the undisturbed net. `delete`: the main branch of block
+  (`stage`, `block`) is taken out, its input is carried on by the shortcut; in a plain net, and where shapes change,
+  as by option A. `delete_random`: so `count` blocks at once, drawn at random, draw number `trial` (1-based).
+  `swap`: block (`stage`, `block`) and the next one of its stage change places. `reorder`: `count` swaps of two random
+  blocks of one stage, draw number `trial`. `blocks` lists [stage, block] of what was deleted or moved; `tau` is
+  Kendall's rank correlation of the new order with the old, the mean over pairs of blocks of one stage (1: undisturbed;
+  null for deletions). First blocks of stages, which may change shapes, keep their places. `reestimated`: batch
+  statistics were taken again, over `statistics_images` training images, with the lesion.
+- `landscape`: loss and error at params + alpha * first + beta * second direction; directions are random, each filter
+  has the norm of the net's (Li et al. 2018), norms and biases stay; `seed` is of the directions.
+- `hessian`: the `index`-th (1-based) largest eigenvalue of the loss's Hessian by all parameters, after `iterations` of
+  Lanczos; `residual` is the norm of H v - eigenvalue * v, which bounds its error.
+- `identity`: the net deepened to `depth` by blocks that are the identity: `difference` is the largest change of a logit
+  over the images, `error_before` and `error` of the net and of the deepened one. `run` and `scratch` are the run
+  directories (beside this one's experiment, relative to the work directory) in which it is trained on, and in which the
+  same depth is trained from the start.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from resjax import records
+
+FOLDER = "studies"
+
+NONE, DELETE, DELETE_RANDOM, SWAP, REORDER = "none", "delete", "delete_random", "swap", "reorder"
+LESIONS = (NONE, DELETE, DELETE_RANDOM, SWAP, REORDER)
+
+LOG_KEYS: dict[str, tuple[str, ...]] = {
+  "responses": (*records.LOG_KEYS["responses"], "source", "batch_size", "pooling", "first_conv"),
+  "gradients": (*records.LOG_KEYS["gradients"], "images", "batch_size", "mode"),
+  "paths": ("step", "length", "share", "norm", "blocks", "images", "source"),
+  "lesions": (
+    *("step", "kind", "stage", "block", "blocks", "count", "trial", "tau", "reestimated"),
+    *("statistics_images", "images", "source", "seed", "error", "loss"),
+  ),
+  "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
+  "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),
+  "identity": ("step", "depth", "from_depth", "difference", "error_before", "error", "images", "run", "scratch"),
+}
+
+
+def writer(directory: str | os.PathLike[str]) -> records.RunWriter:
+  """Returns the one writer of the studies of a run directory.
+
+  Raises:
+    RecordsError: another process studies this run, or the directory cannot be used.
+  """
+  return records.RunWriter(Path(directory) / FOLDER, logs=LOG_KEYS)
+
+
+def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, Any]]], int]:
+  """Reads the studies of a run directory, also while they are written; a study that was not made has no lines.
+
+  Returns:
+    The lines by log, every key of `LOG_KEYS` present in each, and how many could not be read and were skipped.
+  """
+  return records.read_logs(Path(directory) / FOLDER, LOG_KEYS)

@@ -1,0 +1,110 @@
+"""Nets deepened by identity blocks: the same logits, whatever they are made of; what cannot be done is said."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resjax import models, records, study, study_records
+from resjax.config import Config, Data, Execution, Gradients, Model, Responses, Train
+from resjax.settings import ConfigError
+from resjax.studies import apart, deepened
+from resjax.train import evaluate, trained
+from tests import random_nets
+
+DIGITS = Data(name="digits", pad=1, mirror=False)
+NET = Model(depth=8, blocks=(2, 1), width=4)
+
+
+@pytest.fixture(scope="module")
+def images():
+  return jnp.asarray(np.random.default_rng(1).integers(0, 256, (12, 8, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"kind": "residual"},
+    {"kind": "plain"},
+    {"kind": "residual", "preactivation": True, "shortcut": "B"},
+  ],
+  ids=str,
+)
+def test_the_logits_stay(images, changes):
+  """To 1e-5 of their size: a plain net's new norms multiply by what they divide by."""
+  model = dataclasses.replace(NET, **changes)
+  net = random_nets.net(model, 8)
+  deeper = deepened.model(model, 0)
+  assert (deeper.depth, deeper.blocks) == (14, (4, 2))
+  fresh = random_nets.net(deeper, 8, seed=1).variables
+  moments = deepened.stage_moments(apart.Apart(model, 10), 5, net.variables, images, net.input.statistics)
+  variables = deepened.variables(deeper, net.variables, fresh, moments)
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, fresh)
+  before, after = (
+    np.asarray(evaluate.logits(models.build(each, 10), 5, tree, images, net.input.statistics))
+    for each, tree in ((model, net.variables), (deeper, variables))
+  )
+  assert before.shape == (12, 10)
+  np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * max(np.abs(before).max(), 1))
+
+
+@pytest.mark.parametrize(
+  ("net", "depth", "says"),
+  [
+    (Model(), 20, "must be more than the 20 of the trained net"),
+    (Model(), 21, "not 6n"),
+    (Model(shortcut="C"), 0, "model.shortcut is 'C'"),
+    (Model(activation="sigmoid"), 0, "model.activation is 'sigmoid'"),
+    (Model(kind="plain", preactivation=True), 0, "plain and model.preactivation"),
+    (Model(kind="plain", depth=29, block="bottleneck"), 0, "plain and of bottleneck"),
+  ],
+)
+def test_what_cannot_be_deepened(net, depth, says):
+  with pytest.raises(ConfigError, match=says):
+    deepened.model(net, depth)
+
+
+def test_twice_the_blocks():
+  assert deepened.model(Model(depth=20), 0).depth == 38
+  assert deepened.model(Model(family="imagenet", depth=18), 0).blocks == (4, 4, 4, 4)
+
+
+def test_the_command_trains_on_and_anew(tmp_path, capsys):
+  """Two steps each: the deepened net starts where the trained one ended; the same command again changes nothing."""
+  directory = random_nets.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  config = Config(
+    model=NET,
+    data=DIGITS,
+    train=Train(steps=20, batch_size=32, learning_rate=0.0),
+    responses=Responses(final=False, images=32, batch_size=32),
+    gradients=Gradients(steps=(20,)),
+    execution=Execution(devices=1),
+  )
+  with records.RunWriter(directory) as writer:
+    writer.write_config(config.to_dict())
+    writer.update(experiment="digits", step=20)
+  command = ["identity", "--workdir", str(tmp_path / "digits"), "--steps=2", "--images=12", "--batch_size=11"]
+  assert study.main(command) == 0
+  (row,) = study_records.read(directory)[0]["identity"]
+  assert (row["from_depth"], row["depth"], row["images"]) == (8, 14, 12)
+  assert row["difference"] < 1e-4 and row["error"] == row["error_before"]
+  assert (row["run"], row["scratch"]) == (
+    "digits-identity/residual-A-d14-from8-s0",
+    "digits-identity/residual-A-d14-s0",
+  )
+  on, scratch = (records.read_run(tmp_path / row[key]) for key in ("run", "scratch"))
+  assert on.run["status"] == scratch.run["status"] == records.DONE and on.run["steps"] == 2
+  assert [each["here"] for each in on.run["deviations"] if each["name"] == "initial weights"] == [
+    "residual-A-d8-s0 at step 0, deepened by blocks that are the identity"
+  ]
+  ends = [trained.read(tmp_path / row[key]).variables["params"] for key in ("run", "scratch")]
+  old = trained.read(directory).variables["params"]
+  kernels = [tree["stage1"]["block1"]["conv1"]["kernel"] for tree in (old, *ends)]
+  assert np.allclose(kernels[0], kernels[1]) and not np.allclose(kernels[0], kernels[2])  # the rate is 0
+  before = (tmp_path / row["run"] / "metrics.jsonl").read_bytes()
+  assert study.main(command) == 0
+  assert (tmp_path / row["run"] / "metrics.jsonl").read_bytes() == before
+  assert len(study_records.read(directory)[0]["identity"]) == 1
+  assert "8 to 14" in capsys.readouterr().out

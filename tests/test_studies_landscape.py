@@ -1,0 +1,101 @@
+"""The loss around a net: directions, points against plain evaluation, the Hessian against a dense one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from resjax import models, study, study_records
+from resjax.config import Data, Model
+from resjax.data.augment import normalize
+from resjax.studies import lanczos, surface
+from tests import random_nets
+
+DIGITS = Data(name="digits", pad=1, mirror=False)
+NET = Model(depth=8, blocks=(3,), width=2)  # 294 parameters, two of its three blocks stacked
+
+
+@pytest.fixture(scope="module")
+def net():
+  return random_nets.net(NET, 8)
+
+
+@pytest.fixture(scope="module")
+def arrays(net):
+  rng = np.random.default_rng(1)
+  images, labels = rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 10
+  return jnp.asarray(images), jnp.asarray(labels), net.input.statistics
+
+
+def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
+  params = net.variables["params"]
+  found, other = surface.direction(params, 0, 1), surface.direction(params, 0, 2)
+  own, kernel = params["stage1"]["rest"]["conv2"]["kernel"], found["stage1"]["rest"]["conv2"]["kernel"]
+  assert kernel.shape == (2, 3, 3, 2, 2)
+  np.testing.assert_allclose(
+    np.linalg.norm(kernel.reshape(2, 18, 2), axis=1), np.linalg.norm(own.reshape(2, 18, 2), axis=1), rtol=1e-5
+  )
+  dense = found["head"]["dense"]
+  np.testing.assert_allclose(
+    np.linalg.norm(dense["kernel"], axis=0), np.linalg.norm(params["head"]["dense"]["kernel"], axis=0), rtol=1e-5
+  )
+  assert not dense["bias"].any() and not found["stem"]["norm"]["scale"].any()
+  assert not np.allclose(kernel, other["stage1"]["rest"]["conv2"]["kernel"])
+  again = surface.direction(params, 0, 1)
+  assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), found, again))
+
+
+def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
+  """To 1e-3 (the issue's bound); batches of 8 of 12 images, so that the last is filled up."""
+  model = models.build(NET, 10)
+  flat, unflat = ravel_pytree(net.variables["params"])
+  images, labels, statistics = arrays
+
+  def loss(flat):
+    variables = {**net.variables, "params": unflat(flat)}
+    logits = model.apply(variables, normalize(images, statistics), train=False)
+    return -jax.nn.log_softmax(logits)[jnp.arange(12), labels].mean()
+
+  gradient = jax.grad(loss)
+  rows = jax.jit(lambda flat: jax.lax.map(lambda v: jax.grad(lambda p: gradient(p) @ v)(flat), jnp.eye(len(flat))))
+  dense = np.asarray(rows(flat), np.float64)
+  expected = np.linalg.eigvalsh((dense + dense.T) / 2)[::-1][:2]
+
+  def times(vector):
+    tree = unflat(vector.astype(np.float32))
+    return np.asarray(ravel_pytree(surface.hessian_times(model, 8, "running", net.variables, tree, *arrays))[0], float)
+
+  found = lanczos.largest(times, len(flat), 2, 40, 0)
+  assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
+  assert (found.residuals < 1e-3 * found.eigenvalues[0]).all() and found.iterations <= 40
+
+
+def test_lanczos_on_a_matrix():
+  rng = np.random.default_rng(0)
+  vectors, _ = np.linalg.qr(rng.standard_normal((50, 50)))
+  values = np.concatenate([[30, 20, -40], rng.uniform(-1, 1, 47)])
+  found = lanczos.largest(lambda v: vectors @ (values * (vectors.T @ v)), 50, 2, 50, 0)
+  assert found.eigenvalues == pytest.approx([30, 20], rel=1e-6) and found.iterations < 20
+  whole = lanczos.largest(lambda v: np.diag([3.0, 1.0, 2.0]) @ v, 3, 5, 30, 0)
+  assert whole.eigenvalues == pytest.approx([3, 2, 1])
+
+
+def test_the_command_goes_on_with_a_grid(tmp_path, capsys):
+  directory = random_nets.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
+  few = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5"]
+  command = ["landscape", "--workdir", str(directory), *few]
+  assert study.main([*command, "--points=3"]) == 0
+  rows = study_records.read(directory)[0]["landscape"]
+  assert [(row["alpha"], row["beta"]) for row in rows] == [(a, b) for a in (-0.5, 0, 0.5) for b in (-0.5, 0, 0.5)]
+  assert len({row["loss"] for row in rows}) == 9 and all(row["images"] == 16 for row in rows)
+  path = directory / "studies" / "landscape.jsonl"
+  path.write_bytes(
+    b"".join(path.read_bytes().splitlines(keepends=True)[:4]) + b'{"step": 0, "alp'
+  )  # as a kill leaves it
+  assert study.main([*command, "--points=3"]) == 0
+  again = study_records.read(directory)[0]["landscape"]
+  assert again[:4] == rows[:4]
+  for one, other in zip(again, rows, strict=True):
+    assert one == {**other, "loss": pytest.approx(other["loss"], rel=1e-6)}
+  assert "9/9 points" in capsys.readouterr().out

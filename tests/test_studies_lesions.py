@@ -1,0 +1,170 @@
+"""Lesions: a net without a block is a net of fewer blocks, one with blocks moved a net with its variables moved."""
+
+import dataclasses
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resjax import models, study, study_records
+from resjax.config import Data, Model
+from resjax.config.studies import Lesions
+from resjax.settings import ConfigError
+from resjax.studies import apart, draws, lesioned
+from resjax.train import evaluate
+from tests import random_nets
+
+DIGITS = Data(name="digits", pad=1, mirror=False)
+NET = Model(depth=12, blocks=(3, 2))
+SHORTER = Model(depth=10, blocks=(2, 2))
+PLACES = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+WHOLE = draws.Lesion("none", (), ((1, 2, 3), (1, 2)), 0)
+DELETED = dataclasses.replace(WHOLE, deleted=((1, 2),))
+FIRST_DELETED = dataclasses.replace(WHOLE, deleted=((2, 1),))
+MOVED = dataclasses.replace(WHOLE, order=((1, 3, 2), (1, 2)))
+
+
+@pytest.fixture(scope="module")
+def images():
+  rng = np.random.default_rng(1)
+  return jnp.asarray(rng.integers(0, 256, (24, 8, 8, 1), np.uint8)), jnp.asarray(np.arange(24) % 10)
+
+
+def random_net(kind):
+  return random_nets.net(dataclasses.replace(NET, kind=kind), 8)
+
+
+def without_second(tree):
+  """Variables without the second block of the first stage, which is the first of the stacked ones."""
+  return tree | {"stage1": tree["stage1"] | {"rest": jax.tree.map(lambda leaf: leaf[1:], tree["stage1"]["rest"])}}
+
+
+def swapped(tree):
+  return tree | {"stage1": tree["stage1"] | {"rest": jax.tree.map(lambda leaf: leaf[::-1], tree["stage1"]["rest"])}}
+
+
+def silenced(params):
+  """Parameters with the main branch of the second stage's first block times zero."""
+  block = params["stage2"]["block1"]
+  block = block | {"norm2": jax.tree.map(jnp.zeros_like, block["norm2"])}
+  return params | {"stage2": params["stage2"] | {"block1": block}}
+
+
+def outcome(model, variables, net, images):
+  return jax.device_get(evaluate.evaluate(models.build(model, 10), 16, variables, *images, net.input.statistics))
+
+
+@pytest.mark.parametrize("kind", ["residual", "plain"])
+def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
+  """Losses to 1e-5 relative, for float32 sums; errors exactly. The batch of 16 does not divide the 24 images."""
+  net = random_net(kind)
+  lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
+  own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
+  parts = apart.Apart(net.config.model, 10)
+  results = lesioned.test(parts, 16, net.variables, own, draws.arrays(lesions), *images, net.input.statistics)
+  model, variables = net.config.model, net.variables
+  expected = [
+    outcome(model, variables, net, images),
+    outcome(
+      dataclasses.replace(SHORTER, kind=model.kind), {k: without_second(v) for k, v in variables.items()}, net, images
+    ),
+    outcome(model, {k: swapped(v) for k, v in variables.items()}, net, images),
+  ]
+  if model.kind == "residual":
+    expected.append(outcome(model, variables | {"params": silenced(variables["params"])}, net, images))
+  for i, (loss, wrong) in enumerate(expected):
+    assert results[0][i] == pytest.approx(loss, rel=1e-5), lesions[i]
+    assert int(results[1][i]) == int(wrong), lesions[i]
+  assert len({float(loss) for loss in results[0]}) == 4 and results[0][4] == results[0][0]
+
+
+def test_statistics_taken_again_are_those_of_the_shorter_net(images):
+  """To 1e-4: sums over the batch in another order, five norms deep."""
+  net = random_net("residual")
+  parts = apart.Apart(net.config.model, 10)
+  lesions = draws.arrays([WHOLE, DELETED])
+  found = lesioned.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)
+  shorter = {key: without_second(tree) for key, tree in net.variables.items()}
+  arguments = shorter, images[0], net.input.statistics
+  expected = evaluate.training_set_statistics(models.build(SHORTER, 10), 16, *arguments)
+  deleted = without_second(apart.at(found, 1))
+  jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), deleted, expected)
+
+
+def test_draws():
+  settings = Lesions(counts=(1, 2, 9), trials=2)
+  lesions = draws.draw([3, 4], settings)
+  kinds = [lesion.kind for lesion in lesions]
+  assert {kind: kinds.count(kind) for kind in study_records.LESIONS} == {
+    "none": 1,
+    "delete": 7,
+    "delete_random": 4,  # 9 blocks are more than there are
+    "swap": 3,  # (1, 2) with (1, 3); (2, 2) with (2, 3); (2, 3) with (2, 4)
+    "reorder": 4,
+  }
+  assert len({json.dumps(lesion.line()) for lesion in lesions}) >= len(lesions) - 2  # draws may coincide
+  fewer = draws.draw([3, 4], dataclasses.replace(settings, counts=(2,)))
+  assert [lesion for lesion in lesions if lesion.count == 2] == [lesion for lesion in fewer if lesion.count == 2]
+  for lesion in lesions:
+    line = lesion.line()
+    if lesion.kind == "delete_random":
+      assert len(line["blocks"]) == len({tuple(place) for place in line["blocks"]}) == lesion.count
+    assert all(order[0] == 1 and sorted(order) == list(range(1, len(order) + 1)) for order in lesion.order)
+
+
+def test_kendalls_tau():
+  assert draws.tau([(1, 2, 3), (1, 2)]) == 1
+  assert draws.tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
+  pairs = list(itertools.combinations((1, 4, 3, 2), 2))
+  assert draws.tau([(1, 4, 3, 2)]) == sum(1 if a < b else -1 for a, b in pairs) / len(pairs)
+
+
+def test_the_command_writes_each_lesion_once(tmp_path, capsys):
+  """On the digits: the second call finds all known, a larger one makes what is missing."""
+  directory = random_nets.write(tmp_path / "residual-A-d8", Model(depth=8), DIGITS, 8, 10, channels=1)
+  few = ["--images=40", "--batch_size=26", "--statistics_images=26", "--trials=1", "--reestimate=no"]
+  command = ["lesion", "--workdir", str(tmp_path), *few]
+  assert study.main([*command, "--counts=2"]) == 0
+  rows = study_records.read(directory)[0]["lesions"]
+  assert [row["kind"] for row in rows] == ["none", "delete", "delete", "delete", "delete_random"]
+  assert all(row["images"] == 40 and 0 <= row["error"] <= 1 and row["step"] == 0 for row in rows)
+  assert [(row["stage"], row["block"]) for row in rows[1:4]] == [(1, 1), (2, 1), (3, 1)]
+  out = capsys.readouterr().out
+  assert "lesion residual-A-d8  5/5 lesions" in out and "one block deleted" in out
+  assert study.main([*command, "--counts=1,2"]) == 0
+  again = study_records.read(directory)[0]["lesions"]
+  assert again[:5] == rows and [(row["kind"], row["count"]) for row in again[5:]] == [("delete_random", 1)]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "says"),
+  [
+    (["lesion", "--images=0"], "images = 0: must be 1 to 2147483647"),
+    (["lesion", "--counts=2,x"], "counts = '2,x': must be numbers with commas between them"),
+    (["lesion", "--reestimate=maybe"], "reestimate = 'maybe': must be one of no, yes, both"),
+    (["lesion"], "no such directory"),
+    (["lesion", "--workdir=EMPTY"], "holds no run with a checkpoint"),
+  ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, capsys, arguments, says):
+  arguments = [argument.replace("EMPTY", str(tmp_path)) for argument in arguments]
+  if not any(argument.startswith("--workdir") for argument in arguments):
+    arguments.append(f"--workdir={tmp_path / 'none'}")
+  assert study.main(arguments) == 2
+  err = capsys.readouterr().err
+  assert says in err and err.count("\n") == 1
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_must_be_named(capsys):
+  with pytest.raises(SystemExit) as ended:
+    study.main(["surgery"])
+  assert ended.value.code == 2 and "lesion" in capsys.readouterr().err
+
+
+def test_vgg_is_refused():
+  with pytest.raises(ConfigError, match="pooling between them"):
+    apart.check(Model(family="vgg", block="single", depth=16))

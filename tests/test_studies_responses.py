@@ -1,0 +1,43 @@
+"""Responses captured again: those of the run where nothing else is asked for, others by their settings."""
+
+import pytest
+
+from resjax import records, study, study_records
+from resjax.config import Config, Data, Model, Responses
+from tests import random_nets
+
+DIGITS = Data(name="digits", pad=1, mirror=False)
+CONFIG = Config(
+  model=Model(depth=8, blocks=(2, 1), width=4), data=DIGITS, responses=Responses(images=52, batch_size=26)
+)
+
+
+@pytest.fixture
+def net(tmp_path):
+  directory = random_nets.write(tmp_path / "net", CONFIG.model, DIGITS, 8, 10, channels=1)
+  with records.RunWriter(directory) as writer:
+    writer.write_config(CONFIG.to_dict())
+  return directory
+
+
+def test_readings_stand_beside_each_other(net, capsys):
+  command = ["responses", "--workdir", str(net)]
+  assert study.main(command) == 0
+  rows = study_records.read(net)[0]["responses"]
+  assert [row["layer"] for row in rows] == list(range(1, 8)) and all(row["std"] > 0 for row in rows)
+  assert {(row["images"], row["mode"], row["source"], row["pooling"]) for row in rows} == {
+    (52, "running", "test", "units")
+  }
+  assert study.main([*command, "--pooling=channels", "--first_conv=false"]) == 0
+  both = study_records.read(net)[0]["responses"]
+  assert both[:7] == rows and [row["layer"] for row in both[7:]] == list(range(1, 7))
+  assert {row["pooling"] for row in both[7:]} == {"channels"}
+  assert [row["name"] for row in both[7:]] == [row["name"] for row in rows[1:]]
+  assert all(other["std"] <= one["std"] for one, other in zip(rows[1:], both[7:], strict=True))
+  capsys.readouterr()
+  assert study.main(command) == 0
+  assert study_records.read(net)[0]["responses"] == both
+  assert study.main([*command, "--images=400", "--batch_size=200"]) == 2
+  assert "images = 400: there are 360 test images" in capsys.readouterr().err
+  assert study.main([*command, "--images=40"]) == 2
+  assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err
