@@ -28,7 +28,8 @@ def get_config(variant=""):
   c = config.default()
   c.model.depth, c.data.name, c.data.pad, c.data.mirror = 8, "digits", 1, False
   c.train.steps, c.train.batch_size, c.evaluation.every, c.evaluation.batch_size = 400, 64, 0, 120
-  c.responses.final, c.checkpoint.every, c.execution.log_every = False, 100, 5
+  c.responses.final, c.responses.images, c.responses.batch_size = False, 240, 120
+  c.checkpoint.every, c.execution.log_every = 100, 5
   c.execution.devices = 2
   return c
 
