@@ -80,6 +80,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
       if command[0] == "munged":
         _wait_for(lambda: (munge / "socket").exists(), "munged", folder)
     _wait_for(lambda: _idle(environment), "slurmctld", folder)
+    stack.callback(_cancel_all, environment)
     yield environment
 
 
@@ -88,6 +89,18 @@ def _idle(environment: dict[str, str]) -> bool:
     ["sinfo", "--noheader", "--Node", "--format=%T"], env=environment, capture_output=True, text=True, check=False
   )
   return asked.stdout.split() == ["idle"] * len(NODES)
+
+
+def _cancel_all(environment: dict[str, str]) -> None:
+  """Ends what is left of jobs while there is somebody to end it."""
+  until = time.monotonic() + SECONDS_TO_START
+  while time.monotonic() < until:
+    subprocess.run(["scancel", "--partition=main"], env=environment, check=False)
+    subprocess.run(["scancel", "--full", "--signal=KILL", "--partition=main"], env=environment, check=False)
+    left = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True, check=False)
+    if left.returncode == 0 and not left.stdout.strip():
+      return
+    time.sleep(1)
 
 
 def _wait_for(condition, name: str, folder: Path) -> None:

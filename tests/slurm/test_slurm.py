@@ -17,7 +17,7 @@ from tests.slurm import cluster
 
 pytestmark = pytest.mark.skipif("RESJAX_SLURM" not in os.environ, reason="needs a Slurm: make test-slurm")
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 600  # seconds for what takes some on an idle machine
+PATIENCE = 900  # seconds for what takes some on an idle machine
 SIX = '''"""Are six small runs done?"""
 
 from resjax import config
@@ -27,9 +27,9 @@ from resjax.sweep import axis, product
 def get_config(variant=""):
   c = config.default()
   c.model.depth, c.data.name, c.data.pad, c.data.mirror = 8, "digits", 1, False
-  c.train.steps, c.train.batch_size, c.evaluation.every, c.evaluation.batch_size = 400, 64, 0, 120
+  c.train.steps, c.train.batch_size, c.evaluation.every, c.evaluation.batch_size = 2000, 64, 0, 120
   c.responses.final, c.responses.images, c.responses.batch_size = False, 240, 120
-  c.checkpoint.every, c.execution.log_every = 100, 5
+  c.checkpoint.every, c.execution.log_every = 500, 10
   c.execution.devices = 2
   return c
 
@@ -77,7 +77,7 @@ def begun(directory: Path) -> bool:
   if not (directory / "metrics.jsonl").exists():
     return False
   last = max((row["step"] for row in records.read_run(directory).metrics), default=0)
-  return 0 < last < 400
+  return 0 < last < 1500
 
 
 def left(slurm, job: str) -> list[str]:
