@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,20 @@ class Job:
     return [python, "-m", "resjax.main", *self.chosen, where, f"--index={self.index}"]
 
 
-def start(main: Any) -> None:
+def start(main: Callable[[], int]) -> None:
   """Starts a launcher: as `command.start`, and a package that is missing is one line that names the extra."""
-  command.start(lambda: _with_extras(main))
+  command.start(lambda: with_extras(main))
+
+
+def with_extras(main: Callable[[], int]) -> int:
+  """Returns what `main` does; a package that an extra would bring is a ConfigError that names it."""
+  try:
+    return main()
+  except ModuleNotFoundError as error:
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+      raise
+    raise ConfigError(f"needs {error.name}: install the extra {EXTRAS[package]}") from error
 
 
 def chosen() -> list[Job]:
@@ -105,13 +117,3 @@ def _duration(seconds: float) -> str:
     if seconds >= 2 * size:
       return f"{seconds / size:.0f} {unit}"
   return f"{seconds:.0f} s"
-
-
-def _with_extras(main: Any) -> int:
-  try:
-    return main()
-  except ModuleNotFoundError as error:
-    package = (error.name or "").partition(".")[0]
-    if package not in EXTRAS:
-      raise
-    raise ConfigError(f"needs {error.name}: install the extra {EXTRAS[package]}") from error

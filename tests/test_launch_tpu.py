@@ -9,10 +9,11 @@ pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not instal
 
 from google.cloud import tpu_v2
 
-from launch import queued, startup, tpu
+from launch import queued, startup
 from launch.bucket import Bucket
 from resjax.records import RunWriter
-from tests.launching import ConfigError, called
+from resjax.settings import ConfigError
+from tests.launching import called
 from tests.tpu_api import Api, State, served
 
 PARENT = "projects/p/locations/z"
@@ -119,7 +120,7 @@ def test_leftovers_are_found_by_name():
 
 def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
   arguments = [*GIVEN, "--topology=v6e:4x4", "--spot", "--slices=4", "--dry_run", f"--collect={tmp_path}"]
-  assert called(monkeypatch, tpu, arguments) == 0
+  assert called(monkeypatch, "launch.tpu", arguments) == 0
   shown = capsys.readouterr().out
   for text in ('"topology": "4x4"', '"type": "V6E"', '"runtimeVersion": "v2-alpha-tpuv6e"', '"spot": {}', '"86400s"'):
     assert text in shown
@@ -140,14 +141,13 @@ def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
 )
 def test_what_is_wrong_is_one_line(monkeypatch, tmp_path, changed, says):
   with pytest.raises(ConfigError) as raised:
-    called(monkeypatch, tpu, [*GIVEN, f"--collect={tmp_path}", *changed])
+    called(monkeypatch, "launch.tpu", [*GIVEN, f"--collect={tmp_path}", *changed])
   assert says in str(raised.value)
 
 
 def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
   """The worker's part is played here: it leaves records of done runs and the mark that all is over."""
   files, api = fsspec.filesystem("memory"), Api()
-  monkeypatch.setattr(tpu, "Bucket", lambda address: Bucket(address.replace("gs://", "memory://")))
   api.script = {"resjax-quickstart-0-0": [State.PROVISIONING, State.ACTIVE]}
   handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
@@ -162,13 +162,15 @@ def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
 
   api.get = work
   with served(api) as client:
-    monkeypatch.setattr(tpu, "client", lambda: client)
+    in_memory = {"Bucket": lambda address: Bucket(address.replace("gs://", "memory://")), "client": lambda: client}
     here = tmp_path / "here"
     arguments = [*GIVEN, "--only=depth=8", f"--collect={here}", "--poll=0.01"]
-    assert called(monkeypatch, tpu, arguments) == 0
+    assert called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
     assert len(api.created) == 1
     assert "12.50" in capsys.readouterr().out
-    assert called(monkeypatch, tpu, arguments) == 0  # nothing is left to be done, and nothing is asked for
+    assert (
+      called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
+    )  # nothing is left to be done, and nothing is asked for
     assert len(api.created) == 1
   assert (here / "quickstart" / "plain-d8-s0" / "metrics.jsonl").exists()
   for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):

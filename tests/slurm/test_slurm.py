@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from resjax import records
+from tests.launching import loaded
 from tests.slurm import cluster
 
 pytestmark = pytest.mark.skipif("RESJAX_SLURM" not in os.environ, reason="needs a Slurm: make test-slurm")
@@ -120,10 +121,10 @@ srun bash -c 'trap "exit 75" TERM; sleep 600 & wait'
 
 
 def test_what_is_cancelled_does_not_come_back_and_what_a_signal_stops_does(slurm, tmp_path):
-  from launch.slurm import REQUEUE
-
+  with loaded("launch.slurm") as launcher:
+    requeue = launcher.REQUEUE
   starts, script = tmp_path / "starts", tmp_path / "job.sh"
-  script.write_text(BATCH.format(starts=starts) + REQUEUE)
+  script.write_text(BATCH.format(starts=starts) + requeue)
 
   def started(times: int) -> bool:
     steps = called(["squeue", "--noheader", "--steps", f"--jobs={job}"], slurm)
