@@ -5,13 +5,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs
 
-.PHONY: demo test faults setup lint lock clean
+.PHONY: demo test test-slurm faults setup lint lock clean
 
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
 
 test: lint
 	$(BIN)/python -m pytest -n auto
+
+# Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
+test-slurm: setup
+	tests/slurm/install.sh
+	RESJAX_SLURM=1 $(BIN)/python -m pytest -n 0 -s tests/slurm
 
 lint: setup
 	$(BIN)/ruff format --check

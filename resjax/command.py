@@ -1,4 +1,4 @@
-"""What the commands share: `--config FILE[:VARIANT]`, `--config.KEY=VALUE`, `--only`, one-line errors, exit codes."""
+"""What the commands share: `--config FILE[:VARIANT]`, `--config.KEY=VALUE`, `--only`, `--index`, errors, exit codes."""
 
 import re
 import sys
@@ -18,6 +18,7 @@ DONE, FAILED, WRONG, PREEMPTED = 0, 1, 2, 75  # exit codes
 T = TypeVar("T")
 
 ONLY = flags.DEFINE_string("only", "", "Runs to take: key=value[,value...], space-separated, over the keys of --list.")
+INDEX = flags.DEFINE_integer("index", None, "The one run to take: a row of --list after --only, counted from 0.")
 
 
 def start(main: Callable[[], int]) -> None:
@@ -31,17 +32,31 @@ def start(main: Callable[[], int]) -> None:
 
 
 def chosen() -> tuple[registry.Experiment, list[Run]]:
-  """Returns the experiment of `--config` and those of its runs that `--only` leaves.
+  """Returns the experiment of `--config` and those of its runs that `--only` and `--index` leave.
 
   Raises:
-    ConfigError: the experiment, a setting or the filter is wrong.
+    ConfigError: the experiment, a setting, the filter or the index is wrong.
   """
   name, variant, _ = _named(sys.argv)
   if not name:
     raise ConfigError("--config is missing: name an experiment; --list shows them")
   experiment = registry.find(name)
   pinned = config_flags.get_override_values(flags.FLAGS["config"])
-  return experiment, listing.only(experiment.runs(variant, pinned), ONLY.value)
+  runs, index = listing.only(experiment.runs(variant, pinned), ONLY.value), INDEX.value
+  if index is None:
+    return experiment, runs
+  if not 0 <= index < len(runs):
+    raise ConfigError(f"--index {index}: must be 0 to {len(runs) - 1}, a row of --list, which has {len(runs)} of them")
+  return experiment, [runs[index]]
+
+
+def again() -> list[str]:
+  """Returns the arguments of a command line that name the same runs: experiment, settings and filter, not the index."""
+  name, variant, _ = _named(sys.argv)
+  overridden = config_flags.get_override_values(flags.FLAGS["config"])
+  settings_given = [f"--config.{key}={value}" for key, value in overridden.items()]
+  only = [f"--only={ONLY.value}"] if ONLY.value else []
+  return [f"--config={name}:{variant}" if variant else f"--config={name}", *settings_given, *only]
 
 
 def given() -> bool:
@@ -71,8 +86,9 @@ def _parse(argv: list[str]) -> list[str]:
   rest = _flags(argv)
   if len(rest) > 1:
     raise ConfigError(f"unknown argument {rest[1]}")
-  if ONLY.value and not name:
-    raise ConfigError("--only without --config: name an experiment first; --list shows them")
+  for flag in (ONLY, INDEX):
+    if flag.present and not name:
+      raise ConfigError(f"--{flag.name} without --config: name an experiment first; --list shows them")
   return rest
 
 
@@ -115,7 +131,7 @@ def _guarded(call: Callable[[], T]) -> T:
 
 def _help() -> str:
   main = sys.modules["__main__"]
-  own = [*flags.FLAGS.get_key_flags_for_module(main), flags.FLAGS["only"]]
+  own = [*flags.FLAGS.get_key_flags_for_module(main), flags.FLAGS["only"], flags.FLAGS["index"]]
   lines = [(main.__doc__ or "").strip(), "", "Flags:"]
   lines += [f"  --{flag.name}={flag.default!r}: {flag.help}" for flag in own]
   lines += ["", "Settings:"]

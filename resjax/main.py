@@ -2,7 +2,7 @@
 
     python -m resjax.main --list                              the experiments
     python -m resjax.main --config FILE[:VARIANT] --list      the runs of one, nothing started
-    python -m resjax.main --config FILE[:VARIANT] [--workdir DIR] [--only EXPR] [--config.KEY=VALUE ...]
+    python -m resjax.main --config FILE[:VARIANT] [--workdir DIR] [--only EXPR] [--index N] [--config.KEY=VALUE ...]
 
 The same command again continues: finished runs are skipped, interrupted ones go on where they were. Exit codes: 0 all
 done, 1 a run failed, 2 the command is wrong, 75 stopped by a signal after a clean save.

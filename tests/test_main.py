@@ -104,6 +104,8 @@ def test_what_starts_nothing_imports_nothing_heavy(arguments, tmp_path):
     (("--config=quickstart", "--config.train.learning_rate=1", "--config.data.path="), {}),
     (("--config=cifar_depth_sweep", "--config.data.path=/a b/c:d,e", "--only", "kind=plain"), {"kind": "plain"}),
     (("--config=quickstart", "--config.model.depth=56", "--only=kind=residual  seed=0"), {"id": "residual-A-d56-s0"}),
+    (("--config=quickstart", "--only=kind=plain", "--index=2"), {"id": "plain-d44-s0"}),
+    (("--index", "0", "--config=quickstart"), {"id": "residual-A-d8-s0"}),
   ],
 )
 def test_odd_but_legal_ways_to_say_it(arguments, shown, tmp_path):
@@ -148,6 +150,9 @@ def test_pinned_settings_collapse_the_sweep(tmp_path):
     ("--config.seed=1 --list", "--config.seed without --config"),
     ("--only=seed=0 --list", "--only without --config"),
     ("--config=quickstart --only=depth=21", "--only depth=21: matches no run; depth is 8, 20, 44"),
+    ("--config=quickstart --index=6 --list", "--index 6: must be 0 to 5, a row of --list, which has 6 of them"),
+    ("--config=quickstart --index=-1 --only=depth=8", "--index -1: must be 0 to 1, a row of --list"),
+    ("--index=1 --list", "--index without --config"),
     ("--config=quickstart --only=lr=1", "--only lr=1: must be key=value[,value...] with a key of id, experiment"),
     ("--config=quickstart --onyl=depth=20", "Unknown command line flag 'onyl'. Did you mean: only"),
     ("--config=quickstart --list_format=xml --list", "value should be one of <text|json>"),

@@ -1,0 +1,77 @@
+"""Runs an experiment on this machine, several runs at a time, each on its own cores and GPUs.
+
+    python -m launch.local --jobs N --config FILE[:VARIANT] [--only EXPR] [--workdir DIR] [--config.KEY=VALUE ...]
+    python -m launch.local --config FILE --status
+
+The same command again continues. A run that something stopped (exit code 75) starts again, unless this command was
+itself asked to stop: SIGTERM, SIGINT and SIGHUP are handed on, the runs save and end. What a run prints is in
+DIR/.launch/EXPERIMENT/ID.log. Exit codes are those of resjax.main.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from launch import jobs, places
+from launch.jobs import Job
+from launch.places import Place
+from launch.pool import Pool
+from resjax import command
+
+_JOBS = flags.DEFINE_integer("jobs", 0, "Runs at a time; 0: one a GPU, without GPUs one.", lower_bound=0)
+_GPUS = flags.DEFINE_string("gpus", "all", "GPUs to use: numbers with commas between, all or none.")
+flags.adopt_module_key_flags(jobs)
+
+
+def main() -> int:
+  """Starts what the command line names and waits for it; returns the exit code."""
+  every = jobs.chosen()
+  if jobs.STATUS.value:
+    print(jobs.table(every))
+    return command.DONE
+  gpus = places.gpus() if _GPUS.value == "all" else [] if _GPUS.value == "none" else _GPUS.value.split(",")
+  shares, wanted = places.make(_JOBS.value, gpus), jobs.unfinished(every)
+  if jobs.DRY_RUN.value:
+    print(f"# {len(wanted)} runs at {len(shares)} places; each takes the next place that is free")
+    for i, job in enumerate(wanted):
+      print(_shown(job, shares[i % len(shares)]))
+    return command.DONE
+  pool = Pool(shares, _start, lambda line: print(line, file=sys.stderr, flush=True))
+  code = pool.run(wanted)
+  for job, end in pool.codes.items():
+    if end == command.WRONG:
+      print("\n".join(_log(job).read_text().splitlines()[-1:]), file=sys.stderr)
+  print(jobs.table(every))
+  return code
+
+
+def _start(job: Job, place: Place) -> subprocess.Popen:
+  log = _log(job)
+  log.parent.mkdir(parents=True, exist_ok=True)
+  with log.open("ab") as file:
+    return subprocess.Popen(
+      place.command(job.command(sys.executable)),
+      env=os.environ | place.environment(job.workdir),
+      stdin=subprocess.DEVNULL,
+      stdout=file,
+      stderr=file,
+      process_group=0,
+    )
+
+
+def _shown(job: Job, place: Place) -> str:
+  """Returns the command as a shell would take it."""
+  told = [f"{name}={shlex.quote(value)}" for name, value in place.environment(job.workdir).items()]
+  return " ".join([*told, shlex.join(place.command(job.command(sys.executable)))])
+
+
+def _log(job: Job) -> Path:
+  return Path(job.workdir) / ".launch" / job.run.folder / f"{job.run.id}.log"
+
+
+if __name__ == "__main__":
+  jobs.start(main)

@@ -1,0 +1,87 @@
+"""Processes on some places, as many at a time as there are places; those that were stopped from outside start again."""
+
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from launch.jobs import Job
+from launch.places import Place
+from resjax import command
+
+POLL = 0.1  # seconds between two looks at the processes
+
+
+class Pool:
+  """Jobs in progress.
+
+  Attributes:
+    codes: the exit code of each job that has ended for good.
+  """
+
+  def __init__(
+    self,
+    places: Sequence[Place],
+    start: Callable[[Job, Place], subprocess.Popen],
+    tell: Callable[[str], None],
+  ):
+    """Takes over SIGTERM, SIGINT and SIGHUP: they are handed on, and nothing more is started.
+
+    Args:
+      places: where processes run, one at a time each.
+      start: starts a job at a place, in a process group of its own, so that a terminal's signals come from here only.
+      tell: takes a line for the user.
+    """
+    self._places, self._start, self._tell = list(places), start, tell
+    self._running: dict[Place, tuple[Job, subprocess.Popen]] = {}
+    self._waiting: deque[Job] = deque()
+    self._stopping = False
+    self.codes: dict[Job, int] = {}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+      signal.signal(number, self._stop)
+
+  def run(self, jobs: Sequence[Job]) -> int:
+    """Runs the jobs; returns the exit code of them all.
+
+    75: stopped by a signal; 2: a command was wrong, and no more was started; 1: a run failed; 0: all done.
+    """
+    self._waiting.extend(jobs)
+    while self._running or (self._waiting and self._starts):
+      for place in self._places:
+        if self._waiting and self._starts and place not in self._running:
+          job = self._waiting.popleft()
+          self._running[place] = job, self._start(job, place)
+          self._tell(f"{job.run.id} at {place}")
+      time.sleep(POLL)
+      for place, (job, process) in list(self._running.items()):
+        if (code := process.poll()) is not None:
+          del self._running[place]
+          self._ended(job, code)
+    ends = set(self.codes.values())
+    if self._stopping and (self._waiting or command.PREEMPTED in ends):
+      return command.PREEMPTED
+    return command.WRONG if command.WRONG in ends else command.FAILED if ends - {command.DONE} else command.DONE
+
+  @property
+  def _starts(self) -> bool:
+    """Whether anything may still be started."""
+    return not self._stopping and command.WRONG not in self.codes.values()
+
+  def _ended(self, job: Job, code: int) -> None:
+    if code in (command.PREEMPTED, -signal.SIGTERM, -signal.SIGINT):  # the latter two before it could save anything
+      code = command.PREEMPTED
+      if not self._stopping:
+        self._tell(f"{job.run.id} was stopped by a signal: it starts again")
+        self._waiting.appendleft(job)
+        return
+    self.codes[job] = code
+    ends = {command.DONE: "done", command.WRONG: "cannot be started", command.PREEMPTED: "stopped"}
+    self._tell(f"{job.run.id} {ends.get(code, f'killed by signal {-code}' if code < 0 else 'failed')}")
+
+  def _stop(self, number: int, _: Any) -> None:
+    """Hands a signal on; a second one of it ends the runs at once, as it does without a launcher."""
+    self._stopping = True
+    for _, process in self._running.values():
+      process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -1,0 +1,111 @@
+"""Runs an experiment on a Slurm cluster: a job array, a task of it a run; what Slurm stops is queued again.
+
+    python -m launch.slurm --config FILE[:VARIANT] [--only EXPR] [--workdir DIR] --time 240 --parallel 16 [--gpus 1]
+    python -m launch.slurm --config FILE --status
+
+Give it on the machine where sbatch is, in the checkout, with a work directory that all nodes see. Finished runs are
+left out; give it again only when no array of these runs is queued. Before the time limit, and when Slurm takes the
+nodes for another job, a run saves and ends with 75, and its job queues itself again. Logs and the script are in
+DIR/.launch/slurm.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch import jobs
+from resjax import command
+from resjax.settings import ConfigError
+
+_TIME = flags.DEFINE_integer("time", 240, "Minutes until a job has to make room; it queues itself again then.", 1)
+_PARALLEL = flags.DEFINE_integer("parallel", 16, "Jobs of the array at a time.", 1)
+_GRACE = flags.DEFINE_integer("grace", 120, "Seconds between the signal to save and the end of a job.", 1)
+_PARTITION = flags.DEFINE_string("partition", "", "Slurm's partition; empty: its default.")
+_ACCOUNT = flags.DEFINE_string("account", "", "Slurm's account; empty: its default.")
+_NODES = flags.DEFINE_integer("nodes", 1, "Nodes of a run.", 1)
+_TASKS = flags.DEFINE_integer("tasks", 1, "Processes of a run on each node; they find each other.", 1)
+_CPUS = flags.DEFINE_integer("cpus", 1, "Cores of a process.", 1)
+_GPUS = flags.DEFINE_integer("gpus", 0, "GPUs of a process.", 0)
+_MEMORY = flags.DEFINE_float("memory", 0.0, "GB of a node; 0: Slurm's default.", 0.0)
+_SBATCH = flags.DEFINE_multi_string("sbatch", [], "Any other option of sbatch: KEY=VALUE, such as constraint=a100.")
+flags.adopt_module_key_flags(jobs)
+
+# srun has ended when this is run, in the batch script, which Slurm does not signal. A cancelled job ends with 75, too,
+# but is no longer running. Of an array, the id of the job alone would name all of it.
+REQUEUE = """\
+code=$?
+id=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+if [ $code -eq 75 ] && [ "$(squeue --noheader --format=%T --jobs=$id)" = RUNNING ]; then scontrol requeue $id; fi
+exit $code"""
+
+
+def main() -> int:
+  """Submits what the command line names; returns the exit code."""
+  every = jobs.chosen()
+  if jobs.STATUS.value:
+    print(jobs.table(every))
+    return command.DONE
+  wanted, folder = jobs.unfinished(every), Path(jobs.WORKDIR.value).absolute() / ".launch" / "slurm"
+  if not wanted:
+    print("all runs are done")
+    return command.DONE
+  import submitit  # not before it is needed: --help and --status do without
+
+  if jobs.DRY_RUN.value:
+    unsent = type("Unsent", (submitit.SlurmExecutor,), {"affinity": classmethod(lambda cls: 1)})  # needs no Slurm here
+    print(_script(_executor(unsent, folder), len(wanted)))
+    for i, job in enumerate(wanted):
+      print(f"# {i}: {shlex.join(job.command(sys.executable))}")
+    return command.DONE
+  try:
+    executor = _executor(submitit.SlurmExecutor, folder)
+    # The process that submitit starts becomes the run, so that Slurm's signals reach it and its exit code Slurm.
+    sent = executor.map_array(
+      os.execvp, [sys.executable] * len(wanted), [job.command(sys.executable) for job in wanted]
+    )
+  except (RuntimeError, submitit.core.utils.FailedJobError) as error:
+    raise ConfigError(f"Slurm takes no jobs: {error}") from error
+  array = sent[0].job_id.partition("_")[0]
+  print(f"{len(sent)} runs submitted as job {array}; to see them: squeue --jobs {array}; to stop: scancel {array}")
+  return command.DONE
+
+
+def _executor(kind: Any, folder: Path) -> Any:
+  """Returns a submitit executor of that class with what the command line asks for."""
+  executor = kind(folder=folder)
+  others = {key: value for key, _, value in (option.partition("=") for option in _SBATCH.value)}
+  if bad := [option for option in _SBATCH.value if "=" not in option]:
+    raise ConfigError(f"--sbatch {bad[0]}: must be KEY=VALUE")
+  compiled = f"{Path(jobs.WORKDIR.value).absolute()}/.compiled/$(hostname)-$SLURM_JOB_ID"
+  executor.update_parameters(
+    job_name=f"resjax-{jobs.chosen()[0].run.folder}",
+    time=_TIME.value,
+    array_parallelism=_PARALLEL.value,
+    nodes=_NODES.value,
+    ntasks_per_node=_TASKS.value,
+    cpus_per_task=_CPUS.value,
+    gpus_per_task=_GPUS.value or None,
+    mem=f"{round(_MEMORY.value * 1024)}MB" if _MEMORY.value else None,
+    partition=_PARTITION.value or None,
+    account=_ACCOUNT.value or None,
+    wckey=None,
+    setup=[f'export JAX_COMPILATION_CACHE_DIR="{compiled}"', "export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3"],
+    teardown=REQUEUE.splitlines(),
+    additional_parameters={"requeue": True, "signal": f"TERM@{_GRACE.value}", **others},
+  )
+  return executor
+
+
+def _script(executor: Any, count: int) -> str:
+  """Returns the batch script that `map_array` sends for so many jobs."""
+  if count > 1:
+    executor.parameters["map_count"] = count
+  return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+if __name__ == "__main__":
+  jobs.start(main)

@@ -1,0 +1,160 @@
+"""Runs an experiment on Cloud TPU slices that are asked for as queued resources, and deleted when the runs are over.
+
+    python -m launch.tpu --config FILE[:VARIANT] [--only EXPR] --topology v5e:2x4 --project P --zone Z
+        --workdir gs://BUCKET/FOLDER --source gs://BUCKET/resjax.tar.gz [--slices 4] [--spot] [--collect runs]
+    python -m launch.tpu --config FILE --project P --zone Z --delete      what a killed launcher left
+    python -m launch.tpu --config FILE --collect runs --status
+
+Each slice takes its share of the runs, one after another, on all of its workers. Spot slices that are taken are asked
+for again and go on at the newest checkpoints. Stopped by SIGTERM or SIGINT it deletes the slices and ends with 75; the
+same command goes on. Records are copied from the bucket into --collect while runs are in progress.
+"""
+
+import dataclasses
+import datetime
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch import jobs, startup
+from launch.bucket import Bucket
+from launch.jobs import Job
+from resjax import command
+from resjax.planning import chips
+from resjax.settings import ConfigError
+
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Of each slice, as in resjax.plan.")
+_PROJECT = flags.DEFINE_string("project", "", "Google Cloud project.")
+_ZONE = flags.DEFINE_string("zone", "", "Zone, such as us-west4-a.")
+_SOURCE = flags.DEFINE_string("source", "", "gs:// path of the code: git archive --format=tar.gz HEAD.")
+_SLICES = flags.DEFINE_integer("slices", 1, "Slices at a time; each takes a share of the runs.", 1)
+_SPOT = flags.DEFINE_bool("spot", False, "Take what others leave: cheaper, and may be taken at any time.")
+_HOURS = flags.DEFINE_float("hours", 24.0, "How long a request may wait for its slice.", 0.1)
+_RUNTIME = flags.DEFINE_string("runtime", "", "Runtime version; empty: that of the chip.")
+_SERVICE_ACCOUNT = flags.DEFINE_string("service_account", "", "Account of the workers; empty: the project's default.")
+_COLLECT = flags.DEFINE_string("collect", "runs", "Work directory here, into which records are copied.")
+_POLL = flags.DEFINE_float("poll", 30.0, "Seconds between two looks at the slices.", 0.01)
+_DELETE = flags.DEFINE_bool("delete", False, "Delete all slices of this experiment, and start nothing.")
+flags.adopt_module_key_flags(jobs)
+
+RUNTIMES = {"v5e": "v2-alpha-tpuv5-lite", "v5p": "v2-alpha-tpuv5", "v6e": "v2-alpha-tpuv6e"}
+TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
+
+
+def main() -> int:
+  """Does what the command line says; returns the exit code."""
+  every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen()]
+  if jobs.STATUS.value:
+    print(jobs.table(every))
+    return command.DONE
+  for flag in (_PROJECT, _ZONE):
+    if not flag.value:
+      raise ConfigError(f"--{flag.name} is missing")
+  from google.cloud import tpu_v2
+
+  from launch import queued
+
+  parent, prefix = f"projects/{_PROJECT.value}/locations/{_ZONE.value}", _prefix(every[0])
+  if _DELETE.value:
+    for name in queued.delete_all(client(), parent, prefix):
+      print(f"{name}: deleted")
+    return command.DONE
+  for flag in (jobs.WORKDIR, _SOURCE):
+    if not re.match(r"gs://[^/]+/.+", flag.value):
+      raise ConfigError(f"--{flag.name} {flag.value!r}: must be gs://BUCKET/...")
+  bucket = None if jobs.DRY_RUN.value else Bucket(jobs.WORKDIR.value)
+  if bucket:
+    bucket.collect(every, Path(_COLLECT.value))
+  if not (wanted := jobs.unfinished(every)):
+    print("all runs are done")
+    return command.DONE
+  shares = [share for i in range(_SLICES.value) if (share := wanted[i :: _SLICES.value])]
+  slices = [queued.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}", tpu_v2)) for i, share in enumerate(shares)]
+  if not bucket:
+    for each in slices:
+      print(_shown(queued.request(each, parent)))
+    return command.DONE
+  stop = _Stop()
+  for each in slices:
+    bucket.forget(each.name)
+  fleet = queued.Fleet(client(), parent, slices, lambda line: print(line, file=sys.stderr, flush=True))
+  code = fleet.run(bucket.ended, lambda: bucket.collect(wanted, Path(_COLLECT.value)), lambda: stop.came, _POLL.value)
+  print(jobs.table(every))
+  return code
+
+
+def client() -> Any:
+  """Returns the client of the API, with the credentials of this machine.
+
+  Raises:
+    ConfigError: there are none.
+  """
+  from google.auth.exceptions import DefaultCredentialsError
+  from google.cloud import tpu_v2
+
+  try:
+    return tpu_v2.TpuClient()
+  except DefaultCredentialsError as error:
+    raise ConfigError("no credentials for Google Cloud: gcloud auth application-default login") from error
+
+
+def _shown(request: Any) -> str:
+  """Returns a request as text: its fields that are set, and the script of the workers below, as it is."""
+  (spec,) = request.queued_resource.tpu.node_spec
+  script = spec.node.metadata.pop("startup-script")
+  fields = type(request).to_json(request, use_integers_for_enums=False, always_print_fields_with_no_presence=False)
+  return f"{fields}\nmetadata startup-script:\n{script}"
+
+
+class _Stop:
+  """Whether SIGTERM or SIGINT came."""
+
+  def __init__(self) -> None:
+    self.came = False
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._take)
+
+  def _take(self, number: int, _: Any) -> None:
+    self.came = True
+
+
+def _prefix(job: Job) -> str:
+  """Returns what the names of an experiment's slices begin with, of the letters that are allowed."""
+  return f"resjax-{re.sub('[^a-z0-9]+', '-', job.run.folder.lower())[:40]}-"
+
+
+def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
+  """Returns what is asked for: a slice whose workers run a share of the runs."""
+  kind, _, shape = chips.parse(_TOPOLOGY.value).name.partition(":")
+  if kind not in TYPES:
+    raise ConfigError(f"--topology {_TOPOLOGY.value}: must be a TPU slice")
+  bucket, _, folder = jobs.WORKDIR.value.removeprefix("gs://").partition("/")
+  where = f"{startup.MOUNT}/{folder}"
+  start = dataclasses.replace(share[0], workdir=where).command("/opt/resjax/.venv/bin/python")[:-1]
+  script = startup.script(start, [job.index for job in share], bucket, where, _SOURCE.value, name)
+  node = tpu_v2.Node(
+    accelerator_config=tpu_v2.AcceleratorConfig(type_=tpu_v2.AcceleratorConfig.Type[TYPES[kind]], topology=shape),
+    runtime_version=_RUNTIME.value or RUNTIMES[kind],
+    network_config=tpu_v2.NetworkConfig(enable_external_ips=True),
+    service_account=tpu_v2.ServiceAccount(
+      email=_SERVICE_ACCOUNT.value, scope=["https://www.googleapis.com/auth/cloud-platform"]
+    ),
+    metadata={"startup-script": script},
+    labels={"resjax": re.sub("[^a-z0-9_-]+", "-", share[0].run.folder.lower())[:63]},
+  )
+  parent = f"projects/{_PROJECT.value}/locations/{_ZONE.value}"
+  resource = tpu_v2.QueuedResource(
+    tpu=tpu_v2.QueuedResource.Tpu(node_spec=[tpu_v2.QueuedResource.Tpu.NodeSpec(parent=parent, node=node)]),
+    queueing_policy=tpu_v2.QueuedResource.QueueingPolicy(valid_until_duration=datetime.timedelta(hours=_HOURS.value)),
+  )
+  if _SPOT.value:
+    resource.spot = tpu_v2.QueuedResource.Spot()
+  return resource
+
+
+if __name__ == "__main__":
+  jobs.start(main)

@@ -1,0 +1,131 @@
+"""What the runs of an experiment would take of a machine that is not there: memory, time and cost, before the money.
+
+    python -m resjax.plan --config FILE[:VARIANT] --topology v5e:2x4 [--only EXPR] [--price 1.2] [--format=text|json]
+    python -m resjax.plan --config imagenet_depth --topology v5p:8x8x8 --batch_per_chip 4
+    python -m resjax.plan --config cifar_depth_sweep --topology gpu:h100x8
+
+The training step of each run is compiled for the TPU slice by the slice's own compiler (the extra tpu brings it; no TPU
+is needed). Equal steps are compiled once. Where one does not fit into the chips' memory, execution.remat, more chips
+and smaller batches are compiled, in this order, until one fits: `setting` says which, the row is that one's.
+
+`ms a step` is the least that the chip's peak, the bandwidth of its memory and that of its links allow: real steps take
+longer, those of small batches of small images many times as long. With --measured it is what a run there took. For GPUs
+nothing is compiled: memory is an estimate from the layer table. Evaluations and start-up are left out.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+from typing import Any
+
+from absl import flags
+
+from resjax import command, listing
+from resjax.config import Config
+from resjax.planning import chips, measured, roofline, trials
+from resjax.planning.chips import GIB, RESERVED, Slice
+from resjax.planning.trials import Trial
+
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "The slice: v5e:2x4, v6e:4x4, v5p:4x4x4 ... or gpu:h100x8.")
+_BATCH_PER_CHIP = flags.DEFINE_integer("batch_per_chip", 0, "Images a step a chip; 0: train.batch_size over all.", 0)
+_PRICE = flags.DEFINE_float("price", 0.0, "Price of a chip for an hour, in any currency.", 0.0)
+_MEASURED = flags.DEFINE_string("measured", "", "Directory of run directories whose images a second are believed.")
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
+
+
+def main() -> int:
+  """Prints the plan of the runs the command line names; returns the exit code, 1 if one fits in no way."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader has gone, as in `| head`
+  slice_, runs = chips.parse(_TOPOLOGY.value), command.chosen()[1]
+  configs = [_on(each.config, slice_) for each in runs]
+  for config in configs:
+    trials.check(config, slice_)
+  speeds = measured.read(_MEASURED.value) if _MEASURED.value else {}
+  done: dict[Config, Trial] = {}
+  rows = []
+  for each, config in zip(runs, configs, strict=True):
+    program = _program(config)
+    if program not in done:
+      print(f"{each.id}: step {len(done) + 1} of {len(set(map(_program, configs)))}", file=sys.stderr, flush=True)
+      done[program] = trials.best(program, slice_)
+    rows.append({"id": each.id, **row(config, done[program], speeds)})
+  if _FORMAT.value == "json":
+    print(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))
+  else:
+    print(
+      listing.table(
+        [{key: value if key == "params" else _text(value) for key, value in each.items()} for each in rows]
+      ),
+      end="\n\n",
+    )
+    print("  ".join(f"{key}: {_text(value)}" for key, value in total(rows, done).items()))
+  return command.DONE if all(each["fits"] for each in rows) else command.FAILED
+
+
+def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float]) -> dict[str, Any]:
+  """Returns the columns of a run: config is the run's own, `trial` is of its program."""
+  devices, net = trials.device_count(trial.config, trial.slice_), listing.net(config)
+  batch, steps = trial.config.train.batch_size, config.train.steps
+  bound = roofline.step(trial.config, net, trial.slice_, devices)
+  speed = measured.find(speeds, net, batch, config.model.precision, trial.slice_.chip.kind, devices)
+  seconds = batch / speed if speed else bound.seconds
+  hours = seconds * steps / 3600
+  return {
+    "chips": devices,
+    "batch": batch,
+    "params": net.params,
+    "macs a step": net.macs * 3 * batch,
+    "compile s": trial.seconds,
+    "GiB": trial.memory / GIB,
+    "of GiB": (trial.slice_.chip.memory - RESERVED) / GIB,
+    "fits": trial.fits,
+    "setting": trial.setting,
+    "collectives": " ".join(f"{count} {kind}" for kind, count in sorted(trial.collectives.items())),
+    "ms a step": seconds * 1e3,
+    "by": "measured" if speed else "exchange" if bound.exchange > seconds / 2 else _bound(bound),
+    "hours": hours,
+    "chip hours": hours * devices,
+    "cost": hours * devices * _PRICE.value if _PRICE.value else None,
+  }
+
+
+def total(rows: list[dict[str, Any]], done: dict[Config, Trial]) -> dict[str, Any]:
+  """Returns what all runs take, one after another."""
+  return {
+    "runs": len(rows),
+    "steps compiled": sum(trial.seconds is not None for trial in done.values()),
+    "compile s": sum(trial.seconds or 0.0 for trial in done.values()),
+    "do not fit": sum(not each["fits"] for each in rows),
+    "hours": sum(each["hours"] for each in rows),
+    "chip hours": sum(each["chip hours"] for each in rows),
+    "cost": sum(each["cost"] for each in rows) if _PRICE.value else None,
+  }
+
+
+def _on(config: Config, slice_: Slice) -> Config:
+  size = _BATCH_PER_CHIP.value * trials.device_count(config, slice_)
+  return trials.replace(config, "train", batch_size=size) if size else config
+
+
+def _program(config: Config) -> Config:
+  """Returns what the compiled step of a run depends on: equal for all seeds."""
+  return dataclasses.replace(config, seed=0, evaluation=Config().evaluation, responses=Config().responses)
+
+
+def _bound(step: roofline.Step) -> str:
+  return "compute" if step.compute > step.memory else "memory"
+
+
+def _text(value: Any) -> str:
+  if value is None or value == "":
+    return "-"
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  if isinstance(value, float):
+    return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+  return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+  command.start(main)

@@ -1,0 +1,1 @@
+"""What runs will take of a machine that is not there: memory by its compiler, time by its figures."""

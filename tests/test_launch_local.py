@@ -1,0 +1,185 @@
+"""Runs on this machine: places, restarts, signals, exit codes. The runs are small shell scripts, but for one test."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from launch import jobs, places
+from launch.jobs import Job
+from launch.places import Place
+from launch.pool import Pool
+from resjax import registry
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from tests.launching import called
+
+
+@pytest.fixture
+def six(tmp_path) -> list[Job]:
+  runs = registry.find("quickstart").runs()
+  return [Job(run, index, ("--config=quickstart",), str(tmp_path)) for index, run in enumerate(runs)]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+  """Puts the process's own handlers back."""
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  for number, handler in zip(numbers, before, strict=True):
+    signal.signal(number, handler)
+
+
+class Shell:
+  """Starts a shell script for each job, and keeps what was started where, and how many at a time."""
+
+  def __init__(self, script: str, folder):
+    self.script, self.folder = script, folder
+    self.started: list[tuple[str, int]] = []
+    self.processes: list[subprocess.Popen] = []
+    self.most = 0
+
+  def __call__(self, job: Job, place: Place) -> subprocess.Popen:
+    self.started.append((job.run.id, place.number))
+    alive = sum(process.poll() is None for process in self.processes)
+    self.most = max(self.most, alive + 1)
+    environment = os.environ | {"ID": job.run.id}
+    line = ["bash", "-c", self.script]
+    self.processes.append(subprocess.Popen(line, cwd=self.folder, env=environment, process_group=0))
+    return self.processes[-1]
+
+
+def ran(script: str, six: list[Job], folder, count: int = 2) -> tuple[int, Shell, list[str]]:
+  shell, told = Shell(script, folder), []
+  pool = Pool([Place(i, (0,), ()) for i in range(count)], shell, told.append)
+  return pool.run(six), shell, told
+
+
+def test_all_are_done_as_many_at_a_time_as_there_are_places(six, tmp_path):
+  code, shell, told = ran("sleep 0.05", six, tmp_path)
+  assert (code, shell.most, len(shell.started)) == (0, 2, 6)
+  assert {place for _, place in shell.started} == {0, 1}
+  assert sum(line.endswith(" done") for line in told) == 6
+
+
+def test_what_ends_with_75_starts_again_until_it_is_done(six, tmp_path):
+  script = "echo >> $ID; [ $(wc -l < $ID) -ge 3 ] || exit 75"
+  code, shell, told = ran(script, six[:2], tmp_path)
+  assert code == 0
+  assert sorted(name for name, _ in shell.started) == sorted([job.run.id for job in six[:2]] * 3)
+  assert sum("starts again" in line for line in told) == 4
+
+
+def test_a_failure_does_not_stop_the_others(six, tmp_path):
+  code, shell, told = ran("case $ID in plain-d8*) exit 1;; plain-d20*) kill -9 $$;; esac", six, tmp_path)
+  assert (code, len(shell.started)) == (1, 6)
+  assert "plain-d8-s0 failed" in told
+  assert "plain-d20-s0 killed by signal 9" in told
+
+
+def test_a_wrong_command_is_not_given_again(six, tmp_path):
+  code, shell, _ = ran("exit 2", six, tmp_path, count=1)
+  assert (code, len(shell.started)) == (2, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_handed_on_once_and_nothing_more_is_started(six, tmp_path, number):
+  """A run that gets one signal saves and ends with 75; a second one would end it at once."""
+  script = (
+    'trap "echo >> stopped; sleep 0.2; exit 75" TERM INT; touch $ID; for i in $(seq 100); do sleep 0.1; done; exit 1'
+  )
+
+  def stop() -> None:
+    while len([path for path in tmp_path.iterdir() if path.name != "stopped"]) < 2:
+      time.sleep(0.01)
+    os.kill(os.getpid(), number)
+
+  thread = threading.Thread(target=stop)
+  thread.start()
+  code, shell, _ = ran(script, six, tmp_path)
+  thread.join()
+  assert (code, len(shell.started)) == (75, 2)
+  assert len((tmp_path / "stopped").read_text().splitlines()) == 2
+
+
+def test_cores_and_gpus_are_shared_out(monkeypatch):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+  shares = places.make(3, [])
+  assert [place.cores for place in shares] == [(0, 1), (2, 3, 4), (5, 6, 7)]
+  with_gpus = places.make(0, ["0", "1", "2", "3"])
+  assert [(place.cores, place.gpus) for place in with_gpus][1] == ((2, 3), ("1",))
+  assert with_gpus[1].environment("w")["CUDA_VISIBLE_DEVICES"] == "1"
+  assert [place.gpus for place in places.make(2, ["0", "1", "2", "3"])] == [("0", "1"), ("2", "3")]
+  with pytest.raises(ConfigError, match="--jobs 5: must be 1 to 4, as many as there are GPUs"):
+    places.make(5, ["0", "1", "2", "3"])
+  with pytest.raises(ConfigError, match="--jobs 9: must be 1 to 8, as many as there are cores"):
+    places.make(9, [])
+
+
+def test_places_do_not_share_compiled_programs(monkeypatch):
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/c")
+  stores = {Place(i, (i,), ()).environment("w")["JAX_COMPILATION_CACHE_DIR"] for i in range(2)}
+  assert stores == {"/c/place0", "/c/place1"}
+
+
+def test_visible_gpus_are_those_of_the_environment(monkeypatch):
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5f")
+  assert places.gpus() == ["2", "GPU-5f"]
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+  assert places.gpus() == []
+
+
+def test_what_would_be_started_is_shown(monkeypatch, tmp_path, capsys):
+  with RunWriter(tmp_path / "quickstart" / "plain-d8-s0") as writer:
+    writer.update(id="plain-d8-s0", status="done")
+  arguments = ["--config=quickstart", "--only=kind=plain", "--config.train.steps=7", "--gpus=none", "--dry_run"]
+  assert called(monkeypatch, "launch.local", [*arguments, f"--workdir={tmp_path}"]) == 0
+  comment, *lines = capsys.readouterr().out.splitlines()
+  assert comment.startswith("# 2 runs at 1 places")
+  cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+  for index, line in zip((1, 2), lines, strict=True):
+    assert line.endswith(
+      f"taskset --cpu-list {cores} {sys.executable} -m resjax.main --config=quickstart --config.train.steps=7 "
+      f"--only=kind=plain --workdir={tmp_path} --index={index}"
+    )
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["quickstart"]
+
+
+def test_status_is_read_from_the_run_directories(monkeypatch, tmp_path, capsys):
+  with RunWriter(tmp_path / "quickstart" / "plain-d8-s0") as writer:
+    writer.update(id="plain-d8-s0", status="failed", reason="the loss is not finite", result={"test_error": 0.5})
+    writer.append("metrics", [{"step": 40, "split": "train"}])
+  assert (
+    called(monkeypatch, "launch.local", ["--config=quickstart", "--only=depth=8", f"--workdir={tmp_path}", "--status"])
+    == 0
+  )
+  _, begun, failed = capsys.readouterr().out.splitlines()
+  assert begun.split()[:5] == ["0", "residual-A-d8-s0", "not", "begun", "0/300"]
+  assert failed.split()[:5] == ["1", "plain-d8-s0", "failed", "40/300", "50.00"]
+  assert failed.endswith("the loss is not finite")
+
+
+def test_an_index_is_kept(monkeypatch, capsys, tmp_path):
+  arguments = ["--config=quickstart", "--index=3", "--gpus=none", "--dry_run", f"--workdir={tmp_path}"]
+  assert called(monkeypatch, "launch.local", arguments) == 0
+  assert [line.rpartition("--index=")[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["3"]
+
+
+def test_a_missing_extra_is_one_line(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, "submitit", None)
+  with pytest.raises(ConfigError, match="needs submitit: install the extra slurm"):
+    called(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"], through=jobs.with_extras)
+
+
+def test_two_runs_side_by_side(tmp_path):
+  """What main refuses it refuses here, too: the line and the code."""
+  line = [sys.executable, "-m", "launch.local", "--config=quickstart", "--only=depth=8", "--gpus=none"]
+  wrong = [*line, f"--workdir={tmp_path}", "--config.responses.images=1024"]
+  done = subprocess.run(wrong, capture_output=True, text=True, check=False)
+  assert done.returncode == 2
+  assert done.stderr.splitlines()[-1] == "python -m resjax.main: responses.images = 1024: there are 360 test images"

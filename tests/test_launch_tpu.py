@@ -1,0 +1,187 @@
+"""Cloud TPU slices against a stand-in of the API: waiting, failure, a slice taken, deletion; records in a bucket."""
+
+import signal
+
+import fsspec
+import pytest
+
+pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not installed")
+
+from google.cloud import tpu_v2
+
+from launch import queued, startup
+from launch.bucket import Bucket
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from tests.launching import called
+from tests.tpu_api import Api, State, served
+
+PARENT = "projects/p/locations/z"
+GIVEN = ["--config=quickstart", "--project=p", "--zone=z", "--source=gs://b/code.tar.gz", "--workdir=gs://b/runs"]
+
+
+def fleet(client, *names: str) -> tuple[queued.Fleet, list[queued.Slice], list[str]]:
+  resource = tpu_v2.QueuedResource(tpu={"node_spec": [{"parent": PARENT, "node": {"runtime_version": "v"}}]})
+  slices, told = [queued.Slice(name, resource) for name in names], []
+  return queued.Fleet(client, PARENT, slices, told.append), slices, told
+
+
+def run(
+  api: Api, script: dict[str, list[State]], *names: str, over_after: int = 0, stop_after: int = 10**6
+) -> tuple[int, list[str]]:
+  """Runs slices named so; their runs are over at the look with this number. Returns the exit code and what was told."""
+  api.script, looks, rounds = script, dict.fromkeys(names, 0), []
+
+  def ended(name: str) -> int | None:
+    looks[name] += 1
+    return 0 if over_after and looks[name] > over_after else None
+
+  with served(api) as client:
+    slices, _, told = fleet(client, *names)
+    code = slices.run(ended, lambda: rounds.append(1), lambda: len(rounds) >= stop_after, 0.001)
+  return code, told
+
+
+def ids(requests) -> list[str]:
+  return [getattr(each, "queued_resource_id", "") or each.name.rpartition("/")[2] for each in requests]
+
+
+def test_a_slice_is_waited_for_and_deleted_when_its_runs_are_over():
+  api, waits = Api(), [State.ACCEPTED, State.PROVISIONING, State.PROVISIONING, State.ACTIVE]
+  code, told = run(api, {"s-0": waits}, "s", over_after=5)
+  assert code == 0
+  assert told == [
+    *("s-0: ACCEPTED", "s-0: PROVISIONING", "s-0: ACTIVE"),
+    *("s-0: its runs are over, exit code 0", "s-0: deleted"),
+  ]
+  (created,), (deleted,) = api.created, api.deleted
+  assert (created.parent, created.queued_resource_id) == (PARENT, "s-0")
+  assert created.queued_resource.tpu.node_spec[0].node_id == "s-0"
+  assert deleted == tpu_v2.DeleteQueuedResourceRequest(name=f"{PARENT}/queuedResources/s-0", force=True)
+
+
+def test_a_slice_that_is_taken_is_asked_for_again():
+  api = Api()
+  script = {"s-0": [State.ACTIVE, State.SUSPENDING], "s-1": [State.PROVISIONING, State.ACTIVE]}
+  code, told = run(api, script, "s", over_after=5)
+  assert code == 0
+  assert ids(api.created) == ["s-0", "s-1"]
+  assert ids(api.deleted) == ["s-0", "s-1"]
+  assert "s-0: SUSPENDING" in told
+
+
+def test_a_slice_that_fails_says_why_and_leaves_the_others_alone():
+  api = Api()
+  code, told = run(api, {"a-0": [State.FAILED], "b-0": [State.ACTIVE]}, "a", "b", over_after=3)
+  assert code == 1
+  assert "a-0: no capacity" in told
+  assert "b-0: its runs are over, exit code 0" in told
+  assert sorted(ids(api.deleted)) == ["a-0", "b-0"]
+
+
+def test_a_slice_that_somebody_deleted_is_not_asked_for_again():
+  api = Api()
+  api.script = {"s-0": [State.ACTIVE]}
+  with served(api) as client:
+    slices, (each,), told = fleet(client, "s")
+    slices._create(each)
+    queued.delete_all(client, PARENT, "s-")
+    slices._look(each, lambda name: None)
+  assert (each.code, told) == (1, ["s-0: somebody deleted it"])
+
+
+def test_asked_to_stop_it_deletes_what_it_asked_for():
+  api = Api()
+  code, _ = run(api, {"a-0": [State.ACTIVE], "b-0": [State.ACCEPTED]}, "a", "b", stop_after=2)
+  assert code == 75
+  assert sorted(ids(api.deleted)) == ["a-0", "b-0"]
+
+
+def test_whatever_goes_wrong_the_slices_are_deleted():
+  api = Api()
+  api.script = {"s-0": [State.ACTIVE]}
+
+  def broken() -> None:
+    raise OSError("the bucket is gone")
+
+  with served(api) as client, pytest.raises(OSError, match="the bucket is gone"):
+    fleet(client, "s")[0].run(lambda name: None, broken, lambda: False, 0.001)
+  assert ids(api.deleted) == ["s-0"]
+
+
+def test_leftovers_are_found_by_name():
+  api = Api()
+  with served(api) as client:
+    slices, each, _ = fleet(client, "resjax-a-0", "resjax-b-0", "other")
+    for one in each:
+      slices._create(one)
+    assert queued.delete_all(client, PARENT, "resjax-a-") == [f"{PARENT}/queuedResources/resjax-a-0-0"]
+
+
+def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
+  arguments = [*GIVEN, "--topology=v6e:4x4", "--spot", "--slices=4", "--dry_run", f"--collect={tmp_path}"]
+  assert called(monkeypatch, "launch.tpu", arguments) == 0
+  shown = capsys.readouterr().out
+  for text in ('"topology": "4x4"', '"type": "V6E"', '"runtimeVersion": "v2-alpha-tpuv6e"', '"spot": {}', '"86400s"'):
+    assert text in shown
+  assert shown.count('"queuedResourceId"') == 4
+  assert "for index in 0 4; do\n" in shown
+  assert "-m resjax.main --config=quickstart --workdir=/mnt/resjax/runs --index=$index\n" in shown
+  assert "gcloud storage cp gs://b/code.tar.gz - | tar xz" in shown
+
+
+@pytest.mark.parametrize(
+  ("changed", "says"),
+  [
+    (["--project="], "--project is missing"),
+    (["--workdir=runs"], "--workdir 'runs': must be gs://BUCKET/..."),
+    (["--topology=v5e:3x3", "--dry_run"], "--topology v5e:3x3: slices of v5e are 2x2,"),
+    (["--topology=gpu:h100x8", "--dry_run"], "--topology gpu:h100x8: must be a TPU slice"),
+  ],
+)
+def test_what_is_wrong_is_one_line(monkeypatch, tmp_path, changed, says):
+  with pytest.raises(ConfigError) as raised:
+    called(monkeypatch, "launch.tpu", [*GIVEN, f"--collect={tmp_path}", *changed])
+  assert says in str(raised.value)
+
+
+def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
+  """The worker's part is played here: it leaves records of done runs and the mark that all is over."""
+  files, api = fsspec.filesystem("memory"), Api()
+  api.script = {"resjax-quickstart-0-0": [State.PROVISIONING, State.ACTIVE]}
+  handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+  def work(request, context):
+    for name in ("residual-A-d8-s0", "plain-d8-s0"):
+      with RunWriter(tmp_path / "worker" / name) as writer:
+        writer.update(id=name, status="done", result={"test_error": 0.125})
+        writer.append("metrics", [{"step": 300, "split": "train"}])
+    files.put(str(tmp_path / "worker"), "/b/runs/quickstart", recursive=True)
+    files.pipe_file("/b/runs/.launch/resjax-quickstart-0.ended", b"0\n")
+    return Api.get(api, request, context)
+
+  api.get = work
+  with served(api) as client:
+    in_memory = {"Bucket": lambda address: Bucket(address.replace("gs://", "memory://")), "client": lambda: client}
+    here = tmp_path / "here"
+    arguments = [*GIVEN, "--only=depth=8", f"--collect={here}", "--poll=0.01"]
+    assert called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
+    assert len(api.created) == 1
+    assert "12.50" in capsys.readouterr().out
+    assert (
+      called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
+    )  # nothing is left to be done, and nothing is asked for
+    assert len(api.created) == 1
+  assert (here / "quickstart" / "plain-d8-s0" / "metrics.jsonl").exists()
+  for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
+    signal.signal(number, handler)
+
+
+def test_the_workers_script_is_a_shell_script(tmp_path):
+  import subprocess
+
+  text = startup.script(
+    ["python", "-m", "resjax.main", "--only=depth=8 seed=0"], [0, 1], "b", "/mnt/x", "gs://c/d", "n"
+  )
+  assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+  assert "'--only=depth=8 seed=0' --index=$index" in text

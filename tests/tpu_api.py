@@ -1,0 +1,78 @@
+"""A stand-in for the Cloud TPU API: a gRPC server in this process that takes the real client's requests."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent import futures
+
+import grpc
+from google.cloud import tpu_v2
+from google.cloud.tpu_v2.services.tpu.transports import TpuGrpcTransport
+from google.longrunning import operations_pb2
+
+State = tpu_v2.QueuedResourceState.State
+
+
+class Api:
+  """Queued resources whose states follow a script.
+
+  Attributes:
+    created, deleted: the requests, in the order they came.
+    script: the states a resource goes through, one a look, the last one for good; by its name's last part.
+  """
+
+  def __init__(self) -> None:
+    self.created: list[tpu_v2.CreateQueuedResourceRequest] = []
+    self.deleted: list[tpu_v2.DeleteQueuedResourceRequest] = []
+    self.script: dict[str, list[State]] = {}
+    self._there: dict[str, tpu_v2.QueuedResource] = {}
+
+  def create(self, request, _):
+    self.created.append(request)
+    resource = tpu_v2.QueuedResource(request.queued_resource)
+    resource.name = f"{request.parent}/queuedResources/{request.queued_resource_id}"
+    self._there[resource.name] = resource
+    return operations_pb2.Operation(name=f"{request.parent}/operations/{len(self.created)}", done=False)
+
+  def get(self, request, context):
+    if request.name not in self._there:
+      context.abort(grpc.StatusCode.NOT_FOUND, "no such queued resource")
+    states, resource = self.script[request.name.rpartition("/")[2]], self._there[request.name]
+    resource.state = tpu_v2.QueuedResourceState(state=states.pop(0) if len(states) > 1 else states[0])
+    if resource.state.state == State.FAILED:
+      resource.state.failed_data.error.message = "no capacity"
+    return resource
+
+  def delete(self, request, context):
+    self.deleted.append(request)
+    if self._there.pop(request.name, None) is None:
+      context.abort(grpc.StatusCode.NOT_FOUND, "no such queued resource")
+    return operations_pb2.Operation(name="delete", done=False)
+
+  def list(self, request, _):
+    there = [each for name, each in self._there.items() if name.startswith(request.parent)]
+    return tpu_v2.ListQueuedResourcesResponse(queued_resources=there)
+
+
+@contextlib.contextmanager
+def served(api: Api) -> Iterator[tpu_v2.TpuClient]:
+  """Serves an API on a free port, and yields the real client of it."""
+
+  def method(call, request: type, serialize):
+    return grpc.unary_unary_rpc_method_handler(call, request.deserialize, serialize)
+
+  operation = operations_pb2.Operation.SerializeToString
+  methods = {
+    "CreateQueuedResource": method(api.create, tpu_v2.CreateQueuedResourceRequest, operation),
+    "DeleteQueuedResource": method(api.delete, tpu_v2.DeleteQueuedResourceRequest, operation),
+    "GetQueuedResource": method(api.get, tpu_v2.GetQueuedResourceRequest, tpu_v2.QueuedResource.serialize),
+    "ListQueuedResources": method(
+      api.list, tpu_v2.ListQueuedResourcesRequest, tpu_v2.ListQueuedResourcesResponse.serialize
+    ),
+  }
+  server = grpc.server(futures.ThreadPoolExecutor(2))
+  server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("google.cloud.tpu.v2.Tpu", methods),))
+  port = server.add_insecure_port("127.0.0.1:0")
+  server.start()
+  with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    yield tpu_v2.TpuClient(transport=TpuGrpcTransport(channel=channel))
+  server.stop(None).wait()
