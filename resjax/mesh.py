@@ -7,6 +7,7 @@ and put together where they are used; with one device on that axis the train sta
 import math
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,12 @@ def make(config: Config) -> Mesh:
       f"execution.fsdp = {split}: must divide the number of devices, {wanted or there}, and the batch sizes, of which "
       f"{common} is the greatest common divisor"
     )
-  count = wanted or fitting[-1]
-  devices = jax.devices()[:count]
-  return jax.make_mesh((count // split, split), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+  return arrange(jax.devices()[: wanted or fitting[-1]], split)
+
+
+def arrange(devices: Sequence[jax.Device], split: int) -> Mesh:
+  """Returns the mesh of these devices, of which `split` share one copy of the kernels."""
+  return jax.make_mesh((len(devices) // split, split), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

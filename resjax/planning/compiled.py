@@ -4,23 +4,15 @@ import dataclasses
 import os
 import re
 import time
-from collections import Counter
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from resjax import data, mesh, models
+from resjax import data, listing, mesh
 from resjax.config import Config
-from resjax.data.augment import Statistics
-from resjax.data.sources import is_streamed
 from resjax.planning.chips import Slice
-from resjax.train import state, step, streamed, together
-from resjax.train.timetable import Timetable
+from resjax.train import program
 
-COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
 TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -52,10 +44,11 @@ def prepare() -> None:
 def compile_step(config: Config, slice_: Slice, devices: int) -> Program:
   """Compiles the training step of a run, as a run would, for the first `devices` chips of a slice."""
   there = topologies.get_topology_desc(platform="tpu", topology_name=slice_.name).devices[:devices]
-  chips = jax.make_mesh((devices,), (mesh.DATA,), axis_types=(AxisType.Auto,), devices=there)
+  images = data.describe(config.data)
+  chips = mesh.arrange(there, config.execution.fsdp)
   start = time.monotonic()
   try:
-    compiled = _lowered(config, chips).compile()
+    compiled = program.lower(config, listing.net(config), chips, images.train_images).compile()
   except jax.errors.JaxRuntimeError as error:
     if not (used := TOO_LARGE.search(str(error))):
       raise
@@ -63,38 +56,5 @@ def compile_step(config: Config, slice_: Slice, devices: int) -> Program:
   seconds, memory = time.monotonic() - start, compiled.memory_analysis()
   taken = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
   taken += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-  return Program(seconds, taken, True, dict(Counter(COLLECTIVE.findall(compiled.as_text()))))
-
-
-def _lowered(config: Config, chips: Mesh) -> Any:
-  """Returns the lowered training step of a run: of images held on the devices, or of a stream of them."""
-  images, train, most = data.describe(config.data), config.train, Timetable(config).longest
-  shape, classes, runs = images.image_shape, images.classes, 1
-  everywhere, split = mesh.replicated(chips), NamedSharding(chips, PartitionSpec(None, mesh.DATA))
-
-  def array(shape: tuple[int, ...], kind: Any, sharding: NamedSharding = everywhere) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, kind, sharding=sharding)
-
-  def placed(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype), tree)
-
-  net = models.build(config.model, classes, models.Loop(config.execution.unroll, config.execution.remat))
-  initial = state.initial.eval_shape(config.model, train, classes, shape, 0)
-  states, numbers = placed(together.stack.eval_shape([initial])), placed(together.numbers([train]))
-  statistics = Statistics(
-    array(shape if config.data.normalize == "pixel_mean" else shape[2:], jnp.float32), array(shape[2:], jnp.float32)
-  )
-  with jax.set_mesh(chips):
-    if not is_streamed(config.data):
-      held = (array((images.train_images, *shape), jnp.uint8), array((images.train_images,), jnp.int32))
-      training_set = step.TrainingData(*held, statistics)
-      return step.train_steps.lower(net, train, config.data, most, states, numbers, training_set, array((), jnp.int32))
-    intervals = placed(jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[None], step.Interval.empty())))
-    batch = (runs, train.batch_size)
-    return streamed.streamed_step.lower(
-      *(net, train, config.data, states, intervals, numbers),
-      array((*batch, *shape), jnp.uint8, split),
-      array(batch, jnp.int32, split),
-      statistics,
-      array((shape[2], shape[2]), jnp.float32),
-    )
+  collectives = {each.kind: each.count for each in program.collectives(compiled)}
+  return Program(seconds, taken, True, collectives)

@@ -16,7 +16,7 @@ class Circumstances(NamedTuple):
   batch_size: int
   precision: str
   device: str
-  count: int
+  devices: int
 
 
 def read(directory: str) -> dict[Circumstances, float]:
@@ -44,5 +44,5 @@ def find(
   """Returns the images a second of such a run on devices whose name contains `kind`, or None."""
   wanted = (net.params, net.macs, batch_size, precision)
   return next(
-    (rate for key, rate in speeds.items() if key[:4] == wanted and kind in key.device and key.count == count), None
+    (rate for key, rate in speeds.items() if key[:4] == wanted and kind in key.device and key.devices == count), None
   )

@@ -63,9 +63,9 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
     numbers = {name: _placed(value, everywhere) for name, value in together.numbers([config.train]).items()}
-    statistics = Statistics(
-      *(_array(shape, jnp.float32, everywhere) for shape in (net.image_shape, net.image_shape[-1:]))
-    )
+    channels = net.image_shape[-1:]
+    mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
+    statistics = Statistics(_array(mean, jnp.float32, everywhere), _array(channels, jnp.float32, everywhere))
     if is_streamed(config.data):
       batch = config.train.batch_size
       intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), step.Interval.empty())
@@ -79,7 +79,7 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
         _array((1, batch, *net.image_shape), jnp.uint8, split),
         _array((1, batch), jnp.int32, split),
         statistics,
-        _array((3, 3), jnp.float32, everywhere),
+        _array(channels * 2, jnp.float32, everywhere),
       )
     training_set = step.TrainingData(
       _array((images, *net.image_shape), jnp.uint8, everywhere), _array((images,), jnp.int32, everywhere), statistics
