@@ -93,8 +93,9 @@ def log_scale_if_wide(axes: Axes, curves: pd.DataFrame) -> None:
 def log_scale(axes: Axes, values: pd.Series) -> None:
   """A logarithmic height with few, readable numbers at its side."""
   axes.set_yscale("log", nonpositive="mask")
-  few_decades = values.max() < 1000 * values.min()
-  axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if few_decades else (1,), numticks=9))
+  ratio = values.max() / values.min()
+  subs = (1, 1.5, 2, 3, 5, 7) if ratio < 10 else (1, 3) if ratio < 1000 else (1,)
+  axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
   axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
   axes.yaxis.set_minor_locator(NullLocator())
   axes.yaxis.set_minor_formatter(NullFormatter())
@@ -120,9 +121,11 @@ def heat_map(
     norm: from values to colours, so that several maps can share it.
     label: what the colour means.
   """
+  beyond = (float(np.nanmin(values)) < norm.vmin, float(np.nanmax(values)) > norm.vmax)
   mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=style.HEAT, norm=norm, rasterized=True)
   axes.grid(visible=False)
-  bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
+  extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+  bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, extend=extend)
   bar.set_label(label)
   bar.outline.set_visible(False)
   bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -55,7 +55,8 @@ def figure7(logs: Logs) -> list[Panel]:
   frames = {order: response_curves(logs, order) for order in titles}
   if frames["original"].empty:
     return []
-  return [_figure7_panel(order, title, frames[order], nets(logs.runs)) for order, title in titles.items()]
+  every = nets(logs.runs)
+  return [response_panel(f"fig7-{order}", title, frames[order], every) for order, title in titles.items()]
 
 
 def _figure6_panel(
@@ -98,7 +99,16 @@ def _figure6_panel(
     return Panel(f"fig6-{kind}", style.to_svg(figure), description)
 
 
-def _figure7_panel(order: str, title: str, curves: pd.DataFrame, every: list[Net]) -> Panel:
+def response_panel(name: str, title: str, curves: pd.DataFrame, every: list[Net]) -> Panel:
+  """One panel of Fig. 7: all nets on one axis, by layer or by rank; by their share of the net where depths differ much.
+
+  Args:
+    name: of the panel.
+    title: of the panel.
+    curves: what `response_curves` returned.
+    every: the nets of the experiment, those that are not in `curves` too: colours depend on all.
+  """
+  in_order = "block" in curves
   drawn = [net for net in every if net.key in set(curves["net"])]
   colors = style.series_colors(series_order(every))
   relative = curves["layers"].max() > _COMPARABLE_DEPTHS * curves["layers"].min()
@@ -111,13 +121,13 @@ def _figure7_panel(order: str, title: str, curves: pd.DataFrame, every: list[Net
       curve = drawing.curve_of(curves, net)
       drawing.draw_curve(axes, curve, "position", colors[net.series], 1.8, drawing.line_of(net))
       # Sorted curves are named where they end; unsorted ones end anywhere, so at their middle height.
-      height = curve["mean"][-1] if order == "sorted" else statistics.median(curve["mean"])
+      height = statistics.median(curve["mean"]) if in_order else curve["mean"][-1]
       ends.append((height, net.label, colors[net.series]))
     drawing.log_scale_if_wide(axes, curves)
     axes.set_xlim(0 if relative else 1, 1 if relative else max(float(curves["position"].max()), 2))
     if not relative:
       axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    place = "layer" if order == "original" else "rank by size"
+    place = "layer" if in_order else "rank by size"
     axes.set_xlabel(f"{place}, as a fraction of the net's" if relative else place)
     axes.set_ylabel("standard deviation")
     axes.set_title(title)
@@ -125,7 +135,7 @@ def _figure7_panel(order: str, title: str, curves: pd.DataFrame, every: list[Net
     style.label_ends(axes, ends)
     names = ", ".join(net.label for net in drawn)
     description = f"Standard deviation of each layer's response, {title.lower()}, for {names}."
-    return Panel(f"fig7-{order}", style.to_svg(figure), description)
+    return Panel(name, style.to_svg(figure), description)
 
 
 def _failures(logs: Logs) -> dict[str, list[tuple[float, float]]]:

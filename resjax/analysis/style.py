@@ -26,7 +26,7 @@ FAINT, FAINT_DARK = "#5c636b", "#a3abb3"
 RULE, RULE_DARK = "#d9dce0", "#3a4048"
 
 # Of heat maps: dark to bright in even steps for any colour vision, on the light and the dark page.
-HEAT = "cividis"
+HEAT = "viridis"
 
 # CSS variable, light colour, dark colour.
 THEME = (

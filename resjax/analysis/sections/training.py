@@ -1,0 +1,54 @@
+"""Training: the paper's Fig. 6."""
+
+import pandas as pd
+
+from resjax import records
+from resjax.analysis import figures, formats, tables
+from resjax.analysis.curves import error_curves
+from resjax.analysis.frames import Logs
+from resjax.analysis.sections.section import Section, run_commands
+
+_KINDS = {"plain": "plain nets", "residual": "residual nets"}
+
+
+def build(logs: Logs) -> Section:
+  """Also there when nothing was logged yet: then it says so."""
+  panels = figures.figure6(logs)
+  curves = error_curves(logs)
+  if not panels:
+    return Section("training", "Training", ("No run has logged an error yet.",), data={"error_curves": curves})
+  bold = "test" if figures.evaluated_split(curves) == "test" else "validation"
+  caption = (
+    "Whether depth helps or hurts, as in the paper’s Fig. 6: in which panel do deeper nets end lower, and does the "
+    f"dashed training error say the same as the bold {bold} error?"
+  )
+  if (curves["runs"] > 1).any():
+    caption += " Bands span the seeds."
+  if (logs.runs["status"] == records.FAILED).any():
+    caption += " A cross marks where a run failed."
+  return Section(
+    key="training",
+    title="Training",
+    says=_says(tables.errors(logs)),
+    caption=caption,
+    panels=tuple(panels),
+    data={"error_curves": curves},
+    commands=run_commands(logs),
+  )
+
+
+def _says(errors: pd.DataFrame) -> tuple[str, ...]:
+  """For each kind of net where its test and training error go from the shallowest to the deepest that has finished."""
+  sentences = []
+  for kind, words in _KINDS.items():
+    done = errors[(errors["kind"] == kind) & errors["test_error"].notna() & errors["depth"].notna()]
+    done = done.sort_values("depth", kind="stable")
+    if done["depth"].nunique() > 1:
+      first, last = done.iloc[0], done.iloc[-1]
+      test, train = (
+        f"from {formats.percent(first[column])} to {formats.percent(last[column])} %"
+        for column in ("test_error", "train_error")
+      )
+      depths = f"from {first['depth']} to {last['depth']} layers"
+      sentences.append(f"Of {words} {depths} the test error goes {test}, the training error {train}.")
+  return tuple(sentences)
