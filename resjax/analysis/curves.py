@@ -79,5 +79,3 @@ def with_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.Data
   labels = pd.DataFrame(order, columns=NET_COLUMNS).astype({"depth": "Int64"})
   joined = labels.merge(curves, on="net", how="inner")
   return joined[[*NET_COLUMNS, *columns, "mean", "low", "high", "runs"]]
-
-

@@ -1,6 +1,7 @@
 """What the figures share: a panel, a curve with its band, a heat map, the key of the line styles."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,10 @@ class Panel:
   name: str
   svg: str
   description: str
+
+  def _repr_svg_(self) -> str:
+    """A notebook shows it."""
+    return self.svg
 
 
 def line_of(net: Net) -> Any:
@@ -136,7 +141,7 @@ def cell_edges(middles: list[float]) -> list[float]:
   """Edges halfway between the middles, the outer ones as far out; of one middle, half a unit around it."""
   if len(middles) == 1:
     return [middles[0] - 0.5, middles[0] + 0.5]
-  inner = [(a + b) / 2 for a, b in zip(middles, middles[1:], strict=False)]
+  inner = [(a + b) / 2 for a, b in itertools.pairwise(middles)]
   return [2 * middles[0] - inner[0], *inner, 2 * middles[-1] - inner[-1]]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-MISSING = "–"  # noqa: RUF001  (an en dash, on purpose)
+MISSING = "–"
 
 
 def percent(error: Any, spread: Any = None, before: str = "") -> str:

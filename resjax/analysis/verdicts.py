@@ -52,7 +52,13 @@ def _claims(net: Net) -> list[dict[str, Any]]:
     return []
   test, train = {"claim": "test error", "column": "test_error"}, {"claim": "training error", "column": "train_error"}
   if net.kind == "residual":
-    exact = {**test, "paper_low": known.error, "paper_high": known.error, "spread": known.spread, "runs_there": known.runs}
+    exact = {
+      **test,
+      "paper_low": known.error,
+      "paper_high": known.error,
+      "spread": known.spread,
+      "runs_there": known.runs,
+    }
     bound = {**train, "paper_low": math.nan, "paper_high": paper.CIFAR10_1202_TRAIN_BELOW}
     sources = {"source": known.source}, {"source": "Sec. 4.2"}
     return [{**exact, **sources[0]}, *([{**bound, **sources[1]}] if net.depth == 1202 else [])]
@@ -100,9 +106,7 @@ def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
   return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
 
 
-def _obstacles(
-  net: Net, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs
-) -> list[str]:
+def _obstacles(net: Net, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
   """Why the numbers cannot be compared; [] if they can."""
   runs = logs.runs[logs.runs["net"] == net.key]
   reasons = []

@@ -70,4 +70,6 @@ def _said(net: Net, curves: pd.DataFrame) -> str:
   first, last = own.iloc[0], own.iloc[-1]
   times = first["mean"] / last["mean"]
   words = f"{formats.figures(times, 2)} times" if times >= 1 else f"1/{formats.figures(1 / times, 2)} of"
-  return f"{net.label}, step {formats.count(own['step'].iloc[0])}: the first layer’s gradient is {words} the last one’s."
+  return (
+    f"{net.label}, step {formats.count(own['step'].iloc[0])}: the first layer’s gradient is {words} the last one’s."
+  )

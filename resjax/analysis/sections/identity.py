@@ -32,8 +32,8 @@ def build(logs: Logs) -> Section | None:
     key="identity",
     title="Deepened by the identity",
     says=_says(lines, labels),
-    caption="The paper’s opening argument: a deeper net that copies a shallower one and adds identity layers is as good "
-    "as it, so that training a deeper net should never do worse. The two runs named show what the solver makes of "
+    caption="The paper’s opening argument: a deeper net that copies a shallower one and adds identity layers is as "
+    "good as it, so that training a deeper net should never do worse. The two runs named show what the solver makes of "
     "that start, and what it finds without.",
     tables=(Table("Errors in percent; the runs are directories below the work directory.", _COLUMNS, rows),),
     data={"identity": lines},
@@ -43,8 +43,8 @@ def build(logs: Logs) -> Section | None:
 
 def _says(lines: pd.DataFrame, labels: dict[str, str]) -> tuple[str, ...]:
   return tuple(
-    f"{labels[row['net']]} deepened from {formats.count(row['from_depth'])} to {formats.count(row['to_depth'])} layers: "
-    f"no logit changes by more than {formats.figures(row['difference'], 2)}, the error goes from "
+    f"{labels[row['net']]} deepened from {formats.count(row['from_depth'])} to {formats.count(row['to_depth'])} layers"
+    f": no logit changes by more than {formats.figures(row['difference'], 2)}, the error goes from "
     f"{formats.percent(row['error_before'])} to {formats.percent(row['error'])} %."
     for row in lines.to_dict("records")
   )

@@ -89,8 +89,8 @@ def _says(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str
     own = surface[surface["net"] == net.key]
     middle = own[(own["alpha"] == 0) & (own["beta"] == 0)]["loss"].mean()
     sentences.append(
-      f"{net.label}: the loss is {formats.figures(middle)} in the middle and {formats.figures(own['loss'].median())} in "
-      f"the median of the surface."
+      f"{net.label}: the loss is {formats.figures(middle)} in the middle and {formats.figures(own['loss'].median())} "
+      f"in the median of the surface."
     )
   for net in drawn_nets(logs, hessian):
     own = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]

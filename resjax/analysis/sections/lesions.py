@@ -23,7 +23,12 @@ _SETTING = ["reestimated", "images", "source"]  # what the lines of one study sh
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
   *(Column("net", number=False), Column("statistics", number=False), Column("images"), Column("undisturbed")),
-  *(Column("least harm", "one block deleted"), Column("median"), Column("most harm"), Column("blocks", "deleted in turn")),
+  *(
+    Column("least harm", "one block deleted"),
+    Column("median"),
+    Column("most harm"),
+    Column("blocks", "deleted in turn"),
+  ),
 )
 
 
@@ -114,8 +119,16 @@ def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> 
       curve, shade = drawing.curve_of(singles, net), color[net.series]
       filled = "none" if net.kind == "plain" else shade
       heights = [100 * value for value in curve["mean"]]
-      axes.plot(curve["position"], heights, marker="o", color=shade, markerfacecolor=filled,
-                markersize=4, linewidth=1.0, linestyle=drawing.line_of(net))
+      axes.plot(
+        curve["position"],
+        heights,
+        marker="o",
+        color=shade,
+        markerfacecolor=filled,
+        markersize=4,
+        linewidth=1.0,
+        linestyle=drawing.line_of(net),
+      )
       if max(curve["runs"]) > 1:
         low, high = (100 * np.array(curve[key]) for key in ("low", "high"))
         axes.fill_between(curve["position"], low, high, color=shade, alpha=0.15, linewidth=0)
@@ -148,8 +161,8 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
 def _says(table: pd.DataFrame) -> tuple[str, ...]:
   return tuple(
     f"{row['label']} errs {formats.percent(row['undisturbed'])} % undisturbed; with one block deleted "
-    f"{formats.percent(row['best'])} to {formats.percent(row['worst'])} %, in the median {formats.percent(row['median'])} %"
-    f"{', statistics re-estimated' if row['reestimated'] is True else ''}."
+    f"{formats.percent(row['best'])} to {formats.percent(row['worst'])} %, in the median "
+    f"{formats.percent(row['median'])} %{', statistics re-estimated' if row['reestimated'] is True else ''}."
     for row in table.to_dict("records")
     if row["blocks"] > 0
   )

@@ -22,7 +22,7 @@ def build(logs: Logs) -> Section:
   ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
   means = means[ended.fillna(False)]  # a net that is still training would bend the curve over depths
   fitted = decay.decay(means)
-  if means["depth"].nunique() > 1:
+  if len(means["depth"].unique()) > 1:
     panels.append(_by_depth(logs, means, fitted))
   return Section(
     key="responses",
@@ -50,7 +50,8 @@ def other_readings(logs: Logs) -> Section | None:
     key="readings",
     title="Other readings of the responses",
     says=tuple(f"Reading {number}: {readings.said(reading)}." for number, reading in enumerate(others, 1)),
-    caption="The paper does not say which images, statistics and layers its Fig. 7 is of. Does its finding hold in all?",
+    caption="The paper does not say which images, statistics and layers its Fig. 7 is of. Does its finding hold in "
+    "all?",
     panels=tuple(panels),
     data=data,
     commands=study_command(logs, "responses"),
@@ -75,8 +76,8 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
   for row in fitted.to_dict("records"):
     clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
     sentences.append(
-      f"Over {row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it goes "
-      f"as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
+      f"Over {row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it "
+      f"goes as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
       f"{formats.number(row['low'])} to {formats.number(row['high'])})."
     )
   return tuple(sentences)

@@ -1,6 +1,7 @@
 """What a section of the report is made of, and the words several of them use."""
 
 import dataclasses
+import html
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,6 +58,12 @@ class Section:
   tables: tuple[Table, ...] = ()
   data: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
   commands: tuple[str, ...] = ()
+
+  def _repr_html_(self) -> str:
+    """A notebook shows what it says, and its figures; its tables are in `data`."""
+    words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.says)
+    drawn = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
+    return f"{words}{drawn}<p><small>{html.escape(self.caption)}</small></p>"
 
 
 def run_commands(logs: Logs) -> tuple[str, ...]:

@@ -52,7 +52,10 @@ def panels(curves: pd.DataFrame, drawn: list[Net], name: str, value: str, scaled
   found = []
   for net in drawn:
     own = drawing.thinned(curves[curves["net"] == net.key], ["net", "step"])
-    found += [_heat_map(net, own, f"{name}-map-{net.key}", value, norm), _at_steps(net, own, f"{name}-{net.key}", value)]
+    found += [
+      _heat_map(net, own, f"{name}-map-{net.key}", value, norm),
+      _at_steps(net, own, f"{name}-{net.key}", value),
+    ]
   return found
 
 

@@ -43,7 +43,7 @@ def _says(errors: pd.DataFrame) -> tuple[str, ...]:
   for kind, words in _KINDS.items():
     done = errors[(errors["kind"] == kind) & errors["test_error"].notna() & errors["depth"].notna()]
     done = done.sort_values("depth", kind="stable")
-    if done["depth"].nunique() > 1:
+    if len(done["depth"].unique()) > 1:
       first, last = done.iloc[0], done.iloc[-1]
       test, train = (
         f"from {formats.percent(first[column])} to {formats.percent(last[column])} %"
