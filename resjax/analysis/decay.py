@@ -1,12 +1,12 @@
 """How the mean response falls with depth: a fitted power, with its interval. Needs scipy."""
 
 import math
-import re
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from resjax.analysis.nets import but_for_depth
 from resjax.analysis.seeds import LEVEL
 
 _COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "at_one"]
@@ -27,7 +27,7 @@ def decay(means: pd.DataFrame) -> pd.DataFrame:
   """
 
   usable = means[(means["mean"] > 0) & means["depth"].notna()]
-  alike = usable["net"].map(lambda key: re.sub(r"-d\d+", "", key, count=1))
+  alike = usable["net"].map(but_for_depth)
   rows = []
   for series, runs in usable.groupby(alike, sort=False):
     depths = int(runs["depth"].nunique())

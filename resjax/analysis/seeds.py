@@ -14,7 +14,7 @@ from scipy import stats
 
 from resjax import records
 from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, nets
+from resjax.analysis.nets import Net, but_for_depth, nets
 from resjax.analysis.tables import sampling_error
 
 LEVEL = 0.95  # of every interval
@@ -104,7 +104,7 @@ def _depth_pairs(logs: Logs) -> list[tuple[Net, Net]]:
   alike: dict[str, list[Net]] = {}
   for net in nets(logs.runs):
     if net.depth is not None and not _finished(logs, net).empty:
-      alike.setdefault(re.sub(r"-d\d+", "", net.key, count=1), []).append(net)
+      alike.setdefault(but_for_depth(net.key), []).append(net)
   found = []
   for group in alike.values():
     group.sort(key=lambda net: net.depth or 0)

@@ -4,6 +4,7 @@ import pandas as pd
 
 from resjax.analysis import formats, seeds
 from resjax.analysis.frames import Logs
+from resjax.analysis.nets import but_for_depth
 from resjax.analysis.sections.section import Column, Section, Table, points, run_commands
 
 _COLUMNS = (
@@ -61,7 +62,7 @@ def _says(table: pd.DataFrame) -> tuple[str, ...]:
   deeper = table[table["question"] == seeds.DEPTH]
   sentences = []
   # The widest pair of a series stands last among its rows.
-  for _, rows in deeper.groupby(deeper["net"].str.replace(r"-d\d+", "", n=1, regex=True), sort=False):
+  for _, rows in deeper.groupby(deeper["net"].map(but_for_depth), sort=False):
     test = rows[rows["measure"] == "test"]
     train = rows[rows["measure"] == "train"]
     if len(test):

@@ -80,7 +80,13 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
       f"goes as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
       f"{formats.number(row['low'])} to {formats.number(row['high'])})."
     )
+  if not sentences:
+    sentences = [f"{row['label']}: the mean response is {formats.figures(row['mean'])}." for row in _by_net(means)]
   return tuple(sentences)
+
+
+def _by_net(means: pd.DataFrame) -> list[dict]:
+  return means.groupby("label", sort=False)["mean"].mean().reset_index().to_dict("records")
 
 
 def _caption(logs: Logs, curves: pd.DataFrame) -> str:

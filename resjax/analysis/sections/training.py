@@ -6,9 +6,8 @@ from resjax import records
 from resjax.analysis import figures, formats, tables
 from resjax.analysis.curves import error_curves
 from resjax.analysis.frames import Logs
+from resjax.analysis.nets import but_for_depth
 from resjax.analysis.sections.section import Section, run_commands
-
-_KINDS = {"plain": "plain nets", "residual": "residual nets"}
 
 
 def build(logs: Logs) -> Section:
@@ -38,17 +37,19 @@ def build(logs: Logs) -> Section:
 
 
 def _says(errors: pd.DataFrame) -> tuple[str, ...]:
-  """For each kind of net where its test and training error go from the shallowest to the deepest that has finished."""
+  """Of nets that are alike but for depth, where test and training error go from the shallowest to the deepest."""
+  done = errors[errors["test_error"].notna()].sort_values("depth", kind="stable")
   sentences = []
-  for kind, words in _KINDS.items():
-    done = errors[(errors["kind"] == kind) & errors["test_error"].notna() & errors["depth"].notna()]
-    done = done.sort_values("depth", kind="stable")
-    if len(done["depth"].unique()) > 1:
-      first, last = done.iloc[0], done.iloc[-1]
+  for _, alike in done.groupby(done["net"].map(but_for_depth), sort=False):
+    first, last = alike.iloc[0], alike.iloc[-1]
+    if len(alike) > 1:
       test, train = (
         f"from {formats.percent(first[column])} to {formats.percent(last[column])} %"
         for column in ("test_error", "train_error")
       )
-      depths = f"from {first['depth']} to {last['depth']} layers"
-      sentences.append(f"Of {words} {depths} the test error goes {test}, the training error {train}.")
-  return tuple(sentences)
+      words = f"From {first['label']} to {last['label']} the test error goes {test}, the training error {train}."
+    else:
+      test, train = (formats.percent(first[column]) for column in ("test_error", "train_error"))
+      words = f"{first['label']} ends at a test error of {test} % and a training error of {train} %."
+    sentences.append(words)
+  return tuple(sentences) or ("No run has finished yet: the curves show how far they are.",)
