@@ -14,10 +14,12 @@ _COLUMNS = (
 )
 _MEASURES = {"test": "test", "train": "training"}
 _VERDICTS = {
-  seeds.WORSE: "deeper is worse",
-  seeds.BETTER: "deeper is better",
-  seeds.UNDECIDED: "the seeds do not tell them apart",
+  (seeds.DEPTH, seeds.WORSE): "deeper is worse",
+  (seeds.DEPTH, seeds.BETTER): "deeper is better",
+  (seeds.SHORTCUT, seeds.WORSE): "the shortcut harms",
+  (seeds.SHORTCUT, seeds.BETTER): "the shortcut helps",
 }
+_UNDECIDED = "the seeds do not tell them apart"
 
 
 def build(logs: Logs) -> Section | None:
@@ -58,11 +60,13 @@ def _row(row: dict) -> list[str]:
 
 
 def _says(table: pd.DataFrame) -> tuple[str, ...]:
-  """A sentence for each kind of net: its deepest against its shallowest, on the test set and in training."""
+  """A sentence for each kind of net, its deepest against its shallowest, and for the shortcut at each depth."""
   deeper = table[table["question"] == seeds.DEPTH]
-  sentences = []
   # The widest pair of a series stands last among its rows.
-  for _, rows in deeper.groupby(deeper["net"].map(but_for_depth), sort=False):
+  pairs = [rows for _, rows in deeper.groupby(deeper["net"].map(but_for_depth), sort=False)]
+  pairs += [rows for _, rows in table[table["question"] == seeds.SHORTCUT].groupby("net", sort=False)]
+  sentences = []
+  for rows in pairs:
     test = rows[rows["measure"] == "test"]
     train = rows[rows["measure"] == "train"]
     if len(test):
@@ -79,7 +83,9 @@ def _sentence(test: pd.Series, train: pd.Series | None) -> str:
     said += f": {beyond}, but one seed says nothing of other seeds"
   else:
     interval = f"{formats.signed(100 * test['low'], 1)} to {formats.signed(100 * test['high'], 1)}"
-    said += f" ({seeds.LEVEL:.0%} interval {interval} over {test['seeds']} seeds): {_VERDICTS[test['verdict']]}"
+    said += f" ({seeds.LEVEL:.0%} interval {interval} over {test['seeds']} seeds): "
+    said += _VERDICTS[test["question"], test["verdict"]] if test["verdict"] != seeds.UNDECIDED else _UNDECIDED
   if train is not None and test["difference"] > 0 and train["difference"] > 0:
-    said += f". Its training error is higher too, by {points(train['difference'])}, so this is not overfitting"
+    said += f". Its training error is higher too, by {points(train['difference'])}"
+    said += ", so this is not overfitting" if train["verdict"] == seeds.WORSE else ""
   return said + "."
