@@ -27,9 +27,9 @@
 
 # %%
 from resjax.analysis import load
-from resjax.analysis.sections import gradients, lesions, paths
+from resjax.analysis.sections import gradients, lesions
 
-logs = load("logs/quickstart")
+logs = load("logs/gradients")
 captured = gradients.gradients(logs)
 captured.groupby(["net", "step"])["norm"].agg(["min", "median", "max"])
 
@@ -48,10 +48,13 @@ ends = captured.sort_values("layer").groupby(["net", "step"])["norm"].agg(["firs
 gradients.build(logs)
 
 # %% [markdown]
-# Lesions. A residual net with a block taken out is still a net of many shorter paths; a plain net has one path.
+# Lesions: trained nets of 20 layers with a block taken out, several, or blocks in another order. A residual net with a
+# block taken out is still a net of many shorter paths; a plain net has one path.
 
 # %%
-lesions.build(logs)
+trained = load("logs/lesions")
+section = lesions.build(trained)
+section.data["lesions"]
 
 # %%
-paths.build(logs)
+section
