@@ -15,7 +15,8 @@ from resjax.settings import ConfigError
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 75  # exit codes
 # What a command needs that a base install has not, by the name it is imported by, and the extra that brings it.
 EXTRAS = {
-  **dict.fromkeys(("jinja2", "matplotlib", "pandas"), "analysis"),
+  **dict.fromkeys(("jinja2", "matplotlib", "pandas", "pyarrow", "scipy"), "analysis"),
+  "tensorboardX": "tensorboard",
   **dict.fromkeys(("jax", "flax", "optax", "orbax", "safetensors", "google.protobuf", "sklearn"), "train"),
   **dict.fromkeys(("cv2", "grain", "simplejpeg"), "imagenet"),
   "torch": "torch",

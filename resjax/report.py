@@ -1,29 +1,65 @@
 """Rebuilds tables, figures and the page of an experiment from its run directories.
 
-    python -m resjax.report DIR
+    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]]
 
 DIR is an experiment's directory, or a parent of several: then one page each, and an index. Works
 while the runs are going on. Prints the path of the page to open. Needs no JAX.
+
+--serve shows the page at http://127.0.0.1:PORT/ and follows the runs: it is rebuilt when their logs
+have grown, and the browser shows the newer one by itself. --tensorboard writes the logs as event
+files, a folder a run below OUT (DIR/tensorboard), for tensorboard --logdir OUT.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from resjax import arguments
+
+_PORT = 8000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Builds the report of the directory named in `argv`; returns the exit code (0, or 2)."""
   parser = arguments.Parser("resjax.report", __doc__)
-  parser.add_argument("dir", metavar="DIR", help="an experiment's directory, or a parent of several")
+  parser.add_argument("dir", metavar="DIR", type=Path, help="an experiment's directory, or a parent of several")
+  parser.add_argument(
+    "--serve", metavar="PORT", type=int, nargs="?", const=_PORT, help=f"serve it, by default at port {_PORT}; 0: any"
+  )
+  parser.add_argument(
+    "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files, by default to DIR/tensorboard"
+  )
   given = parser.parse_args(argv)
+  if given.serve is not None and not 0 <= given.serve < 2**16:
+    parser.error(f"argument --serve: {given.serve} is no port: it must be 0 to {2**16 - 1}")
 
   def build() -> int:
     from resjax.analysis import page  # after parsing: --help need not wait for pandas and matplotlib
 
+    if given.tensorboard is not None:
+      from resjax.analysis import load, tensorboard
+
+      out = Path(given.tensorboard or given.dir / "tensorboard")
+      tensorboard.write(load(given.dir), out)
+      print(out)
+    if given.serve is not None:
+      return _serve(given.dir, given.serve)
     print(page.build(given.dir))
     return arguments.DONE
 
   return arguments.guarded(parser.command, build)
+
+
+def _serve(directory: Path, port: int) -> int:
+  """Serves until the user ends it."""
+  from resjax.analysis import serve
+
+  with serve.server(directory, port) as server:
+    print(f"http://{serve.HOST}:{server.server_port}/  (ends with Ctrl-C)", flush=True)
+    try:
+      server.serve_forever()
+    except KeyboardInterrupt:
+      print()
+  return arguments.DONE
 
 
 if __name__ == "__main__":

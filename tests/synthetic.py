@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resjax import paper, records
+from resjax import paper, records, study_records
 
 STEPS = 64_000
 EVERY = 2_000
@@ -43,7 +43,7 @@ def write_run(
       command="python -m resjax.main --config experiments/cifar_depth_sweep.py --workdir runs",
       data={"name": "cifar10", "path": "data", "images": 50_000, "digest": "sha256:" + "ab" * 32},
       deviations=[
-        {"name": "batch statistics", "paper": "per GPU, 64 images", "here": "batch of 128"},
+        {"name": "model.norm_images", "paper": "per GPU, 64 images", "here": "batch of 128"},
       ],
     )
     writer.update(**fields)
@@ -97,6 +97,51 @@ def write_sweep(root: Path) -> Path:
   with records.RunWriter(root / "residual-A-d44-s1") as writer:
     writer.event(24_000, "restored", "from the checkpoint of step 24,000")
   return root
+
+
+def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, random: int = 7) -> None:
+  """Studies below a run directory, of a net with three blocks a stage: one line a thing of everything there is."""
+  rng = np.random.default_rng([depth, plain, random])
+  on = {"step": step, "images": 2_000, "source": "test"}
+  whole = 0.09
+  lesions: list[dict] = [{**on, "kind": "none", "error": whole, "reestimated": False}]
+  blocks = [(stage, block) for stage in (1, 2, 3) for block in (1, 2, 3)]
+  for stage, block in blocks:
+    error = 0.9 if plain else whole + 0.05 * rng.random()
+    lesions.append({**on, "kind": "delete", "stage": stage, "block": block, "error": error, "reestimated": False})
+  for trial in (1, 2):
+    for count in (1, 2, 4):
+      error = min(0.9, whole + (0.5 if plain else 0.07) * count + 0.01 * trial)
+      of = {"count": count, "trial": trial, "reestimated": False, "error": error}
+      lesions.append({**on, "kind": "delete_random", **of})
+      lesions.append({**on, "kind": "reorder", "tau": 1 - 0.2 * count, **of})
+  lengths = [9] if plain else range(10)
+  shares = np.exp(-0.5 * (np.array(lengths) - 3.0) ** 2 / 2)
+  paths = [{**on, "length": n, "share": s / shares.sum(), "blocks": 9} for n, s in zip(lengths, shares, strict=True)]
+  ticks = np.linspace(-1, 1, 7)
+  sharp = 8.0 if plain else 2.0
+  surface = [
+    {**on, "alpha": a, "beta": b, "loss": 0.3 + sharp * (a * a + 0.5 * b * b), "error": 0.1, "seed": 0}
+    for a in ticks
+    for b in ticks
+  ]
+  with study_records.writer(directory) as writer:
+    writer.append("lesions", lesions)
+    writer.append("paths", paths)
+    writer.append("landscape", surface)
+    writer.append("hessian", [{**on, "index": i, "eigenvalue": 9.0 / i * sharp, "residual": 1e-4} for i in (1, 2, 3)])
+    writer.append("gradients", gradient_rows(depth, plain, step))
+    changed = {"difference": 2e-6, "error_before": whole, "error": whole, "images": 2_000}
+    writer.append("identity", [{"step": step, "from_depth": depth, "depth": depth + 6, **changed}])
+
+
+def gradient_rows(depth: int, plain: bool, step: int) -> list[dict]:
+  """Rows of gradients.jsonl: of plain nets the gradient fades towards the input."""
+  fading = 0.8 if plain else 0.99
+  return [
+    {"step": step, "layer": layer, "name": f"conv{layer}", "norm": 0.1 * fading ** (depth - layer), "weight_norm": 3.0}
+    for layer in range(1, depth + 1)
+  ]
 
 
 def _params(depth: int) -> int:

@@ -96,8 +96,8 @@ def test_page_has_headings_names_and_scopes(built):
   assert len(ids) == len(set(ids))
   for name in reader.values("aria-labelledby"):
     assert name in ids
-  assert text.count("<svg") == text.count('<svg role="img" aria-label="') == 4
-  assert text.count("<table") == text.count("<caption") == 4
+  assert text.count("<svg") == text.count('<svg role="img" aria-label="') == 5
+  assert text.count("<table") == text.count("<caption") == 7
   assert all(re.search(r"scope=", cell) for cell in re.findall(r"<th\b[^>]*>", text))
   assert 'lang="en"' in text and "prefers-color-scheme: dark" in text and "width=device-width" in text
 
@@ -108,15 +108,20 @@ def test_page_says_what_the_log_says(built):
   for label in ("plain-44", "ResNet-20"):
     mean, spread = 100 * table.loc[label, "test_error"], 100 * table.loc[label, "test_spread"]
     assert shown[label][0] == f"{mean:.2f} ± {spread:.2f}"
-    assert shown[label][1] == f"± {100 * table.loc[label, 'sampling_error']:.2f}"
-  assert shown["ResNet-44"][2] == "7.17"
-  assert shown["plain-56"][2] == "11.80 to 14.20 *"
+    low, high = (100 * table.loc[label, end] for end in ("test_low", "test_high"))
+    assert shown[label][1] == f"{low:.2f} to {high:.2f}"
+    assert mean - low == pytest.approx(12.7062 * spread / 2**0.5, rel=1e-4)  # Student's t, one degree of freedom
+    assert shown[label][2] == f"± {100 * table.loc[label, 'sampling_error']:.2f}"
+  assert shown["ResNet-44"][3] == "7.17"
+  assert shown["plain-56"][3] == "11.80 to 14.20 *"
   assert shown["ResNet-56"][0] == "\N{EN DASH}"
   text = Reader(built.read_text()).text
   for words in (
     *("Does a deeper net train worse", "9 done", "1 failed", "38,000", "the training loss is not finite"),
     *("NVIDIA H200", "jax 0.10.2", "0123456789abcdef", "sha256:abab", "50,000", "batch of 128"),
-    *("ResNet-56 at step 38,000 of 64,000", "python -m resjax.main --config experiments"),
+    *("ResNet-56 at step 38,000 of 64,000", "Made by python -m resjax.main --config experiments"),
+    *("agrees within error", "ResNet-44 errs", "one seed, no test", "with model.norm_images batch of 128"),
+    *("From plain-20 to plain-56 the test error goes", "mean response is the smaller one at 20 and 44 layers"),
   ):
     assert words in text, words
 
@@ -125,10 +130,12 @@ def test_tables_and_figures_stand_beside_the_page(built):
   names = {path.name for path in (built.parent / "tables").iterdir()}
   assert names == {
     *("errors.csv", "runs.csv", "deviations.csv", "events.csv"),
-    *("error_curves.csv", "responses_original.csv", "responses_sorted.csv"),
+    *("error_curves.csv", "responses_original.csv", "responses_sorted.csv", "verdicts.csv", "comparisons.csv"),
+    *("mean_responses.csv", "response_decay.csv"),
   }
   assert {path.name for path in (built.parent / "figures").iterdir()} == {
     *("fig6-plain.svg", "fig6-residual.svg", "fig7-original.svg", "fig7-sorted.svg"),
+    "responses-by-depth.svg",
   }
   curves = pd.read_csv(built.parent / "tables" / "error_curves.csv")
   assert curves["mean"].between(0, 1).all()  # fractions, as in the records
@@ -140,7 +147,7 @@ def test_rebuilding_gives_the_same_bytes(built):
     return {path: path.read_bytes() for path in made}
 
   before = contents()
-  assert len(before) == 12
+  assert len(before) == 17
   assert command(built.parent).returncode == 0  # another process, with another hash seed
   assert contents() == before
 

@@ -1,11 +1,15 @@
 """What Fig. 6 and Fig. 7 draw, as frames: a curve a net, its seeds as mean, lowest and highest."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import nets
+from resjax.analysis.readings import captures
 
-_NET = ["label", "kind", "depth", "shortcut", "net"]
+NET_COLUMNS = ["label", "kind", "depth", "shortcut", "net"]
 
 
 def error_curves(logs: Logs) -> pd.DataFrame:
@@ -18,48 +22,60 @@ def error_curves(logs: Logs) -> pd.DataFrame:
   """
   measured = logs.metrics.dropna(subset=["error"])
   grouped = measured.groupby(["net", "split", "step"], sort=True)["error"]
-  return _with_labels(_seeds(grouped), logs, ["split", "step"])
+  return with_labels(over_seeds(grouped), logs, ["split", "step"])
 
 
-def response_curves(logs: Logs, order: str) -> pd.DataFrame:
+def response_curves(logs: Logs, order: str, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
   """The standard deviation of each layer's response for each net (Fig. 7), in the last capture.
 
-  Seeds that have not reached the last capture of their net are left out. With both captured, batch
-  statistics are taken rather than running ones.
+  Seeds that have not reached the last capture of their net are left out.
 
   Args:
     logs: the runs of one experiment.
     order: "original", by layer; or "sorted", each seed by size, the largest first.
+    reading: how responses are read, as in `readings.readings`; without it what was captured in training, batch
+      statistics rather than running ones where both were.
 
   Returns:
     Columns label, kind, depth, shortcut, net, step, position (1-based: the layer, or the rank),
     layers (how many the net has), mean, low, high, runs; in original order also name, stage, block.
   """
-  last = logs.responses.dropna(subset=["std"])
-  last = last[last["step"] == last.groupby("net")["step"].transform("max")]
-  last = last[last["mode"].fillna("") == last.groupby("net")["mode"].transform("min").fillna("")]
+  found = captures(logs, reading)
+  return layer_curves(last_of_each_net(found), "std", logs, order)
+
+
+def last_of_each_net(captured: pd.DataFrame) -> pd.DataFrame:
+  """The lines of each net's last step."""
+  return captured[captured["step"] == captured.groupby("net")["step"].transform("max")]
+
+
+def layer_curves(lines: pd.DataFrame, value: str, logs: Logs, order: str = "original") -> pd.DataFrame:
+  """Curves over the layers, of each net and step in `lines`, as `response_curves` returns them."""
+  lines = lines.dropna(subset=[value])
   if order == "original":
-    last = last.assign(position=last["layer"])
+    lines = lines.assign(position=lines["layer"])
   else:
-    size = last.groupby("id")["std"].rank(ascending=False, method="first")
-    last = last.assign(position=size.astype("Int64"))
-  grouped = last.groupby(["net", "step", "position"], sort=True)
-  curves = _seeds(grouped["std"])
+    size = lines.groupby(["id", "step"])[value].rank(ascending=False, method="first")
+    lines = lines.assign(position=size.astype("Int64"))
+  grouped = lines.groupby(["net", "step", "position"], sort=True)
+  curves = over_seeds(grouped[value])
   curves["layers"] = curves.groupby("net")["position"].transform("max")
   columns = ["step", "position", "layers"]
   if order == "original":
     where = grouped[["name", "stage", "block"]].first().reset_index(drop=True)
     curves = pd.concat([curves, where], axis="columns")
     columns += ["name", "stage", "block"]
-  return _with_labels(curves, logs, columns)
+  return with_labels(curves, logs, columns)
 
 
-def _seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
+def over_seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
+  """Mean, lowest and highest of each group, and how many `runs` stand behind them."""
   return grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
 
 
-def _with_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
+def with_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
+  """The curves in the order of the nets, what names a net at the left."""
   order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in nets(logs.runs)]
-  labels = pd.DataFrame(order, columns=_NET).astype({"depth": "Int64"})
+  labels = pd.DataFrame(order, columns=NET_COLUMNS).astype({"depth": "Int64"})
   joined = labels.merge(curves, on="net", how="inner")
-  return joined[[*_NET, *columns, "mean", "low", "high", "runs"]]
+  return joined[[*NET_COLUMNS, *columns, "mean", "low", "high", "runs"]]

@@ -1,38 +1,20 @@
 """The paper's Fig. 6 and Fig. 7 from an experiment's runs, as SVG."""
 
-import dataclasses
 import statistics
-from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from resjax import records
-from resjax.analysis import style
+from resjax.analysis import drawing, style
 from resjax.analysis.curves import error_curves, response_curves
+from resjax.analysis.drawing import DASHED, SOLID, Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net, nets, series_order
 
-_SOLID: Any = "-"
-_DASHED: Any = (0, (3, 1.7))
 # Beyond this ratio of depths the layer's number would press the shallow nets against the axis.
 _COMPARABLE_DEPTHS = 8
-# Beyond this ratio of typical responses the smaller ones would lie on the axis.
-_COMPARABLE_RESPONSES = 10
-# Beyond so many layers Fig. 7 draws groups of neighbours: their mean, and a band over them.
-DENSE = 200
 _PANEL_TITLES = {"plain": "Plain nets", "residual": "Residual nets", "other": "Other nets"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-  """One picture: its file name without suffix, the SVG, and the words for who cannot see it."""
-
-  name: str
-  svg: str
-  description: str
 
 
 def figure6(logs: Logs) -> list[Panel]:
@@ -73,7 +55,8 @@ def figure7(logs: Logs) -> list[Panel]:
   frames = {order: response_curves(logs, order) for order in titles}
   if frames["original"].empty:
     return []
-  return [_figure7_panel(order, title, frames[order], nets(logs.runs)) for order, title in titles.items()]
+  every = nets(logs.runs)
+  return [response_panel(f"fig7-{order}", title, frames[order], every) for order, title in titles.items()]
 
 
 def _figure6_panel(
@@ -89,11 +72,11 @@ def _figure6_panel(
     ends = []
     for net in drawn:
       color = colors[net.series]
-      for split, width, dashes in (("train", 1.0, _DASHED), (evaluated, 2.0, _SOLID)):
-        curve = _of(curves[curves["split"] == split], net)
+      for split, width, dashes in (("train", 1.0, DASHED), (evaluated, 2.0, SOLID)):
+        curve = drawing.curve_of(curves[curves["split"] == split], net)
         if not curve:
           continue
-        _draw(axes, curve, "step", color, width, dashes, scale=100)
+        drawing.draw_curve(axes, curve, "step", color, width, dashes, scale=100)
         end = 100 * curve["mean"][-1]
       ends.append((end, net.series, color))
       for step, error in failures.get(net.key, ()):
@@ -104,72 +87,55 @@ def _figure6_panel(
     axes.set_ylabel("error (%)")
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_major_formatter(FuncFormatter(drawing.thousands))
     title = _PANEL_TITLES.get(kind, f"{kind} nets")
     axes.set_title(title)
     bold = "test" if evaluated == "test" else "validation"
-    keys = {f"{bold} error": (_SOLID, 2.0), "training error": (_DASHED, 1.0)}
-    _style_legend(axes, keys)
+    keys = {f"{bold} error": (SOLID, 2.0), "training error": (DASHED, 1.0)}
+    drawing.line_key(axes, keys)
     style.label_ends(axes, ends)
     names = ", ".join(net.label for net in drawn)
     description = f"{title}: {bold} and training error in percent against step for {names}."
     return Panel(f"fig6-{kind}", style.to_svg(figure), description)
 
 
-def _figure7_panel(order: str, title: str, curves: pd.DataFrame, every: list[Net]) -> Panel:
+def response_panel(name: str, title: str, curves: pd.DataFrame, every: list[Net]) -> Panel:
+  """One panel of Fig. 7: all nets on one axis, by layer or by rank; by their share of the net where depths differ much.
+
+  Args:
+    name: of the panel.
+    title: of the panel.
+    curves: what `response_curves` returned.
+    every: the nets of the experiment, those that are not in `curves` too: colours depend on all.
+  """
+  in_order = "block" in curves
   drawn = [net for net in every if net.key in set(curves["net"])]
   colors = style.series_colors(series_order(every))
   relative = curves["layers"].max() > _COMPARABLE_DEPTHS * curves["layers"].min()
   if relative:
     curves = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
-  curves = _thinned(curves)
-  typical = curves[curves["mean"] > 0].groupby("net")["mean"].median()
+  curves = drawing.thinned(curves)
   with style.panel() as (figure, axes):
-    if typical.max() > _COMPARABLE_RESPONSES * typical.min():
-      axes.set_yscale("log", nonpositive="mask")
-      drawn_range = curves["mean"][curves["mean"] > 0]
-      few_decades = drawn_range.max() < 1000 * drawn_range.min()
-      axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if few_decades else (1,), numticks=9))
-      axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-      axes.yaxis.set_minor_locator(NullLocator())
     ends = []
     for net in drawn:
-      curve = _of(curves, net)
-      dashes = _DASHED if net.kind == "plain" else _SOLID
-      _draw(axes, curve, "position", colors[net.series], 1.8, dashes)
+      curve = drawing.curve_of(curves, net)
+      drawing.draw_curve(axes, curve, "position", colors[net.series], 1.8, drawing.line_of(net))
       # Sorted curves are named where they end; unsorted ones end anywhere, so at their middle height.
-      height = curve["mean"][-1] if order == "sorted" else statistics.median(curve["mean"])
+      height = statistics.median(curve["mean"]) if in_order else curve["mean"][-1]
       ends.append((height, net.label, colors[net.series]))
-    if axes.get_yscale() == "linear":
-      axes.set_ylim(bottom=0)
+    drawing.log_scale_if_wide(axes, curves)
     axes.set_xlim(0 if relative else 1, 1 if relative else max(float(curves["position"].max()), 2))
     if not relative:
       axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    place = "layer" if order == "original" else "rank by size"
+    place = "layer" if in_order else "rank by size"
     axes.set_xlabel(f"{place}, as a fraction of the net's" if relative else place)
     axes.set_ylabel("standard deviation")
     axes.set_title(title)
-    kinds = {net.kind for net in drawn}
-    keys = {"residual": (_SOLID, 1.8), "plain": (_DASHED, 1.8)}
-    _style_legend(axes, {kind: keys[kind] for kind in keys if kind in kinds})
+    drawing.kind_key(axes, drawn)
     style.label_ends(axes, ends)
     names = ", ".join(net.label for net in drawn)
     description = f"Standard deviation of each layer's response, {title.lower()}, for {names}."
-    return Panel(f"fig7-{order}", style.to_svg(figure), description)
-
-
-def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
-  """At most `DENSE` points a net; a point of several layers has their lowest and highest as band."""
-  width = -(-curves["layers"] // DENSE)
-  group = (curves.groupby("net").cumcount() // width).rename("group")
-  points = curves.groupby(["net", group], sort=False)
-  return points.agg(
-    position=("position", "mean"),
-    mean=("mean", "mean"),
-    low=("low", "min"),
-    high=("high", "max"),
-    runs=("runs", "sum"),
-  ).reset_index()
+    return Panel(name, style.to_svg(figure), description)
 
 
 def _failures(logs: Logs) -> dict[str, list[tuple[float, float]]]:
@@ -182,51 +148,7 @@ def _failures(logs: Logs) -> dict[str, list[tuple[float, float]]]:
   return found
 
 
-def _of(curves: pd.DataFrame, net: Net) -> dict[str, list[float]]:
-  """The columns of one net's curve as plain lists; {} if it has none."""
-  own = curves[curves["net"] == net.key]
-  columns = [name for name in ("step", "position", "mean", "low", "high", "runs") if name in own]
-  return {name: own[name].astype("float64").tolist() for name in columns} if len(own) else {}
-
-
-def _draw(
-  axes: Axes,
-  curve: dict[str, list[float]],
-  x: str,
-  color: str,
-  width: float,
-  dashes: Any,
-  scale: float = 1,
-) -> None:
-  """The mean as a line, and where there are several seeds a band from the lowest to the highest."""
-  mean, low, high = ([scale * value for value in curve[key]] for key in ("mean", "low", "high"))
-  alone = "." if len(mean) == 1 else None  # a line through one point cannot be seen
-  axes.plot(curve[x], mean, color=color, linewidth=width, linestyle=dashes, marker=alone)
-  if max(curve["runs"]) > 1:
-    axes.fill_between(curve[x], low, high, color=color, alpha=0.18, linewidth=0)
-
-
 def _error_ceiling(curves: pd.DataFrame) -> float:
   """Upper limit in percent that shows what follows the first tenth of training, not its start."""
   settled = curves[curves["step"] >= curves["step"].max() / 10]
   return float(min(100, max(1, 108 * settled["mean"].max())))
-
-
-def _thousands(value: float, _: int) -> str:
-  return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
-
-
-def _style_legend(axes: Axes, keys: dict[str, tuple[Any, float]]) -> None:
-  lines = [
-    Line2D([], [], color=style.FAINT, linestyle=dashes, linewidth=width, label=name)
-    for name, (dashes, width) in keys.items()
-  ]
-  axes.legend(
-    handles=lines,
-    loc="lower left",
-    bbox_to_anchor=(-0.02, 1.08),
-    ncols=2,
-    fontsize=9,
-    borderpad=0,
-    handlelength=2.2,
-  )

@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-_MISSING = "–"  # noqa: RUF001  (an en dash, on purpose)
+MISSING = "–"
 
 
 def percent(error: Any, spread: Any = None, before: str = "") -> str:
   """A fraction as a percentage without its sign: 0.0661 is "6.61"; with a spread "6.61 ± 0.16"."""
   if pd.isna(error):
-    return _MISSING
+    return MISSING
   return f"{before}{100 * error:.2f}" + ("" if pd.isna(spread) else f" ± {100 * spread:.2f}")
 
 
@@ -25,13 +25,13 @@ def published(row: Mapping[str, Any]) -> str:
 
 def count(value: Any) -> str:
   """A whole number in groups of three: 64000 is "64,000"."""
-  return _MISSING if pd.isna(value) else f"{int(value):,}"
+  return MISSING if pd.isna(value) else f"{int(value):,}"
 
 
 def short(value: Any) -> str:
   """A large number to three figures: 40550000 is "40.5M", 2829200000 is "2,829M"."""
   if pd.isna(value):
-    return _MISSING
+    return MISSING
   if value < 1e4:
     return count(value)
   millions = value / 1e6
@@ -41,3 +41,18 @@ def short(value: Any) -> str:
 def share(fraction: Any) -> str:
   """A fraction of the work as a whole percentage, rounded down: only what is done says 100."""
   return "0" if pd.isna(fraction) else str(int(100 * min(max(fraction, 0.0), 1.0)))
+
+
+def signed(value: Any, digits: int = 2) -> str:
+  """A number with its sign, a minus as typeset: -0.028 with two digits is "−0.03"."""
+  return MISSING if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def number(value: Any, digits: int = 2) -> str:
+  """A number with so many digits after the point, a minus as typeset."""
+  return MISSING if pd.isna(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def figures(value: Any, count: int = 3) -> str:
+  """A number to so many figures: 12345.6 is "1.23e+04", 0.98765 is "0.988"."""
+  return MISSING if pd.isna(value) else f"{value:.{count}g}".replace("-", "\N{MINUS SIGN}")

@@ -1,6 +1,7 @@
 """Run directories as tidy pandas frames."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from resjax import records
+from resjax import records, study_records
 
 # Stand at the left of every frame. `net` is the id without its seed: runs of one net differ in
 # nothing but the seed, so they may be averaged.
@@ -20,11 +21,21 @@ _RUN_COLUMNS = (
 _INTEGERS = frozenset(
   {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
   | {"images", "data_images", "best_step", "test_images", "torn"}
+  | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
 )
 _FLOATS = frozenset(
   {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
   | {"norm", "weight_norm", "train_error", "test_error", "best_test_error"}
+  | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
 )
+# Keys of study logs that would hide a column of the identity, or mean something else in another log.
+_STUDY_NAMES = {
+  "lesions": {"kind": "lesion", "seed": "draw_seed"},
+  "paths": {"blocks": "blocks_of_net"},
+  "landscape": {"seed": "draw_seed"},
+  "hessian": {"seed": "draw_seed"},
+  "identity": {"depth": "to_depth"},
+}
 _KIND_ORDER = ("plain", "residual")
 
 
@@ -40,6 +51,10 @@ class Logs:
     metrics: one row a line of metrics.jsonl; likewise `responses` and `gradients`.
     deviations: one row a deviation of a run from the paper (name, paper, here).
     events: one row an event of a run (step, name, detail).
+    settings: one row a setting of a run (key, dotted; value), from config.json.
+    studies: of each study ("lesions", "paths", ...) one row a line of its log. `kind` of a lesion is the column
+      `lesion`, `seed` of what was drawn `draw_seed`, `depth` of a deepened net `to_depth`, `blocks` there are in a net
+      `blocks_of_net`: the columns on the left are those of the run.
     problems: one line for each run directory that could not be read.
   """
 
@@ -50,7 +65,29 @@ class Logs:
   gradients: pd.DataFrame
   deviations: pd.DataFrame
   events: pd.DataFrame
+  settings: pd.DataFrame
+  studies: Mapping[str, pd.DataFrame]
   problems: tuple[str, ...]
+
+  def write_parquet(self, directory: str | os.PathLike[str]) -> list[Path]:
+    """Writes every frame that has rows as `<name>.parquet`, studies as `study_<name>.parquet`. Needs pyarrow.
+
+    Values of several types (of settings, deviations) are written as JSON.
+
+    Returns:
+      The files.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    frames = {name: frame for name, frame in named.items() if isinstance(frame, pd.DataFrame)}
+    frames |= {f"study_{name}": frame for name, frame in self.studies.items()}
+    written = []
+    for name, frame in frames.items():
+      if not frame.empty:
+        written.append(directory / f"{name}.parquet")
+        _one_type_a_column(frame).to_parquet(written[-1], index=False)
+    return written
 
 
 def load(root: str | os.PathLike[str]) -> Logs:
@@ -66,9 +103,12 @@ def load(root: str | os.PathLike[str]) -> Logs:
   if not directories:
     raise records.RecordsError(f"{root}: holds no run (no run.json in it or two levels below)")
   runs, problems = [], []
+  studies: dict[Path, dict[str, list[dict[str, Any]]]] = {}
   for directory in directories:
     try:
-      runs.append(records.read_run(directory))
+      run = records.read_run(directory)
+      studies[directory], torn = study_records.read(directory)
+      runs.append(dataclasses.replace(run, torn=run.torn + torn))
     except records.RecordsError as e:
       problems.append(str(e).replace(f"{root}{os.sep}", "", 1))
   runs.sort(key=_reading_order)
@@ -82,8 +122,41 @@ def load(root: str | os.PathLike[str]) -> Logs:
     gradients=_joined(runs, lambda run: run.gradients, columns["gradients"]),
     deviations=_joined(runs, lambda run: run.run["deviations"], lists["deviations"]),
     events=_joined(runs, lambda run: run.run["events"], lists["events"]),
+    settings=_joined(runs, _settings, (*ID_COLUMNS, "key", "value")),
+    studies={
+      log: _joined(runs, lambda run, log=log: _study(log, studies[run.directory][log]), _study_columns(log))
+      for log in study_records.LOG_KEYS
+    },
     problems=tuple(problems),
   )
+
+
+def _study(log: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  names = _STUDY_NAMES.get(log, {})
+  return [{names.get(key, key): value for key, value in row.items()} for row in rows]
+
+
+def _study_columns(log: str) -> tuple[str, ...]:
+  names = _STUDY_NAMES.get(log, {})
+  return (*ID_COLUMNS, *(names.get(key, key) for key in study_records.LOG_KEYS[log]))
+
+
+def _settings(run: records.Run) -> list[dict[str, Any]]:
+  def flat(values: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
+    rows = []
+    for key, value in values.items():
+      rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [{"key": prefix + key, "value": value}]
+    return rows
+
+  return flat(run.config, "")
+
+
+def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
+  plain = frame.copy()
+  for column in plain.columns[plain.dtypes == "object"]:
+    if not plain[column].dropna().map(lambda value: isinstance(value, str)).all():
+      plain[column] = [None if value is None else json.dumps(value) for value in plain[column]]
+  return plain
 
 
 def _run_columns() -> tuple[str, ...]:

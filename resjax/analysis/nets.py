@@ -48,6 +48,11 @@ def nets(runs: pd.DataFrame) -> list[Net]:
   return result
 
 
+def but_for_depth(key: str) -> str:
+  """The key of a net without its depth: nets that share it are alike in everything else."""
+  return re.sub(r"-d\d+", "", key, count=1)
+
+
 def series_order(nets: list[Net]) -> list[str]:
   """Every series once, shallow before deep."""
   return [name for _, name in sorted({(net.depth or 0, net.series) for net in nets})]

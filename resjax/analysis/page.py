@@ -9,10 +9,9 @@ import jinja2
 import pandas as pd
 
 from resjax import records
-from resjax.analysis import figures, formats, style, tables
-from resjax.analysis.curves import error_curves, response_curves
+from resjax.analysis import formats, sections, seeds, style, tables
+from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs, load
-from resjax.analysis.nets import nets
 
 # From good to bad; a status that is not ours is listed run by run only.
 _COUNTED = (*(records.DONE, records.RUNNING, records.PENDING, records.PREEMPTED, records.FAILED),)
@@ -46,50 +45,67 @@ def build(root: str | os.PathLike[str]) -> Path:
     page = _experiment_page(directory, logs)
     entries.append({"href": page.relative_to(root).as_posix(), **_heading(directory, logs)})
   index = root / "index.html"
-  index.write_text(_template("index.html").render(experiments=entries, theme=style.THEME), "utf-8")
+  _replace(index, _template("index.html").render(experiments=entries, theme=style.THEME))
   return index
 
 
 def _experiment_page(directory: Path, logs: Logs) -> Path:
-  errors, runs = tables.errors(logs), tables.progress(logs)
+  errors, runs = errors_with_intervals(logs), tables.progress(logs)
   csv = {
     "errors": errors,
     "runs": runs,
     "deviations": tables.deviations(logs),
     "events": tables.events(logs),
-    "error_curves": error_curves(logs),
-    "responses_original": response_curves(logs, "original"),
-    "responses_sorted": response_curves(logs, "sorted"),
   }
-  (directory / "tables").mkdir(exist_ok=True)
-  for name, frame in csv.items():
-    frame.to_csv(directory / "tables" / f"{name}.csv", index=False, lineterminator="\n")
-  drawn = {"fig6": figures.figure6(logs), "fig7": figures.figure7(logs)}
-  (directory / "figures").mkdir(exist_ok=True)
-  for panels in drawn.values():
-    for panel in panels:
-      (directory / "figures" / f"{panel.name}.svg").write_text(panel.svg, "utf-8")
+  parts = sections.every(logs)
+  for section in parts:
+    csv |= section.data
+  panels = [panel for section in parts for panel in section.panels]
+  _write_all(directory / "tables", {f"{name}.csv": _csv(frame) for name, frame in csv.items()})
+  _write_all(directory / "figures", {f"{panel.name}.svg": panel.svg for panel in panels})
   html = _template("report.html").render(
     **_heading(directory, logs),
     theme=style.THEME,
     errors=errors.to_dict("records"),
+    level=f"{seeds.LEVEL:.0%}",
+    sections=parts,
+    inline=_inline,
     runs=runs.to_dict("records"),
     deviations=csv["deviations"].to_dict("records"),
     events=csv["events"].to_dict("records"),
     problems=logs.problems,
-    figures={name: [_figure(panel) for panel in panels] for name, panels in drawn.items()},
-    evaluated=figures.evaluated_split(csv["error_curves"]),
-    dense=figures.DENSE,
-    has_dense=bool((csv["responses_original"]["layers"] > figures.DENSE).any()),
-    unfinished=_unfinished_captures(logs),
-    failed=bool((logs.runs["status"] == records.FAILED).any()),
-    several_seeds=bool((errors["runs"] > 1).any()),
+    evaluated=next(iter(runs["split"]), "test"),
     has=_filled_columns(errors),
     provenance=_provenance(logs),
   )
   page = directory / "report.html"
-  page.write_text(html, "utf-8")
+  _replace(page, html)
   return page
+
+
+def errors_with_intervals(logs: Logs) -> pd.DataFrame:
+  """The table of errors, with the interval of the mean test error over the seeds: columns test_low, test_high."""
+  table = tables.errors(logs)
+  over_seeds = seeds.intervals(logs)
+  test = over_seeds[over_seeds["measure"] == "test"].set_index("net")
+  return table.assign(test_low=table["net"].map(test["low"]), test_high=table["net"].map(test["high"]))
+
+
+def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
+  folder.mkdir(exist_ok=True)
+  for name, content in contents.items():
+    _replace(folder / name, content)
+
+
+def _replace(path: Path, content: str) -> None:
+  """Writes a file whole: who reads it meanwhile, as a browser may, sees the old one or the new one."""
+  temporary = path.with_name(f".{path.name}.tmp")
+  temporary.write_text(content, "utf-8")
+  temporary.replace(path)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+  return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def _heading(directory: Path, logs: Logs) -> dict[str, Any]:
@@ -105,20 +121,8 @@ def _heading(directory: Path, logs: Logs) -> dict[str, Any]:
   }
 
 
-def _figure(panel: figures.Panel) -> dict[str, str]:
-  svg = style.inline(panel.svg, panel.name, panel.description)
-  return {"name": panel.name, "svg": svg}
-
-
-def _unfinished_captures(logs: Logs) -> str:
-  """Names the nets whose responses are not those of a finished training, with the step."""
-  steps = logs.responses.groupby("net")["step"].max()
-  total = logs.runs.groupby("net")["steps"].max().astype("float64")
-  return ", ".join(
-    f"{net.label} at step {formats.count(steps[net.key])} of {formats.count(total[net.key])}"
-    for net in nets(logs.runs)
-    if net.key in steps and steps[net.key] != total[net.key]
-  )
+def _inline(panel: Panel) -> str:
+  return style.inline(panel.svg, panel.name, panel.description)
 
 
 def _filled_columns(errors: pd.DataFrame) -> Mapping[str, bool]:

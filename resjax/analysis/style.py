@@ -25,6 +25,9 @@ INK, INK_DARK = "#22262b", "#e6e8ea"
 FAINT, FAINT_DARK = "#5c636b", "#a3abb3"
 RULE, RULE_DARK = "#d9dce0", "#3a4048"
 
+# Of heat maps: dark to bright in even steps for any colour vision, on the light and the dark page.
+HEAT = "viridis"
+
 # CSS variable, light colour, dark colour.
 THEME = (
   ("--page", PAGE, PAGE_DARK),
@@ -64,6 +67,7 @@ _RC: dict[Any, Any] = {
   "ytick.left": False,
 }
 _SIZE = (5.0, 3.6)  # inches: two stand side by side on a desktop, one fills a phone
+_DPI = 144  # of what is drawn as a picture: sharp on a screen of twice the usual density
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -89,7 +93,7 @@ def panel() -> Iterator[tuple[Figure, Axes]]:
 def to_svg(figure: Figure) -> str:
   """The figure as a standalone SVG file on a transparent ground. Call inside `panel`."""
   buffer = io.StringIO()
-  figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
+  figure.savefig(buffer, format="svg", transparent=True, dpi=_DPI, metadata=_NO_METADATA)
   return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from resjax import paper, records
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net, nets
 
-_PAPER_DATA = "cifar10"
+PAPER_DATA = "cifar10"
 _ERRORS = [
   *("label", "kind", "depth", "shortcut", "net", "params", "macs", "runs", "done"),
   *("test_error", "test_spread", "sampling_error", "test_images", "train_error", "train_spread"),
@@ -59,15 +59,15 @@ def _error_row(net: Net, logs: Logs) -> dict[str, Any]:
     "val_error": val.groupby("id")["error"].last().mean(),
     "best_test_error": best["best_test_error"].min(),
     "best_step": best["best_step"].min(),
-    **_paper(net, runs),
+    **paper_columns(net, runs),
   }
 
 
-def _paper(net: Net, runs: pd.DataFrame) -> dict[str, Any]:
+def paper_columns(net: Net, runs: pd.DataFrame) -> dict[str, Any]:
   """The paper's columns for a net: filled where it is the paper's net, judged by its parameters."""
   empty = dict.fromkeys(("paper_error", "paper_spread", "paper_low", "paper_high"), math.nan)
   ours = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
-  on_its_data = set(runs["data_name"].dropna()) == {_PAPER_DATA}
+  on_its_data = set(runs["data_name"].dropna()) == {PAPER_DATA}
   if ours is None or not on_its_data or not (runs["params"].dropna() == ours.params).all():
     return {**empty, "paper_source": None}
   if net.kind == "residual" and net.shortcut == "A":

@@ -1,0 +1,63 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Responses
+#
+# Fig. 7 of the paper: the standard deviation of each 3x3 layer's output, after batch normalization and before the
+# nonlinearity or the addition. For residual nets it is the strength of the residual functions.
+
+# %%
+from resjax.analysis import atlas, load, readings, response_curves
+from resjax.analysis.decay import decay
+from resjax.analysis.figures import figure7
+from resjax.analysis.sections import through_training
+
+logs = load("logs/quickstart")
+in_order, by_size = figure7(logs)
+in_order
+
+# %%
+by_size
+
+# %% [markdown]
+# The paper does not say which images, whose statistics and which layers these are; so a capture is recorded with its
+# reading, and curves can be asked for in one.
+
+# %%
+[readings.said(reading) for reading in readings.readings(logs)]
+
+# %%
+without_first = response_curves(logs, "original", {"first_conv": False})
+without_first.groupby("label")["position"].max()
+
+# %% [markdown]
+# Does a deeper net change the signal less in each layer? A power of the depth, fitted to the means of the runs:
+
+# %%
+means = atlas.mean_responses(logs)
+means.pivot_table(index="depth", columns="kind", values="mean").round(3)
+
+# %%
+decay(means)  # empty with fewer than three depths
+
+# %% [markdown]
+# Fig. 7 through training: the responses at every step they were captured at, as a map of step and layer, and as curves.
+
+# %%
+history = atlas.history(logs)
+history.pivot_table(index="step", columns="label", values="mean", aggfunc="median").round(3)
+
+# %%
+section = through_training.build(logs)
+section

@@ -1,0 +1,44 @@
+"""The response atlas: Fig. 7 through training, and the mean response of each run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resjax.analysis.curves import last_of_each_net, layer_curves
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import nets
+from resjax.analysis.readings import captures
+
+_MEANS = ["label", "net", "id", "kind", "depth", "seed", "step", "layers", "mean"]
+
+
+def history(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
+  """The response of each layer at every step at which it was captured, seeds as mean, lowest and highest.
+
+  Returns:
+    As `curves.response_curves` in original order, for all steps.
+  """
+  return layer_curves(captures(logs, reading), "std", logs)
+
+
+def chosen_steps(steps: list[int], count: int = 5) -> list[int]:
+  """So many of the steps, evenly by their rank, the first and the last among them."""
+  ordered = sorted(set(steps))
+  if len(ordered) <= count:
+    return ordered
+  return [ordered[round(rank)] for rank in np.linspace(0, len(ordered) - 1, count)]
+
+
+def mean_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
+  """One row a run: the mean over its layers of the response, in its net's last capture.
+
+  Returns:
+    label, net, id, kind, depth, seed, step, layers, mean.
+  """
+  last = last_of_each_net(captures(logs, reading)).dropna(subset=["std"])
+  keys = ["net", "id", "kind", "depth", "seed", "step"]
+  means = last.groupby(keys, sort=False, dropna=False)["std"].agg(layers="count", mean="mean").reset_index()
+  labels = {net.key: net.label for net in nets(logs.runs)}
+  return means.assign(label=means["net"].map(labels))[_MEANS]

@@ -1,0 +1,174 @@
+"""What the figures share: a panel, a curve with its band, a heat map, the key of the line styles."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from resjax.analysis import style
+from resjax.analysis.nets import Net
+
+SOLID: Any = "-"
+DASHED: Any = (0, (3, 1.7))
+LINES: Mapping[str, Any] = {"plain": DASHED}  # by kind of net; the others are solid
+# Beyond so many layers a curve draws groups of neighbours: their mean, and a band over them.
+DENSE = 200
+# Beyond this ratio of typical values the smaller ones would lie on a linear axis.
+_COMPARABLE = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+  """One picture: its file name without suffix, the SVG, and the words for who cannot see it."""
+
+  name: str
+  svg: str
+  description: str
+
+  def _repr_svg_(self) -> str:
+    """A notebook shows it."""
+    return self.svg
+
+
+def line_of(net: Net) -> Any:
+  """The dashes of a net's curves: plain nets are dashed, wherever they are drawn."""
+  return LINES.get(net.kind, SOLID)
+
+
+def curve_of(curves: pd.DataFrame, net: Net) -> dict[str, list[float]]:
+  """The columns of one net's curve as plain lists; {} if it has none."""
+  own = curves[curves["net"] == net.key]
+  numbers = ("step", "position", "count", "length", "tau", "mean", "low", "high", "runs")
+  columns = [name for name in numbers if name in own]
+  return {name: own[name].astype("float64").tolist() for name in columns} if len(own) else {}
+
+
+def draw_curve(
+  axes: Axes,
+  curve: dict[str, list[float]],
+  x: str,
+  color: str,
+  width: float,
+  dashes: Any,
+  scale: float = 1,
+  marker: str | None = None,
+) -> None:
+  """The mean as a line, and where there are several seeds a band from the lowest to the highest."""
+  mean, low, high = ([scale * value for value in curve[key]] for key in ("mean", "low", "high"))
+  alone = "." if len(mean) == 1 else marker  # a line through one point cannot be seen
+  axes.plot(curve[x], mean, color=color, linewidth=width, linestyle=dashes, marker=alone, markersize=4)
+  if max(curve["runs"]) > 1:
+    axes.fill_between(curve[x], low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def thinned(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
+  """At most `DENSE` points a curve; a point of several layers has their lowest and highest as band."""
+  keys = [by] if isinstance(by, str) else by
+  width = -(-curves["layers"] // DENSE)
+  group = (curves.groupby(keys).cumcount() // width).rename("group")
+  points = curves.groupby([*keys, group], sort=False)
+  return points.agg(
+    position=("position", "mean"),
+    layers=("layers", "first"),
+    mean=("mean", "mean"),
+    low=("low", "min"),
+    high=("high", "max"),
+    runs=("runs", "sum"),
+  ).reset_index()
+
+
+def log_scale_if_wide(axes: Axes, curves: pd.DataFrame) -> None:
+  """A logarithmic height where the nets' typical values are an order apart, otherwise one from zero on."""
+  drawn = curves[curves["mean"] > 0]
+  typical = drawn.groupby("net")["mean"].median()
+  if typical.max() > _COMPARABLE * typical.min():
+    log_scale(axes, drawn["mean"])
+  else:
+    axes.set_ylim(bottom=0)
+
+
+def log_scale(axes: Axes, values: pd.Series) -> None:
+  """A logarithmic height with few, readable numbers at its side."""
+  axes.set_yscale("log", nonpositive="mask")
+  ratio = values.max() / values.min()
+  subs = (1, 1.5, 2, 3, 5, 7) if ratio < 10 else (1, 3) if ratio < 1000 else (1,)
+  axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
+  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+  axes.yaxis.set_minor_locator(NullLocator())
+  axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def heat_map(
+  figure: Figure,
+  axes: Axes,
+  x: list[float],
+  y: list[float],
+  values: np.ndarray,
+  norm: Normalize,
+  label: str,
+) -> None:
+  """Cells of one colour each, as a picture inside the SVG: a vector cell for each would weigh a thousand times more.
+
+  Args:
+    figure: of the axes.
+    axes: to draw on.
+    x: [columns + 1] edges of the cells.
+    y: [rows + 1] edges of the cells.
+    values: [rows, columns]; what is missing stays clear.
+    norm: from values to colours, so that several maps can share it.
+    label: what the colour means.
+  """
+  beyond = (float(np.nanmin(values)) < norm.vmin, float(np.nanmax(values)) > norm.vmax)
+  mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=style.HEAT, norm=norm, rasterized=True)
+  axes.grid(visible=False)
+  extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+  bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, extend=extend)
+  bar.set_label(label)
+  bar.outline.set_visible(False)
+  bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+  bar.ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def cell_edges(middles: list[float]) -> list[float]:
+  """Edges halfway between the middles, the outer ones as far out; of one middle, half a unit around it."""
+  if len(middles) == 1:
+    return [middles[0] - 0.5, middles[0] + 0.5]
+  inner = [(a + b) / 2 for a, b in itertools.pairwise(middles)]
+  return [2 * middles[0] - inner[0], *inner, 2 * middles[-1] - inner[-1]]
+
+
+def thousands(value: float, _: int = 0) -> str:
+  """A step at an axis: 32000 is "32k"."""
+  return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def line_key(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
+  """Says above the axes what each line style means: name to (dashes, width)."""
+  lines = [
+    Line2D([], [], color=style.FAINT, linestyle=dashes, linewidth=width, label=name)
+    for name, (dashes, width) in keys.items()
+  ]
+  axes.legend(
+    handles=lines,
+    loc="lower left",
+    bbox_to_anchor=(-0.02, 1.08),
+    ncols=2,
+    fontsize=9,
+    borderpad=0,
+    handlelength=2.2,
+  )
+
+
+def kind_key(axes: Axes, drawn: list[Net], width: float = 1.8) -> None:
+  """The key of plain and residual, as far as they are drawn."""
+  kinds = {net.kind for net in drawn}
+  keys = {"residual": (SOLID, width), "plain": (DASHED, width)}
+  line_key(axes, {kind: keys[kind] for kind in keys if kind in kinds})

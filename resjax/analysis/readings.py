@@ -1,0 +1,97 @@
+"""The open readings of Fig. 7, each a switch: which images, whose statistics, which layers, which deviation.
+
+The paper does not say them (PAPER: Sec. 4.2, "Analysis of Layer Responses"), so every capture is recorded with them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from resjax.analysis.frames import Logs
+
+# A reading is a value for each; None where the record does not say.
+SWITCHES = ("mode", "source", "images", "pooling", "first_conv")
+_STEM = "stem/conv"
+
+
+def captures(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
+  """The responses that were captured, in training and by studies of its checkpoints, in one reading.
+
+  A capture that counted the first convolution can also be read without it; the layers are then numbered anew.
+
+  Args:
+    logs: the runs.
+    reading: the value of each switch that matters, {"mode": "batch"}; a switch left out is not looked at. None: what
+      was captured in training, batch statistics rather than running ones where a net has both.
+
+  Returns:
+    The columns of `logs.responses`, then source, pooling and first_conv.
+  """
+  if reading is not None:
+    return select(_all(logs), reading)
+  own = _trained(logs).dropna(subset=["std"])
+  first = own.groupby("net")["mode"].transform("min").fillna("")
+  return own[own["mode"].fillna("") == first]
+
+
+def readings(logs: Logs) -> list[dict[str, Any]]:
+  """The distinct readings there are, those of training first: a value for each of `SWITCHES`."""
+  found = _all(logs)[list(SWITCHES)].drop_duplicates()
+  return [{key: None if pd.isna(value) else value for key, value in row.items()} for row in found.to_dict("records")]
+
+
+def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
+  """The lines of `captured` that are read so.
+
+  Raises:
+    ValueError: a switch that is none of `SWITCHES`.
+  """
+  unknown = [key for key in reading if key not in SWITCHES]
+  if unknown:
+    raise ValueError(f"{unknown[0]!r} is none of {', '.join(SWITCHES)}")
+  wanted = dict(reading)
+  if wanted.get("first_conv") is False:
+    captured = _without_first(captured)
+  for key, value in wanted.items():
+    captured = captured[captured[key].isna() if value is None else captured[key] == value]
+  return captured
+
+
+def said(reading: Mapping[str, Any]) -> str:
+  """A reading in words: "running statistics, 1,024 test images, the deviation over all units"."""
+  images = "" if reading.get("images") is None else f"{int(reading['images']):,} "
+  words = [
+    f"{reading['mode']} statistics" if reading.get("mode") else "",
+    f"{images}{reading.get('source') or ''} images".replace("  ", " ") if images or reading.get("source") else "",
+    {"units": "the deviation over all units of a layer", "channels": "the mean of the channels’ deviations"}.get(
+      str(reading.get("pooling")), ""
+    ),
+    {True: "the first convolution counted", False: "the first convolution left out"}.get(
+      reading.get("first_conv"),  # type: ignore[call-overload]
+      "",
+    ),
+  ]
+  return ", ".join(word for word in words if word)
+
+
+def _all(logs: Logs) -> pd.DataFrame:
+  studied = logs.studies["responses"].drop(columns="batch_size")
+  return pd.concat([_trained(logs), studied], ignore_index=True) if len(studied) else _trained(logs)
+
+
+def _trained(logs: Logs) -> pd.DataFrame:
+  """What was captured in training, with the switches that stand in the run's settings."""
+  frame = logs.responses
+  settings = logs.settings
+  for key in ("source", "pooling", "first_conv"):
+    of_run = settings[settings["key"] == f"responses.{key}"].set_index("id")["value"]
+    frame = frame.assign(**{key: frame["id"].map(of_run).astype("object")})
+  return frame
+
+
+def _without_first(captured: pd.DataFrame) -> pd.DataFrame:
+  counted = captured["first_conv"] == True  # noqa: E712  (a column of objects, some of them missing)
+  rest = captured[~(counted & (captured["name"] == _STEM))]
+  layer = rest["layer"] - counted[rest.index].astype("Int64")
+  return rest.assign(layer=layer, first_conv=rest["first_conv"].where(~counted[rest.index], False))

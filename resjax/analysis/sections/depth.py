@@ -1,0 +1,91 @@
+"""Is deeper better or worse? Paired tests over the seeds."""
+
+import pandas as pd
+
+from resjax.analysis import formats, seeds
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import but_for_depth
+from resjax.analysis.sections.section import Column, Section, Table, points, run_commands
+
+_COLUMNS = (
+  *(Column("net", number=False), Column("less", number=False), Column("error", number=False)),
+  *(Column("seeds"), Column("difference", "in points"), Column(f"{seeds.LEVEL:.0%} interval", "over seeds")),
+  *(Column("sampling", "of the difference"), Column("p", "Holm"), Column("verdict", number=False)),
+)
+_MEASURES = {"test": "test", "train": "training"}
+_VERDICTS = {
+  (seeds.DEPTH, seeds.WORSE): "deeper is worse",
+  (seeds.DEPTH, seeds.BETTER): "deeper is better",
+  (seeds.SHORTCUT, seeds.WORSE): "the shortcut harms",
+  (seeds.SHORTCUT, seeds.BETTER): "the shortcut helps",
+}
+_UNDECIDED = "the seeds do not tell them apart"
+
+
+def build(logs: Logs) -> Section | None:
+  """None where no two finished nets differ in depth or in their shortcuts only."""
+  table = seeds.comparisons(logs)
+  if table.empty:
+    return None
+  return Section(
+    key="depth",
+    title="Deeper: better or worse?",
+    says=_says(table),
+    caption="Each seed of one net is paired with the same seed of the other, Student’s t of the differences; p values "
+    "of one question are corrected together (Holm). Interval and p tell how far another set of seeds could move the "
+    "difference; the sampling error beside them, how far another test set could. A difference has to beat both.",
+    tables=tuple(
+      Table(caption, _COLUMNS, [_row(row) for row in part.to_dict("records")])
+      for question, caption in (
+        (seeds.DEPTH, "The deeper net’s error less the shallower one’s."),
+        (seeds.SHORTCUT, "The residual net’s error less that of the plain net of the same depth."),
+      )
+      if len(part := table[table["question"] == question])
+    ),
+    data={"comparisons": table},
+    commands=run_commands(logs),
+  )
+
+
+def _row(row: dict) -> list[str]:
+  known = not pd.isna(row["low"])
+  return [
+    *(row["label"], row["than_label"], _MEASURES[row["measure"]], str(row["seeds"])),
+    formats.signed(100 * row["difference"]),
+    f"{formats.signed(100 * row['low'])} to {formats.signed(100 * row['high'])}" if known else formats.MISSING,
+    formats.percent(row["sampling_error"], before="± "),
+    formats.MISSING if pd.isna(row["p_holm"]) else f"{row['p_holm']:.2g}",
+    row["verdict"],
+  ]
+
+
+def _says(table: pd.DataFrame) -> tuple[str, ...]:
+  """A sentence for each kind of net, its deepest against its shallowest, and for the shortcut at each depth."""
+  deeper = table[table["question"] == seeds.DEPTH]
+  # The widest pair of a series stands last among its rows.
+  pairs = [rows for _, rows in deeper.groupby(deeper["net"].map(but_for_depth), sort=False)]
+  pairs += [rows for _, rows in table[table["question"] == seeds.SHORTCUT].groupby("net", sort=False)]
+  sentences = []
+  for rows in pairs:
+    test = rows[rows["measure"] == "test"]
+    train = rows[rows["measure"] == "train"]
+    if len(test):
+      sentences.append(_sentence(test.iloc[-1], train.iloc[-1] if len(train) else None))
+  return tuple(sentences)
+
+
+def _sentence(test: pd.Series, train: pd.Series | None) -> str:
+  more = "more" if test["difference"] > 0 else "less"
+  said = f"{test['label']} errs {points(test['difference'])} {more} than {test['than_label']} on the test set"
+  if test["seeds"] < 2:
+    apart = abs(test["difference"]) > 2 * test["sampling_error"]
+    beyond = "more than the test set’s sampling error explains" if apart else "within the test set’s sampling error"
+    said += f": {beyond}, but one seed says nothing of other seeds"
+  else:
+    interval = f"{formats.signed(100 * test['low'], 1)} to {formats.signed(100 * test['high'], 1)}"
+    said += f" ({seeds.LEVEL:.0%} interval {interval} over {test['seeds']} seeds): "
+    said += _VERDICTS[test["question"], test["verdict"]] if test["verdict"] != seeds.UNDECIDED else _UNDECIDED
+  if train is not None and test["difference"] > 0 and train["difference"] > 0:
+    said += f". Its training error is higher too, by {points(train['difference'])}"
+    said += ", so this is not overfitting" if train["verdict"] == seeds.WORSE else ""
+  return said + "."

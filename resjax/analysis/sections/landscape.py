@@ -1,0 +1,99 @@
+"""The loss around trained nets: a filter-normalised surface, and the largest eigenvalues of the Hessian."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+
+from resjax.analysis import drawing, formats, style
+from resjax.analysis.curves import last_of_each_net
+from resjax.analysis.drawing import Panel
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import Net
+from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_command
+
+_COLUMNS = (
+  *(Column("net", number=False), Column("seed"), Column("eigenvalue", "number, from the largest")),
+  *(Column("value"), Column("residual", "bounds its error")),
+)
+
+
+def build(logs: Logs) -> Section | None:
+  """None where neither surface nor eigenvalues were studied."""
+  surface = last_of_each_net(logs.studies["landscape"]).dropna(subset=["loss"])
+  hessian = last_of_each_net(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
+  if surface.empty and hessian.empty:
+    return None
+  data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
+  caption = (
+    "Loss along two random directions from the trained net, which is in the middle; each filter of a direction has the "
+    "norm of the net’s own, so that nets can be compared; one scale of colours for all nets. A large eigenvalue is a "
+    "direction in which the loss bends sharply."
+  )
+  rows = [
+    [
+      *(row["label"], formats.count(row["seed"]), formats.count(row["index"])),
+      *(formats.figures(row["eigenvalue"], 4), formats.figures(row["residual"], 2)),
+    ]
+    for row in _labelled(logs, hessian).to_dict("records")
+  ]
+  tables = (Table("The leading eigenvalues of the loss’s Hessian.", _COLUMNS, rows),) if rows else ()
+  return Section(
+    key="landscape",
+    title="Loss landscape",
+    says=_says(logs, surface, hessian),
+    caption=caption,
+    panels=tuple(_panels(logs, surface)),
+    tables=tables,
+    data=data,
+    commands=study_command(logs, "landscape"),
+  )
+
+
+def _labelled(logs: Logs, frame: pd.DataFrame) -> pd.DataFrame:
+  return frame.assign(label=frame["net"].map({net.key: net.label for net in drawn_nets(logs, frame)}))
+
+
+def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
+  """The surface of each net's first seed."""
+  positive = surface["loss"][surface["loss"] > 0]
+  if positive.empty:
+    return []
+  low, high = float(positive.min()), float(positive.max())
+  norm = LogNorm(low, max(high, low * 1.01))
+  return [_panel(net, surface[surface["net"] == net.key], norm) for net in drawn_nets(logs, surface)]
+
+
+def _panel(net: Net, lines: pd.DataFrame, norm: LogNorm) -> Panel:
+  first = lines[lines["id"] == lines["id"].iloc[0]]
+  first = first[first["draw_seed"].fillna(-1) == first["draw_seed"].fillna(-1).iloc[0]]
+  grid = first.pivot_table(index="beta", columns="alpha", values="loss", aggfunc="last")
+  x, y = ([float(value) for value in index] for index in (grid.columns, grid.index))
+  losses = grid.to_numpy("float64")
+  with style.panel() as (figure, axes):
+    edges = drawing.cell_edges(x), drawing.cell_edges(y)
+    drawing.heat_map(figure, axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
+    if min(losses.shape) > 1 and np.isfinite(losses).all():
+      axes.contour(x, y, losses, levels=np.geomspace(norm.vmin, norm.vmax, 9)[1:-1], colors="white", linewidths=0.7)
+    axes.plot(0, 0, "+", color="white", markersize=8)
+    axes.set_aspect("equal")
+    axes.set_xlabel("first direction")
+    axes.set_ylabel("second direction")
+    axes.set_title(net.label)
+    description = f"{net.label}: loss along two random directions around the trained net, as colours and contours."
+    return Panel(f"landscape-{net.key}", style.to_svg(figure), description)
+
+
+def _says(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str, ...]:
+  sentences = []
+  for net in drawn_nets(logs, surface):
+    own = surface[surface["net"] == net.key]
+    middle = own[(own["alpha"] == 0) & (own["beta"] == 0)]["loss"].mean()
+    sentences.append(
+      f"{net.label}: the loss is {formats.figures(middle)} in the middle and {formats.figures(own['loss'].median())} "
+      f"in the median of the surface."
+    )
+  for net in drawn_nets(logs, hessian):
+    own = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]
+    largest = formats.figures(own["eigenvalue"].mean())
+    sentences.append(f"{net.label}: the largest eigenvalue of the Hessian is {largest}.")
+  return tuple(sentences)

@@ -1,0 +1,168 @@
+"""Lesions: what a trained net loses with a block deleted, with several, or with blocks out of order."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from resjax import study_records
+from resjax.analysis import drawing, formats, style
+from resjax.analysis.curves import last_of_each_net, over_seeds, with_labels
+from resjax.analysis.drawing import Panel
+from resjax.analysis.frames import Logs
+from resjax.analysis.sections.section import (
+  Column,
+  Section,
+  Table,
+  colors,
+  drawn_nets,
+  over_nets,
+  study_command,
+)
+
+_SETTING = ["reestimated", "images", "source"]  # what the lines of one study share
+_SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
+_COLUMNS = (
+  *(Column("net", number=False), Column("statistics", number=False), Column("images"), Column("undisturbed")),
+  *(
+    Column("least harm", "one block deleted"),
+    Column("median"),
+    Column("most harm"),
+    Column("blocks", "deleted in turn"),
+  ),
+)
+
+
+def build(logs: Logs) -> Section | None:
+  """None where no net was lesioned."""
+  lines = last_of_each_net(logs.studies["lesions"]).dropna(subset=["error"])
+  if lines.empty:
+    return None
+  first = _first_setting(lines)
+  singles, base = single_deletions(logs, first), _undisturbed(first)
+  table = summary(logs, lines)
+  data, panels = {"lesions": table, "single_deletions": singles}, []
+  if not singles.empty:
+    panels.append(_single_panel(logs, singles, base))
+  for kind, x, title, label in (
+    (study_records.DELETE_RANDOM, "count", "Several blocks deleted", "blocks deleted at random"),
+    (study_records.REORDER, "tau", "Blocks out of order", "rank correlation with the true order"),
+  ):
+    curves = _over_trials(logs, first[first["lesion"] == kind], x)
+    if not curves.empty:
+      data[f"lesions_{kind}"] = curves
+      axes = (label, "error (%)")
+      panels.append(over_nets(logs, curves, x, f"lesions-{kind}", title, axes, scale=100, base=base, marker="."))
+  return Section(
+    key="lesions",
+    title="Lesions",
+    says=_says(table),
+    caption="The error of trained nets whose blocks are taken out, the shortcut left in their place, or put in another "
+    "order; dotted lines are the undisturbed nets. Bands span seeds, and the random draws. A net that goes on working "
+    "acts as many shallower nets at once; one that falls to chance needs its every layer.",
+    panels=tuple(panels),
+    tables=(Table("Error in percent on a sample of images, one block deleted at a time.", _COLUMNS, _rows(table)),),
+    data=data,
+    commands=study_command(logs, "lesion"),
+  )
+
+
+def single_deletions(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
+  """Error with each block deleted, by the block's position from the input on."""
+  deleted = lines[lines["lesion"] == study_records.DELETE]
+  depth_order = deleted["stage"] * 100_000 + deleted["block"]  # no stage has so many blocks
+  ranked = deleted.assign(position=depth_order.groupby(deleted["id"]).rank(method="dense").astype("Int64"))
+  grouped = ranked.groupby(["net", "step", "position", "stage", "block"], sort=True)["error"]
+  return with_labels(over_seeds(grouped), logs, ["step", "position", "stage", "block"])
+
+
+def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
+  """One row a net and setting: its error undisturbed, and over the deletions of one block; means over seeds.
+
+  Returns:
+    net, label, reestimated, images, undisturbed, best, median and worst (fractions), blocks (deleted in turn).
+  """
+  labels = {net.key: net.label for net in drawn_nets(logs, lines)}
+  rows = []
+  for key, label in labels.items():
+    own = lines[lines["net"] == key]
+    for (reestimated, images, _), part in own.groupby(_SETTING, sort=False, dropna=False):
+      deleted = part[part["lesion"] == study_records.DELETE]
+      by_seed = deleted.groupby("id")["error"].agg(["min", "median", "max", "count"]).mean()
+      undisturbed = part[part["lesion"] == study_records.NONE]["error"].mean()
+      rows.append((key, label, reestimated, images, undisturbed, *by_seed))
+  return pd.DataFrame(rows, columns=_SUMMARY)
+
+
+def _first_setting(lines: pd.DataFrame) -> pd.DataFrame:
+  """The lines of one setting: statistics not re-estimated where both were studied."""
+  ordered = lines.sort_values("reestimated", kind="stable")
+  return ordered[(ordered[_SETTING].astype(str) == ordered[_SETTING].astype(str).iloc[0]).all(axis="columns")]
+
+
+def _undisturbed(lines: pd.DataFrame) -> dict[str, float]:
+  whole = lines[lines["lesion"] == study_records.NONE]
+  return {str(net): float(error) for net, error in whole.groupby("net")["error"].mean().items()}
+
+
+def _over_trials(logs: Logs, lines: pd.DataFrame, x: str) -> pd.DataFrame:
+  """Mean and range over draws and seeds, by `x`; rank correlations in steps of a tenth."""
+  at = lines[x].round(1) if x == "tau" else lines[x]
+  curves = over_seeds(lines.assign(**{x: at}).dropna(subset=[x]).groupby(["net", "step", x], sort=True)["error"])
+  return with_labels(curves, logs, ["step", x])
+
+
+def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> Panel:
+  drawn, color = drawn_nets(logs, singles), colors(logs)
+  with style.panel() as (figure, axes):
+    ends = []
+    for net in drawn:
+      curve, shade = drawing.curve_of(singles, net), color[net.series]
+      filled = "none" if net.kind == "plain" else shade
+      heights = [100 * value for value in curve["mean"]]
+      axes.plot(
+        curve["position"],
+        heights,
+        marker="o",
+        color=shade,
+        markerfacecolor=filled,
+        markersize=4,
+        linewidth=1.0,
+        linestyle=drawing.line_of(net),
+      )
+      if max(curve["runs"]) > 1:
+        low, high = (100 * np.array(curve[key]) for key in ("low", "high"))
+        axes.fill_between(curve["position"], low, high, color=shade, alpha=0.15, linewidth=0)
+      if net.key in base:
+        axes.axhline(100 * base[net.key], color=shade, linewidth=0.9, linestyle=(0, (1, 2)))
+      ends.append((heights[-1], net.label, shade))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("block that is deleted")
+    axes.set_ylabel("error (%)")
+    axes.set_title("One block deleted")
+    drawing.kind_key(axes, drawn, 1.0)
+    style.label_ends(axes, ends)
+    names = ", ".join(net.label for net in drawn)
+    description = f"Error in percent with one block deleted, by the block, for {names}."
+    return Panel("lesions-single", style.to_svg(figure), description)
+
+
+def _rows(table: pd.DataFrame) -> list[list[str]]:
+  return [
+    [
+      *(row["label"], "re-estimated" if row["reestimated"] is True else "as trained", formats.count(row["images"])),
+      *(formats.percent(row[column]) for column in ("undisturbed", "best", "median", "worst")),
+      formats.count(row["blocks"]),
+    ]
+    for row in table.to_dict("records")
+  ]
+
+
+def _says(table: pd.DataFrame) -> tuple[str, ...]:
+  return tuple(
+    f"{row['label']} errs {formats.percent(row['undisturbed'])} % undisturbed; with one block deleted "
+    f"{formats.percent(row['best'])} to {formats.percent(row['worst'])} %, in the median "
+    f"{formats.percent(row['median'])} %{', statistics re-estimated' if row['reestimated'] is True else ''}."
+    for row in table.to_dict("records")
+    if row["blocks"] > 0
+  )

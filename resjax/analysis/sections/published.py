@@ -1,0 +1,68 @@
+"""Beside the paper: its numbers, ours, and whether they agree."""
+
+import pandas as pd
+
+from resjax.analysis import formats, verdicts
+from resjax.analysis.frames import Logs
+from resjax.analysis.sections.section import Column, Section, Table, listed, run_commands
+
+_COLUMNS = (
+  *(Column("net", number=False), Column("measure", number=False), Column("here"), Column("paper")),
+  *(Column("difference", "± standard error, in points"), Column("verdict", number=False)),
+  Column("because, or with", number=False),
+)
+
+
+def build(logs: Logs) -> Section | None:
+  """None where no net here is one of the paper's."""
+  table = verdicts.verdicts(logs)
+  if table.empty:
+    return None
+  rows = [
+    [
+      *(row["label"], row["claim"], formats.percent(row["here"]), _published(row)),
+      *(_difference(row), row["verdict"], row["because"] or formats.MISSING),
+    ]
+    for row in table.to_dict("records")
+  ]
+  caption = "Errors in percent, the mean over finished runs."
+  return Section(
+    key="paper",
+    title="Beside the paper",
+    says=_says(table),
+    caption=f"A difference of up to {verdicts.WITHIN} of its standard errors is called agreement. The standard error "
+    "is made of the spread over seeds, here and there, and of the sampling error of the test set.",
+    tables=(Table(caption, _COLUMNS, rows),),
+    data={"verdicts": table},
+    commands=run_commands(logs),
+  )
+
+
+def _says(table: pd.DataFrame) -> tuple[str, ...]:
+  counts = table["verdict"].value_counts()
+  found = []
+  for verdict, words in (
+    (verdicts.AGREES, "agree with it within error"),
+    (verdicts.DIFFERS, "differ from it"),
+    (verdicts.ELSEWHERE, "cannot be compared with it, for the reasons named"),
+  ):
+    if counts.get(verdict, 0):
+      found.append(f"{counts[verdict]} {words}")
+  numbers = "number" if len(table) == 1 else "numbers"
+  return (f"Of {len(table)} {numbers} that the paper or other reproductions have for these nets, {listed(found)}.",)
+
+
+def _published(row: dict) -> str:
+  low, high = row["paper_low"], row["paper_high"]
+  if pd.isna(low):
+    return f"under {formats.percent(high)}"
+  if pd.isna(high):
+    return f"above {formats.percent(low)}"
+  star = " *" if row["source"] == "other reproductions" else ""
+  return (formats.percent(low) if low == high else f"{formats.percent(low)} to {formats.percent(high)}") + star
+
+
+def _difference(row: dict) -> str:
+  if pd.isna(row["difference"]):
+    return formats.MISSING
+  return f"{formats.signed(100 * row['difference'])} ± {100 * row['error']:.2f}"

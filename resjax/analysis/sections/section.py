@@ -1,0 +1,141 @@
+"""What a section of the report is made of, and the words several of them use."""
+
+import dataclasses
+import html
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resjax.analysis import drawing, style
+from resjax.analysis.drawing import Panel
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import Net, nets, series_order
+
+_DEFAULT_WORKDIR = "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """A column of a table: its heading, a second line in small print, and whether it holds numbers."""
+
+  title: str
+  small: str = ""
+  number: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table as the page shows it; the first column names the row."""
+
+  caption: str
+  columns: tuple[Column, ...]
+  rows: list[list[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """One section of the report.
+
+  Attributes:
+    key: unique in the page.
+    title: its heading.
+    says: what is seen, a sentence each.
+    caption: how to read the figures.
+    panels: the figures, drawn side by side.
+    tables: shown after the figures.
+    data: the frames behind figures and tables, by the name of their CSV file.
+    commands: what made the records it is drawn from.
+  """
+
+  key: str
+  title: str
+  says: tuple[str, ...]
+  caption: str = ""
+  panels: tuple[Panel, ...] = ()
+  tables: tuple[Table, ...] = ()
+  data: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+  commands: tuple[str, ...] = ()
+
+  def _repr_html_(self) -> str:
+    """A notebook shows what it says, and its figures; its tables are in `data`."""
+    words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.says)
+    drawn = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
+    return f"{words}{drawn}<p><small>{html.escape(self.caption)}</small></p>"
+
+
+def run_commands(logs: Logs) -> tuple[str, ...]:
+  """The commands that trained the runs, each once."""
+  return tuple(logs.runs["command"].dropna().unique())
+
+
+def study_command(logs: Logs, study: str) -> tuple[str, ...]:
+  """The command that makes a study of these runs, with the work directory they were trained in."""
+  workdir = _DEFAULT_WORKDIR
+  for command in run_commands(logs):
+    words = shlex.split(command)
+    if "--workdir" in words[:-1]:
+      workdir = words[words.index("--workdir") + 1]
+      break
+  return (f"python -m resjax.study {study} --workdir {shlex.quote(Path(workdir).as_posix())}",)
+
+
+def colors(logs: Logs) -> dict[str, str]:
+  """The colour of each series, the same in every figure of a page."""
+  return style.series_colors(series_order(nets(logs.runs)))
+
+
+def drawn_nets(logs: Logs, frame: pd.DataFrame) -> list[Net]:
+  """The nets that have lines in `frame`, in reading order."""
+  measured = set(frame["net"])
+  return [net for net in nets(logs.runs) if net.key in measured]
+
+
+def listed(words: Iterable[str]) -> str:
+  """Words as a sentence lists them: "a, b and c"."""
+  every = list(words)
+  return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}" if every else ""
+
+
+def points(difference: float, digits: int = 1) -> str:
+  """The size of a difference of two errors: 0.021 is "2.1 points"."""
+  return f"{abs(100 * difference):.{digits}f} points"
+
+
+def over_nets(
+  logs: Logs, curves: pd.DataFrame, x: str, name: str, title: str, labels: tuple[str, str], **how: Any
+) -> Panel:
+  """A panel with one curve a net over `x`, plain nets dashed, seeds as a band.
+
+  Args:
+    logs: the runs.
+    curves: net, `x`, mean, low, high, runs.
+    x: the column along the axis.
+    name: of the panel's file.
+    title: above the axes.
+    labels: of the two axes.
+    **how: `scale` of the heights (100 for percent), `log` for a logarithmic height, `base` for {net: height} drawn as
+      a thin line, `marker`.
+  """
+  drawn, color = drawn_nets(logs, curves), colors(logs)
+  scale = how.get("scale", 1)
+  with style.panel() as (figure, axes):
+    ends = []
+    for net in drawn:
+      curve = drawing.curve_of(curves, net)
+      shade = color[net.series]
+      drawing.draw_curve(axes, curve, x, shade, 1.8, drawing.line_of(net), scale, how.get("marker"))
+      if net.key in how.get("base", {}):
+        axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
+      ends.append((scale * curve["mean"][-1], net.label, shade))
+    if how.get("log"):
+      drawing.log_scale(axes, curves["mean"][curves["mean"] > 0] * scale)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.set_title(title)
+    drawing.kind_key(axes, drawn)
+    style.label_ends(axes, ends)
+    names = listed(net.label for net in drawn)
+    return Panel(name, style.to_svg(figure), f"{title}: {labels[1]} against {labels[0]} for {names}.")

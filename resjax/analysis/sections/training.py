@@ -1,0 +1,55 @@
+"""Training: the paper's Fig. 6."""
+
+import pandas as pd
+
+from resjax import records
+from resjax.analysis import figures, formats, tables
+from resjax.analysis.curves import error_curves
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import but_for_depth
+from resjax.analysis.sections.section import Section, run_commands
+
+
+def build(logs: Logs) -> Section:
+  """Also there when nothing was logged yet: then it says so."""
+  panels = figures.figure6(logs)
+  curves = error_curves(logs)
+  if not panels:
+    return Section("training", "Training", ("No run has logged an error yet.",), data={"error_curves": curves})
+  bold = "test" if figures.evaluated_split(curves) == "test" else "validation"
+  caption = (
+    "Whether depth helps or hurts, as in the paper’s Fig. 6: in which panel do deeper nets end lower, and does the "
+    f"dashed training error say the same as the bold {bold} error?"
+  )
+  if (curves["runs"] > 1).any():
+    caption += " Bands span the seeds."
+  if (logs.runs["status"] == records.FAILED).any():
+    caption += " A cross marks where a run failed."
+  return Section(
+    key="training",
+    title="Training",
+    says=_says(tables.errors(logs)),
+    caption=caption,
+    panels=tuple(panels),
+    data={"error_curves": curves},
+    commands=run_commands(logs),
+  )
+
+
+def _says(errors: pd.DataFrame) -> tuple[str, ...]:
+  """Of nets that are alike but for depth, where test and training error go from the shallowest to the deepest."""
+  done = errors[errors["test_error"].notna()].sort_values("depth", kind="stable")
+  sentences = []
+  for _, alike in done.groupby(done["net"].map(but_for_depth), sort=False):
+    first, last = alike.iloc[0], alike.iloc[-1]
+    if len(alike) > 1:
+      test, train = (
+        f"from {formats.percent(first[column])} to {formats.percent(last[column])} %"
+        for column in ("test_error", "train_error")
+      )
+      words = f"From {first['label']} to {last['label']} the test error goes {test}, the training error {train}."
+    else:
+      test, train = (formats.percent(first[column]) for column in ("test_error", "train_error"))
+      words = f"{first['label']} ends at a test error of {test} % and a training error of {train} %."
+    sentences.append(words)
+  return tuple(sentences) or ("No run has finished yet: the curves show how far they are.",)

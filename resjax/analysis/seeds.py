@@ -1,0 +1,156 @@
+"""What the seeds say: intervals of an error, and paired tests of "deeper is better" and "shortcuts help".
+
+Needs scipy; tables, curves and figures do without it.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from resjax import records
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import Net, but_for_depth, nets
+from resjax.analysis.tables import sampling_error
+
+LEVEL = 0.95  # of every interval
+SIGNIFICANT = 1 - LEVEL
+MEASURES = {"test": "test_error", "train": "train_error"}
+BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "not told apart", "one seed, no test"
+DEPTH, SHORTCUT = "depth", "shortcut"  # what the two nets of a comparison differ in
+
+_INTERVALS = ["net", "label", "measure", "runs", "mean", "spread", "low", "high", "sampling_error"]
+_COMPARISONS = [
+  *("question", "measure", "net", "than", "label", "than_label", "seeds", "difference", "low", "high"),
+  *("sampling_error", "p", "p_holm", "verdict"),
+]
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+  """Student's interval of the mean of `values`; (nan, nan) for fewer than two.
+
+  With so few seeds a bootstrap would draw from a handful of values and be too narrow; the t quantile knows how few
+  they are.
+  """
+  count = len(values)
+  if count < 2:
+    return math.nan, math.nan
+  sample = pd.Series(values, dtype="float64")
+  half = float(stats.t.ppf((1 + level) / 2, count - 1)) * float(sample.std()) / math.sqrt(count)
+  return float(sample.mean()) - half, float(sample.mean()) + half
+
+
+def intervals(logs: Logs) -> pd.DataFrame:
+  """One row a net and measure: the error at the last step over its finished seeds.
+
+  Returns:
+    net, label, measure ("test", "train"), runs, mean, spread (sample standard deviation), low and high (`LEVEL`
+    interval of the mean over seeds), sampling_error (of one run's test error; missing for training). Fractions.
+  """
+  rows = []
+  for net in nets(logs.runs):
+    done = _finished(logs, net)
+    for measure, column in MEASURES.items():
+      values = done[column].dropna()
+      low, high = interval(list(values))
+      images = done["test_images"].min() if measure == "test" else pd.NA
+      sampled = math.nan if pd.isna(images) or values.empty else sampling_error(values.mean(), float(images))
+      rows.append(
+        (net.key, net.label, measure, len(values), values.mean(), values.std(), low, high, sampled),
+      )
+  return pd.DataFrame(rows, columns=_INTERVALS)
+
+
+def comparisons(logs: Logs) -> pd.DataFrame:
+  """Paired tests over the seeds that both nets of a pair have finished.
+
+  Pairs are neighbouring depths and the shallowest with the deepest of nets that are alike but for depth, and plain
+  with residual nets of one depth. The p values of one question and measure are corrected together (Holm).
+
+  Returns:
+    question ("depth" or "shortcut"), measure, net and label (the deeper, or the residual one), than and than_label,
+    seeds, difference (mean of net less than; a fraction), low and high (`LEVEL` interval), sampling_error (of the
+    difference of two test errors, as if measured on different images), p and p_holm (missing for one seed), verdict.
+  """
+  rows = [
+    _comparison(question, measure, net, than, logs)
+    for measure in MEASURES
+    for question, pairs in ((DEPTH, _depth_pairs(logs)), (SHORTCUT, _shortcut_pairs(logs)))
+    for net, than in pairs
+  ]
+  frame = pd.DataFrame([row for row in rows if row["seeds"]], columns=_COMPARISONS)
+  frame["p_holm"] = frame.groupby(["question", "measure"])["p"].transform(holm).astype("float64")
+  frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
+  return frame
+
+
+def holm(p: pd.Series) -> pd.Series:
+  """Holm's correction of p values that are looked at together; missing ones stay missing and do not count."""
+  ordered = p.dropna().sort_values()
+  factors = pd.Series(range(len(ordered), 0, -1), index=ordered.index, dtype="float64")
+  return (ordered * factors).cummax().clip(upper=1.0).reindex(p.index)
+
+
+def _finished(logs: Logs, net: Net) -> pd.DataFrame:
+  return logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
+
+
+def _depth_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+  """(deeper, shallower) of nets that differ in depth only."""
+  alike: dict[str, list[Net]] = {}
+  for net in nets(logs.runs):
+    if net.depth is not None and not _finished(logs, net).empty:
+      alike.setdefault(but_for_depth(net.key), []).append(net)
+  found = []
+  for group in alike.values():
+    group.sort(key=lambda net: net.depth or 0)
+    found += [(deep, shallow) for shallow, deep in itertools.pairwise(group)]
+    if len(group) > 2:
+      found.append((group[-1], group[0]))
+  return found
+
+
+def _shortcut_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+  """(residual, plain) of one depth."""
+  every = nets(logs.runs)
+  plain = {net.key.removeprefix("plain-"): net for net in every if net.kind == "plain"}
+  residual = [net for net in every if net.kind == "residual"]
+  paired = [(net, plain.get(re.sub(r"^residual-[^-]+-", "", net.key))) for net in residual]
+  return [(net, other) for net, other in paired if other is not None]
+
+
+def _comparison(question: str, measure: str, net: Net, than: Net, logs: Logs) -> dict[str, Any]:
+  column = MEASURES[measure]
+  ours, theirs = (_finished(logs, one).set_index("seed") for one in (net, than))
+  both = pd.concat([ours[column].rename("net"), theirs[column].rename("than")], axis="columns", join="inner").dropna()
+  differences = list(both["net"] - both["than"])
+  low, high = interval(differences)
+  images = ours["test_images"].min() if measure == "test" else pd.NA
+  sampled = math.nan
+  if not pd.isna(images) and len(both):
+    sampled = math.hypot(*(sampling_error(both[side].mean(), float(images)) for side in ("net", "than")))
+  return {
+    **{"question": question, "measure": measure, "net": net.key, "than": than.key},
+    **{"label": net.label, "than_label": than.label, "seeds": len(both)},
+    **{"difference": sum(differences) / len(both) if len(both) else math.nan, "low": low, "high": high},
+    **{"sampling_error": sampled, "p": _paired_p(differences)},
+  }
+
+
+def _paired_p(differences: list[float]) -> float:
+  """Two-sided p of the paired t test; missing where the differences do not vary, so that there is no t."""
+  if len(differences) < 2 or max(differences) - min(differences) < 1e-12:
+    return math.nan
+  return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _verdict(row: dict[str, Any]) -> str:
+  if row["seeds"] < 2:
+    return UNTESTED
+  if pd.isna(row["p_holm"]) or row["p_holm"] >= SIGNIFICANT:
+    return UNDECIDED
+  return BETTER if row["difference"] < 0 else WORSE

@@ -1,0 +1,132 @@
+"""The paper's numbers beside ours, each with a verdict: agrees within error, differs, or why it cannot be compared."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from resjax import paper
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import Net, nets
+from resjax.analysis.tables import PAPER_DATA, errors, paper_columns
+
+AGREES, DIFFERS, ELSEWHERE = "agrees within error", "differs", "not comparable"
+# A difference is within error up to so many of its standard errors.
+WITHIN = 2
+# Settings of these groups change what is recorded of a net, not the net.
+_HARMLESS = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
+# Readings the paper leaves open or that are known to change the result by less than its error.
+_OPEN = ("model.norm_images",)
+
+_COLUMNS = [
+  *("label", "net", "claim", "here", "runs", "paper_low", "paper_high", "source", "difference", "error"),
+  *("verdict", "because"),
+]
+
+
+def verdicts(logs: Logs) -> pd.DataFrame:
+  """One row for each number of the paper that one of the nets here stands for.
+
+  The error of a difference is made of the spread over seeds here, the paper's spread where it prints one (else ours
+  stands for it), and the sampling error of the test set once: both were tested on the same images, so that a second
+  one would be too much.
+
+  Returns:
+    label, net, claim (what the number is), here (mean over finished runs), runs, paper_low and paper_high (equal for a
+    number, apart for a band, one missing for a bound), source, difference (to the nearer end; 0 inside), error (its
+    standard error), verdict, because (reasons, or the deviations that remain).
+  """
+  measured = errors(logs).set_index("net")
+  rows = []
+  for net in nets(logs.runs):
+    for claim in _claims(net):
+      rows.append({**_judged(net, claim, measured.loc[net.key].to_dict(), logs), "label": net.label, "net": net.key})
+  return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _claims(net: Net) -> list[dict[str, Any]]:
+  """What the paper says of a net of this kind and depth, whatever it was trained on here."""
+  known = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
+  if known is None or net.shortcut not in ("A", None):
+    return []
+  test, train = {"claim": "test error", "column": "test_error"}, {"claim": "training error", "column": "train_error"}
+  if net.kind == "residual":
+    exact = {
+      **test,
+      "paper_low": known.error,
+      "paper_high": known.error,
+      "spread": known.spread,
+      "runs_there": known.runs,
+    }
+    bound = {**train, "paper_low": math.nan, "paper_high": paper.CIFAR10_1202_TRAIN_BELOW}
+    sources = {"source": known.source}, {"source": "Sec. 4.2"}
+    return [{**exact, **sources[0]}, *([{**bound, **sources[1]}] if net.depth == 1202 else [])]
+  if net.kind != "plain":
+    return []
+  found = []
+  if net.depth in paper.CIFAR10_PLAIN_PEERS:
+    low, high = paper.CIFAR10_PLAIN_PEERS[net.depth]
+    found.append({**test, "paper_low": low, "paper_high": high, "source": "other reproductions"})
+  if net.depth == 110:
+    above = {"paper_low": paper.CIFAR10_PLAIN_110_ABOVE, "paper_high": math.nan, "source": "Sec. 4.2"}
+    found.append({**test, **above})
+  return found
+
+
+def _judged(net: Net, claim: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
+  here = measured[claim["column"]]
+  low, high = claim["paper_low"], claim["paper_high"]
+  difference = here - high if here > high else here - low if here < low else 0.0
+  row = {
+    **{"claim": claim["claim"], "here": here, "runs": measured["done"], "paper_low": low, "paper_high": high},
+    "source": claim["source"],
+  }
+  deviating = _deviations(net, logs)
+  reasons = _obstacles(net, measured, deviating, logs)
+  if reasons:
+    return {**row, "difference": math.nan, "error": math.nan, "verdict": ELSEWHERE, "because": "; ".join(reasons)}
+  error = _error(claim, measured)
+  agrees = abs(difference) <= WITHIN * error
+  remaining = [said for name, said in deviating if name in _OPEN]
+  because = f"with {', '.join(remaining)}" if remaining else ""
+  verdict = AGREES if agrees else DIFFERS
+  return {**row, "difference": difference, "error": error, "verdict": verdict, "because": because}
+
+
+def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
+  """Standard error of the difference to a published number; see `verdicts`."""
+  spread = measured["test_spread" if claim["column"] == "test_error" else "train_spread"]
+  spread = 0.0 if pd.isna(spread) else spread
+  there = claim.get("spread")
+  seeds_here = spread / math.sqrt(max(measured["done"], 1))
+  # One run of the paper's scatters as one of ours does.
+  seeds_there = (spread if there is None else there) / math.sqrt(claim.get("runs_there", 1))
+  sampled = measured["sampling_error"] if claim["column"] == "test_error" else 0.0
+  return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
+
+
+def _obstacles(net: Net, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
+  """Why the numbers cannot be compared; [] if they can."""
+  runs = logs.runs[logs.runs["net"] == net.key]
+  reasons = []
+  names = sorted(set(runs["data_name"].dropna()) - {PAPER_DATA})
+  if names:
+    reasons.append(f"data is {', '.join(names)}, not {PAPER_DATA}")
+  reasons += [said for name, said in deviating if not name.startswith("data.name") and name not in _OPEN]
+  if not reasons and not paper_columns(net, runs)["paper_source"]:
+    reasons.append("another net of that depth")
+  if measured["done"] == 0:
+    reasons.append("no run has finished")
+  return reasons
+
+
+def _deviations(net: Net, logs: Logs) -> list[tuple[str, str]]:
+  """(setting, words) of what a net's runs do otherwise than the paper and that may change a result."""
+  own = logs.deviations[logs.deviations["net"] == net.key]
+  words = {
+    str(row["name"]): f"{row['name']} {row['here']}, paper {row['paper']}"
+    for row in own.to_dict("records")
+    if not str(row["name"]).startswith(_HARMLESS)
+  }
+  return list(words.items())

@@ -1,0 +1,41 @@
+"""The notebooks run from top to bottom over the logs that ship with them, without JAX, and are paired."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+CODE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax")))  # importing one raises
+sys.path.insert(0, "..")
+for name in sys.argv[1:]:
+  runpy.run_path(name)
+  print(name)
+"""
+
+
+def test_there_are_four():
+  assert [path.stem for path in NOTEBOOKS] == [
+    *("01_read_the_logs", "02_depth_and_degradation", "03_responses", "04_lesions_and_gradients"),
+  ]
+
+
+def test_notebooks_run_without_jax():
+  names = [path.name for path in NOTEBOOKS]
+  run = [sys.executable, "-W", "error", "-c", CODE, *names]
+  ended = subprocess.run(run, cwd=FOLDER, capture_output=True, text=True, check=False)
+  assert (ended.returncode, ended.stdout.split()) == (0, names), ended.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebook_and_its_text_are_the_same(path):
+  jupytext = pytest.importorskip("jupytext", reason="the extra notebooks is not installed")
+  text, notebook = jupytext.read(path), jupytext.read(path.with_suffix(".ipynb"))
+  assert [(cell.cell_type, cell.source) for cell in text.cells] == [
+    (cell.cell_type, cell.source) for cell in notebook.cells
+  ]
+  assert all(not cell.get("outputs") for cell in notebook.cells)  # what they show is made on the spot

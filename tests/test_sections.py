@@ -1,0 +1,138 @@
+"""The sections drawn from studies: each there with its records only, and saying what the records say."""
+
+from pathlib import Path
+
+import pytest
+
+from resjax import analysis, study_records
+from resjax.analysis import sections
+from resjax.analysis.sections import gradients, identity, landscape, lesions, paths
+from resjax.analysis.sections.section import Section, listed, study_command
+from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory) -> analysis.Logs:
+  """A plain and a residual net of 20 layers, with every study."""
+  root = tmp_path_factory.mktemp("studied")
+  for kind in ("plain", "residual"):
+    directory = synthetic.write_run(root, kind, 20, every=32_000)
+    synthetic.write_studies(directory, 20, kind == "plain")
+  return analysis.load(root)
+
+
+def test_without_studies_there_are_no_sections_of_them(tmp_path):
+  synthetic.write_run(tmp_path, every=32_000)
+  keys = [section.key for section in sections.every(analysis.load(tmp_path))]
+  assert keys == ["paper", "training", "responses"]
+
+
+def test_every_section_says_something_and_keeps_its_data(studied):
+  found = sections.every(studied)
+  assert [section.key for section in found] == [
+    *("paper", "depth", "training", "responses", "gradients", "paths", "lesions", "landscape", "identity"),
+  ]
+  for section in found:
+    assert section.says and section.commands and section.data, section.key
+    assert section.panels or section.tables, section.key
+    assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows), section.key
+  names = [panel.name for section in found for panel in section.panels]
+  assert len(names) == len(set(names))
+
+
+def test_lesions_tell_plain_from_residual(studied):
+  section = lesions.build(studied)
+  table = section.data["lesions"].set_index("label")
+  assert table.loc["plain-20", "undisturbed"] == 0.09 and table.loc["plain-20", "median"] == 0.9
+  assert table.loc["ResNet-20", "worst"] < 0.15 and table.loc["ResNet-20", "blocks"] == 9
+  assert section.says[0].startswith("plain-20 errs 9.00 % undisturbed; with one block deleted 90.00 to 90.00 %")
+  assert [panel.name for panel in section.panels] == ["lesions-single", "lesions-delete_random", "lesions-reorder"]
+  single = section.data["single_deletions"]
+  assert list(single[single["label"] == "plain-20"]["position"]) == list(range(1, 10))
+  assert list(section.data["lesions_delete_random"]["count"].unique()) == [1, 2, 4]
+  assert len(section.tables[0].rows) == 2
+
+
+def test_statistics_taken_again_are_a_row_of_their_own(tmp_path):
+  directory = synthetic.write_run(tmp_path, every=32_000)
+  with study_records.writer(directory) as writer:
+    for again, error in ((True, 0.1), (False, 0.5)):
+      line = {"step": 1, "images": 9, "source": "test", "reestimated": again}
+      writer.append("lesions", [{**line, "kind": "none", "error": 0.05}])
+      writer.append("lesions", [{**line, "kind": "delete", "stage": 1, "block": 2, "error": error}])
+  section = lesions.build(analysis.load(tmp_path))
+  assert [row[1] for row in section.tables[0].rows] == ["re-estimated", "as trained"]
+  assert list(section.data["single_deletions"]["mean"]) == [0.5]  # the figure shows the net as it was trained
+
+
+def test_gradients_of_a_study_stand_in_for_those_of_training(studied):
+  section = gradients.build(studied)
+  assert section.commands == ("python -m resjax.study gradients --workdir runs",)
+  plain = section.data["gradient_norm"].query("label == 'plain-20'")
+  assert plain["mean"].iloc[0] / plain["mean"].iloc[-1] == pytest.approx(0.8**19)
+  ratio = section.data["gradient_ratio"].query("label == 'plain-20'")
+  assert list(ratio["mean"]) == pytest.approx([norm / 3 for norm in plain["mean"]])
+  assert "the first layer’s gradient is 1/69 of the last one’s" in section.says[0]
+
+
+def test_gradients_captured_in_training_come_first(tmp_path):
+  from resjax import records
+
+  directory = synthetic.write_run(tmp_path, depth=20, every=32_000)
+  synthetic.write_studies(directory, 20, False)
+  with records.RunWriter(directory) as writer:
+    for step in (0, 10):
+      writer.append("gradients", synthetic.gradient_rows(20, True, step))
+  section = gradients.build(analysis.load(tmp_path))
+  assert set(section.data["gradient_norm"]["step"]) == {10}
+  assert "gradients_through_training" in section.data
+  assert section.commands[0].startswith("python -m resjax.main")
+
+
+def test_half_of_the_gradient_is_found(studied):
+  section = paths.build(studied)
+  assert section.says == (
+    "plain-20: all of the gradient comes through one path of 9 blocks.",
+    "ResNet-20: half of the gradient comes through paths of at most 3 of 9 main branches.",
+  )
+  assert len(section.panels) == 1
+
+
+def test_the_surface_is_drawn_and_eigenvalues_are_listed(studied):
+  section = landscape.build(studied)
+  assert [panel.name for panel in section.panels] == ["landscape-plain-d20", "landscape-residual-A-d20"]
+  assert section.tables[0].rows[0] == ["plain-20", "0", "1", "72", "0.0001"]
+  assert "plain-20: the largest eigenvalue of the Hessian is 72." in section.says
+
+
+def test_deepened_nets_are_listed(studied):
+  section = identity.build(studied)
+  assert "deepened from 20 to 26 layers: no logit changes by more than 2e−06" in section.says[0]
+  assert section.tables[0].rows[0][5:7] == ["9.00", "9.00"]
+
+
+def test_the_command_of_a_study_names_the_runs_directory(tmp_path):
+  synthetic.write_run(tmp_path, every=32_000, command="python -m resjax.main --config a.py --workdir 'my runs'")
+  logs = analysis.load(tmp_path)
+  assert study_command(logs, "lesion") == ("python -m resjax.study lesion --workdir 'my runs'",)
+
+
+def test_a_notebook_shows_a_section(studied):
+  shown = Section("k", "t", ("a < b",), panels=tuple(paths.build(studied).panels))._repr_html_()
+  assert shown.startswith("<p>a &lt; b</p><svg") and "<?xml" not in shown
+
+
+@pytest.mark.parametrize(("words", "said"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")])
+def test_words_are_listed(words, said):
+  assert listed(words) == said
+
+
+def test_studies_that_have_only_begun(tmp_path):
+  """The first line of each study, as it is while the study goes on."""
+  directory: Path = synthetic.write_run(tmp_path, every=32_000)
+  with study_records.writer(directory) as writer:
+    writer.append("lesions", [{"step": 1, "kind": "none", "error": 0.1, "images": 9, "source": "test"}])
+    writer.append("landscape", [{"step": 1, "alpha": 0.0, "beta": 0.0, "loss": 0.3, "seed": 0}])
+    writer.append("paths", [{"step": 1, "length": 0, "share": 0.1, "blocks": 9}])
+  found = {section.key for section in sections.every(analysis.load(tmp_path))}
+  assert {"lesions", "landscape", "paths"} <= found

@@ -1,0 +1,140 @@
+"""Statistics over seeds, and the verdicts beside the paper's numbers."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from resjax import analysis, paper, records
+from resjax.analysis import seeds, verdicts
+
+
+def finished(root: Path, kind: str, depth: int, errors: list[float], train: float = 0.01, **fields: object) -> None:
+  """A finished run for each error, seeds from 0 on; nothing but run.json."""
+  known = paper.CIFAR10_RESIDUAL.get(depth)
+  for seed, error in enumerate(errors):
+    name = f"{'residual-A' if kind == 'residual' else kind}-d{depth}-s{seed}"
+    with records.RunWriter(root / name) as writer:
+      writer.update(
+        **{"id": name, "kind": kind, "depth": depth, "shortcut": "A" if kind == "residual" else None, "seed": seed},
+        **{"status": records.DONE, "params": known.params if known else 1, "data": {"name": "cifar10"}},
+        result={"test_error": error, "train_error": train + error / 10, "test_images": 10_000},
+      )
+      writer.update(**fields)
+
+
+def test_the_interval_is_students():
+  low, high = seeds.interval([1.0, 2.0, 3.0])
+  assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)  # t of two degrees of freedom is 4.3027
+  assert all(math.isnan(end) for end in seeds.interval([1.0]))
+
+
+def test_intervals_of_each_net(tmp_path):
+  finished(tmp_path, "plain", 20, [0.09, 0.10])
+  row = seeds.intervals(analysis.load(tmp_path)).query("measure == 'test'").iloc[0]
+  assert (row["runs"], row["mean"]) == (2, pytest.approx(0.095))
+  assert row["high"] - row["mean"] == pytest.approx(12.7062 * row["spread"] / math.sqrt(2), rel=1e-4)
+  assert row["sampling_error"] == pytest.approx(math.sqrt(0.095 * 0.905 / 10_000))
+
+
+def test_comparisons_are_paired_by_seed(tmp_path):
+  shallow, deep = [0.09, 0.10, 0.11], [0.12, 0.125, 0.145]
+  finished(tmp_path, "plain", 20, shallow)
+  finished(tmp_path, "plain", 56, [*deep, 0.5])  # a seed that the other has not is left out
+  finished(tmp_path, "residual", 20, shallow)
+  table = seeds.comparisons(analysis.load(tmp_path))
+  row = table.query("question == 'depth' and measure == 'test'").iloc[0]
+  assert (row["label"], row["than_label"], row["seeds"]) == ("plain-56", "plain-20", 3)
+  expected = stats.ttest_rel(deep, shallow)
+  assert row["difference"] == pytest.approx(0.03)
+  assert row["p"] == row["p_holm"] == pytest.approx(expected.pvalue)
+  assert (row["low"], row["high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+  assert row["verdict"] == seeds.WORSE
+  same = table.query("question == 'shortcut' and measure == 'test'").iloc[0]
+  assert (same["label"], same["than_label"], same["difference"]) == ("ResNet-20", "plain-20", 0)
+  assert math.isnan(same["p"]) and same["verdict"] == seeds.UNDECIDED  # differences that do not vary have no t
+
+
+def test_three_depths_are_compared_with_their_neighbours_and_end_to_end(tmp_path):
+  for depth, error in ((20, 0.09), (32, 0.08), (56, 0.07)):
+    finished(tmp_path, "residual", depth, [error, error + 0.001 * depth / 20])
+  table = seeds.comparisons(analysis.load(tmp_path)).query("measure == 'test'")
+  pairs = list(zip(table["label"], table["than_label"], strict=True))
+  assert pairs == [("ResNet-32", "ResNet-20"), ("ResNet-56", "ResNet-32"), ("ResNet-56", "ResNet-20")]
+  assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_one_seed_is_no_test(tmp_path):
+  finished(tmp_path, "plain", 20, [0.09])
+  finished(tmp_path, "plain", 56, [0.12])
+  row = seeds.comparisons(analysis.load(tmp_path)).iloc[0]
+  assert row["verdict"] == seeds.UNTESTED and math.isnan(row["p"]) and math.isnan(row["low"])
+  assert row["sampling_error"] == pytest.approx(math.sqrt((0.09 * 0.91 + 0.12 * 0.88) / 10_000))
+
+
+def test_holms_correction():
+  corrected = seeds.holm(pd.Series([0.01, 0.04, float("nan"), 0.03]))
+  assert list(corrected[[0, 1, 3]]) == pytest.approx([0.03, 0.06, 0.06])
+  assert math.isnan(corrected[2])
+  assert list(seeds.holm(pd.Series([0.6, 0.7]))) == [1.0, 1.0]
+
+
+def judged(root: Path) -> dict[str, dict]:
+  return {row["label"]: row for row in verdicts.verdicts(analysis.load(root)).to_dict("records")}
+
+
+def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
+  finished(tmp_path, "residual", 20, [0.0870, 0.0885, 0.0890])
+  finished(tmp_path, "residual", 56, [0.0790, 0.0795, 0.0800])
+  finished(tmp_path, "residual", 110, [0.0661])
+  rows = judged(tmp_path)
+  assert rows["ResNet-20"]["verdict"] == verdicts.AGREES and rows["ResNet-20"]["because"] == ""
+  assert rows["ResNet-56"]["verdict"] == verdicts.DIFFERS
+  assert rows["ResNet-56"]["difference"] == pytest.approx(0.0795 - 0.0697)
+  # Three seeds here of spread 0.0005, one there, the sampling error once.
+  sampled = analysis.sampling_error(0.0795, 10_000)
+  assert rows["ResNet-56"]["error"] == pytest.approx(math.hypot(0.0005 / math.sqrt(3), 0.0005, sampled))
+  own = analysis.sampling_error(0.0661, 10_000)
+  assert rows["ResNet-110"]["error"] == pytest.approx(math.hypot(0.0016 / math.sqrt(5), own))
+
+
+def test_bands_and_bounds(tmp_path):
+  finished(tmp_path, "plain", 56, [0.13])
+  finished(tmp_path, "residual", 1202, [0.08], train=-0.0075)
+  rows = verdicts.verdicts(analysis.load(tmp_path)).set_index(["label", "claim"])
+  inside = rows.loc[("plain-56", "test error")]
+  assert (inside["verdict"], inside["difference"]) == (verdicts.AGREES, 0)
+  assert rows.loc[("ResNet-1202", "training error"), "verdict"] == verdicts.AGREES  # 0.05 % is under 0.1 %
+
+
+@pytest.mark.parametrize(
+  ("fields", "because"),
+  [
+    ({"data": {"name": "digits"}}, "data is digits, not cifar10"),
+    ({"deviations": [{"name": "train.steps", "paper": 64_000, "here": 800}]}, "train.steps 800, paper 64000"),
+    ({"params": 5}, "another net of that depth"),
+    ({"status": records.RUNNING}, "no run has finished"),
+  ],
+)
+def test_what_cannot_be_compared_says_why(tmp_path, fields, because):
+  finished(tmp_path, "residual", 20, [0.0875], **fields)
+  row = judged(tmp_path)["ResNet-20"]
+  assert row["verdict"] == verdicts.ELSEWHERE and row["because"] == because
+  assert math.isnan(row["difference"])
+
+
+def test_deviations_that_the_paper_leaves_open_are_named_and_compared(tmp_path):
+  open_ones = [
+    {"name": "model.norm_images", "paper": 64, "here": 0},
+    {"name": "responses.mode", "paper": "batch", "here": "running"},
+  ]
+  finished(tmp_path, "residual", 20, [0.0875], deviations=open_ones)
+  row = judged(tmp_path)["ResNet-20"]
+  assert (row["verdict"], row["because"]) == (verdicts.AGREES, "with model.norm_images 0, paper 64")
+
+
+def test_nets_that_the_paper_has_not_get_no_verdict(tmp_path):
+  finished(tmp_path, "residual", 26, [0.08])
+  assert verdicts.verdicts(analysis.load(tmp_path)).empty
