@@ -2,11 +2,8 @@
 
     python -m benchmarks.roofline [--depth 110] [--batch_size 1024] [--precision bfloat16] [--out roofline.json]
 
-Bytes are counted from the layer table, each array once for each time it has to cross the memory between kernels that
-cannot be fused because a sum over the batch stands between them: a convolution's input and output forward; its input,
-its output's gradient and its input's gradient backward; a norm's input read twice and its output written forward, its
-input and its output's gradient read twice and its gradient written backward. Weights are left out, and additions too,
-which fuse with a norm. The bandwidth is measured here, by a pass over an array that fits in no cache.
+Bytes are counted from the layer table, see `resjax/planning/roofline.py`. The bandwidth is measured here, by a pass
+over an array that fits in no cache.
 """
 
 import statistics
@@ -20,28 +17,18 @@ from absl import app, flags
 from benchmarks import measure, sides
 from resjax import listing, mesh, models
 from resjax.config import Config, Model
+from resjax.planning import roofline
 
 _DEPTH = flags.DEFINE_integer("depth", 110, "Depth of the residual net.")
 _BATCH = flags.DEFINE_integer("batch_size", 1024, "Images a step.")
 _PRECISION = flags.DEFINE_enum("precision", "bfloat16", ["float32", "bfloat16"], "Of activations.")
 _UNROLL = flags.DEFINE_integer("unroll", 1, "Blocks a turn of the loop.")
 _COPY = flags.DEFINE_integer("copy_mib", 1024, "Size of the array copied.")
-CONV_CROSSINGS = {"inputs": 3, "outputs": 2}  # forward: in, out; backward: in for dw, out's gradient, in's gradient
-NORM_CROSSINGS = 3 + 5
 
 
 def step_bytes(depth: int, batch_size: int, precision: str) -> int:
   """Returns bytes of activations and their gradients that a step has to move."""
-  width, values = {"float32": 4, "bfloat16": 2}[precision], 0
-  for layer in listing.net(Config(model=Model(depth=depth))).table:
-    height, breadth = layer.side
-    outputs = layer.outputs * height * breadth
-    if layer.kind == "norm":
-      values += NORM_CROSSINGS * outputs
-    elif layer.kind == "conv":
-      inputs = layer.inputs * height * breadth * layer.stride**2
-      values += CONV_CROSSINGS["inputs"] * inputs + CONV_CROSSINGS["outputs"] * outputs
-  return values * width * batch_size
+  return batch_size * roofline.moved_bytes(listing.net(Config(model=Model(depth=depth))), precision)
 
 
 def bandwidth(mebibytes: int) -> float:

@@ -19,14 +19,14 @@ COMMANDS = ("launch.local", "launch.slurm", "launch.tpu", "launch.k8s", "resjax.
 def loaded(name: str) -> Iterator[ModuleType]:
   """Imports a command for a while, alone: each is the main module of a process, and has flags of the same names."""
   known = flags.FLAGS.flags_by_module_dict()
-  others = [(module, flag) for module in COMMANDS for flag in known.get(module, ())]
+  others = [(module, flag) for module in COMMANDS for flag in list(known.get(module, ()))]
   before = {module: sys.modules.pop(module) for module in COMMANDS if module in sys.modules}
   for _, flag in others:
     delattr(flags.FLAGS, flag.name)
   try:
     yield importlib.import_module(name)
   finally:
-    for flag in flags.FLAGS.flags_by_module_dict().get(name, ()):
+    for flag in list(flags.FLAGS.flags_by_module_dict().get(name, ())):
       delattr(flags.FLAGS, flag.name)
     del sys.modules[name]
     sys.modules.update(before)

@@ -36,7 +36,8 @@ ALLOWED = {
   "main": "command listing registry settings train",
   "report": "arguments analysis",
   "experiments": "config sweep",
-  "launch": "records registry sweep",
+  "planning": "config data depth mesh models records settings train listing",
+  "launch": "command listing planning records settings sweep",
 }
 ALSO = {"train/study.py": "analysis"}  # it writes the report when all runs are done
 ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that come with their own issues
@@ -56,7 +57,7 @@ NO_JAX = (
     "main",
     "data",
   ),
-  *("arguments", "convert", "evaluate", "study", "studies.draws", "studies.lanczos"),
+  *("arguments", "convert", "evaluate", "study", "studies.draws", "studies.lanczos", "planning.chips", "plan"),
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

@@ -142,10 +142,11 @@ def test_what_is_cancelled_does_not_come_back_and_what_a_signal_stops_does(slurm
   assert len(starts.read_text().splitlines()) == 2
 
 
-@pytest.mark.xfail(reason="waits for runs of several processes", strict=True)
 def test_a_run_over_two_tasks(slurm, experiment, tmp_path):
-  job = submitted(slurm, experiment, tmp_path, "--only=id=residual-A-d8-s0", "--tasks=2", "--time=30")
+  job = submitted(
+    slurm, experiment, tmp_path, "--only=id=residual-A-d8-s0", "--tasks=2", "--config.execution.devices=4"
+  )
   wait_for(lambda: not left(slurm, job), "the run")
   run = records.read_run(tmp_path / "six" / "residual-A-d8-s0").run
   assert run["status"] == "done"
-  assert run["devices"]["processes"] == 2
+  assert (run["devices"]["processes"], run["devices"]["count"]) == (2, 4)
