@@ -17,7 +17,7 @@ CHIPS_A_NODE = 4  # of a slice of several nodes; v5e and v6e also come as one no
 class Pods(NamedTuple):
   """Where the processes of a run go: how many pods, the accelerators of each, and the nodes they want."""
 
-  count: int
+  number: int
   resource: str
   chips: int
   nodes: dict[str, str]
@@ -128,8 +128,8 @@ def jobset(
           "template": {
             "spec": {
               "completionMode": "Indexed",
-              "completions": wanted.count,
-              "parallelism": wanted.count,
+              "completions": wanted.number,
+              "parallelism": wanted.number,
               "backoffLimit": 0,
               "podFailurePolicy": stopped,
               "template": pod,
