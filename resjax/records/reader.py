@@ -1,0 +1,90 @@
+"""The tolerant reader of run directories, also of those that are being written."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resjax.records.schema import (
+  EMPTY_RUN,
+  LIST_KEYS,
+  LOG_KEYS,
+  NESTED_KEYS,
+  SCHEMA,
+  RecordsError,
+  Run,
+  parse,
+  parts,
+)
+
+
+def find_runs(root: str | os.PathLike[str]) -> list[Path]:
+  """The run directories (those with a run.json) at `root` or up to two levels below, sorted.
+
+  That covers a run, an experiment and a parent of experiments. Whether run.json can be read is
+  not looked at: `read_run` says so.
+
+  Raises:
+    RecordsError: `root` is not a directory.
+  """
+  root = Path(root)
+  if not root.is_dir():
+    raise RecordsError(f"{root}: no such directory")
+  found = {path.parent for pattern in ("", "*/", "*/*/") for path in root.glob(f"{pattern}run.json")}
+  return sorted(directory for directory in found if not found.intersection(directory.parents))
+
+
+def read_run(directory: str | os.PathLike[str]) -> Run:
+  """Reads a run directory, also while it is written. Missing logs are empty.
+
+  Raises:
+    RecordsError: run.json or config.json cannot be read, or the schema is newer than ours.
+  """
+  directory = Path(directory)
+  run = EMPTY_RUN | read_run_json(directory)
+  try:
+    for key, names in NESTED_KEYS.items():
+      run[key] = {**dict.fromkeys(names), **(run[key] or {})}
+    for key, names in LIST_KEYS.items():
+      run[key] = [{**dict.fromkeys(names), **item} for item in run[key] or []]
+  except TypeError as e:
+    raise RecordsError(f"{directory / 'run.json'}: {key!r} has not the form it should") from e
+  config = directory / "config.json"
+  logs, torn = read_logs(directory, LOG_KEYS)
+  return Run(directory, _read_json(config) if config.exists() else {}, run, torn=torn, **logs)
+
+
+def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
+  """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
+  parsed = {
+    log: [parse(raw, own) for part in parts(directory, log) for raw in part.read_bytes().splitlines(keepends=True)]
+    for log, own in keys.items()
+  }
+  logs = {log: [row for row in rows if row is not None] for log, rows in parsed.items()}
+  return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+  try:
+    value = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+  except OSError as e:
+    raise RecordsError(f"{path}: cannot be read: {e.strerror}") from e
+  except ValueError as e:
+    raise RecordsError(f"{path}: is not JSON: {e}") from e
+  if not isinstance(value, dict):
+    raise RecordsError(f"{path}: holds no JSON object")
+  return value
+
+
+def read_run_json(directory: Path) -> dict[str, Any]:
+  """Returns what run.json holds, as it stands there.
+
+  Raises:
+    RecordsError: it cannot be read, or its schema is newer than ours.
+  """
+  path = directory / "run.json"
+  run = _read_json(path)
+  if not isinstance(run.get("schema"), int) or run["schema"] > SCHEMA:
+    raise RecordsError(f"{path}: schema {run.get('schema')!r}; this version reads up to {SCHEMA}")
+  return run

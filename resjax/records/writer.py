@@ -1,0 +1,206 @@
+"""The one writer of a run directory."""
+
+import datetime
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from resjax.records.reader import read_run_json
+from resjax.records.schema import (
+  EMPTY_RUN,
+  LOG_KEYS,
+  PENDING,
+  RUN_KEYS,
+  SCHEMA,
+  STATUSES,
+  RecordsError,
+  check_keys,
+  is_step,
+  parse,
+  parts,
+  plain,
+)
+
+
+def utc_now() -> str:
+  """The time as the records write it, to the second: 2015-12-10T19:51:55+00:00."""
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class RunWriter:
+  """The one writer of a run directory, from construction to `close` (or the end of `with`).
+
+  Each change of a JSON file is a whole replacement, each append is on disk when the call returns:
+  a kill at any moment leaves the old content, the new content, or one torn last line.
+
+  Of several processes that train one run, the first writes; the others' writers are not `active`: they
+  go through the same motions, touch no file and know only what they were told themselves.
+
+  Args:
+    directory: made if it is not there.
+    active: see above.
+    logs: the keys of a line of each log.
+
+  Raises:
+    RecordsError: another process writes here, or the directory cannot be used.
+  """
+
+  def __init__(
+    self, directory: str | os.PathLike[str], active: bool = True, logs: Mapping[str, tuple[str, ...]] = LOG_KEYS
+  ):
+    self.directory, self.active, self._logs, self._lock = Path(directory), active, logs, -1
+    self._run: dict[str, Any] = dict(EMPTY_RUN)
+    if not active:
+      return
+    try:
+      self.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+      raise RecordsError(f"{self.directory}: cannot be a run directory: {e.strerror}") from e
+    self._lock = _lock(self.directory / "lock")
+    try:
+      if (self.directory / "run.json").exists():
+        self._run |= read_run_json(self.directory)
+    except RecordsError:
+      self.close()
+      raise
+
+  def __enter__(self) -> "RunWriter":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Gives the directory free for another writer. Closing twice is harmless."""
+    if self._lock >= 0:
+      os.close(self._lock)
+      self._lock = -1
+
+  @property
+  def run(self) -> dict[str, Any]:
+    """A copy of what run.json holds, or will with the first `update`."""
+    return json.loads(json.dumps(self._run))
+
+  def update(self, **fields: Any) -> None:
+    """Merges `fields` into run.json. Keys never set are there as null.
+
+    Raises:
+      RecordsError: a key that is not in `RUN_KEYS`, or a status that is not in `STATUSES`.
+    """
+    check_keys("run.json", fields, RUN_KEYS)
+    if fields.get("status", PENDING) not in STATUSES:
+      raise RecordsError(f"status {fields['status']!r} is none of {', '.join(STATUSES)}")
+    merged = {**self._run, **plain(fields, "run.json"), "schema": SCHEMA}
+    self._replace_json("run.json", merged)
+    self._run = merged
+
+  def event(self, step: int, name: str, detail: str = "") -> None:
+    """Appends to the events in run.json something that happened once, at `step`."""
+    self.update(events=[*self.run["events"], {"step": step, "name": name, "detail": detail}])
+
+  def write_config(self, config: Mapping[str, Any]) -> None:
+    """Writes config.json whole."""
+    self._replace_json("config.json", plain(config, "config.json"))
+
+  def append(self, log: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends one JSON line a row to `log` (of a run: metrics, responses or gradients) and syncs it to disk.
+
+    A key that a row leaves out is written as null, except `step`, which must be there.
+
+    Raises:
+      RecordsError: an unknown log or key, no integer step, or a value that JSON cannot hold.
+    """
+    if log not in self._logs:
+      raise RecordsError(f"log {log!r} is none of {', '.join(self._logs)}")
+    keys = self._logs[log]
+    lines = []
+    for row in rows:
+      check_keys(f"{log}.jsonl", row, keys)
+      line = {**dict.fromkeys(keys), **plain(row, f"{log}.jsonl")}
+      if not is_step(line["step"]):
+        raise RecordsError(f"{log}.jsonl: step must be an integer, not {line['step']!r}")
+      lines.append(json.dumps(line, allow_nan=False) + "\n")
+    if not self.active:
+      return
+    self._check_open()
+    path = self.directory / f"{log}.jsonl"
+    new = not path.exists()
+    with path.open("a+b") as file:
+      _cut_torn_line(file)
+      file.write("".join(lines).encode())
+      file.flush()
+      os.fsync(file.fileno())
+    if new:
+      _sync_directory(self.directory)
+
+  def rewind(self, step: int) -> None:
+    """Drops every log line and event after `step`; -1 drops them all.
+
+    Call it on resume, before anything is appended. Each file is replaced whole and doing it twice
+    does no harm, so a rewind that was interrupted is finished by the next.
+    """
+    for log, keys in self._logs.items() if self.active else ():
+      for part in parts(self.directory, log):
+        lines = part.read_bytes().splitlines(keepends=True)
+        kept = [raw for raw in lines if (row := parse(raw, keys)) and row["step"] <= step]
+        if len(kept) < len(lines):
+          self._replace(part, b"".join(kept))
+    if self._run["events"]:
+      self.update(events=[event for event in self.run["events"] if event["step"] <= step])
+
+  def _check_open(self) -> None:
+    if self._lock < 0:
+      raise RecordsError(f"{self.directory}: the writer is closed")
+
+  def _replace_json(self, name: str, value: Any) -> None:
+    content = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    self._replace(self.directory / name, content.encode())
+
+  def _replace(self, path: Path, content: bytes) -> None:
+    if not self.active:
+      return
+    self._check_open()
+    # One fixed name: the lock keeps others away, and what a kill leaves is overwritten next time.
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_directory(self.directory)
+
+
+def _lock(path: Path) -> int:
+  """An open descriptor that holds the exclusive lock; the kernel drops it when the process dies."""
+  import fcntl  # only the writer needs it, and logs are read on systems that do not have it
+
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError as e:
+    os.close(descriptor)
+    held = isinstance(e, BlockingIOError)
+    why = "another process is writing this run" if held else f"cannot be locked: {e.strerror}"
+    raise RecordsError(f"{path.parent}: {why}") from e
+  return descriptor
+
+
+def _sync_directory(directory: Path) -> None:
+  descriptor = os.open(directory, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def _cut_torn_line(file: Any) -> None:
+  """Cuts what follows the last newline of a file open for reading and appending."""
+  end = file.seek(0, os.SEEK_END)
+  if end == 0:
+    return
+  file.seek(end - 1)
+  if file.read(1) != b"\n":
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
