@@ -80,7 +80,7 @@ def jobset(
           "command": list(line),
           "env": [{"name": "JAX_COMPILATION_CACHE_DIR", "value": "/tmp/compiled"}],
           "ports": [{"containerPort": 8471}, {"containerPort": 8476}],
-          "resources": {"limits": {wanted.resource: wanted.chips}},
+          "resources": {"limits": {wanted.resource: str(wanted.chips)}},
           "volumeMounts": [{"name": "runs", "mountPath": MOUNT}, {"name": "shared-memory", "mountPath": "/dev/shm"}],
         }
       ],

@@ -30,7 +30,7 @@ def get_config(variant=""):
   c.model.depth, c.data.name, c.data.pad, c.data.mirror = 8, "digits", 1, False
   c.train.steps, c.train.batch_size, c.evaluation.every, c.evaluation.batch_size = 2000, 64, 0, 120
   c.responses.final, c.responses.images, c.responses.batch_size = False, 240, 120
-  c.checkpoint.every, c.execution.log_every = 500, 10
+  c.checkpoint.every, c.execution.log_every = 500, 1
   c.execution.devices = 2
   return c
 
@@ -74,11 +74,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 def begun(directory: Path) -> bool:
-  """Whether a run has logged steps and is not at its end."""
+  """Whether a run has logged steps and has far to go."""
   if not (directory / "metrics.jsonl").exists():
     return False
   last = max((row["step"] for row in records.read_run(directory).metrics), default=0)
-  return 0 < last < 1500
+  return 0 < last < 300
 
 
 def left(slurm, job: str) -> list[str]:
