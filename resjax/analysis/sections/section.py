@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from resjax.analysis import drawing, style
 from resjax.analysis.drawing import Panel
@@ -15,6 +16,7 @@ from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net, nets, series_order
 
 _DEFAULT_WORKDIR = "runs"
+_COUNTS = ("count", "length")  # axes on which only whole numbers mean something
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +134,8 @@ def over_nets(
       ends.append((scale * curve["mean"][-1], net.label, shade))
     if how.get("log"):
       drawing.log_scale(axes, curves["mean"][curves["mean"] > 0] * scale)
+    if x in _COUNTS:
+      axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.set_title(title)
