@@ -106,6 +106,13 @@ def log_scale(axes: Axes, values: pd.Series) -> None:
   axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def limits(norm: Normalize) -> tuple[float, float]:
+  """Returns the lowest and the highest value that a norm, which must have been given them, tells apart."""
+  assert norm.vmin is not None
+  assert norm.vmax is not None
+  return norm.vmin, norm.vmax
+
+
 def heat_map(
   figure: Figure,
   axes: Axes,
@@ -126,7 +133,8 @@ def heat_map(
     norm: from values to colours, so that several maps can share it.
     label: what the colour means.
   """
-  beyond = (float(np.nanmin(values)) < norm.vmin, float(np.nanmax(values)) > norm.vmax)
+  low, high = limits(norm)
+  beyond = (float(np.nanmin(values)) < low, float(np.nanmax(values)) > high)
   mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=style.HEAT, norm=norm, rasterized=True)
   axes.grid(visible=False)
   extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")

@@ -1,6 +1,7 @@
 """Run directories as tidy pandas frames."""
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -124,16 +125,18 @@ def load(root: str | os.PathLike[str]) -> Logs:
     events=_joined(runs, lambda run: run.run["events"], lists["events"]),
     settings=_joined(runs, _settings, (*ID_COLUMNS, "key", "value")),
     studies={
-      log: _joined(runs, lambda run, log=log: _study(log, studies[run.directory][log]), _study_columns(log))
+      log: _joined(runs, functools.partial(_studied, studies, log), _study_columns(log))
       for log in study_records.LOG_KEYS
     },
     problems=tuple(problems),
   )
 
 
-def _study(log: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _studied(
+  studies: Mapping[Path, Mapping[str, list[dict[str, Any]]]], log: str, run: records.Run
+) -> list[dict[str, Any]]:
   names = _STUDY_NAMES.get(log, {})
-  return [{names.get(key, key): value for key, value in row.items()} for row in rows]
+  return [{names.get(key, key): value for key, value in row.items()} for row in studies[run.directory][log]]
 
 
 def _study_columns(log: str) -> tuple[str, ...]:

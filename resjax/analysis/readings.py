@@ -38,7 +38,8 @@ def captures(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFra
 def readings(logs: Logs) -> list[dict[str, Any]]:
   """The distinct readings there are, those of training first: a value for each of `SWITCHES`."""
   found = _all(logs)[list(SWITCHES)].drop_duplicates()
-  return [{key: None if pd.isna(value) else value for key, value in row.items()} for row in found.to_dict("records")]
+  rows = found.itertuples(index=False, name=None)
+  return [{key: None if pd.isna(value) else value for key, value in zip(SWITCHES, row, strict=True)} for row in rows]
 
 
 def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
@@ -67,9 +68,8 @@ def said(reading: Mapping[str, Any]) -> str:
     {"units": "the deviation over all units of a layer", "channels": "the mean of the channels’ deviations"}.get(
       str(reading.get("pooling")), ""
     ),
-    {True: "the first convolution counted", False: "the first convolution left out"}.get(
-      reading.get("first_conv"),  # type: ignore[call-overload]
-      "",
+    {"True": "the first convolution counted", "False": "the first convolution left out"}.get(
+      str(reading.get("first_conv")), ""
     ),
   ]
   return ", ".join(word for word in words if word)

@@ -84,7 +84,7 @@ def comparisons(logs: Logs) -> pd.DataFrame:
   ]
   frame = pd.DataFrame([row for row in rows if row["seeds"]], columns=_COMPARISONS)
   frame["p_holm"] = frame.groupby(["question", "measure"])["p"].transform(holm).astype("float64")
-  frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
+  frame["verdict"] = [_verdict(row) for _, row in frame.iterrows()]
   return frame
 
 
@@ -148,7 +148,7 @@ def _paired_p(differences: list[float]) -> float:
   return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: pd.Series) -> str:
   if row["seeds"] < 2:
     return UNTESTED
   if pd.isna(row["p_holm"]) or row["p_holm"] >= SIGNIFICANT:

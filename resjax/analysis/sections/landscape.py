@@ -73,7 +73,7 @@ def _panel(net: Net, lines: pd.DataFrame, norm: LogNorm) -> Panel:
     edges = drawing.cell_edges(x), drawing.cell_edges(y)
     drawing.heat_map(figure, axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
     if min(losses.shape) > 1 and np.isfinite(losses).all():
-      axes.contour(x, y, losses, levels=np.geomspace(norm.vmin, norm.vmax, 9)[1:-1], colors="white", linewidths=0.7)
+      axes.contour(x, y, losses, levels=np.geomspace(*drawing.limits(norm), 9)[1:-1], colors="white", linewidths=0.7)
     axes.plot(0, 0, "+", color="white", markersize=8)
     axes.set_aspect("equal")
     axes.set_xlabel("first direction")
