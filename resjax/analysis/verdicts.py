@@ -37,11 +37,11 @@ def verdicts(logs: Logs) -> pd.DataFrame:
     number, apart for a band, one missing for a bound), source, difference (to the nearer end; 0 inside), error (its
     standard error), verdict, because (reasons, or the deviations that remain).
   """
-  measured = errors(logs).set_index("net")
+  measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
   rows = []
   for net in nets(logs.runs):
     for claim in _claims(net):
-      rows.append({**_judged(net, claim, measured.loc[net.key], logs), "label": net.label, "net": net.key})
+      rows.append({**_judged(net, claim, measured[net.key], logs), "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -74,7 +74,7 @@ def _claims(net: Net) -> list[dict[str, Any]]:
   return found
 
 
-def _judged(net: Net, claim: Mapping[str, Any], measured: pd.Series, logs: Logs) -> dict[str, Any]:
+def _judged(net: Net, claim: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
   here = measured[claim["column"]]
   low, high = claim["paper_low"], claim["paper_high"]
   difference = here - high if here > high else here - low if here < low else 0.0
