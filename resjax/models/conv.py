@@ -77,16 +77,21 @@ def conv(x_BxHxWxC: jax.Array, w_KxKxCxO: jax.Array, stride: int, pads: Pads) ->
 
   Inside `jax.set_mesh` a batch that can be split evenly over all axes of the mesh is.
   """
+  return _chosen(x_BxHxWxC, w_KxKxCxO, stride, pads)
+
+
+def _chosen(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
+  """The form for the platform."""
   return lax.platform_dependent(
-    x_BxHxWxC,
-    w_KxKxCxO,
+    x,
+    w,
     cpu=lambda x, w: _split_batch(_exactly(functools.partial(_cpu_forward, stride=stride, pads=pads)), x, w),
     default=functools.partial(plain, stride=stride, pads=pads),
   )
 
 
 def _forward(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  return conv(x, w, stride, pads), (x, w)
+  return _chosen(x, w, stride, pads), (x, w)  # not `conv`: of a derivative's own derivative this is differentiated
 
 
 def _backward(
