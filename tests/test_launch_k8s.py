@@ -36,7 +36,7 @@ JOBSET = closed(
         "type": "array",
         "items": closed(
           name={"type": "string", "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
-          action={"enum": ACTIONS},
+          action={"enum": list(ACTIONS)},
           onJobFailureReasons={"type": "array", "items": {"enum": ["PodFailurePolicy", "BackoffLimitExceeded"]}},
         ),
       },

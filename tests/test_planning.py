@@ -184,7 +184,7 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
   if importlib.util.find_spec("libtpu"):
     pytest.skip("the extra tpu is installed")
   with pytest.raises(ConfigError, match="a plan for TPUs needs libtpu: install the extra tpu"):
-    called(monkeypatch, "resjax.plan", ["--config=quickstart", "--only=depth=8", "--config.responses.batch_size=512"])
+    called(monkeypatch, "resjax.plan", ["--config=quickstart", "--only=depth=8"])
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs the extra tpu")
