@@ -3,6 +3,7 @@
 Every process does the same, on its share of the devices; the first one writes the records. All see one file system.
 """
 
+import importlib.util
 import os
 import signal
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def _among_others() -> bool:
   """Whether a batch system has started more than one process here, or this is a machine of a TPU slice."""
   counts = [os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")]
   hosts = [os.environ.get(name, "") for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")]
-  indexed = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
+  indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
+  indexed = indexed and importlib.util.find_spec("kubernetes") is not None  # by which JAX asks for the others
   return any(count != "1" for count in counts) or any("," in names for names in hosts) or indexed
 
 
