@@ -24,6 +24,7 @@ from absl import flags
 from resjax import command, listing, paper
 from resjax.config import Config
 from resjax.depth import Layer, Net
+from resjax.planning.estimate import activation_bytes
 from resjax.settings import ConfigError
 
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
@@ -93,28 +94,6 @@ def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, An
     round(block, 1),
   )
   return dict(zip(ROW, values, strict=True)) | {"layers": [_columns(layer) for layer in net.table]}
-
-
-def activation_bytes(config: Config, net: Net) -> tuple[int, int]:
-  """Returns an estimate of what the backward pass of one image needs: all of it, or with remat of blocks.
-
-  Kept are the output of each convolution, for its norm, and of each activation, for the next convolution; with remat
-  the outputs of blocks and the inside of the largest.
-  """
-  size = 2 if config.model.precision == "bfloat16" else 4
-  kept = [layer for layer in net.table if layer.kind != "scalar" and not layer.name.endswith("projection_norm")]
-  inside: dict[tuple[int, int], int] = {}
-  for layer in kept:
-    place = layer.stage, layer.block
-    inside[place] = inside.get(place, 0) + _units(layer)
-  ends = {(layer.stage, layer.block): _units(layer) for layer in kept if layer.block}
-  blocks = [units for (_, number), units in inside.items() if number]
-  outside = sum(units for (_, number), units in inside.items() if not number)
-  return size * (outside + sum(blocks)), size * (outside + sum(ends.values()) + max(blocks))
-
-
-def _units(layer: Layer) -> int:
-  return layer.outputs * layer.side[0] * layer.side[1]
 
 
 def macs_inside(layer: Layer) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from resjax import paper, summary
 from resjax.config import Config, Model
+from resjax.planning import estimate
 
 IMAGENET = ("--config=imagenet_depth",)
 
@@ -97,7 +98,7 @@ def test_macs_without_padding_by_hand():
 
 def test_memory_grows_with_depth_and_less_with_remat():
   def kept(depth, **others):
-    return summary.activation_bytes(*net_of(Model(depth=depth, **others)))
+    return estimate.activation_bytes(*net_of(Model(depth=depth, **others)))
 
   # Per block of depth 8 on: two layers, each with a convolution and a norm, of 16 channels at 32x32 and so on.
   units = sum(width * side**2 for width, side in ((16, 32), (32, 16), (64, 8)))
