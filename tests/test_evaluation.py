@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from resjax import models
+from resjax import mesh, models
 from resjax.config import Data, Evaluation, Model
 from resjax.data.augment import Statistics
 from resjax.evaluation import images, score
@@ -314,6 +314,6 @@ def test_members_share_statistics_with_no_one(nets):
   taken = trained.Input(net.input.image_shape, Statistics(np.zeros(3, np.float32), np.ones(3, np.float32)))
   other = dataclasses.replace(net, input=taken)
   view = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-  with jax.set_mesh(jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))):
+  with jax.set_mesh(mesh.arrange(jax.devices(), 1)):
     one, both = (Members(some).probabilities(PROTOCOLS["single"], view) for some in ([net], [net, other]))
   assert np.abs(one - both).max() > 0.01

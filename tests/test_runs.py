@@ -212,7 +212,7 @@ def test_continued_unrolled(environment, tmp_path, undisturbed):
 
 
 def test_a_loss_that_is_not_finite_fails_that_run_only(environment, tmp_path):
-  changes = {"train__learning_rate": "1e38", "train__steps": "20", "responses__steps": "()"}
+  changes = {"train__learning_rate": "1e38", "train__steps": "20", "responses__steps": "()", "gradients__steps": "()"}
   code, out, err = finish(start(tmp_path, environment, **changes))
   run = records.read_run(folder(tmp_path)).run
   assert code == 1

@@ -53,7 +53,10 @@ def test_a_mesh_shows_memory_and_collectives_of_the_training_program():
     (("--config=quickstart", "--config.model.depth=21"), "model.depth = 21: not 6n+2"),
     (("--config=quickstart", "--format=xml"), "flag --format=xml"),
     (("--config=quickstart", "--mesh=8"), "--mesh = '8': must be data=N or data=N,fsdp=M"),
-    (("--config=quickstart", "--mesh=data=3"), "train.batch_size = 128: cannot be split over execution.devices = 3"),
+    (
+      ("--config=quickstart", "--mesh=data=3"),
+      "train.batch_size = 64: cannot be split over execution.devices = 3; nearest: 63 and 66",
+    ),
   ],
 )
 def test_what_is_wrong_is_one_line(arguments, says):
