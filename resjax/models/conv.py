@@ -6,6 +6,7 @@ one side. Everything else falls to a naive loop: what differentiation makes of a
 barriers that keep XLA from folding the transposes back:
 
 - stride 2 is stride 1 on the four phases of the image side by side as channels (space to depth);
+- a kernel that is larger than the image gets an image with its zeros written out;
 - few channels: two pixels at once, as one kernel that is a pixel wider and has twice the output channels. A third more
   arithmetic, yet faster, because the naive loop is avoided;
 - the weight gradient is a convolution of the image with the output's gradient as kernel and the batch as its features,
@@ -185,6 +186,8 @@ def _kernel_phases(w: jax.Array) -> jax.Array:
 def _unit_stride(x: jax.Array, w: jax.Array, pads: Pads) -> jax.Array:
   k, _, inputs, outputs = w.shape
   width = x.shape[2] + sum(pads[1]) - k + 1
+  if min(x.shape[1:3]) < k:  # XLA exchanges image and kernel where the kernel is larger, and falls to its naive loop
+    x, pads = lax.optimization_barrier(jnp.pad(x, ((0, 0), *pads, (0, 0)))), ((0, 0), (0, 0))
   if max(inputs, outputs) > FEW_CHANNELS or width % 2:
     return plain(x, w, 1, pads)
   pair = [jnp.pad(w, ((0, 0), side, (0, 0), (0, 0))) for side in ((0, 1), (1, 0))]
@@ -207,11 +210,21 @@ def _weight_gradient(x: jax.Array, dy: jax.Array, k: int, pads: Pads) -> jax.Arr
   inputs, outputs = x.shape[-1], dy.shape[-1]
   if k == 1:
     return jnp.einsum("bhwc,bhwo->co", x, dy)[None, None]
+  if 4 * CHUNK * (x[0].size + dy[0].size) < k * k * inputs * outputs:
+    return _weight_gradient_taps(x, dy, k, pads)
   form: Callable[..., jax.Array] = _weight_gradient_rows if inputs <= FEW_CHANNELS else _weight_gradient_dilated
   chunk = CHUNK if len(x) % CHUNK == 0 else len(x)
   x, dy = (a.reshape(-1, chunk, *a.shape[1:]) for a in (x, dy))
   start = jnp.zeros((k, k, inputs, outputs), x.dtype)
   return lax.scan(lambda total, pair: (total + form(*pair, k, pads), None), start, (x, dy))[0]
+
+
+def _weight_gradient_taps(x: jax.Array, dy: jax.Array, k: int, pads: Pads) -> jax.Array:
+  """For small maps of many channels, where the sum over chunks would take longer than they: a product a tap."""
+  _, height, width, _ = dy.shape
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  taps = [jnp.einsum("bhwc,bhwo->co", x[:, i : i + height, j : j + width], dy) for i in range(k) for j in range(k)]
+  return jnp.stack(taps).reshape(k, k, *taps[0].shape)
 
 
 def _weight_gradient_rows(x: jax.Array, dy: jax.Array, k: int, pads: Pads) -> jax.Array:
