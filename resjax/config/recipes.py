@@ -33,8 +33,8 @@ def imagenet(share: float = 1.0) -> ml_collections.ConfigDict:
 def small_images() -> ml_collections.ConfigDict:
   """Returns a recipe for ImageNet's nets on a folder of small images, held whole: 64 pixels, 2,000 steps.
 
-  For data of some ten thousand images, such as 20 classes of Tiny ImageNet. The rate starts at a tenth, as with the
-  paper's deepest CIFAR nets: so few classes are left at 95 % error for long by the full one.
+  For data of some ten thousand images, such as 20 classes of Tiny ImageNet. The rate is a tenth of the paper's: at the
+  full one the loss doubled within 20 steps after 100 at this one.
   """
   c = imagenet()
   c.data.name = "folder"
@@ -42,7 +42,7 @@ def small_images() -> ml_collections.ConfigDict:
   c.data.resize = ()
   c.data.pad = 8
   c.responses.images = 512
-  c.train.schedule, c.train.warmup = "steps", "on"
+  c.train.schedule, c.train.learning_rate = "steps", 0.01
   c.train.steps = 2000
   c.train.batch_size = 128
   c.evaluation.every = c.checkpoint.every = 200
