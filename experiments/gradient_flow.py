@@ -15,15 +15,7 @@ VARIANTS = ("cifar",)
 
 def get_config(variant: str = ""):
   """Returns the paper's recipe, shortened to the beginning of training; without norms its rate is too large."""
-  c = config.default()
-  if variant != "cifar":
-    c.data.name = "digits"
-    c.data.pad = 1  # a shift of four pixels would push a digit of eight out of its image
-    c.data.mirror = False  # a mirrored 2 is no digit
-    c.train.batch_size = 64
-    c.evaluation.batch_size = 128
-    c.responses.images = 256
-    c.responses.batch_size = 128
+  c = config.default() if variant == "cifar" else config.digits()
   c.train.steps = 100
   c.train.learning_rate = 0.01
   c.evaluation.every = 50

@@ -1,13 +1,15 @@
 """Rebuilds tables, figures and the page of an experiment from its run directories.
 
-    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]]
+    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--readme FILE ...]
 
 DIR is an experiment's directory, or a parent of several: then one page each, and an index. Works
 while the runs are going on. Prints the path of the page to open. Needs no JAX.
 
 --serve shows the page at http://127.0.0.1:PORT/ and follows the runs: it is rebuilt when their logs
 have grown, and the browser shows the newer one by itself. --tensorboard writes the logs as event
-files, a folder a run below OUT (DIR/tensorboard), for tensorboard --logdir OUT.
+files, a folder a run below OUT (DIR/tensorboard), for tensorboard --logdir OUT. --readme writes a
+table of the results into Markdown files, between the lines <!-- results --> and
+<!-- end of results -->.
 """
 
 from collections.abc import Sequence
@@ -28,12 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files, by default to DIR/tensorboard"
   )
+  parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="write the table of results")
   given = parser.parse_args(argv)
   if given.serve is not None and not 0 <= given.serve < 2**16:
     parser.error(f"argument --serve: {given.serve} is no port: it must be 0 to {2**16 - 1}")
 
   def build() -> int:
-    from resjax.analysis import page  # after parsing: --help need not wait for pandas and matplotlib
+    from resjax.analysis import page, readme  # after parsing: --help need not wait for pandas and matplotlib
 
     if given.tensorboard is not None:
       from resjax.analysis import load, tensorboard
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       out = Path(given.tensorboard or given.dir / "tensorboard")
       tensorboard.write(load(given.dir), out)
       print(out)
+    if given.readme:
+      table = readme.table(given.dir)
+      for file in given.readme:
+        readme.insert(file, table)
     if given.serve is not None:
       return _serve(given.dir, given.serve)
     print(page.build(given.dir))

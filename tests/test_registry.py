@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
-  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "quickstart"]
+  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "pitfalls", "quickstart"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
@@ -81,11 +82,14 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
     **{
       "cifar_depth_sweep": 55,
       "cifar_depth_sweep:mini": 4,
+      "cifar_depth_sweep:short": 12,
       "cifar_highway": 2,
       "cifar_precision": 18,
       "cifar_shortcuts": 27,
       "gradient_flow": 24,
       "gradient_flow:cifar": 24,
+      "pitfalls": 24,
+      "pitfalls:digits": 24,
       "quickstart": 6,
     },
     **{name: whole for name, (whole, _) in imagenet.items()},
@@ -111,6 +115,21 @@ def test_the_mini_sweep_deviates_in_its_length_only():
   assert [run.id for run in made] == ["residual-A-d20-s0", "plain-d20-s0", "residual-A-d44-s0", "plain-d44-s0"]
   assert {run.folder for run in made} == {"cifar_depth_sweep-mini"}
   assert [[d["name"] for d in run.config.deviations()] for run in made] == [["model.norm_images", "train.steps"]] * 4
+
+
+def test_pitfalls_differ_from_the_recipe_in_one_setting_each():
+  for variant in ("", "digits"):
+    made = registry.find("pitfalls").runs(variant)
+    recipe = dataclasses.asdict(made[0].config)
+    changed = [_changed(recipe, dataclasses.asdict(run.config)) for run in made[:8]]
+    assert [len(keys) for keys in changed] == [0] + 7 * [1]
+    assert len(set().union(*changed)) == 7
+
+
+def _changed(one: dict, other: dict) -> set[str]:
+  """The dotted keys of two levels that differ."""
+  groups = [group for group in one if one[group] != other[group]]
+  return {f"{group}.{key}" for group in groups for key in one[group] if one[group][key] != other[group][key]}
 
 
 def test_a_file_is_found_by_path_and_by_name_below_the_current_directory(tmp_path, monkeypatch):

@@ -8,14 +8,16 @@ import pytest
 from scipy import stats
 
 from resjax import analysis, paper, records
-from resjax.analysis import seeds, verdicts
+from resjax.analysis import sections, seeds, verdicts
 
 
-def finished(root: Path, kind: str, depth: int, errors: list[float], train: float = 0.01, **fields: object) -> None:
-  """A finished run for each error, seeds from 0 on; nothing but run.json."""
+def finished(
+  root: Path, kind: str, depth: int, errors: list[float], train: float = 0.01, setting: str = "", **fields: object
+) -> None:
+  """A finished run for each error, seeds from 0 on; just run.json. `setting` ends the net's name, "-nesterov"."""
   known = paper.CIFAR10_RESIDUAL.get(depth)
   for seed, error in enumerate(errors):
-    name = f"{'residual-A' if kind == 'residual' else kind}-d{depth}-s{seed}"
+    name = f"{'residual-A' if kind == 'residual' else kind}-d{depth}{setting}-s{seed}"
     with records.RunWriter(root / name) as writer:
       writer.update(
         **{"id": name, "kind": kind, "depth": depth, "shortcut": "A" if kind == "residual" else None, "seed": seed},
@@ -55,6 +57,20 @@ def test_comparisons_are_paired_by_seed(tmp_path):
   same = table.query("question == 'shortcut' and measure == 'test'").iloc[0]
   assert (same["label"], same["than_label"], same["difference"]) == ("ResNet-20", "plain-20", 0)
   assert math.isnan(same["p"]) and same["verdict"] == seeds.UNDECIDED  # differences that do not vary have no t
+
+
+def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
+  finished(tmp_path, "residual", 8, [0.20, 0.21, 0.22])
+  finished(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")
+  finished(tmp_path, "residual", 14, [0.2], setting="-nesterov")  # the net without it is not there
+  logs = analysis.load(tmp_path)
+  table = seeds.comparisons(logs).query("question == 'setting' and measure == 'test'")
+  assert list(table["label"]) == ["ResNet-8 padding_same"] and list(table["than_label"]) == ["ResNet-8"]
+  row = table.iloc[0]
+  assert (row["difference"], row["seeds"], row["verdict"]) == (pytest.approx(0.065 / 3), 3, seeds.WORSE)
+  (section,) = [each for each in sections.every(logs) if each.key == "settings"]
+  assert section.says == ("ResNet-8 padding_same errs 2.17 points more than ResNet-8, more than its seeds explain.",)
+  assert {row[0] for row in section.tables[0].rows} == {"ResNet-8 padding_same"}
 
 
 def test_three_depths_are_compared_with_their_neighbours_and_end_to_end(tmp_path):

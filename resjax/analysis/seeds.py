@@ -1,4 +1,4 @@
-"""What the seeds say: intervals of an error, and paired tests of "deeper is better" and "shortcuts help".
+"""What the seeds say: intervals of an error, and paired tests of what depth, shortcuts and single settings do.
 
 Needs scipy; tables, curves and figures do without it.
 """
@@ -21,7 +21,7 @@ LEVEL = 0.95  # of every interval
 SIGNIFICANT = 1 - LEVEL
 MEASURES = {"test": "test_error", "train": "train_error"}
 BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "not told apart", "one seed, no test"
-DEPTH, SHORTCUT = "depth", "shortcut"  # what the two nets of a comparison differ in
+DEPTH, SHORTCUT, SETTING = "depth", "shortcut", "setting"  # what the two nets of a comparison differ in
 
 _INTERVALS = ["net", "label", "measure", "runs", "mean", "spread", "low", "high", "sampling_error"]
 _COMPARISONS = [
@@ -68,18 +68,24 @@ def intervals(logs: Logs) -> pd.DataFrame:
 def comparisons(logs: Logs) -> pd.DataFrame:
   """Paired tests over the seeds that both nets of a pair have finished.
 
-  Pairs are neighbouring depths and the shallowest with the deepest of nets that are alike but for depth, and plain
-  with residual nets of one depth. The p values of one question and measure are corrected together (Holm).
+  Pairs are neighbouring depths and the shallowest with the deepest of nets that are alike but for depth, plain with
+  residual nets of one depth, and nets with another setting than the experiment's own with those without it. The p
+  values of one question and measure are corrected together (Holm).
 
   Returns:
-    question ("depth" or "shortcut"), measure, net and label (the deeper, or the residual one), than and than_label,
+    question ("depth", "shortcut" or "setting"), measure, net and label (the deeper one, the residual one, the one with
+    the other setting), than and than_label,
     seeds, difference (mean of net less than; a fraction), low and high (`LEVEL` interval), sampling_error (of the
     difference of two test errors, as if measured on different images), p and p_holm (missing for one seed), verdict.
   """
   rows = [
     _comparison(question, measure, net, than, logs)
     for measure in MEASURES
-    for question, pairs in ((DEPTH, _depth_pairs(logs)), (SHORTCUT, _shortcut_pairs(logs)))
+    for question, pairs in (
+      (DEPTH, _depth_pairs(logs)),
+      (SHORTCUT, _shortcut_pairs(logs)),
+      (SETTING, _setting_pairs(logs)),
+    )
     for net, than in pairs
   ]
   frame = pd.DataFrame([row for row in rows if row["seeds"]], columns=_COMPARISONS)
@@ -121,6 +127,13 @@ def _shortcut_pairs(logs: Logs) -> list[tuple[Net, Net]]:
   residual = [net for net in every if net.kind == "residual"]
   paired = [(net, plain.get(re.sub(r"^residual-[^-]+-", "", net.key))) for net in residual]
   return [(net, other) for net, other in paired if other is not None]
+
+
+def _setting_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+  """(net with a setting of its own, the net that has the experiment's)."""
+  every = {net.key: net for net in nets(logs.runs) if net.depth is not None}
+  bases = {net.key: every.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in every.values()}
+  return [(every[key], base) for key, base in bases.items() if base is not None and base.key != key]
 
 
 def _comparison(question: str, measure: str, net: Net, than: Net, logs: Logs) -> dict[str, Any]:

@@ -6,7 +6,7 @@ command line override by dotted key. `freeze` turns it into the typed, checked `
 
 from resjax.config.data import Data
 from resjax.config.model import Model
-from resjax.config.recipes import default, imagenet, small_images
+from resjax.config.recipes import default, digits, imagenet, small_images
 from resjax.config.root import Config, freeze
 from resjax.config.running import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.solver import Train
@@ -22,6 +22,7 @@ __all__ = [
   "Responses",
   "Train",
   "default",
+  "digits",
   "freeze",
   "imagenet",
   "small_images",

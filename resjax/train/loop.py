@@ -96,6 +96,7 @@ class _Training:
     done, total = int(self.states.step[0]), self.timetable.steps
     if done == 0:
       self.for_each(self.capture, 0)
+    overlapping = jax.devices()[0].platform != "cpu"  # where a dispatch returns when its steps are done
     waiting: tuple[int, int, step.Interval] | None = None  # written while the devices are at the next steps
     stopping = False
     self.for_each(lambda run: self.journals[run].start_clock())
@@ -106,9 +107,11 @@ class _Training:
         self.for_each(self.write, *waiting)
       waiting = start, done, interval
       stopping = asked_to_stop()
-      if stopping or self.timetable.pauses(done):
+      pausing = stopping or self.timetable.pauses(done)
+      if pausing or not overlapping:
         self.for_each(self.write, *waiting)
         waiting = None
+      if pausing:
         self.errors.clear()
         self.for_each(self.measure, done)
         if stopping or self.timetable.saves(done):

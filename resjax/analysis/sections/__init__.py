@@ -1,11 +1,11 @@
 """The report's sections: each reads the logs and says what is seen, with figures, tables and their data.
 
-A section is a module with `build(logs)`, which returns a `Section`, or None where its records are not there.
+A builder takes the logs and returns a `Section`, or None where its records are not there.
 """
 
 from resjax.analysis.frames import Logs
 from resjax.analysis.sections import (
-  depth,
+  comparisons,
   gradients,
   identity,
   landscape,
@@ -19,8 +19,9 @@ from resjax.analysis.sections import (
 from resjax.analysis.sections.section import Section
 
 _BUILDERS = (
-  *(published.build, depth.build, training.build, responses.build, responses.other_readings),
-  *(through_training.build, gradients.build, paths.build, lesions.build, landscape.build, identity.build),
+  *(published.build, comparisons.depth, comparisons.settings, training.build),
+  *(responses.build, responses.other_readings, through_training.build),
+  *(gradients.build, paths.build, lesions.build, landscape.build, identity.build),
 )
 
 

@@ -1,5 +1,8 @@
 """Beside the paper: its numbers, ours, and whether they agree."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from resjax.analysis import formats, verdicts
@@ -20,7 +23,7 @@ def build(logs: Logs) -> Section | None:
     return None
   rows = [
     [
-      *(row["label"], row["claim"], formats.percent(row["here"]), _published(row)),
+      *(row["label"], row["claim"], formats.percent(row["here"]), paper_number(row)),
       *(_difference(row), row["verdict"], row["because"] or formats.MISSING),
     ]
     for row in table.to_dict("records")
@@ -52,7 +55,8 @@ def _says(table: pd.DataFrame) -> tuple[str, ...]:
   return (f"Of {len(table)} {numbers} that the paper or other reproductions have for these nets, {listed(found)}.",)
 
 
-def _published(row: dict) -> str:
+def paper_number(row: Mapping[Any, Any]) -> str:
+  """The paper's number of a row of `verdicts.verdicts`, in percent; one of other reproductions has a star."""
   low, high = row["paper_low"], row["paper_high"]
   if pd.isna(low):
     return f"under {formats.percent(high)}"

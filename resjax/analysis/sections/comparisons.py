@@ -1,11 +1,11 @@
-"""Is deeper better or worse? Paired tests over the seeds."""
+"""Is deeper better or worse, and what does a single setting change? Paired tests over the seeds."""
 
 import pandas as pd
 
 from resjax.analysis import formats, seeds
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import but_for_depth
-from resjax.analysis.sections.section import Column, Section, Table, points, run_commands
+from resjax.analysis.sections.section import Column, Section, Table, listed, points, run_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("less", number=False), Column("error", number=False)),
@@ -19,23 +19,26 @@ _VERDICTS = {
   (seeds.SHORTCUT, seeds.WORSE): "the shortcut harms",
   (seeds.SHORTCUT, seeds.BETTER): "the shortcut helps",
 }
+_PAIRED = (
+  "Each seed of one net is paired with the same seed of the other, Student’s t of the differences; p values of one "
+  "question are corrected together (Holm). Interval and p tell how far another set of seeds could move the difference; "
+  "the sampling error beside them, how far another test set could. A difference has to beat both."
+)
 _UNDECIDED = "the seeds do not tell them apart"
 
 
-def build(logs: Logs) -> Section | None:
+def depth(logs: Logs) -> Section | None:
   """None where no two finished nets differ in depth or in their shortcuts only."""
-  table = seeds.comparisons(logs)
+  table = _about(logs, seeds.DEPTH, seeds.SHORTCUT)
   if table.empty:
     return None
   return Section(
     key="depth",
     title="Deeper: better or worse?",
-    says=_says(table),
-    caption="Each seed of one net is paired with the same seed of the other, Student’s t of the differences; p values "
-    "of one question are corrected together (Holm). Interval and p tell how far another set of seeds could move the "
-    "difference; the sampling error beside them, how far another test set could. A difference has to beat both.",
+    says=_depth_says(table),
+    caption=_PAIRED,
     tables=tuple(
-      Table(caption, _COLUMNS, [_row(row) for row in part.to_dict("records")])
+      _table(caption, part)
       for question, caption in (
         (seeds.DEPTH, "The deeper net’s error less the shallower one’s."),
         (seeds.SHORTCUT, "The residual net’s error less that of the plain net of the same depth."),
@@ -45,6 +48,31 @@ def build(logs: Logs) -> Section | None:
     data={"comparisons": table},
     commands=run_commands(logs),
   )
+
+
+def settings(logs: Logs) -> Section | None:
+  """None where no two finished nets differ in a swept setting only."""
+  table = _about(logs, seeds.SETTING)
+  if table.empty:
+    return None
+  return Section(
+    key="settings",
+    title="What each setting changes",
+    says=_settings_say(table),
+    caption=_PAIRED,
+    tables=(_table("The error with the setting less that without it.", table),),
+    data={"settings": table},
+    commands=run_commands(logs),
+  )
+
+
+def _about(logs: Logs, *questions: str) -> pd.DataFrame:
+  table = seeds.comparisons(logs)
+  return table[table["question"].isin(questions)]
+
+
+def _table(caption: str, table: pd.DataFrame) -> Table:
+  return Table(caption, _COLUMNS, [_row(row) for row in table.to_dict("records")])
 
 
 def _row(row: dict) -> list[str]:
@@ -59,7 +87,7 @@ def _row(row: dict) -> list[str]:
   ]
 
 
-def _says(table: pd.DataFrame) -> tuple[str, ...]:
+def _depth_says(table: pd.DataFrame) -> tuple[str, ...]:
   """A sentence for each kind of net, its deepest against its shallowest, and for the shortcut at each depth."""
   deeper = table[table["question"] == seeds.DEPTH]
   # The widest pair of a series stands last among its rows.
@@ -89,3 +117,18 @@ def _sentence(test: pd.Series, train: pd.Series | None) -> str:
     said += f". Its training error is higher too, by {points(train['difference'])}"
     said += ", so this is not overfitting" if train["verdict"] == seeds.WORSE else ""
   return said + "."
+
+
+def _settings_say(table: pd.DataFrame) -> tuple[str, ...]:
+  """A sentence on the settings the seeds tell from the recipe, and one on the others."""
+  test = table[table["measure"] == "test"]
+  told = test[test["verdict"].isin([seeds.BETTER, seeds.WORSE])]
+  sentences = [
+    f"{row['label']} errs {points(row['difference'], 2)} {'more' if row['difference'] > 0 else 'less'} than "
+    f"{row['than_label']}, more than its seeds explain."
+    for row in told.to_dict("records")
+  ]
+  rest = listed(row["label"] for row in test.drop(told.index).to_dict("records"))
+  if rest:
+    sentences.append(f"Not told apart from the recipe by the seeds there are: {rest}.")
+  return tuple(sentences)
