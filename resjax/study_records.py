@@ -1,7 +1,8 @@
 """What studies of trained nets write: `studies/` below a run directory. No JAX.
 
     DIR/<experiment>/<run id>/studies/
-      responses.jsonl  gradients.jsonl  paths.jsonl  lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
+      responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
+      lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
 
 JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
 (`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
@@ -9,6 +10,8 @@ Errors are fractions, losses are in nats and means over the images. `source` is 
 `running` or `batch`.
 
 - `responses`: as responses.jsonl, with what else it was captured with (`source, batch_size, pooling, first_conv`).
+- `blocks`: of each block the deviation of its main branch's output (`branch_std`: after the norm, before the addition)
+  and of the block's input (`input_std`), captured with the responses.
 - `gradients`: as gradients.jsonl: L2 norms of the loss's gradient (without weight decay) by the kernel of each weighted
   layer, and of the kernel. `layer` counts all weighted layers, the classifier too.
 - `paths`: how much of the loss's gradient by the first block's input comes through paths of `length` main branches, of
@@ -46,6 +49,7 @@ LESIONS = (NONE, DELETE, DELETE_RANDOM, SWAP, REORDER)
 
 LOG_KEYS: dict[str, tuple[str, ...]] = {
   "responses": (*records.LOG_KEYS["responses"], "source", "batch_size", "pooling", "first_conv"),
+  "blocks": ("step", "stage", "block", "input_std", "branch_std", "images", "mode", "source", "batch_size", "pooling"),
   "gradients": (*records.LOG_KEYS["gradients"], "images", "batch_size", "mode"),
   "paths": ("step", "length", "share", "norm", "blocks", "images", "source"),
   "lesions": (

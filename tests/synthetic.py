@@ -125,7 +125,18 @@ def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, r
     for a in ticks
     for b in ticks
   ]
+  strengths = [
+    {
+      **on,
+      "stage": stage,
+      "block": block,
+      "input_std": 1.0 + block,
+      "branch_std": (1.0 if plain else 0.4) * (1 + block),
+    }
+    for stage, block in blocks
+  ]
   with study_records.writer(directory) as writer:
+    writer.append("blocks", strengths)
     writer.append("lesions", lesions)
     writer.append("paths", paths)
     writer.append("landscape", surface)

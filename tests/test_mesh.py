@@ -13,7 +13,7 @@ from resjax import config, data, listing, mesh, models
 from resjax.config import Config, Data, Evaluation, Execution, Model, Responses, Train
 from resjax.data import augment
 from resjax.settings import ConfigError
-from resjax.train import program, state, step, together
+from resjax.train import program, responses, state, step, together
 
 # At the full rate rounding is a thousandfold after ten steps.
 NET, DIGITS = Model(depth=8), Data(name="digits", pad=1)
@@ -89,6 +89,23 @@ def test_the_collectives_of_a_compiled_program():
   assert split["all-gather"].count > 0
   kernels = sum(layer.params for layer in listing.net(settings(8, 1)).table if layer.kind == "conv")
   assert whole["all-reduce"].bytes > 4 * kernels / 2  # of equal blocks one is in the program, and it is the loop's body
+
+
+def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
+  """Many independent all-reduces can end in a deadlock of simulated devices; see `models.probes`."""
+
+  def captured(devices: int) -> list[dict]:
+    chosen = Responses(images=256, batch_size=128)
+    net, table = models.build(NET, 10), NET.net((8, 8, 1), 10).table
+    with jax.set_mesh(mesh.make(settings(devices, 1))):
+      start = state.initial(NET, TRAIN, 10, (8, 8, 1), 0)
+      arguments = {"params": start.params, "batch_stats": start.batch_stats}, training_set.images[:256]
+      arguments = *jax.device_put(arguments, mesh.replicated(jax.sharding.get_mesh())), training_set.statistics
+      assert not program.collectives(responses.capture.lower(net, chosen, *arguments).compile())
+      return responses.lines(chosen, 0, table, responses.capture(net, chosen, *arguments))
+
+  for one, eight in zip(captured(1), captured(8), strict=True):
+    assert eight == {**one, "std": pytest.approx(one["std"], rel=1e-5), "mean": pytest.approx(one["mean"], abs=1e-6)}
 
 
 @pytest.mark.parametrize(

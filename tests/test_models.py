@@ -345,7 +345,7 @@ def test_a_residual_net_with_zero_branches_starts_as_identity():
   build = models.build(NETS["scale from zero"], 10)
   _, sown = build.apply(variables, images, train=True, mutable=[COLLECTION, "batch_stats"])
   for path, moments in traverse_util.flatten_dict(sown[COLLECTION]).items():
-    assert np.asarray(moments).any() != (path[-1] == "conv2_response"), path
+    assert np.asarray(moments).any() != (path[-1] in ("conv2_response", "branch_response")), path
 
 
 def test_the_shortcuts_are_those_of_the_settings():
@@ -420,3 +420,16 @@ def test_a_fully_connected_block_by_hand():
 
 def test_plain_and_residual_have_the_same_parameters():
   assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, shapes(NETS["plain"]), shapes(NETS["residual A"])))
+
+
+def test_a_block_sows_what_it_adds_and_what_it_adds_to():
+  """A pre-activation block's output is their sum, whose mean is that of the parts."""
+  x = jax.random.normal(jax.random.key(0), (3, 8, 8, 4)) * 2 + 1
+  block = blocks.Block(4, 1, Model(depth=8, width=4, preactivation=True))
+  variables = block.init(jax.random.key(1), x, train=False)
+  y, updated = block.apply(variables, x, train=False, mutable=[COLLECTION])
+  sown = updated[COLLECTION]
+  for name, part in (("input", x), ("branch", y - x)):
+    expected = np.stack([np.mean(part, (0, 1, 2)), np.var(part, (0, 1, 2))])
+    # float32 sums of some hundred terms, in another order.
+    np.testing.assert_allclose(sown[f"{name}_response"][0], expected, rtol=1e-4, atol=1e-5)

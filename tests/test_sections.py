@@ -6,7 +6,7 @@ import pytest
 
 from resjax import analysis, study_records
 from resjax.analysis import sections
-from resjax.analysis.sections import gradients, identity, landscape, lesions, paths
+from resjax.analysis.sections import blocks, gradients, identity, landscape, lesions, paths
 from resjax.analysis.sections.section import Section, listed, study_command
 from tests import synthetic
 
@@ -30,7 +30,7 @@ def test_without_studies_there_are_no_sections_of_them(tmp_path):
 def test_every_section_says_something_and_keeps_its_data(studied):
   found = sections.every(studied)
   assert [section.key for section in found] == [
-    *("paper", "depth", "training", "responses", "gradients", "paths", "lesions", "landscape", "identity"),
+    *("paper", "depth", "training", "responses", "blocks", "gradients", "paths", "lesions", "landscape", "identity"),
   ]
   for section in found:
     assert section.says and section.commands and section.data, section.key
@@ -87,6 +87,15 @@ def test_gradients_captured_in_training_come_first(tmp_path):
   assert set(section.data["gradient_norm"]["step"]) == {10}
   assert "gradients_through_training" in section.data
   assert section.commands[0].startswith("python -m resjax.main")
+
+
+def test_blocks_are_said_relative_to_their_inputs(studied):
+  section = blocks.build(studied)
+  assert section.says == (
+    "plain-20: a block’s response is 1 times its input (median of 9 blocks; 1 to 1).",
+    "ResNet-20: a block’s response is 0.4 times its input (median of 9 blocks; 0.4 to 0.4).",
+  )
+  assert list(section.data["blocks"].query("net == 'plain-d20'")["position"]) == list(range(1, 10))
 
 
 def test_half_of_the_gradient_is_found(studied):

@@ -41,3 +41,12 @@ def test_readings_stand_beside_each_other(net, capsys):
   assert "images = 400: there are 360 test images" in capsys.readouterr().err
   assert study.main([*command, "--images=40"]) == 2
   assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err
+
+
+def test_a_blocks_response_stands_beside_its_input(net):
+  assert study.main(["responses", "--workdir", str(net)]) == 0
+  logs = study_records.read(net)[0]
+  assert [(row["stage"], row["block"]) for row in logs["blocks"]] == [(1, 1), (1, 2), (2, 1)]
+  last = {(row["stage"], row["block"]): row["std"] for row in logs["responses"]}  # a block's last layer comes last
+  for row in logs["blocks"]:
+    assert row["branch_std"] == pytest.approx(last[row["stage"], row["block"]]) and row["input_std"] > 0

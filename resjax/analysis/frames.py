@@ -28,6 +28,7 @@ _FLOATS = frozenset(
   {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
   | {"norm", "weight_norm", "train_error", "test_error", "best_test_error"}
   | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
+  | {"input_std", "branch_std"}
 )
 # Keys of study logs that would hide a column of the identity, or mean something else in another log.
 _STUDY_NAMES = {

@@ -51,6 +51,7 @@ class Block(nn.Module):
     norm = functools.partial(normalization, net, train)
     structure = net.structure
     layers = structure.layers(self.filters)
+    response(self, "input", x)
 
     y = activated = activation(norm(name="norm1")(x)) if net.preactivation else x
     for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
@@ -64,6 +65,7 @@ class Block(nn.Module):
         response(self, f"conv{i}", y)
       if not (last or net.preactivation):
         y = activation(y)
+    response(self, "branch", y)
     if disturb:
       y = disturb(y)
 

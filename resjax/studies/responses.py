@@ -15,6 +15,7 @@ from resjax.studies.shown import Shown
 from resjax.studies.subject import Subject
 from resjax.train import responses
 
+_OF_BLOCKS = ("source", "batch_size", "pooling")
 OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that a line names
 
 
@@ -31,7 +32,7 @@ def check(_: Config, capture: ResponseCapture) -> None:
 
 
 def run(subject: Subject, capture: ResponseCapture, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes responses.jsonl, unless it has these lines already; returns a line of the summary.
+  """Writes responses.jsonl and blocks.jsonl, unless they have these lines already; returns a line of the summary.
 
   Raises:
     ConfigError: the images do not fit the net, or there are too few.
@@ -40,10 +41,13 @@ def run(subject: Subject, capture: ResponseCapture, writer: RunWriter) -> list[d
   own = {key: getattr(capture, key) for key in OWN}
   known = study_records.read(subject.directory)[0]["responses"]
   rows = [row for row in known if all(row[key] == value for key, value in {**own, "step": subject.step}.items())]
+  blocks = {key: own[key] for key in _OF_BLOCKS}
   with Shown(f"responses {subject.id}", 1, int(bool(rows)), "capture") as shown:
     if not rows:
       moments = responses.capture(subject.net, capture, subject.variables, images, subject.statistics)
       rows = [{**row, **own} for row in responses.lines(capture, subject.step, subject.table, moments)]
+      beside = responses.block_lines(capture, subject.step, subject.table, moments)
+      writer.append("blocks", [{**row, **blocks} for row in beside])
       writer.append("responses", rows)
       shown.show(1, capture.mode)
   mean = np.mean([row["std"] for row in rows])

@@ -31,7 +31,8 @@ def capture(
     statistics: what they are normalised with.
 
   Returns:
-    A tree with the net's structure; at each counted layer float32 [batches, (blocks,) 2, channels]: mean and variance.
+    A tree with the net's structure; at each probe float32 [batches, (blocks,) parts, 2, channels]: mean and variance in
+    each part of the batch.
   """
   train = settings.mode == "batch"
 
@@ -53,8 +54,7 @@ def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any
     table: the net's layers.
     moments: what `capture` returned.
   """
-  batches_last = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), moments)
-  flat = traverse_util.flatten_dict(layout.unstacked(batches_last), sep="/")
+  flat = _by_name(moments)
   counted = [layer for layer in table if layer.kind == "conv" and layer.weighted and layer.kernel == 3]
   if not settings.first_conv:
     counted = [layer for layer in counted if layer.name != "stem/conv"]
@@ -78,11 +78,46 @@ def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any
   return rows
 
 
+def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
+  """Returns a line a block, from input to output: what its main branch adds beside what it is added to.
+
+  Args:
+    settings: of the capture.
+    step: at which it was made.
+    table: the net's layers.
+    moments: what `capture` returned.
+  """
+  flat = _by_name(moments)
+  blocks = dict.fromkeys((layer.stage, layer.block) for layer in table if layer.block)
+  rows = []
+  for stage, block in blocks:
+    where = f"stage{stage}/block{block}"
+    rows.append(
+      {
+        "step": step,
+        "stage": stage,
+        "block": block,
+        "input_std": summarize(flat[f"{where}/input_response"], settings.pooling)[1],
+        "branch_std": summarize(flat[f"{where}/branch_response"], settings.pooling)[1],
+        "images": settings.images,
+        "mode": settings.mode,
+      }
+    )
+  return rows
+
+
+def _by_name(moments: Any) -> dict[str, np.ndarray]:
+  """What `capture` returned, float64 [2, channels, parts of all batches] by the name of the layer or block."""
+  by_block = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), mesh.whole(moments))
+  flat = traverse_util.flatten_dict(layout.unstacked(by_block), sep="/")
+  return {name: np.moveaxis(leaf, 0, -1).reshape(*leaf.shape[1:3], -1) for name, leaf in flat.items()}
+
+
 def summarize(moments: np.ndarray, pooling: str) -> tuple[float, float]:
   """Returns mean and standard deviation of a layer's response.
 
   Args:
-    moments: float64 [2, channels, batches]: mean and variance of each channel in batches of one size.
+    moments: float64 [2, channels, parts]: mean and variance of each channel in parts of one size.
     pooling: "units": the deviation over all units of the layer; "channels": the mean of the channels' deviations.
   """
   means, variances = moments

@@ -5,6 +5,7 @@ A builder takes the logs and returns a `Section`, or None where its records are 
 
 from resjax.analysis.frames import Logs
 from resjax.analysis.sections import (
+  blocks,
   comparisons,
   gradients,
   identity,
@@ -20,7 +21,7 @@ from resjax.analysis.sections.section import Section
 
 _BUILDERS = (
   *(published.build, comparisons.depth, comparisons.settings, training.build),
-  *(responses.build, responses.other_readings, through_training.build),
+  *(responses.build, responses.other_readings, blocks.build, through_training.build),
   *(gradients.build, paths.build, lesions.build, landscape.build, identity.build),
 )
 
