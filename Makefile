@@ -11,7 +11,7 @@ demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
 
 test: lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --durations=15
 
 # Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
 test-slurm: setup

@@ -100,8 +100,8 @@ def test_any_flipped_bit_is_found_or_harmless(state, two, tmp_path):
 
 @LEFT_BEHIND
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage):
-  """Of one file the state is read; what else Orbax leaves of a save may be harmed."""
+def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage, caplog):
+  """Of one file the state is read; what else Orbax leaves of a save may be harmed. Nothing of it is logged."""
   found = []
   for i, path in enumerate(sorted(files(two / "7"), key=lambda path: -path.stat().st_size)[:4]):
     directory = tmp_path / str(i)
@@ -117,6 +117,7 @@ def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage):
     assert "\n" not in refused.why
     with pytest.raises(ConfigError, match="step 7 is damaged"):
       restore_variables(directory)
+  assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
 def test_a_checkpoint_of_another_config_is_refused(two):

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from resjax.train.state import State
 
 VARIABLES = ("params", "batch_stats")  # what a net is applied with
 _policies = ocp.training.preservation_policies
+
+
+# Orbax logs a damaged metadata file whole. That it is damaged is said in one line, where the checkpoint is refused.
+logging.getLogger("absl").addFilter(lambda record: "Failed to json parse" not in str(record.msg))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""The table of results in a Markdown file."""
+
+import pytest
+
+from resjax import records, report
+from resjax.analysis import readme
+from tests import synthetic
+
+AROUND = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
+
+
+@pytest.fixture
+def results(tmp_path):
+  root = tmp_path / "results"
+  synthetic.write_run(root / "study", "residual", 20, 0, every=32_000)
+  synthetic.write_run(root / "study", "residual", 20, 1, every=32_000)
+  synthetic.write_run(root / "study", "plain", 20, 0, every=32_000)
+  return root
+
+
+def test_a_line_a_net_with_the_papers_number_and_the_verdict(results):
+  lines = readme.table(results).splitlines()
+  assert lines[0].startswith("| study | net | seeds |") and set(lines[1]) == set("|- ")
+  rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+  assert [row[:3] for row in rows] == [["study", "plain-20", "1"], ["study", "ResNet-20", "2"]]
+  assert [row[6] for row in rows] == ["8.70 to 9.60 *", "8.75"]
+  assert all(row[7:9] == ["64,000", "cifar10"] for row in rows)
+  assert "±" in rows[1][4] and "±" not in rows[0][4]
+  assert all(row[9].startswith(("agrees", "differs", "not comparable")) for row in rows)
+
+
+def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
+  files = [tmp_path / "one.md", tmp_path / "two.md"]
+  for file in files:
+    file.write_text(AROUND)
+  command = [str(results), "--readme", *map(str, files)]
+  assert report.main(command) == 0
+  text = files[0].read_text()
+  assert text == files[1].read_text() == AROUND.replace("old", f"\n{readme.table(results)}\n")
+  assert report.main(command) == 0 and files[0].read_text() == text
+  assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["no lines", f"{readme.END}\n{readme.BEGIN}\n", AROUND + readme.BEGIN])
+def test_a_file_without_the_two_lines_is_refused_and_left_alone(results, tmp_path, text, capsys):
+  file = tmp_path / "one.md"
+  file.write_text(text)
+  assert report.main([str(results), "--readme", str(file)]) == 2
+  assert f"{file}: must have the lines {readme.BEGIN} and {readme.END}" in capsys.readouterr().err
+  assert file.read_text() == text
+
+
+def test_no_runs_and_no_file_are_named(results, tmp_path, capsys):
+  assert report.main([str(results), "--readme", str(tmp_path / "none.md")]) == 2
+  assert "none.md: no such file" in capsys.readouterr().err
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(records.RecordsError, match="holds no run"):
+    readme.table(tmp_path / "empty")
