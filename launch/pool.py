@@ -38,6 +38,7 @@ class Pool:
     self._running: dict[Place, tuple[Job, subprocess.Popen]] = {}
     self._waiting: deque[Job] = deque()
     self._stopping = False
+    self._signals: deque[int] = deque()  # that have come and were not handed on yet
     self.codes: dict[Job, int] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
       signal.signal(number, self._stop)
@@ -55,6 +56,7 @@ class Pool:
           self._running[place] = job, self._start(job, place)
           self._tell(f"{job.run.id} at {place}")
       time.sleep(POLL)
+      self._hand_on()
       for place, (job, process) in list(self._running.items()):
         if (code := process.poll()) is not None:
           del self._running[place]
@@ -81,7 +83,13 @@ class Pool:
     self._tell(f"{job.run.id} {ends.get(code, f'killed by signal {-code}' if code < 0 else 'failed')}")
 
   def _stop(self, number: int, _: Any) -> None:
-    """Hands a signal on; a second one of it ends the runs at once, as it does without a launcher."""
+    """Notes a signal. It is handed on from the loop, for it may come while a process is being started."""
     self._stopping = True
-    for _, process in self._running.values():
-      process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+    self._signals.append(number)
+
+  def _hand_on(self) -> None:
+    """Hands signals on; a second one ends the runs at once, as it does without a launcher."""
+    while self._signals:
+      number = self._signals.popleft()
+      for _, process in self._running.values():
+        process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from resjax import analysis, paper, records
-from resjax.analysis import figures, formats, style
+from resjax.analysis import figures, formats, style, tables
 from tests import synthetic
 
 
@@ -382,3 +382,14 @@ def test_responses_over_many_decades_have_a_labelled_axis(tmp_path):
       writer.append("responses", [{"step": 1, "layer": n, "std": 10 ** (decades * n / depth)} for n in range(1, depth)])
   for panel in figures.figure7(analysis.load(tmp_path)):
     assert "1e+06" in panel.svg
+
+
+def test_two_experiments_load_but_are_not_drawn_as_one(tmp_path):
+  """Runs of two experiments may have one id."""
+  for experiment in ("one", "two"):
+    synthetic.write_run(tmp_path / experiment, experiment=experiment, every=32_000)
+  logs = analysis.load(tmp_path)
+  assert list(logs.runs["experiment"]) == ["one", "two"]
+  for draw in (figures.figure6, figures.figure7, tables.errors):
+    with pytest.raises(ValueError, match="two runs are called residual-A-d20-s0: load one experiment's directory"):
+      draw(logs)

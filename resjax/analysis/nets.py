@@ -29,7 +29,12 @@ class Net:
 
 
 def nets(runs: pd.DataFrame) -> list[Net]:
-  """The nets of the `runs` frame in its order (plain before residual, shallow before deep)."""
+  """The nets of the `runs` frame in its order (plain before residual, shallow before deep).
+
+  Raises:
+    ValueError: two runs have one id.
+  """
+  check_ids(runs)
   first = runs.drop_duplicates("net")
   shortcuts = first["shortcut"].dropna().nunique()
   result = []
@@ -46,6 +51,13 @@ def nets(runs: pd.DataFrame) -> list[Net]:
       label = f"{_NAMES.get(kind, kind)}-{series}"
     result.append(Net(row["net"], kind, depth, shortcut, label, series))
   return result
+
+
+def check_ids(runs: pd.DataFrame) -> None:
+  """Raises ValueError where two runs have one id, as runs of two experiments may: they would be taken for one."""
+  twice = runs[runs["id"].duplicated()]
+  if len(twice):
+    raise ValueError(f"two runs are called {twice['id'].iloc[0]}: load one experiment's directory at a time")
 
 
 def but_for_depth(key: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from resjax.analysis.frames import Logs
+from resjax.analysis.nets import check_ids
 
 # A reading is a value for each; None where the record does not say.
 SWITCHES = ("mode", "source", "images", "pooling", "first_conv")
@@ -82,6 +83,7 @@ def _all(logs: Logs) -> pd.DataFrame:
 
 def _trained(logs: Logs) -> pd.DataFrame:
   """What was captured in training, with the switches that stand in the run's settings."""
+  check_ids(logs.runs)
   frame = logs.responses
   settings = logs.settings
   for key in ("source", "pooling", "first_conv"):
