@@ -1,6 +1,7 @@
 """The table of results as Markdown, kept up to date inside a text file."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from resjax import records
@@ -79,5 +80,5 @@ def _verdict(claim: dict) -> str:
   return f"{claim['verdict']}: {because}" if because else claim["verdict"]
 
 
-def _line(cells) -> str:
+def _line(cells: Iterable[str]) -> str:
   return f"| {' | '.join(cells)} |"
