@@ -50,3 +50,7 @@ def test_a_blocks_response_stands_beside_its_input(net):
   last = {(row["stage"], row["block"]): row["std"] for row in logs["responses"]}  # a block's last layer comes last
   for row in logs["blocks"]:
     assert row["branch_std"] == pytest.approx(last[row["stage"], row["block"]]) and row["input_std"] > 0
+  for log in ("blocks", "responses"):  # each is written again alone, and once
+    (net / study_records.FOLDER / f"{log}.jsonl").unlink()
+    assert study.main(["responses", "--workdir", str(net)]) == 0
+    assert study_records.read(net)[0] == logs, log

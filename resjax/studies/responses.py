@@ -15,7 +15,6 @@ from resjax.studies.shown import Shown
 from resjax.studies.subject import Subject
 from resjax.train import responses
 
-_OF_BLOCKS = ("source", "batch_size", "pooling")
 OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that a line names
 
 
@@ -39,16 +38,24 @@ def run(subject: Subject, capture: ResponseCapture, writer: RunWriter) -> list[d
   """
   images, _ = subject.first(capture.source, capture.images)
   own = {key: getattr(capture, key) for key in OWN}
-  known = study_records.read(subject.directory)[0]["responses"]
-  rows = [row for row in known if all(row[key] == value for key, value in {**own, "step": subject.step}.items())]
-  blocks = {key: own[key] for key in _OF_BLOCKS}
-  with Shown(f"responses {subject.id}", 1, int(bool(rows)), "capture") as shown:
-    if not rows:
+  of_blocks = {key: own[key] for key in OWN if key != "first_conv"}
+  known = study_records.read(subject.directory)[0]
+  rows = _matching(known["responses"], {**own, "step": subject.step})
+  blocks = _matching(known["blocks"], {**of_blocks, "step": subject.step})
+  with Shown(f"responses {subject.id}", 1, int(bool(rows and blocks)), "capture") as shown:
+    if not (rows and blocks):
       moments = responses.capture(subject.net, capture, subject.variables, images, subject.statistics)
-      rows = [{**row, **own} for row in responses.lines(capture, subject.step, subject.table, moments)]
-      beside = responses.block_lines(capture, subject.step, subject.table, moments)
-      writer.append("blocks", [{**row, **blocks} for row in beside])
-      writer.append("responses", rows)
+      if not blocks:
+        blocks = responses.block_lines(capture, subject.step, subject.table, moments)
+        writer.append("blocks", [{**row, **of_blocks} for row in blocks])
+      if not rows:
+        rows = [{**row, **own} for row in responses.lines(capture, subject.step, subject.table, moments)]
+        writer.append("responses", rows)
       shown.show(1, capture.mode)
   mean = np.mean([row["std"] for row in rows])
   return [{"id": subject.id, **own, "layers": len(rows), "mean std": f"{mean:.4f}"}]
+
+
+def _matching(lines: list[dict[str, Any]], wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns the lines that have these values."""
+  return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
