@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs
 
-.PHONY: demo test test-slurm faults setup lint lock clean
+.PHONY: demo test test-slurm faults report setup lint lock clean
 
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
 
+# A file's tests stay on one core, which then makes what they share once.
 test: lint
-	$(BIN)/python -m pytest -n auto --durations=15
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
 
 # Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
 test-slurm: setup
@@ -39,7 +40,11 @@ lock:
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-# Every fault a machine can have, tried many times: TIMES=100 takes about an hour.
+# Every fault a machine can have, tried many times: TIMES=100 takes an hour or more.
 TIMES ?= 100
 faults: setup
 	$(BIN)/python -m tests.faults --times $(TIMES)
+
+# The pages, tables and figures of results/ and the README's table, from the runs' logs alone.
+report: setup
+	$(BIN)/python -m resjax.report results --readme README.md results/README.md

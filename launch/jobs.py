@@ -62,12 +62,17 @@ def with_extras(main: Callable[[], int]) -> int:
     raise ConfigError(f"needs {error.name}: install the extra {EXTRAS[package]}") from error
 
 
-def chosen() -> list[Job]:
+def chosen(bucket: bool = False) -> list[Job]:
   """Returns the runs of the command line, in the order of `--list`.
 
+  Args:
+    bucket: the work directory may be in one.
+
   Raises:
-    ConfigError: the command line names none.
+    ConfigError: the command line names none, or a work directory where this launcher has none.
   """
+  if "://" in WORKDIR.value and not bucket:
+    raise ConfigError(f"--workdir {WORKDIR.value!r}: must be a directory; only launch.tpu takes a bucket")
   runs, first = command.chosen()[1], command.INDEX.value or 0
   arguments = tuple(command.again())
   return [Job(run, first + i, arguments, WORKDIR.value) for i, run in enumerate(runs)]

@@ -18,7 +18,6 @@ from absl import flags
 
 from launch import jobs, manifests
 from launch.jobs import Job
-from launch.startup import MOUNT
 from resjax import command
 from resjax.planning import chips
 from resjax.settings import ConfigError
@@ -56,7 +55,7 @@ def main() -> int:
 
 
 def _manifest(job: Job, slice_: chips.Slice, volume: manifests.Volume) -> dict[str, Any]:
-  there = dataclasses.replace(job, workdir=posixpath.join(MOUNT, job.workdir))
+  there = dataclasses.replace(job, workdir=posixpath.join(manifests.MOUNT, job.workdir))
   name = f"resjax-{_label(job)}-{job.index}"
   line = there.command(_PYTHON.value)
   return manifests.jobset(name, _label(job), line, _IMAGE.value, slice_, volume, _GRACE.value, _SPOT.value)

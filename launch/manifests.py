@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from launch.startup import MOUNT
 from resjax import command
 from resjax.planning.chips import Slice
 
@@ -11,6 +10,7 @@ ACCELERATORS = {
   **{"v5e": "tpu-v5-lite-podslice", "v6e": "tpu-v6e-slice", "v5p": "tpu-v5p-slice"},
   **{"a100": "nvidia-a100-80gb", "h100": "nvidia-h100-80gb", "h200": "nvidia-h200-141gb"},
 }
+MOUNT = "/mnt/resjax"  # where a pod sees the volume
 CHIPS_A_NODE = 4  # of a slice of several nodes; v5e and v6e also come as one node of eight
 
 

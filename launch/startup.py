@@ -1,28 +1,19 @@
-"""What each worker of a Cloud TPU slice does when it starts: get the code, mount the bucket, run its runs."""
+"""What each worker of a Cloud TPU slice does when it starts: get the code, run its runs."""
 
 import shlex
 from collections.abc import Sequence
 
-MOUNT = "/mnt/resjax"
 # The runs' own exit code 75 means that the machine is about to go: the next start goes on. Only the first worker says
 # that all is over, by a file beside the records, which the launcher waits for.
 SCRIPT = """\
 #!/bin/bash
 # Made by launch.tpu; runs as root on every worker, at every start of the machine.
 export HOME=/root
-if ! command -v gcsfuse; then
-  packages=https://packages.cloud.google.com/apt
-  echo "deb $packages gcsfuse-$(lsb_release -cs) main" > /etc/apt/sources.list.d/gcsfuse.list
-  curl -sS $packages/doc/apt-key.gpg > /etc/apt/trusted.gpg.d/gcsfuse.asc
-  apt-get update -qq && apt-get install -y -qq gcsfuse
-fi
-mkdir -p {mount} /opt/resjax
-mountpoint -q {mount} || gcsfuse --implicit-dirs {bucket} {mount} || exit 1
-cd /opt/resjax || exit 1
+mkdir -p /opt/resjax && cd /opt/resjax || exit 1
 if [ ! -e installed ]; then
   gcloud storage cp {source} - | tar xz || exit 1
   python3 -m pip install -q uv && python3 -m uv venv -q --python 3.12 --clear .venv || exit 1
-  python3 -m uv pip install -q --python .venv/bin/python '.[tpu,imagenet]' && touch installed || exit 1
+  python3 -m uv pip install -q --python .venv/bin/python '.[tpu,imagenet,cloud]' && touch installed || exit 1
 fi
 worst=0
 for index in {indices}; do
@@ -33,28 +24,25 @@ for index in {indices}; do
 done
 about=http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number
 if [ "$(curl -s -H 'Metadata-Flavor: Google' $about)" = 0 ]; then
-  mkdir -p {folder}/.launch && echo $worst > {folder}/.launch/{name}.ended
+  echo $worst | gcloud storage cp - {workdir}/.launch/{name}.ended
 fi
 """
 
 
-def script(command: Sequence[str], indices: Sequence[int], bucket: str, folder: str, source: str, name: str) -> str:
+def script(command: Sequence[str], indices: Sequence[int], workdir: str, source: str, name: str) -> str:
   """Returns the script.
 
   Args:
     command: starts a run, once `--index` is added.
     indices: of the runs, one after another.
-    bucket: that is mounted.
-    folder: the work directory, below the mount.
+    workdir: gs:// path of the work directory.
     source: gs:// path of the code, as `git archive --format=tar.gz` makes it.
     name: of the slice.
   """
   return SCRIPT.format(
-    mount=MOUNT,
-    bucket=shlex.quote(bucket),
     source=shlex.quote(source),
     indices=" ".join(map(str, indices)),
     command=shlex.join(command),
-    folder=shlex.quote(folder),
+    workdir=shlex.quote(workdir),
     name=name,
   )

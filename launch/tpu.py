@@ -47,7 +47,7 @@ TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
 
 def main() -> int:
   """Does what the command line says; returns the exit code."""
-  every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen()]
+  every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen(bucket=True)]
   if jobs.STATUS.value:
     print(jobs.table(every))
     return command.DONE
@@ -132,10 +132,8 @@ def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
   kind, _, shape = chips.parse(_TOPOLOGY.value).name.partition(":")
   if kind not in TYPES:
     raise ConfigError(f"--topology {_TOPOLOGY.value}: must be a TPU slice")
-  bucket, _, folder = jobs.WORKDIR.value.removeprefix("gs://").partition("/")
-  where = f"{startup.MOUNT}/{folder}"
-  start = dataclasses.replace(share[0], workdir=where).command("/opt/resjax/.venv/bin/python")[:-1]
-  script = startup.script(start, [job.index for job in share], bucket, where, _SOURCE.value, name)
+  start = dataclasses.replace(share[0], workdir=jobs.WORKDIR.value).command("/opt/resjax/.venv/bin/python")[:-1]
+  script = startup.script(start, [job.index for job in share], jobs.WORKDIR.value, _SOURCE.value, name)
   node = tpu_v2.Node(
     accelerator_config=tpu_v2.AcceleratorConfig(type_=tpu_v2.AcceleratorConfig.Type[TYPES[kind]], topology=shape),
     runtime_version=_RUNTIME.value or RUNTIMES[kind],

@@ -14,19 +14,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resjax import arguments
+from resjax import arguments, files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Tests what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
   parser = arguments.Parser("resjax.evaluate", __doc__)
-  parser.add_argument("--checkpoint", metavar="DIR", type=Path, nargs="+", required=True, help="run directories")
+  parser.add_argument("--checkpoint", metavar="DIR", nargs="+", required=True, help="run directories")
   parser.add_argument("--data", metavar="PATH", required=True, help="the data set")
   parser.add_argument("--protocol", choices=("single", "10crop", "multiscale"), default="single", help="of the test")
   parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed")
   given = parser.parse_args(argv)
   return arguments.guarded(
-    parser.command, lambda: _evaluate(given.checkpoint, given.data, given.protocol, given.format)
+    parser.command,
+    lambda: _evaluate([files.place(each) for each in given.checkpoint], given.data, given.protocol, given.format),
   )
 
 

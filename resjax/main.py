@@ -18,7 +18,7 @@ from resjax.settings import ConfigError
 
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments, or with --config its runs, and start nothing.")
 _LIST_FORMAT = flags.DEFINE_enum("list_format", "text", ["text", "json"], "Form of --list.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories; gs://BUCKET/FOLDER in a bucket.")
 
 
 def main() -> int:

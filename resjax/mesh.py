@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from resjax import processes
+from resjax import files, processes
 from resjax.config import Config
 from resjax.settings import ConfigError
 
@@ -28,11 +28,11 @@ def start_backend(workdir: Path | None) -> None:
 
   On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
   work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
-  work directory they are not kept.
+  work directory, or in a bucket, they are not kept.
   """
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-  if workdir and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  if workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   processes.start()

@@ -5,8 +5,10 @@
     python -m resjax.plan --config cifar_depth_sweep --topology gpu:h100x8
 
 The training step of each run is compiled for the TPU slice by the slice's own compiler (the extra tpu brings it; no TPU
-is needed). Equal steps are compiled once. Where one does not fit into the chips' memory, execution.remat, more chips
-and smaller batches are compiled, in this order, until one fits: `setting` says which, the row is that one's.
+is needed). Equal steps are compiled once, with the compiler's least effort, which takes a third of the time and, where
+both were tried, some more memory; --effort=full compiles as the run would, and so is done with what does not fit
+otherwise. Where one does not fit into the chips' memory even so, execution.remat, more chips and smaller batches are
+compiled, in this order, until one fits: `setting` says which, the row is that one's.
 
 `ms a step` is the least that the chip's peak, the bandwidth of its memory and that of its links allow: real steps take
 longer, those of small batches of small images many times as long. With --measured it is what a run there took. For GPUs
@@ -31,6 +33,7 @@ _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "The slice: v5e:2x4, v6e:
 _BATCH_PER_CHIP = flags.DEFINE_integer("batch_per_chip", 0, "Images a step a chip; 0: train.batch_size over all.", 0)
 _PRICE = flags.DEFINE_float("price", 0.0, "Price of a chip for an hour, in any currency.", 0.0)
 _MEASURED = flags.DEFINE_string("measured", "", "Directory of run directories whose images a second are believed.")
+_EFFORT = flags.DEFINE_enum("effort", "quick", ["quick", "full"], "Of the compiler.")
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
 
 
@@ -48,7 +51,7 @@ def main() -> int:
     program = _program(config)
     if program not in done:
       print(f"{each.id}: step {len(done) + 1} of {len(set(map(_program, configs)))}", file=sys.stderr, flush=True)
-      done[program] = trials.best(program, slice_)
+      done[program] = trials.best(program, slice_, _EFFORT.value)
     rows.append({"id": each.id, **row(config, done[program], speeds)})
   if _FORMAT.value == "json":
     print(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))

@@ -11,13 +11,13 @@ what is known already is not computed again. `python -m resjax.study lesion --he
 """
 
 import argparse
+import shlex
 import sys
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from resjax import arguments, listing, settings
+from resjax import arguments, files, listing, settings
 from resjax.config import running, studies
 from resjax.settings import ConfigError
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   name = first.parse_args(argv[:1]).study
   kind = STUDIES[name]
   parser = arguments.Parser(f"resjax.study {name}", kind.__doc__)
-  parser.add_argument("--workdir", metavar="DIR", type=Path, default=Path("runs"), help="of the trained nets")
+  parser.add_argument("--workdir", metavar="DIR", default="runs", help="of the trained nets")
   parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
   parser.add_argument("--data", metavar="PATH", help="of the data set, where it is elsewhere than in training")
   for key, field in settings.leaves(kind):
@@ -55,10 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   def study() -> int:
     values = {key: _value(kind, key, text) for key, text in given.items()}
+    where = files.place(workdir)
     settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
     from resjax.studies import work  # after parsing: --help need not wait for JAX
 
-    well, rows = work.run(name, workdir, only, path, values)
+    well, rows = work.run(name, f"{first.prog} {shlex.join(argv)}", where, only, path, values)
     print(listing.table(rows))
     return arguments.DONE if well else arguments.FAILED
 

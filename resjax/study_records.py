@@ -3,6 +3,7 @@
     DIR/<experiment>/<run id>/studies/
       responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
       lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
+      commands.jsonl
 
 JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
 (`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
@@ -34,13 +35,13 @@ Errors are fractions, losses are in nats and means over the images. `source` is 
   over the images, `error_before` and `error` of the net and of the deepened one. `run` and `scratch` are the run
   directories (beside this one's experiment, relative to the work directory) in which it is trained on, and in which the
   same depth is trained from the start.
+- `commands`: a `command` that made a `study` (a subcommand of `resjax.study`) of this net, once each.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
-from resjax import records
+from resjax import files, records
 
 FOLDER = "studies"
 
@@ -59,6 +60,7 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
   "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),
   "identity": ("step", "depth", "from_depth", "difference", "error_before", "error", "images", "run", "scratch"),
+  "commands": ("step", "study", "command"),
 }
 
 
@@ -68,7 +70,7 @@ def writer(directory: str | os.PathLike[str]) -> records.RunWriter:
   Raises:
     RecordsError: another process studies this run, or the directory cannot be used.
   """
-  return records.RunWriter(Path(directory) / FOLDER, logs=LOG_KEYS)
+  return records.RunWriter(files.place(directory) / FOLDER, logs=LOG_KEYS)
 
 
 def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, Any]]], int]:
@@ -77,4 +79,4 @@ def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, An
   Returns:
     The lines by log, every key of `LOG_KEYS` present in each, and how many could not be read and were skipped.
   """
-  return records.read_logs(Path(directory) / FOLDER, LOG_KEYS)
+  return records.read_logs(files.place(directory) / FOLDER, LOG_KEYS)

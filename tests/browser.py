@@ -7,7 +7,7 @@ import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,26 +110,24 @@ def started(profile: Path) -> Iterator[Page]:
   assert PROGRAM
   to_read, to_write = os.pipe()
   from_read, from_write = os.pipe()
-  # The browser reads at descriptor 3 and writes at 4; ours must not be in the way.
-  far = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 20) for descriptor in (to_read, from_write)]
-
-  def place() -> None:
-    os.dup2(far[0], 3)
-    os.dup2(far[1], 4)
-
-  browser = subprocess.Popen(
+  # The browser reads at descriptor 3 and writes at 4; ours must not be in the way. A function between fork and exec
+  # would do this as well, but forks, of which JAX warns where another test has started it.
+  far = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20) for descriptor in (to_read, from_write)]
+  browser = os.posix_spawn(
+    PROGRAM,
     [PROGRAM, *_QUIET, f"--user-data-dir={profile}"],
-    preexec_fn=place,
-    pass_fds=(3, 4),
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL,
+    os.environ,
+    file_actions=[
+      *((os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_WRONLY, 0) for descriptor in (1, 2)),
+      *((os.POSIX_SPAWN_DUP2, descriptor, place) for descriptor, place in zip(far, (3, 4), strict=True)),
+    ],
   )
   for descriptor in (to_read, from_write, *far):
     os.close(descriptor)
   try:
     yield Page(from_read, to_write)
   finally:
-    browser.kill()
-    browser.wait()
+    os.kill(browser, signal.SIGKILL)
+    os.waitpid(browser, 0)
     os.close(to_write)
     os.close(from_read)

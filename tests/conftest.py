@@ -2,4 +2,16 @@
 
 import os
 
+import pytest
+
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+
+
+@pytest.fixture
+def in_memory():
+  """Returns fsspec's memory, which takes the place of Cloud Storage meanwhile."""
+  pytest.importorskip("gcsfs", reason="the extra cloud is not installed")
+  from tests.buckets import memory
+
+  with memory() as system:
+    yield system

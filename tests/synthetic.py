@@ -99,6 +99,9 @@ def write_sweep(root: Path) -> Path:
   return root
 
 
+STUDIES = ("responses", "gradients", "lesion", "landscape", "identity")
+
+
 def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, random: int = 7) -> None:
   """Studies below a run directory, of a net with three blocks a stage: one line a thing of everything there is."""
   rng = np.random.default_rng([depth, plain, random])
@@ -136,6 +139,8 @@ def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, r
     for stage, block in blocks
   ]
   with study_records.writer(directory) as writer:
+    commands = {study: f"python -m resjax.study {study} --workdir runs" for study in STUDIES}
+    writer.append("commands", [{"step": step, "study": study, "command": call} for study, call in commands.items()])
     writer.append("blocks", strengths)
     writer.append("lesions", lesions)
     writer.append("paths", paths)

@@ -2,7 +2,6 @@
 
 import signal
 
-import fsspec
 import pytest
 
 pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not installed")
@@ -10,7 +9,6 @@ pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not instal
 from google.cloud import tpu_v2
 
 from launch import queued, startup
-from launch.bucket import Bucket
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from tests.launching import called
@@ -126,7 +124,7 @@ def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
     assert text in shown
   assert shown.count('"queuedResourceId"') == 4
   assert "for index in 0 4; do\n" in shown
-  assert "-m resjax.main --config=quickstart --workdir=/mnt/resjax/runs --index=$index\n" in shown
+  assert "-m resjax.main --config=quickstart --workdir=gs://b/runs --index=$index\n" in shown
   assert "gcloud storage cp gs://b/code.tar.gz - | tar xz" in shown
 
 
@@ -145,9 +143,9 @@ def test_what_is_wrong_is_one_line(monkeypatch, tmp_path, changed, says):
   assert says in str(raised.value)
 
 
-def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
+def test_a_whole_launch_with_a_bucket_in_memory(in_memory, monkeypatch, tmp_path, capsys):
   """The worker's part is played here: it leaves records of done runs and the mark that all is over."""
-  files, api = fsspec.filesystem("memory"), Api()
+  api = Api()
   api.script = {"resjax-quickstart-0-0": [State.PROVISIONING, State.ACTIVE]}
   handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
@@ -156,20 +154,19 @@ def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
       with RunWriter(tmp_path / "worker" / name) as writer:
         writer.update(id=name, status="done", result={"test_error": 0.125})
         writer.append("metrics", [{"step": 300, "split": "train"}])
-    files.put(str(tmp_path / "worker"), "/b/runs/quickstart", recursive=True)
-    files.pipe_file("/b/runs/.launch/resjax-quickstart-0.ended", b"0\n")
+    in_memory.put(str(tmp_path / "worker"), "/b/runs/quickstart", recursive=True)
+    in_memory.pipe_file("/b/runs/.launch/resjax-quickstart-0.ended", b"0\n")
     return Api.get(api, request, context)
 
   api.get = work
   with served(api) as client:
-    in_memory = {"Bucket": lambda address: Bucket(address.replace("gs://", "memory://")), "client": lambda: client}
     here = tmp_path / "here"
     arguments = [*GIVEN, "--only=depth=8", f"--collect={here}", "--poll=0.01"]
-    assert called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
+    assert called(monkeypatch, "launch.tpu", arguments, {"client": lambda: client}) == 0
     assert len(api.created) == 1
     assert "12.50" in capsys.readouterr().out
     assert (
-      called(monkeypatch, "launch.tpu", arguments, in_memory) == 0
+      called(monkeypatch, "launch.tpu", arguments, {"client": lambda: client}) == 0
     )  # nothing is left to be done, and nothing is asked for
     assert len(api.created) == 1
   assert (here / "quickstart" / "plain-d8-s0" / "metrics.jsonl").exists()
@@ -180,8 +177,6 @@ def test_a_whole_launch_with_a_bucket_in_memory(monkeypatch, tmp_path, capsys):
 def test_the_workers_script_is_a_shell_script(tmp_path):
   import subprocess
 
-  text = startup.script(
-    ["python", "-m", "resjax.main", "--only=depth=8 seed=0"], [0, 1], "b", "/mnt/x", "gs://c/d", "n"
-  )
+  text = startup.script(["python", "-m", "resjax.main", "--only=depth=8 seed=0"], [0, 1], "gs://b/x", "gs://c/d", "n")
   assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
   assert "'--only=depth=8 seed=0' --index=$index" in text

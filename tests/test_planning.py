@@ -91,10 +91,11 @@ class Compiler:
   """Says how much memory a step takes without compiling it."""
 
   def __init__(self, gigabytes):
-    self.gigabytes, self.asked = gigabytes, []
+    self.gigabytes, self.asked, self.efforts = gigabytes, [], []
 
-  def compile_step(self, config, slice_, devices):
+  def compile_step(self, config, slice_, devices, effort):
     self.asked.append((config.execution.remat, slice_.name, config.train.batch_size))
+    self.efforts.append(effort)
     return Program(1.0, round(self.gigabytes(*self.asked[-1]) * 2**30), True, {"all-reduce": 3})
 
 
@@ -111,7 +112,7 @@ class Compiler:
 def test_the_first_setting_that_fits_is_proposed(monkeypatch, gigabytes, setting):
   compiler = Compiler(gigabytes)
   monkeypatch.setattr(trials, "_compiler", lambda: compiler)
-  found = trials.best(Config(), chips.parse("v5e:2x4"))
+  found = trials.best(Config(), chips.parse("v5e:2x4"), "full")
   assert (found.fits, found.setting) == (True, setting)
   assert compiler.asked[0] == ("none", "v5e:2x4", 128)
 
@@ -119,9 +120,18 @@ def test_the_first_setting_that_fits_is_proposed(monkeypatch, gigabytes, setting
 def test_what_fits_in_no_way_is_tried_in_every_one(monkeypatch):
   compiler = Compiler(lambda *_: 100)
   monkeypatch.setattr(trials, "_compiler", lambda: compiler)
-  assert not trials.best(Config(), chips.parse("v5e:2x4")).fits
+  assert not trials.best(Config(), chips.parse("v5e:2x4"), "full").fits
   assert [where for _, where, _ in compiler.asked][:6] == ["v5e:2x4"] * 3 + ["v5e:4x4", "v5e:4x8", "v5e:8x8"]
   assert [batch for _, _, batch in compiler.asked][-4:] == [64, 32, 16, 8]
+
+
+@pytest.mark.parametrize(("gigabytes", "efforts"), [(3, ["quick"]), (40, ["quick", "full"] * 3)])
+def test_what_does_not_fit_quickly_compiled_is_compiled_in_full(monkeypatch, gigabytes, efforts):
+  compiler = Compiler(lambda *_: gigabytes)
+  monkeypatch.setattr(trials, "_compiler", lambda: compiler)
+  config = dataclasses.replace(Config(), execution=Execution(devices=8, remat="group"))
+  trials.best(dataclasses.replace(config, train=Train(batch_size=32)), chips.parse("v5e:2x4"), "quick")
+  assert compiler.efforts == efforts
 
 
 def test_memory_without_a_compiler_shrinks_with_remat_and_devices():
@@ -188,12 +198,16 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs the extra tpu")
-def test_a_real_compiler_sees_the_net_grow():
-  """In a process of its own, which takes JAX's platform: see `python -m resjax.plan`."""
+@pytest.mark.parametrize(
+  "runs", ["--config=quickstart --only=depth=8,kind=plain", "--config=imagenet_depth --only=depth=18"]
+)
+def test_a_real_compiler_compiles(runs):
+  """Of images that are held, and of those that are streamed; in a process of its own, which takes JAX's platform."""
   import subprocess
   import sys
 
-  line = [sys.executable, "-m", "resjax.plan", "--config=quickstart", "--only=depth=8 kind=plain", "--format=json"]
+  config, only = runs.split()
+  line = [sys.executable, "-m", "resjax.plan", config, only.replace(",", " "), "--format=json"]
   shape = ["--config.train.batch_size=16", "--config.evaluation.batch_size=16", "--config.responses.batch_size=16"]
   done = subprocess.run([*line, *shape, "--topology=v5e:2x2"], capture_output=True, text=True, check=True)
   (row,) = json.loads(done.stdout)["runs"]

@@ -121,7 +121,10 @@ def test_page_says_what_the_log_says(built):
     *("NVIDIA H200", "jax 0.10.2", "0123456789abcdef", "sha256:abab", "50,000", "batch of 128"),
     *("ResNet-56 at step 38,000 of 64,000", "Made by python -m resjax.main --config experiments"),
     *("agrees within error", "ResNet-44 errs", "one seed, no test", "with model.norm_images batch of 128"),
-    *("From plain-20 to plain-56 the test error goes", "mean response is the smaller one at 20 and 44 layers"),
+    *(
+      "From plain-20 to plain-56 the test error goes",
+      "At 20 and 44 layers the residual net’s mean response is smaller",
+    ),
   ):
     assert words in text, words
 

@@ -3,33 +3,23 @@
 RESJAX_KILLS is how many times the killed run is killed (default 3; the first time in the middle of a save).
 """
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from resjax import records
+from resjax import files, records
+from resjax.train import trained
+from tests.faults.kinds import small_disk
+from tests.short_run import finish, folder, start, what_counts
 
-SHORT = {
-  "train.steps": "60",
-  "checkpoint.every": "10",
-  "execution.log_every": "5",
-  "evaluation.every": "20",
-  "responses.steps": "(0,30)",
-  "gradients.steps": "(0,30)",
-  "gradients.images": "128",
-  "data.validation_images": "100",
-  "train.schedule": "plateau",  # no error is lower by 1: the rate drops at each evaluation after the first
-  "train.plateau_patience": "1",
-  "train.plateau_gain": "1.0",
-}
 KILLS = int(os.environ.get("RESJAX_KILLS", "3"))
 
 
@@ -38,43 +28,6 @@ def environment(tmp_path_factory):
   """Two devices, and one store of compiled programs, so that a restart takes seconds."""
   compiled = tmp_path_factory.mktemp("compiled")
   return {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-
-
-def start(workdir, environment, only="depth=8 kind=residual", **changes):
-  """Starts the short run; `changes` are settings, with "__" for the dot."""
-  settings = SHORT | {key.replace("__", "."): value for key, value in changes.items()}
-  chosen = ["--config", "quickstart", "--only", only, "--workdir", str(workdir)]
-  flags = [f"--config.{key}={value}" for key, value in settings.items()]
-  command = [sys.executable, "-m", "resjax.main", *chosen, *flags]
-  return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-  out, err = process.communicate(timeout=300)
-  return process.returncode, out, err
-
-
-def folder(workdir) -> Path:
-  (found,) = records.find_runs(workdir)
-  return found
-
-
-def what_counts(workdir):
-  """Returns what must be equal to the bit: the digest, the result and all lines without their times."""
-  run = records.read_run(folder(workdir))
-  assert run.torn == 0
-  timed = ("seconds", "images_per_second")
-  metrics = [{key: value for key, value in row.items() if key not in timed} for row in run.metrics]
-  events = [event for event in run.run["events"] if event["name"] != "restored"]
-  return {
-    "status": run.run["status"],
-    "digest": run.run["params_digest"],
-    "result": run.run["result"],
-    "metrics": metrics,
-    "responses": run.responses,
-    "gradients": run.gradients,
-    "events": events,
-  }
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +125,48 @@ def test_killed_after_the_last_save(undisturbed, environment, tmp_path):
   code, _, err = finish(start(tmp_path, environment))
   assert code == 0, err
   assert what_counts(tmp_path) == what_counts(undisturbed[0])
+
+
+def test_a_full_disk_is_said_in_one_line_and_nothing_is_lost(undisturbed, environment, tmp_path):
+  """700 KiB are full in the second save; then there is room again."""
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(small_disk(tmp_path / "disk", "700k"))
+    except (OSError, subprocess.CalledProcessError) as error:
+      pytest.skip(f"no right to mount a small disk: {error}")
+    code, _, err = finish(start(tmp_path / "disk", environment))
+    assert code == 2
+    assert "Traceback" not in err
+    assert re.search(r"^python -m resjax.main: .*No space left on device", err.splitlines()[-1])
+    subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path / "disk")], check=True)
+    code, _, err = finish(start(tmp_path / "disk", environment))
+    assert code == 0, err
+    assert what_counts(tmp_path / "disk") == what_counts(undisturbed[0])
+
+
+def test_a_run_in_a_bucket_is_stopped_and_goes_on_to_the_bit(undisturbed, environment, monkeypatch):
+  """Records, checkpoints and the page: nothing of the run is on this disk, and another machine could go on."""
+  pytest.importorskip("gcsfs", reason="the extra cloud is not installed")
+  from tests.buckets import emulated
+
+  with emulated() as found:
+    for name, value in found.items():
+      monkeypatch.setenv(name, value)
+    process = start("gs://bucket/runs", environment | found)
+    run = files.place("gs://bucket/runs/quickstart/residual-A-d8-s0")
+    while not (run / "metrics-00001.jsonl").exists():
+      assert process.poll() is None, finish(process)
+      time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 75, err
+    assert records.read_run(run).run["status"] == "preempted"
+    code, out, err = finish(start("gs://bucket/runs", environment | found))
+    assert code == 0, err
+    assert out.splitlines()[-1] == "gs://bucket/runs/quickstart/report.html"
+    assert "restored" in [event["name"] for event in records.read_run(run).run["events"]]
+    assert what_counts("gs://bucket/runs") == what_counts(undisturbed[0])
+    assert trained.read(run).step == 60  # the parameters are compared with the digest of the record
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -59,6 +59,17 @@ def test_comparisons_are_paired_by_seed(tmp_path):
   assert math.isnan(same["p"]) and same["verdict"] == seeds.UNDECIDED  # differences that do not vary have no t
 
 
+def test_a_difference_that_only_the_correction_hides_is_said_to_be_clear_of_zero(tmp_path):
+  for depth, errors in ((14, [0.10, 0.10, 0.10]), (20, [0.10, 0.16, 0.09]), (56, [0.13, 0.15, 0.16])):
+    finished(tmp_path, "plain", depth, errors)
+  (section,) = [each for each in sections.every(analysis.load(tmp_path)) if each.key == "depth"]
+  p = stats.ttest_rel([0.13, 0.15, 0.16], [0.10, 0.10, 0.10]).pvalue
+  assert p < 0.05 < 3 * p
+  assert (
+    f"clear of zero, but not once the p values of all pairs are corrected together ({3 * p:.2g})" in section.says[0]
+  )
+
+
 def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
   finished(tmp_path, "residual", 8, [0.20, 0.21, 0.22])
   finished(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -135,8 +136,13 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   out = capsys.readouterr().out
   assert "lesion residual-A-d8  5/5 lesions" in out and "one block deleted" in out
   assert study.main([*command, "--counts=1,2"]) == 0
-  again = study_records.read(directory)[0]["lesions"]
+  logs, _ = study_records.read(directory)
+  again = logs["lesions"]
   assert again[:5] == rows and [(row["kind"], row["count"]) for row in again[5:]] == [("delete_random", 1)]
+  assert study.main([*command, "--counts=1,2"]) == 0
+  made_by = study_records.read(directory)[0]["commands"]
+  calls = [f"python -m resjax.study {shlex.join([*command, counts])}" for counts in ("--counts=2", "--counts=1,2")]
+  assert made_by == [{"step": 0, "study": "lesion", "command": call} for call in calls]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from resjax.analysis.nets import but_for_depth
 from resjax.analysis.seeds import LEVEL
@@ -34,9 +34,9 @@ def decay(means: pd.DataFrame) -> pd.DataFrame:
     if depths < 3:
       continue
     x, y = (np.log(runs[column].to_numpy("float64")) for column in ("depth", "mean"))
-    line = stats.linregress(x, y)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 2)) * float(line.stderr)
+    (slope, intercept), covariance = np.polyfit(x, y, 1, cov=True)
+    half = special.stdtrit(len(x) - 2, (1 + LEVEL) / 2) * math.sqrt(covariance[0, 0])
     kind = next(iter(runs["kind"]))
-    fitted = (float(line.slope), float(line.slope) - half, float(line.slope) + half, math.exp(line.intercept))
+    fitted = (float(slope), float(slope - half), float(slope + half), math.exp(intercept))
     rows.append((series, kind, depths, len(runs), *fitted))
   return pd.DataFrame(rows, columns=_COLUMNS)

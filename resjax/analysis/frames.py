@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from resjax import records, study_records
+from resjax import files, records, study_records
 
 # Stand at the left of every frame. `net` is the id without its seed: runs of one net differ in
 # nothing but the seed, so they may be averaged.
@@ -30,6 +30,7 @@ _FLOATS = frozenset(
   | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
   | {"input_std", "branch_std"}
 )
+_SETTINGS = frozenset({"paper", "here", "value"})  # of any type
 # Keys of study logs that would hide a column of the identity, or mean something else in another log.
 _STUDY_NAMES = {
   "lesions": {"kind": "lesion", "seed": "draw_seed"},
@@ -100,7 +101,7 @@ def load(root: str | os.PathLike[str]) -> Logs:
   Raises:
     records.RecordsError: `root` is not a directory, or there is no run in it.
   """
-  root = Path(root)
+  root = files.place(root)
   directories = records.find_runs(root)
   if not directories:
     raise records.RecordsError(f"{root}: holds no run (no run.json in it or two levels below)")
@@ -228,4 +229,6 @@ def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
       frame[key] = pd.to_numeric(frame[key], errors="coerce").round().astype("Int64")
     elif key in _FLOATS:
       frame[key] = pd.to_numeric(frame[key], errors="coerce").astype("float64")
+    elif key in _SETTINGS:  # as they were written: 2000 steps are not 2000.0 because a rate stands below them
+      frame[key] = pd.Series([row.get(key) for row in rows], dtype="object")
   return frame

@@ -8,10 +8,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from resjax import records
+from resjax import files, records
 from resjax.analysis import formats, sections, seeds, style, tables
 from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs, load
+from resjax.analysis.provenance import provenance
 
 # From good to bad; a status that is not ours is listed run by run only.
 _COUNTED = (*(records.DONE, records.RUNNING, records.PENDING, records.PREEMPTED, records.FAILED),)
@@ -30,7 +31,7 @@ def build(root: str | os.PathLike[str]) -> Path:
   Raises:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run.
   """
-  root = Path(root)
+  root = files.place(root)
   directories = records.find_runs(root)
   if not directories:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
@@ -45,7 +46,7 @@ def build(root: str | os.PathLike[str]) -> Path:
     page = _experiment_page(directory, logs)
     entries.append({"href": page.relative_to(root).as_posix(), **_heading(directory, logs)})
   index = root / "index.html"
-  _replace(index, _template("index.html").render(experiments=entries, theme=style.THEME))
+  files.replace(index, _template("index.html").render(experiments=entries, theme=style.THEME).encode())
   return index
 
 
@@ -72,14 +73,14 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     inline=_inline,
     runs=runs.to_dict("records"),
     deviations=csv["deviations"].to_dict("records"),
-    events=csv["events"].to_dict("records"),
+    events=tables.shared_events(csv["events"], len(runs)).to_dict("records"),
     problems=logs.problems,
     evaluated=next(iter(runs["split"]), "test"),
     has=_filled_columns(errors),
-    provenance=_provenance(logs),
+    provenance=provenance(logs),
   )
   page = directory / "report.html"
-  _replace(page, html)
+  files.replace(page, html.encode())
   return page
 
 
@@ -94,14 +95,7 @@ def errors_with_intervals(logs: Logs) -> pd.DataFrame:
 def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
   folder.mkdir(exist_ok=True)
   for name, content in contents.items():
-    _replace(folder / name, content)
-
-
-def _replace(path: Path, content: str) -> None:
-  """Writes a file whole: who reads it meanwhile, as a browser may, sees the old one or the new one."""
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text(content, "utf-8")
-  temporary.replace(path)
+    files.replace(folder / name, content.encode())
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -127,22 +121,6 @@ def _inline(panel: Panel) -> str:
 
 def _filled_columns(errors: pd.DataFrame) -> Mapping[str, bool]:
   return {str(column): bool(errors[column].notna().any()) for column in errors.columns}
-
-
-def _provenance(logs: Logs) -> list[tuple[str, list[str]]]:
-  """How the runs were made: each distinct value once, in the order of the runs."""
-  named = (
-    ("Command", "command"),
-    ("Commit", "commit"),
-    ("Devices", "devices"),
-    ("Versions", "versions"),
-    ("Data set", "data_name"),
-    ("Images", "data_images"),
-    ("Data digest", "data_digest"),
-  )
-  runs = logs.runs.assign(data_images=logs.runs["data_images"].dropna().map(formats.count))
-  found = ((name, runs[column].dropna().unique()) for name, column in named)
-  return [(name, list(values)) for name, values in found if len(values)]
 
 
 def _template(name: str) -> jinja2.Template:

@@ -1,54 +1,89 @@
-"""The table of results as Markdown, kept up to date inside a text file."""
+"""What the studies of a directory found, as Markdown, kept up to date inside text files."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from resjax import records
-from resjax.analysis import formats, tables, verdicts
+from resjax import files, records
+from resjax.analysis import formats, sections, tables, verdicts
 from resjax.analysis.frames import Logs, load
+from resjax.analysis.provenance import provenance
 from resjax.analysis.sections.published import paper_number
 
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+_QUOTED = ("Command", "Studied by", "Commit", "Data digest")  # as code
 _HEADINGS = (
   *("study", "net", "seeds", "training error %", "test error %", "sampling error"),
   *("paper %", "steps", "data", "verdict"),
 )
 
 
-def table(root: str | os.PathLike[str]) -> str:
-  """The nets of every experiment below `root`, one line each.
-
-  Errors are of the last step, in percent, the mean over the finished runs, with their sample standard deviation where
-  there are several; the sampling error is the standard error of one run's test error.
+def blocks(root: str | os.PathLike[str]) -> dict[str, str]:
+  """Returns the texts that can stand in a file, by name: "results", a table, and "findings", what the pages say.
 
   Raises:
     records.RecordsError: `root` is not a directory or holds no runs.
   """
-  root = Path(root)
-  experiments = sorted({directory.parent for directory in records.find_runs(root)})
+  root = files.place(root)
+  experiments = {directory: load(directory) for directory in sorted({run.parent for run in records.find_runs(root)})}
   if not experiments:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
-  lines = [_line(_HEADINGS), _line("---" for _ in _HEADINGS)]
-  for directory in experiments:
-    lines += _rows(directory.name, load(directory))
-  return "\n".join(lines)
+  return {"results": _table(experiments), "findings": _findings(experiments, root)}
 
 
-def insert(path: Path, text: str) -> None:
-  """Replaces what stands in a file between the lines `BEGIN` and `END`.
+def insert(path: Path, texts: Mapping[str, str]) -> None:
+  """Replaces what stands in a file between the lines `<!-- NAME -->` and `<!-- end of NAME -->` of each text it has.
 
   Raises:
-    records.RecordsError: the file is not there, or has not each of the two lines once, in this order.
+    records.RecordsError: the file is not there, has none of the texts, or not both lines once and in this order.
   """
   if not path.is_file():
     raise records.RecordsError(f"{path}: no such file")
-  whole = path.read_text("utf-8")
-  before, begin, rest = whole.partition(f"{BEGIN}\n")
-  _, end, after = rest.partition(f"{END}\n")
-  if not begin or not end or BEGIN in rest or END in after:
-    raise records.RecordsError(f"{path}: must have the lines {BEGIN} and {END}, once each and in this order")
-  path.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", "utf-8")
+  whole = old = path.read_text("utf-8")
+  marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in texts}
+  there = {name: both for name, both in marks.items() if any(mark in old for mark in both)}
+  for name, (begin, end) in (there or marks).items():
+    before, has_begin, rest = whole.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end or begin in rest or end in after:
+      raise records.RecordsError(
+        f"{path}: must have the lines {begin.strip()} and {end.strip()}, once each and in this order"
+      )
+    whole = f"{before}{begin}\n{texts[name]}\n\n{end}{after}"
+  path.write_text(whole, "utf-8")
+
+
+def _table(experiments: Mapping[Path, Logs]) -> str:
+  """The nets of every experiment, one line each.
+
+  Errors are of the last step, in percent, the mean over the finished runs, with their sample standard deviation where
+  there are several; the sampling error is the standard error of one run's test error.
+  """
+  lines = [_line(_HEADINGS), _line("---" for _ in _HEADINGS)]
+  for directory, logs in experiments.items():
+    lines += _rows(directory.name, logs)
+  return "\n".join(lines)
+
+
+def _findings(experiments: Mapping[Path, Logs], root: Path) -> str:
+  """What each section of each page says, its figures and tables, and how the runs were made."""
+  lines = []
+  for directory, logs in experiments.items():
+    figures = (directory / "figures").relative_to(root).as_posix()
+    lines += [f"## {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
+    for section in sections.every(logs):
+      lines += [f"### {section.title}", "", *(f"- {sentence}" for sentence in section.says), ""]
+      for panel in section.panels:
+        lines += [f"![{panel.description}]({figures}/{panel.name}.svg)", ""]
+      for each in section.tables:
+        titles = (f"{column.title} ({column.small})" if column.small else column.title for column in each.columns)
+        rule = ("---:" if column.number else "---" for column in each.columns)
+        lines += [each.caption, "", _line(titles), _line(rule), *map(_line, each.rows), ""]
+    lines += ["### How it was made", ""]
+    for name, values in provenance(logs).items():
+      shown = (f"`{value}`" if name in _QUOTED else value for value in values)
+      lines.append(f"- {name}: {', '.join(shown)}")
+    lines.append("")
+  return "\n".join(lines).strip()
 
 
 def _rows(study: str, logs: Logs) -> list[str]:

@@ -40,6 +40,7 @@ THEME = (
 _RC: dict[Any, Any] = {
   "axes.axisbelow": True,
   "axes.edgecolor": FAINT,
+  "axes.facecolor": "none",
   "axes.grid": True,
   "axes.grid.axis": "y",
   "axes.labelcolor": INK,
@@ -50,6 +51,7 @@ _RC: dict[Any, Any] = {
   "axes.titlelocation": "left",
   "axes.titlesize": 11,
   "axes.titleweight": "bold",
+  "figure.facecolor": PAGE,  # a kept figure is readable on a dark page, too
   "font.size": 10,
   "grid.color": RULE,
   "grid.linewidth": 0.8,
@@ -91,9 +93,9 @@ def panel() -> Iterator[tuple[Figure, Axes]]:
 
 
 def to_svg(figure: Figure) -> str:
-  """The figure as a standalone SVG file on a transparent ground. Call inside `panel`."""
+  """The figure as a standalone SVG file on the light page's ground. Call inside `panel`."""
   buffer = io.StringIO()
-  figure.savefig(buffer, format="svg", transparent=True, dpi=_DPI, metadata=_NO_METADATA)
+  figure.savefig(buffer, format="svg", dpi=_DPI, metadata=_NO_METADATA)
   return buffer.getvalue()
 
 

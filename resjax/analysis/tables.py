@@ -140,3 +140,11 @@ def events(logs: Logs) -> pd.DataFrame:
     kind="stable",
     ignore_index=True,
   )
+
+
+def shared_events(table: pd.DataFrame, runs: int) -> pd.DataFrame:
+  """The table of events, where what happened in all of several runs stands once, with an id that says so, and first."""
+  what = ["step", "name", "detail"]
+  everywhere = (runs > 1) & (table.groupby(what, dropna=False)["id"].transform("nunique") == runs)
+  shared = table[everywhere].drop_duplicates(what).assign(id=f"all {runs} runs")
+  return pd.concat([shared, table[~everywhere]], ignore_index=True)

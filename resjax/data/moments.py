@@ -2,13 +2,14 @@
 
 import dataclasses
 import hashlib
-import os
+import io
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from resjax import files
 from resjax.config import Data
 from resjax.data.files import Files
 from resjax.data.stream import Share, TestPieces, in_order
@@ -130,8 +131,8 @@ def _stored(path: Path) -> Sums | None:
 def _store(path: Path, sums: Sums) -> None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(unfinished, **sums._asdict())
-    unfinished.replace(path)
+    content = io.BytesIO()
+    np.savez(content, **sums._asdict())
+    files.replace(path, content.getvalue(), alone=False)
   except OSError as error:
     raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None

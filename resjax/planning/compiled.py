@@ -13,6 +13,8 @@ from resjax.config import Config
 from resjax.planning.chips import Slice
 from resjax.train import program
 
+# ResNet-20 on v5e:2x4: a third of the time of the compiler's full effort, and 13 % more memory.
+QUICK = {"exec_time_optimization_effort": -1.0}
 TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -41,14 +43,22 @@ def prepare() -> None:
   os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # two plans at a time: no machine is held
 
 
-def compile_step(config: Config, slice_: Slice, devices: int) -> Program:
-  """Compiles the training step of a run, as a run would, for the first `devices` chips of a slice."""
+def compile_step(config: Config, slice_: Slice, devices: int, effort: str) -> Program:
+  """Compiles the training step of a run for the first `devices` chips of a slice.
+
+  Args:
+    config: the run's settings.
+    slice_: where it would be executed.
+    devices: how many of its chips.
+    effort: "full": as a run would; "quick": with the compiler's least effort, see QUICK.
+  """
   there = topologies.get_topology_desc(platform="tpu", topology_name=slice_.name).devices[:devices]
   images = data.describe(config.data)
   chips = mesh.arrange(there, config.execution.fsdp)
   start = time.monotonic()
   try:
-    compiled = program.lower(config, listing.net(config), chips, images.train_images).compile()
+    lowered = program.lower(config, listing.net(config), chips, images.train_images)
+    compiled = lowered.compile(QUICK if effort == "quick" else None)
   except jax.errors.JaxRuntimeError as error:
     if not (used := TOO_LARGE.search(str(error))):
       raise

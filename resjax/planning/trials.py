@@ -19,7 +19,7 @@ class Trial:
     setting: what was changed so that it fits, or "".
     config: of the run, with that change.
     slice_: where.
-    seconds: its compiler took; None where there is none.
+    seconds: its compiler took here; None where there is none.
     memory: bytes a device.
     fits: into the chip's memory.
     collectives: see `compiled.Program`.
@@ -49,10 +49,10 @@ def check(config: Config, slice_: Slice) -> None:
       )
 
 
-def best(config: Config, slice_: Slice) -> Trial:
-  """Returns the first way that fits, or the last that was tried."""
+def best(config: Config, slice_: Slice, effort: str) -> Trial:
+  """Returns the first way that fits, or the last that was tried, compiled with the effort "quick" or "full"."""
   for way in ways(config, slice_):
-    trial = _tried(*way)
+    trial = _tried(*way, effort)
     if trial.fits:
       break
   return trial
@@ -83,13 +83,15 @@ def replace(config: Config, section: str, **values: Any) -> Config:
   return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
 
 
-def _tried(setting: str, config: Config, slice_: Slice) -> Trial:
+def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
   devices = device_count(config, slice_)
   if not slice_.compiles:
     memory = estimate.training_bytes(config, listing.net(config), devices)
     return Trial(setting, config, slice_, None, memory, memory <= slice_.chip.memory - RESERVED, {})
-  program = _compiler().compile_step(config, slice_, devices)
+  program = _compiler().compile_step(config, slice_, devices, effort)
   fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED
+  if effort == "quick" and not fits:  # with less memory it may
+    return _tried(setting, config, slice_, "full")
   return Trial(setting, config, slice_, program.seconds, program.memory, fits, program.collectives)
 
 

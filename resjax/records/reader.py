@@ -1,11 +1,14 @@
 """The tolerant reader of run directories, also of those that are being written."""
 
 import json
+import operator
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from resjax import files
 from resjax.records.schema import (
   EMPTY_RUN,
   LIST_KEYS,
@@ -28,7 +31,7 @@ def find_runs(root: str | os.PathLike[str]) -> list[Path]:
   Raises:
     RecordsError: `root` is not a directory.
   """
-  root = Path(root)
+  root = files.place(root)
   if not root.is_dir():
     raise RecordsError(f"{root}: no such directory")
   found = {path.parent for pattern in ("", "*/", "*/*/") for path in root.glob(f"{pattern}run.json")}
@@ -41,7 +44,7 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
   Raises:
     RecordsError: run.json or config.json cannot be read, or the schema is newer than ours.
   """
-  directory = Path(directory)
+  directory = files.place(directory)
   run = EMPTY_RUN | read_run_json(directory)
   try:
     for key, names in NESTED_KEYS.items():
@@ -57,10 +60,12 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
 
 def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
   """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
-  parsed = {
-    log: [parse(raw, own) for part in parts(directory, log) for raw in part.read_bytes().splitlines(keepends=True)]
-    for log, own in keys.items()
-  }
+  with ThreadPoolExecutor() as pool:  # a log of many parts in a bucket is as many requests
+    contents = {log: pool.map(operator.methodcaller("read_bytes"), parts(directory, log)) for log in keys}
+    parsed = {
+      log: [parse(raw, own) for content in contents[log] for raw in content.splitlines(keepends=True)]
+      for log, own in keys.items()
+    }
   logs = {log: [row for row in rows if row is not None] for log, rows in parsed.items()}
   return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
 
@@ -69,7 +74,7 @@ def _read_json(path: Path) -> dict[str, Any]:
   try:
     value = json.loads(path.read_bytes(), parse_constant=lambda _: None)
   except OSError as e:
-    raise RecordsError(f"{path}: cannot be read: {e.strerror}") from e
+    raise RecordsError(f"{path}: cannot be read: {e.strerror or e}") from e
   except ValueError as e:
     raise RecordsError(f"{path}: is not JSON: {e}") from e
   if not isinstance(value, dict):

@@ -84,13 +84,18 @@ def is_step(value: Any) -> bool:
 
 def parts(directory: Path, log: str) -> list[Path]:
   """The files that make up a log: `metrics.jsonl`, then `metrics-00001.jsonl` and on by number."""
-  numbered = [
-    (int(match[1]), path)
-    for path in directory.glob(f"{log}-*.jsonl")
-    if (match := re.fullmatch(rf"{log}-(\d+)\.jsonl", path.name))
-  ]
   whole = directory / f"{log}.jsonl"
-  return [*([whole] if whole.exists() else []), *(path for _, path in sorted(numbered))]
+  return [*([whole] if whole.exists() else []), *(path for _, path in _numbered(directory, log))]
+
+
+def last_part(directory: Path, log: str) -> int:
+  """The number of a log's newest part, 0 without one."""
+  return max((number for number, _ in _numbered(directory, log)), default=0)
+
+
+def _numbered(directory: Path, log: str) -> list[tuple[int, Path]]:
+  matches = [(re.fullmatch(rf"{log}-(\d+)\.jsonl", path.name), path) for path in directory.glob(f"{log}-*.jsonl")]
+  return sorted((int(match[1]), path) for match, path in matches if match)
 
 
 def parse(raw: bytes, keys: tuple[str, ...]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from resjax import files
 from resjax.records.reader import read_run_json
 from resjax.records.schema import (
   EMPTY_RUN,
@@ -18,6 +19,7 @@ from resjax.records.schema import (
   RecordsError,
   check_keys,
   is_step,
+  last_part,
   parse,
   parts,
   plain,
@@ -33,32 +35,37 @@ class RunWriter:
   """The one writer of a run directory, from construction to `close` (or the end of `with`).
 
   Each change of a JSON file is a whole replacement, each append is on disk when the call returns:
-  a kill at any moment leaves the old content, the new content, or one torn last line.
+  a kill at any moment leaves the old content, the new content, or one torn last line. In a bucket, where nothing can
+  be appended to, each append is the next numbered part of the log.
 
   Of several processes that train one run, the first writes; the others' writers are not `active`: they
   go through the same motions, touch no file and know only what they were told themselves.
 
   Args:
-    directory: made if it is not there.
+    directory: made if it is not there; in a bucket as well.
     active: see above.
     logs: the keys of a line of each log.
 
   Raises:
-    RecordsError: another process writes here, or the directory cannot be used.
+    RecordsError: another process writes here, or the directory cannot be used. A bucket has no lock: there the
+      first of two writers whose next part is there already is told, by `append`.
   """
 
   def __init__(
     self, directory: str | os.PathLike[str], active: bool = True, logs: Mapping[str, tuple[str, ...]] = LOG_KEYS
   ):
-    self.directory, self.active, self._logs, self._lock = Path(directory), active, logs, -1
+    self.directory, self.active, self._logs, self._lock = files.place(directory), active, logs, -1
     self._run: dict[str, Any] = dict(EMPTY_RUN)
+    self._written: dict[str, int] = {}  # the number of each log's newest part, in a bucket
+    self._open = active
     if not active:
       return
-    try:
-      self.directory.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-      raise RecordsError(f"{self.directory}: cannot be a run directory: {e.strerror}") from e
-    self._lock = _lock(self.directory / "lock")
+    if not files.in_bucket(self.directory):
+      try:
+        self.directory.mkdir(parents=True, exist_ok=True)
+      except OSError as e:
+        raise RecordsError(f"{self.directory}: cannot be a run directory: {e.strerror}") from e
+      self._lock = _lock(self.directory / "lock")
     try:
       if (self.directory / "run.json").exists():
         self._run |= read_run_json(self.directory)
@@ -74,6 +81,7 @@ class RunWriter:
 
   def close(self) -> None:
     """Gives the directory free for another writer. Closing twice is harmless."""
+    self._open = False
     if self._lock >= 0:
       os.close(self._lock)
       self._lock = -1
@@ -125,15 +133,29 @@ class RunWriter:
     if not self.active:
       return
     self._check_open()
+    content = "".join(lines).encode()
+    if files.in_bucket(self.directory):
+      self._add_part(log, content)
+      return
     path = self.directory / f"{log}.jsonl"
     new = not path.exists()
     with path.open("a+b") as file:
       _cut_torn_line(file)
-      file.write("".join(lines).encode())
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     if new:
-      _sync_directory(self.directory)
+      files.sync_directory(self.directory)
+
+  def _add_part(self, log: str, content: bytes) -> None:
+    if log not in self._written:
+      self._written[log] = last_part(self.directory, log)
+    path = self.directory / f"{log}-{self._written[log] + 1:05}.jsonl"
+    try:
+      files.create(path, content)
+    except FileExistsError:
+      raise RecordsError(f"{self.directory}: another process is writing this run ({path.name} is there)") from None
+    self._written[log] += 1
 
   def rewind(self, step: int) -> None:
     """Drops every log line and event after `step`; -1 drops them all.
@@ -151,7 +173,7 @@ class RunWriter:
       self.update(events=[event for event in self.run["events"] if event["step"] <= step])
 
   def _check_open(self) -> None:
-    if self._lock < 0:
+    if not self._open:
       raise RecordsError(f"{self.directory}: the writer is closed")
 
   def _replace_json(self, name: str, value: Any) -> None:
@@ -162,14 +184,7 @@ class RunWriter:
     if not self.active:
       return
     self._check_open()
-    # One fixed name: the lock keeps others away, and what a kill leaves is overwritten next time.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_directory(self.directory)
+    files.replace(path, content)
 
 
 def _lock(path: Path) -> int:
@@ -185,14 +200,6 @@ def _lock(path: Path) -> int:
     why = "another process is writing this run" if held else f"cannot be locked: {e.strerror}"
     raise RecordsError(f"{path.parent}: {why}") from e
   return descriptor
-
-
-def _sync_directory(directory: Path) -> None:
-  descriptor = os.open(directory, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
 
 
 def _cut_torn_line(file: Any) -> None:

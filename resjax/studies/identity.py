@@ -64,7 +64,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
       _save(directory, subject, config, variables)
       writer.append("identity", rows)
       shown.show(1, f"logits differ by at most {found['difference']:.2g}")
-  if study.go_through(QUESTION, [on, scratch], str(workdir)) == command.PREEMPTED:
+  if study.go_through(QUESTION, [on, scratch], workdir) == command.PREEMPTED:
     raise KeyboardInterrupt
   _say_where_from(directory, subject)
   row = rows[-1]

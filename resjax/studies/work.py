@@ -55,11 +55,12 @@ STUDIES = {
 }
 
 
-def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
+def run(name: str, command: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
   """Makes a study.
 
   Args:
     name: which.
+    command: that makes it, for the records.
     workdir: a work directory, an experiment in it or a run directory.
     only: as `--only`: which runs.
     path: of the data set, None where it was in training.
@@ -83,5 +84,13 @@ def run(name: str, workdir: Path, only: str, path: str | None, given: Given) -> 
   rows = []
   for directory, its in chosen.items():
     with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
-      rows += study.run(subject.read(directory, path), its, writer)
+      net = subject.read(directory, path)
+      _record(writer, {"step": net.step, "study": name, "command": command}, directory)
+      rows += study.run(net, its, writer)
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows
+
+
+def _record(writer: RunWriter, made_by: dict[str, Any], directory: Path) -> None:
+  """Writes which command makes a study, unless the same one was given before."""
+  if made_by not in study_records.read(directory)[0]["commands"]:
+    writer.append("commands", [made_by])

@@ -4,6 +4,7 @@ Orbax writes a checkpoint in the background and gives it its name when it is who
 is a changed bit. So each checkpoint holds the SHA-256 of every leaf, and the settings of its run.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -17,17 +18,16 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from resjax import mesh, settings
+from resjax import files, mesh, settings
 from resjax.config import Checkpoint, Config
 from resjax.settings import ConfigError
 from resjax.train.state import State
 
 VARIABLES = ("params", "batch_stats")  # what a net is applied with
 _policies = ocp.training.preservation_policies
-
-
-# Orbax logs a damaged metadata file whole. That it is damaged is said in one line, where the checkpoint is refused.
-logging.getLogger("absl").addFilter(lambda record: "Failed to json parse" not in str(record.msg))
+# What Orbax logs as an error, a damaged file whole or a traceback from each of its layers, is said in one line where a
+# checkpoint is refused or a save is waited for.
+logging.getLogger("absl").addFilter(lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,10 @@ class Refusal:
 
 
 class Checkpoints:
-  """The checkpoints of one run directory; a context manager, which waits for the last save."""
+  """The checkpoints of one run directory; a context manager, which waits for the last save.
+
+  What waits for a save raises OSError if that fails, as on a full disk.
+  """
 
   def __init__(self, directory: Path, config: Config):
     """Opens, and with the first save creates, `directory`.
@@ -60,7 +63,8 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_: object) -> None:
-    self._orbax.close()
+    with _saving(self._directory):
+      self._orbax.close()
 
   @property
   def latest(self) -> int | None:
@@ -75,12 +79,14 @@ class Checkpoints:
       error: by which the best checkpoint is found, a fraction; None: not measured at this step.
     """
     step = int(state.step)
-    self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
+    with _saving(self._directory):
+      self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
     if step != self.latest:
       about = {"config": _lasting(self._config), "sha256": _digests(mesh.whole(state))}
       metrics = None if error is None else {"error": error}
       sealed = {**about, "seal": _seal(about)}
-      self._orbax.save_async(step, state, force=True, metrics=metrics, custom_metadata=sealed)
+      with _saving(self._directory):
+        self._orbax.save_async(step, state, force=True, metrics=metrics, custom_metadata=sealed)
 
   def restore(self, like: State) -> State:
     """Returns the newest state, with the shapes and shardings of `like`."""
@@ -149,8 +155,18 @@ def _open(directory: Path, policy: Any = None) -> ocp.training.Checkpointer:
   # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
   context.array.saving.use_replica_parallel = False
   return ocp.training.Checkpointer(
-    directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=policy is not None, context=context
+    files.absolute(directory), preservation_policy=policy, cleanup_tmp_directories=policy is not None, context=context
   )
+
+
+@contextlib.contextmanager
+def _saving(directory: Path) -> Iterator[None]:
+  """Raises as OSError, in one line, what is raised of a save: TensorStore says ValueError of a full disk."""
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    why = " ".join(str(error).split()).replace(f"{files.absolute(directory)}/", "")  # or the paths push the reason out
+    raise OSError(f"{directory}: a checkpoint cannot be saved: {why[:600]}") from error
 
 
 def _kept(checkpoint: Checkpoint) -> Any:

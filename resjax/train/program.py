@@ -68,7 +68,8 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     statistics = Statistics(_array(mean, jnp.float32, everywhere), _array(channels, jnp.float32, everywhere))
     if is_streamed(config.data):
       batch = config.train.batch_size
-      intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), step.Interval.empty())
+      empty = jax.eval_shape(step.Interval.empty)
+      intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)
       return streamed.streamed_step.lower(
         model,
         config.train,

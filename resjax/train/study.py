@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from resjax import command, data, listing, mesh, processes, records, settings
+from resjax import command, data, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
 from resjax.config import Config
 from resjax.data import Dataset, FileDataset
@@ -40,13 +40,14 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
   Raises:
     ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
   """
-  mesh.start_backend(Path(workdir))
-  return go_through(question, runs, workdir)
+  where = files.place(workdir)
+  mesh.start_backend(where)
+  return go_through(question, runs, where)
 
 
-def go_through(question: str, runs: list[Run], workdir: str) -> int:
+def go_through(question: str, runs: list[Run], workdir: Path) -> int:
   """As `run`, where JAX has been started."""
-  directories = {run.id: Path(workdir) / run.folder / run.id for run in runs}
+  directories = {run.id: workdir / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)
     mesh.make(each.config)
@@ -67,7 +68,7 @@ def go_through(question: str, runs: list[Run], workdir: str) -> int:
         ids = ", ".join(each.run.id for each in group)
         print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
       return command.PREEMPTED
-  failed = _conclude(runs, directories, Path(workdir)) if first else 0
+  failed = _conclude(runs, directories, workdir) if first else 0
   return command.FAILED if processes.agree(failed) else command.DONE
 
 

@@ -1,13 +1,14 @@
 """A trained net as its run directory holds it: what evaluation needs, without the training set."""
 
 import dataclasses
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resjax import config, processes, records
+from resjax import config, files, processes, records
 from resjax.config import Config
 from resjax.data.augment import Statistics
 from resjax.models import layout
@@ -99,8 +100,7 @@ def write_input(directory: Path, taken: Input) -> None:
   """Writes, beside a run's checkpoints, what its net takes; an existing file is replaced whole."""
   if not processes.is_first():
     return
-  new = directory / f"{INPUT}.new"
-  with new.open("wb") as file:
-    mean, std = np.asarray(taken.statistics.mean), np.asarray(taken.statistics.std)
-    np.savez(file, mean=mean, std=std, image_shape=np.array(taken.image_shape))
-  new.replace(directory / INPUT)
+  mean, std = np.asarray(taken.statistics.mean), np.asarray(taken.statistics.std)
+  content = io.BytesIO()
+  np.savez(content, mean=mean, std=std, image_shape=np.array(taken.image_shape))
+  files.replace(directory / INPUT, content.getvalue())

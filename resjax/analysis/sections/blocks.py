@@ -5,7 +5,7 @@ import pandas as pd
 from resjax.analysis import formats
 from resjax.analysis.curves import last_of_each_net, over_seeds, with_labels
 from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Section, drawn_nets, over_nets, study_command
+from resjax.analysis.sections.section import Section, drawn_nets, over_nets, study_commands
 
 
 def build(logs: Logs) -> Section | None:
@@ -29,7 +29,7 @@ def build(logs: Logs) -> Section | None:
     "branch takes the input’s place.",
     panels=(over_nets(logs, curves, "position", "blocks", "Response relative to the input", axes, log=True),),
     data={"blocks": curves},
-    commands=study_command(logs, "responses"),
+    commands=study_commands(logs, "responses"),
   )
 
 

@@ -24,7 +24,6 @@ _PAIRED = (
   "question are corrected together (Holm). Interval and p tell how far another set of seeds could move the difference; "
   "the sampling error beside them, how far another test set could. A difference has to beat both."
 )
-_UNDECIDED = "the seeds do not tell them apart"
 
 
 def depth(logs: Logs) -> Section | None:
@@ -112,11 +111,17 @@ def _sentence(test: pd.Series, train: pd.Series | None) -> str:
   else:
     interval = f"{formats.signed(100 * test['low'], 1)} to {formats.signed(100 * test['high'], 1)}"
     said += f" ({seeds.LEVEL:.0%} interval {interval} over {test['seeds']} seeds): "
-    said += _VERDICTS[test["question"], test["verdict"]] if test["verdict"] != seeds.UNDECIDED else _UNDECIDED
+    said += _VERDICTS.get((test["question"], test["verdict"]), _undecided(test))
   if train is not None and test["difference"] > 0 and train["difference"] > 0:
     said += f". Its training error is higher too, by {points(train['difference'])}"
     said += ", so this is not overfitting" if train["verdict"] == seeds.WORSE else ""
   return said + "."
+
+
+def _undecided(test: pd.Series) -> str:
+  if test["low"] * test["high"] > 0:  # the test alone would tell them apart
+    return f"clear of zero, but not once the p values of all pairs are corrected together ({test['p_holm']:.2g})"
+  return "the seeds do not tell them apart"
 
 
 def _settings_say(table: pd.DataFrame) -> tuple[str, ...]:

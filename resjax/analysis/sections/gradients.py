@@ -8,7 +8,7 @@ from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net
 from resjax.analysis.sections import through_training
-from resjax.analysis.sections.section import Section, drawn_nets, over_nets, run_commands, study_command
+from resjax.analysis.sections.section import Section, drawn_nets, over_nets, run_commands, study_commands
 
 _MEASURES = {"norm": ("Gradient", "gradient norm"), "ratio": ("Gradient to weight", "gradient norm / weight norm")}
 
@@ -38,7 +38,7 @@ def build(logs: Logs) -> Section | None:
     "one that rises to the left a gradient that explodes. A shortcut carries it back whole.",
     panels=tuple(panels),
     data=data,
-    commands=run_commands(logs) if len(logs.gradients) else study_command(logs, "gradients"),
+    commands=run_commands(logs) if len(logs.gradients) else study_commands(logs, "gradients"),
   )
 
 

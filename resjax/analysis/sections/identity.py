@@ -4,7 +4,7 @@ import pandas as pd
 
 from resjax.analysis import formats
 from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_command
+from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("seed"), Column("layers", "before"), Column("layers", "after")),
@@ -37,14 +37,15 @@ def build(logs: Logs) -> Section | None:
     "that start, and what it finds without.",
     tables=(Table("Errors in percent; the runs are directories below the work directory.", _COLUMNS, rows),),
     data={"identity": lines},
-    commands=study_command(logs, "identity"),
+    commands=study_commands(logs, "identity"),
   )
 
 
 def _says(lines: pd.DataFrame, labels: dict[str, str]) -> tuple[str, ...]:
   return tuple(
-    f"{labels[row['net']]} deepened from {formats.count(row['from_depth'])} to {formats.count(row['to_depth'])} layers"
-    f": no logit changes by more than {formats.figures(row['difference'], 2)}, the error goes from "
-    f"{formats.percent(row['error_before'])} to {formats.percent(row['error'])} %."
+    f"{labels[row['net']]} deepened from {formats.count(row['from_depth'])} to {formats.count(row['to_depth'])} "
+    f"layers: on {formats.count(row['images'])} images no logit changes by more than "
+    f"{formats.figures(row['difference'], 2)}, and the error goes from {formats.percent(row['error_before'])} to "
+    f"{formats.percent(row['error'])} %."
     for row in lines.to_dict("records")
   )

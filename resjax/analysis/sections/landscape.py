@@ -9,7 +9,7 @@ from resjax.analysis.curves import last_of_each_net
 from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net
-from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_command
+from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("seed"), Column("eigenvalue", "number, from the largest")),
@@ -45,7 +45,7 @@ def build(logs: Logs) -> Section | None:
     panels=tuple(_panels(logs, surface)),
     tables=tables,
     data=data,
-    commands=study_command(logs, "landscape"),
+    commands=study_commands(logs, "landscape"),
   )
 
 

@@ -16,7 +16,7 @@ from resjax.analysis.sections.section import (
   colors,
   drawn_nets,
   over_nets,
-  study_command,
+  study_commands,
 )
 
 _SETTING = ["reestimated", "images", "source"]  # what the lines of one study share
@@ -62,7 +62,7 @@ def build(logs: Logs) -> Section | None:
     panels=tuple(panels),
     tables=(Table("Error in percent on a sample of images, one block deleted at a time.", _COLUMNS, _rows(table)),),
     data=data,
-    commands=study_command(logs, "lesion"),
+    commands=study_commands(logs, "lesion"),
   )
 
 

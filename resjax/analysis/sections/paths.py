@@ -5,7 +5,7 @@ import pandas as pd
 from resjax.analysis import formats
 from resjax.analysis.curves import last_of_each_net, over_seeds, with_labels
 from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Section, drawn_nets, over_nets, study_command
+from resjax.analysis.sections.section import Section, drawn_nets, over_nets, study_commands
 
 
 def build(logs: Logs) -> Section | None:
@@ -30,7 +30,7 @@ def build(logs: Logs) -> Section | None:
     "paths’ part on the whole; the shares of a net sum to one, and a share can be negative.",
     panels=tuple(panels),
     data={"paths": curves},
-    commands=study_command(logs, "gradients"),
+    commands=study_commands(logs, "gradients"),
   )
 
 

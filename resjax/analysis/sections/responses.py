@@ -7,7 +7,7 @@ from resjax.analysis.curves import response_curves
 from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import nets
-from resjax.analysis.sections.section import Section, colors, drawn_nets, listed, run_commands, study_command
+from resjax.analysis.sections.section import Section, colors, drawn_nets, listed, run_commands, study_commands
 
 _TITLE = "Layer responses"
 
@@ -54,7 +54,7 @@ def other_readings(logs: Logs) -> Section | None:
     "all?",
     panels=tuple(panels),
     data=data,
-    commands=study_command(logs, "responses"),
+    commands=study_commands(logs, "responses"),
   )
 
 
@@ -68,11 +68,12 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
   ]
   if both:
     smaller = [f"{depth}" for depth, plain, residual in both if residual < plain]
-    where = f"at {listed(smaller)} layers" if smaller else "at no depth"
-    sentences.append(
-      f"Of {len(both)} depths trained as plain and as residual nets, the residual net’s mean response is the smaller "
-      f"one {where}."
+    larger = [f"{depth}" for depth, plain, residual in both if residual >= plain]
+    said = (
+      f"At {listed(smaller or larger)} layers the residual net’s mean response is {'' if smaller else 'not '}smaller "
     )
+    said += "than the plain net’s" + (f"; at {listed(larger)} it is not" if smaller and larger else "")
+    sentences.append(f"{said}.")
   for row in fitted.to_dict("records"):
     clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
     sentences.append(

@@ -2,9 +2,8 @@
 
 import dataclasses
 import html
-import shlex
+import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,6 @@ from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import Net, nets, series_order
 
-_DEFAULT_WORKDIR = "runs"
 _COUNTS = ("count", "length")  # axes on which only whole numbers mean something
 
 
@@ -69,19 +67,14 @@ class Section:
 
 
 def run_commands(logs: Logs) -> tuple[str, ...]:
-  """The commands that trained the runs, each once."""
-  return tuple(logs.runs["command"].dropna().unique())
+  """The commands that trained the runs, each once; of those that name one run by its index, the one for all."""
+  return tuple(logs.runs["command"].dropna().map(lambda command: re.sub(r" --index[= ]\d+", "", command)).unique())
 
 
-def study_command(logs: Logs, study: str) -> tuple[str, ...]:
-  """The command that makes a study of these runs, with the work directory they were trained in."""
-  workdir = _DEFAULT_WORKDIR
-  for command in run_commands(logs):
-    words = shlex.split(command)
-    if "--workdir" in words[:-1]:
-      workdir = words[words.index("--workdir") + 1]
-      break
-  return (f"python -m resjax.study {study} --workdir {shlex.quote(Path(workdir).as_posix())}",)
+def study_commands(logs: Logs, study: str) -> tuple[str, ...]:
+  """The commands that made a study (a subcommand of `resjax.study`) of these nets, each once."""
+  made = logs.studies["commands"]
+  return tuple(made.loc[made["study"] == study, "command"].unique())
 
 
 def colors(logs: Logs) -> dict[str, str]:

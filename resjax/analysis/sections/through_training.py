@@ -28,7 +28,8 @@ def build(logs: Logs) -> Section | None:
     title="Responses through training",
     says=tuple(sentence for net in drawn if (sentence := _said(net, curves[curves["net"] == net.key]))),
     caption="Left of each pair a column a capture, from the input layer at the bottom to the output; one scale of "
-    "colours for all nets. Right the same at chosen steps, the first faint, the last strong.",
+    "colours for all nets. Right the same at chosen steps, the first faint, the last strong. At step 0 the running "
+    "statistics are still those of the start, mean 0 and variance 1: layers that use them are not normalised there.",
     panels=tuple(panels(curves, drawn, "response", "response", curves["mean"])),
     data={"responses_through_training": curves},
     commands=run_commands(logs),

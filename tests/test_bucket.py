@@ -1,0 +1,92 @@
+"""Records in a bucket, which is fsspec's memory here; `test_runs.py` has a whole run."""
+
+import json
+
+import pytest
+
+from resjax import analysis, files, records, report
+from resjax.records import RecordsError, RunWriter
+from resjax.settings import ConfigError
+from tests.launching import called
+
+RUN = "gs://bucket/runs/quickstart/plain-d8-s0"
+
+
+def written(directory, test_error=0.25):
+  """Writes the records of a run of four steps."""
+  with RunWriter(directory) as writer:
+    writer.write_config({"model": {"depth": 8}})
+    writer.update(id="plain-d8-s0", kind="plain", depth=8, seed=0, status="done", result={"test_error": test_error})
+    for step in (1, 2, 3, 4):
+      writer.append("metrics", [{"step": step, "split": "train", "loss": 1 / step}])
+    writer.append("responses", [{"step": 4, "layer": layer, "std": 0.5} for layer in (1, 2)])
+
+
+def test_each_append_is_the_next_numbered_part(in_memory):
+  written(RUN)
+  names = sorted(path.rpartition("/")[2] for path in in_memory.ls("/bucket/runs/quickstart/plain-d8-s0", detail=False))
+  parts = [f"metrics-0000{number}.jsonl" for number in (1, 2, 3, 4)]
+  assert names == ["config.json", *parts, "responses-00001.jsonl", "run.json"]
+  assert [json.loads(in_memory.cat(f"{RUN}/{part}"))["step"] for part in parts] == [1, 2, 3, 4]
+
+
+def test_what_is_read_is_what_a_disk_would_hold(in_memory, tmp_path):
+  written(RUN)
+  written(tmp_path / "runs" / "quickstart" / "plain-d8-s0")
+  there, here = (analysis.load(root) for root in ("gs://bucket/runs", tmp_path / "runs"))
+  for name in ("runs", "metrics", "responses"):
+    frame, other = (getattr(logs, name).drop(columns="directory", errors="ignore") for logs in (there, here))
+    assert frame.equals(other), name
+  assert [str(path) for path in records.find_runs("gs://bucket/runs")] == [RUN]
+
+
+def test_a_rewind_drops_lines_and_goes_on_with_the_next_number(in_memory):
+  written(RUN)
+  with RunWriter(RUN) as writer:
+    writer.rewind(2)
+    assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2]
+    writer.append("metrics", [{"step": 3}])
+  assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2, 3]
+  assert in_memory.exists(f"{RUN}/metrics-00005.jsonl")
+
+
+def test_of_two_writers_one_is_told_and_nothing_is_lost(in_memory):
+  with RunWriter(RUN) as one, RunWriter(RUN) as other:
+    one.update(id="a")
+    one.append("metrics", [{"step": 1}])
+    other.append("metrics", [{"step": 2}])
+    with pytest.raises(RecordsError, match=r"another process is writing this run \(metrics-00002.jsonl is there\)"):
+      one.append("metrics", [{"step": 3}])
+  assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2]
+  with pytest.raises(RecordsError, match="the writer is closed"):
+    one.append("metrics", [{"step": 3}])
+
+
+def test_a_page_is_built_beside_its_runs(in_memory):
+  from resjax.analysis import page
+
+  written(RUN)
+  assert str(page.build("gs://bucket/runs/quickstart")) == "gs://bucket/runs/quickstart/report.html"
+  assert in_memory.cat("gs://bucket/runs/quickstart/tables/runs.csv").startswith(b"label,id,")
+
+
+def test_what_needs_a_disk_says_so(in_memory, monkeypatch, capsys):
+  written(RUN)
+  assert report.main(["gs://bucket/runs", "--serve"]) == 2
+  assert "gs://bucket/runs: --serve, and --tensorboard without OUT, are for a directory" in capsys.readouterr().err
+  with pytest.raises(ConfigError, match=r"--workdir 'gs://bucket/runs': must be a directory; only launch\.tpu takes"):
+    called(monkeypatch, "launch.local", ["--config=quickstart", "--workdir=gs://bucket/runs", "--dry_run"])
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "memory://runs", "http://runs"])
+def test_other_addresses_are_refused(address):
+  scheme = address.partition(":")[0]
+  with pytest.raises(OSError, match=rf"{address}: {scheme}:// is not known; a directory, or gs://BUCKET/FOLDER"):
+    files.place(address)
+
+
+def test_a_path_on_disk_stays_what_it_is(tmp_path):
+  assert files.place(str(tmp_path)) == files.place(tmp_path) == tmp_path
+  files.replace(tmp_path / "a", b"1")
+  files.replace(tmp_path / "a", b"2", alone=False)
+  assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"2"}

@@ -1,0 +1,157 @@
+"""Blocks and shortcuts, one at a time."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn, traverse_util
+
+from resjax import models
+from resjax.config import Model
+from resjax.models import blocks, shortcuts
+from resjax.models.probes import COLLECTION
+from tests.nets import IMAGES, NETS, initial, shapes
+
+
+def branch(**changes):
+  return dataclasses.replace(shortcuts.Branch(8, 2, 3, "subsample", "end", lambda *_, **__: None, None), **changes)
+
+
+def test_option_a_subsamples_and_appends_zeros():
+  x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+  y = np.asarray(shortcuts.zero_padded(branch(), x))
+  assert y.shape == (2, 3, 2, 8)
+  np.testing.assert_array_equal(y[..., :3], x[:, ::2, ::2])
+  assert not y[..., 3:].any()
+
+
+def test_option_a_zeros_on_both_sides():
+  x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+  y = np.asarray(shortcuts.zero_padded(branch(a_zeros="both"), x))
+  np.testing.assert_array_equal(y[..., 2:5], x[:, ::2, ::2])  # of five new channels two stand before
+  assert not y[..., :2].any() and not y[..., 5:].any()
+
+
+def test_option_a_averages_what_there_is_of_a_square():
+  x = np.arange(2 * 3 * 3 * 1, dtype=np.float32).reshape(2, 3, 3, 1)
+  y = np.asarray(shortcuts.zero_padded(branch(a_stride="average"), x))
+  for row in range(2):
+    for column in range(2):
+      square = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 0]
+      np.testing.assert_allclose(y[:, row, column, 0], square.mean((1, 2)), rtol=1e-6)
+
+
+def test_option_a_is_the_identity_where_shapes_do_not_change():
+  x = jnp.ones((2, 4, 4, 8))
+  assert shortcuts.zero_padded(branch(stride=1), x) is x
+
+
+def test_stride_two_is_centred_where_option_a_subsamples():
+  """With symmetric padding an identity kernel of stride 2 is subsampling; SAME padding is one pixel off."""
+  x = jax.random.normal(jax.random.key(0), (1, 8, 8, 1))
+  kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1)
+  outputs = {
+    padding: models.conv.Conv(1, stride=2, padding=padding).apply({"params": {"kernel": kernel}}, x)
+    for padding in ("symmetric", "same")
+  }
+  np.testing.assert_array_equal(outputs["symmetric"], shortcuts.subsampled(x))
+  np.testing.assert_array_equal(outputs["same"], x[:, 1::2, 1::2])
+
+
+def test_a_residual_net_with_zero_branches_starts_as_identity():
+  """With zero_init_scale a block adds nothing at first: responses of second layers are zero."""
+  variables = initial(NETS["scale from zero"])
+  images = jax.random.normal(jax.random.key(1), IMAGES)
+  build = models.build(NETS["scale from zero"], 10)
+  _, sown = build.apply(variables, images, train=True, mutable=[COLLECTION, "batch_stats"])
+  for path, moments in traverse_util.flatten_dict(sown[COLLECTION]).items():
+    assert np.asarray(moments).any() != (path[-1] in ("conv2_response", "branch_response")), path
+
+
+def test_the_shortcuts_are_those_of_the_settings():
+  (allowed,) = (field.metadata["allowed"] for field in dataclasses.fields(Model) if field.name == "shortcut")
+  assert tuple(shortcuts.SHORTCUTS) == allowed
+
+
+def block_output(net: Model, channels: int = 16, **values):
+  """Returns the input of a block of stride 1 and its output; `values` are put in the place of its first ones."""
+  block = blocks.Block(16, 1, net)
+  x = nn.relu(jax.random.normal(jax.random.key(0), (2, 6, 6, channels)))
+  variables = block.init(jax.random.key(1), x, False)
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  replaced = {path: jnp.full_like(flat[path], value) for path, value in values.items()}
+  params = traverse_util.unflatten_dict(flat | replaced, sep="/")
+  return np.asarray(x), np.asarray(block.apply({**variables, "params": params}, x, False))
+
+
+@pytest.mark.parametrize("name", ["ReZero", "SkipInit", "Fixup", "Fixup bottleneck"])
+def test_zero_initialised_blocks_start_as_the_identity(name):
+  net = NETS[name]
+  x, y = block_output(net, 16 * (4 if net.block == "bottleneck" else 1))
+  np.testing.assert_array_equal(x, y)
+
+
+def test_a_gain_scales_the_branch():
+  """relu(x + gain F(x)): what the gain adds to an input is linear in it where the ReLU is open."""
+  net = NETS["ReZero"]
+  (x, once), (_, twice) = block_output(net, **{"gain/value": 1}), block_output(net, **{"gain/value": 2})
+  is_open = (once > 0) & (twice > 0)
+  np.testing.assert_allclose((twice - x)[is_open], 2 * (once - x)[is_open], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(once, block_output(Model(depth=14))[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_highway_block_carries_its_input_when_the_gate_is_closed_and_is_plain_when_it_is_open():
+  net, plain = NETS["Highway"], dataclasses.replace(NETS["Highway"], kind="plain")
+  x, closed = block_output(net, **{"gate_bias/bias": -40})
+  np.testing.assert_allclose(closed, x, rtol=1e-6, atol=1e-15)  # a sigmoid of some -40 is 1e-17
+  _, wide_open = block_output(net, **{"gate_bias/bias": 40})
+  np.testing.assert_allclose(wide_open, block_output(plain)[1], rtol=1e-5, atol=1e-6)
+
+
+def test_fixup_starts_the_other_layers_smaller():
+  """Six blocks of two layers: the first by sqrt(6), of bottlenecks of three layers by the fourth root; n as in He's."""
+  for name, factor in (("Fixup", 6**-0.5), ("Fixup bottleneck", 6**-0.25)):
+    kernel = initial(NETS[name])["params"]["stage3"]["rest"]["conv1"]["kernel"]
+    expected = factor * np.sqrt(2 / np.prod(kernel.shape[-4:-1]))
+    assert kernel.std() == pytest.approx(expected, rel=5 / np.sqrt(2 * kernel.size))
+
+
+def test_a_fully_connected_block_by_hand():
+  """y = relu(W2 relu(W1 x + b1) + b2 + x), the equation of Sec. 3.2 for fully connected layers."""
+  net = Model("mlp", depth=4, block="dense", width=5, norm="none")
+  build = models.build(net, 3)
+  images = jax.random.normal(jax.random.key(0), (2, 4, 3, 2))
+  variables = jax.tree.map(
+    lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), build.init(jax.random.key(1), images, False)
+  )
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+  block = params["stage1"]["block1"]
+
+  def layer(x, where, i):
+    return x @ where[f"conv{i}"]["kernel"][0, 0] + where[f"norm{i}"]["bias"]
+
+  relu = lambda x: np.maximum(x, 0)  # noqa: E731
+  flat = np.asarray(images, np.float64).reshape(2, -1)
+  x = relu(flat @ params["stem"]["conv"]["kernel"][0, 0] + params["stem"]["norm"]["bias"])
+  x = relu(layer(relu(layer(x, block, 1)), block, 2) + x)
+  logits = x @ params["head"]["dense"]["kernel"] + params["head"]["dense"]["bias"]
+  np.testing.assert_allclose(build.apply(variables, images, True), logits, rtol=1e-4)  # float32
+
+
+def test_plain_and_residual_have_the_same_parameters():
+  assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, shapes(NETS["plain"]), shapes(NETS["residual A"])))
+
+
+def test_a_block_sows_what_it_adds_and_what_it_adds_to():
+  """A pre-activation block's output is their sum, whose mean is that of the parts."""
+  x = jax.random.normal(jax.random.key(0), (3, 8, 8, 4)) * 2 + 1
+  block = blocks.Block(4, 1, Model(depth=8, width=4, preactivation=True))
+  variables = block.init(jax.random.key(1), x, train=False)
+  y, updated = block.apply(variables, x, train=False, mutable=[COLLECTION])
+  sown = updated[COLLECTION]
+  for name, part in (("input", x), ("branch", y - x)):
+    expected = np.stack([np.mean(part, (0, 1, 2)), np.var(part, (0, 1, 2))])
+    # float32 sums of some hundred terms, in another order.
+    np.testing.assert_allclose(sown[f"{name}_response"][0], expected, rtol=1e-4, atol=1e-5)

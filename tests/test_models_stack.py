@@ -1,0 +1,111 @@
+"""How the loop over a stage's blocks is executed: unrolled, rematerialized; numbers and memory."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from resjax import models
+from resjax.config import Model
+from resjax.models import blocks, resnet, stack
+from tests.nets import IMAGES, filled, unstacked
+
+
+def one_by_one(net: Model, variables, images):
+  """The net as a loop over its blocks in Python, with their parameters apart: logits and new statistics."""
+  apart, new = unstacked(variables), {}
+
+  def run(module, x, *path):
+    own = {name: functools.reduce(lambda tree, key: tree[key], path, tree) for name, tree in apart.items()}
+    x, updates = module.apply(own, x, train=True, mutable=["batch_stats"])
+    new.update({(*path, *leaf): value for leaf, value in traverse_util.flatten_dict(updates["batch_stats"]).items()})
+    return x
+
+  x = run(resnet.Stem(16, net), images, "stem")
+  for i, filters in enumerate((16, 32, 64), 1):
+    for block in range(1, len(apart["params"][f"stage{i}"]) + 1):
+      x = run(blocks.Block(filters, 2 if i > 1 and block == 1 else 1, net), x, f"stage{i}", f"block{block}")
+  return resnet.Head(10, net).apply({name: tree.get("head", {}) for name, tree in apart.items()}, x, True), new
+
+
+LOOPS = {"one by one in Python": None} | {
+  f"unroll {unroll}, remat {remat}": models.Loop(unroll, remat)
+  for unroll, remat in [
+    (2, "none"),
+    (3, "none"),
+    (1000, "none"),
+    (1, "block"),
+    (1000, "block"),
+    (1, "group"),
+    (2, "group"),
+  ]
+}
+
+
+@functools.cache
+def gradients_of(net: Model, loop: models.Loop | None):
+  """Logits, statistics after, and gradients, in the stacked layout."""
+  variables = filled(net)
+  images = jax.random.normal(jax.random.key(1), IMAGES)
+
+  def loss(params):
+    collections = {"params": params, "batch_stats": variables["batch_stats"]}
+    if loop is None:
+      logits, updates = one_by_one(net, collections, images)
+    else:
+      logits, updates = models.build(net, 10, loop).apply(collections, images, train=True, mutable=["batch_stats"])
+      updates = traverse_util.flatten_dict(unstacked(updates)["batch_stats"])
+    return jax.nn.logsumexp(logits), (logits, updates)
+
+  (_, (logits, updates)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+  return {"logits": logits, "gradients": gradients, "statistics": updates}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("net", [Model(depth=32, shortcut="B"), Model(depth=20, block="bottleneck")], ids=str)
+def test_numbers_do_not_depend_on_how_the_loop_is_executed(net, loop):
+  """Logits, gradients and statistics from the same parameters, within rounding.
+
+  Of 32 layers a stage has four blocks in the loop: two groups of two. Of 20 bottleneck ones it has one.
+  """
+  one, other = gradients_of(net, models.Loop()), gradients_of(net, LOOPS[loop])
+
+  def close(one, other):
+    # The same operations in two programs: some thousand float32 roundings of the largest value.
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * max(np.abs(other).max(), 1e-3))
+
+  jax.tree.map(close, one, other)
+
+
+def test_groups_that_do_not_divide_the_blocks():
+  """Eleven blocks: three groups of three and one of two."""
+  rng = np.random.default_rng(0)
+  matrices, x = rng.normal(0, 0.5, (11, 4, 4)), rng.normal(size=4)
+
+  def run(matrices, loop):
+    y, sums = stack.apply(lambda x, matrix: (jnp.tanh(matrix @ x), x.sum()), x, matrices, loop)
+    return y.sum(), (y, sums)
+
+  (_, expected), slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop())
+  (_, found), group_slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop(1, "group"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), (found, group_slope), (expected, slope))
+  assert found[1].shape == (11,)
+
+
+@pytest.mark.parametrize("remat", ["none", "block", "group"])
+def test_what_is_kept_for_the_backward_pass(remat):
+  """In bytes of block outputs, of 64 blocks: everything; the inputs of all; of 8 groups and of the 8 blocks in one."""
+  side = 1024
+
+  def block(x, scale):
+    return jnp.tanh(jnp.sin(scale * x)), None  # keeps two arrays
+
+  def slope(x, scales):
+    return jax.grad(lambda scales: stack.apply(block, x, scales, stack.Loop(1, remat))[0].sum())(scales)
+
+  compiled = jax.jit(slope).lower(jnp.ones(side), jnp.ones(64)).compile()
+  arrays = compiled.memory_analysis().temp_size_in_bytes / (4 * side)
+  assert {"none": 128, "block": 64, "group": 16}[remat] <= arrays <= {"none": 270, "block": 80, "group": 45}[remat]
