@@ -1,4 +1,6 @@
-"""The table of results in a Markdown file."""
+"""The results and findings in Markdown files."""
+
+import re
 
 import pytest
 
@@ -6,7 +8,9 @@ from resjax import records, report
 from resjax.analysis import readme
 from tests import synthetic
 
-AROUND = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+AROUND = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+FOUND = "<!-- findings -->\nold\n<!-- end of findings -->\n"
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def results(tmp_path):
 
 
 def test_a_line_a_net_with_the_papers_number_and_the_verdict(results):
-  lines = readme.table(results).splitlines()
+  lines = readme.blocks(results)["results"].splitlines()
   assert lines[0].startswith("| study | net | seeds |") and set(lines[1]) == set("|- ")
   rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
   assert [row[:3] for row in rows] == [["study", "plain-20", "1"], ["study", "ResNet-20", "2"]]
@@ -36,17 +40,31 @@ def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
   command = [str(results), "--readme", *map(str, files)]
   assert report.main(command) == 0
   text = files[0].read_text()
-  assert text == files[1].read_text() == AROUND.replace("old", f"\n{readme.table(results)}\n")
+  assert text == files[1].read_text() == AROUND.replace("old", f"\n{readme.blocks(results)['results']}\n")
   assert report.main(command) == 0 and files[0].read_text() == text
   assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("text", ["no lines", f"{readme.END}\n{readme.BEGIN}\n", AROUND + readme.BEGIN])
+def test_findings_are_what_the_page_says_with_figures_that_are_there(results, capsys):
+  file = results / "README.md"
+  file.write_text(FOUND + AROUND)
+  assert report.main([str(results), "--readme", str(file)]) == 0
+  text = file.read_text()
+  assert "old" not in text and "| study | net |" in text
+  page = (results / "study" / "report.html").read_text()
+  said = re.findall(r"^- (.*errs .*)$", text, re.MULTILINE)
+  assert said and all(sentence in page for sentence in said)
+  figures = re.findall(r"\]\((.*?)\)", text)
+  assert figures and all((results / figure).is_file() for figure in figures)
+  assert "- Devices: 1 x gpu (NVIDIA H200)" in text
+
+
+@pytest.mark.parametrize("text", ["no lines", f"{END}\n{BEGIN}\n", AROUND + BEGIN + "\n", FOUND + BEGIN + "\n"])
 def test_a_file_without_the_two_lines_is_refused_and_left_alone(results, tmp_path, text, capsys):
   file = tmp_path / "one.md"
   file.write_text(text)
   assert report.main([str(results), "--readme", str(file)]) == 2
-  assert f"{file}: must have the lines {readme.BEGIN} and {readme.END}" in capsys.readouterr().err
+  assert f"{file}: must have the lines {BEGIN} and {END}" in capsys.readouterr().err
   assert file.read_text() == text
 
 
@@ -55,4 +73,4 @@ def test_no_runs_and_no_file_are_named(results, tmp_path, capsys):
   assert "none.md: no such file" in capsys.readouterr().err
   (tmp_path / "empty").mkdir()
   with pytest.raises(records.RecordsError, match="holds no run"):
-    readme.table(tmp_path / "empty")
+    readme.blocks(tmp_path / "empty")

@@ -1,0 +1,51 @@
+"""The results that are shipped: tables, findings and README come out of the runs' records as they are committed."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from resjax import records, report
+from resjax.analysis import load, readme
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "results"
+STUDIES = sorted({run.parent.name for run in records.find_runs(RESULTS)})
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory) -> Path:
+  """A copy of the records alone, and the report made of them."""
+  root = tmp_path_factory.mktemp("rebuilt") / "results"
+  shutil.copytree(RESULTS, root, ignore=shutil.ignore_patterns("tables", "figures", "*.html"))
+  assert report.main([str(root)]) == 0
+  return root
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_tables_are_those_of_the_records(rebuilt, study):
+  """Numbers to 1e-6 of them: fits and tests depend on the last bits of the linear algebra at hand."""
+  names = sorted(path.name for path in (RESULTS / study / "tables").iterdir())
+  assert names and names == sorted(path.name for path in (rebuilt / study / "tables").iterdir())
+  for name in names:
+    here, there = (pd.read_csv(root / study / "tables" / name) for root in (RESULTS, rebuilt))
+    pd.testing.assert_frame_equal(here, there, rtol=1e-6, obj=f"{study}/{name}")
+
+
+@pytest.mark.parametrize("file", ["README.md", "results/README.md"])
+def test_what_is_written_of_them_is_what_they_say(file, tmp_path):
+  written = (REPOSITORY / file).read_text("utf-8")
+  copy = tmp_path / "README.md"
+  copy.write_text(written, "utf-8")
+  readme.insert(copy, readme.blocks(RESULTS))
+  assert copy.read_text("utf-8") == written
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_runs_are_finished_whole_and_name_no_machine(study):
+  logs = load(RESULTS / study)
+  assert (logs.runs["status"] == records.DONE).all() and not logs.problems
+  assert not logs.runs["commit"].str.endswith("+changes").any()
+  for path in (RESULTS / study).rglob("*.json*"):
+    assert "/home/" not in (text := path.read_text("utf-8")) and '"/' not in text and "=/" not in text, path
