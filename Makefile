@@ -10,9 +10,10 @@ WORKDIR ?= runs
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
 
-# A file's tests stay on one core, which then makes what they share once.
+# A file's tests stay on one core, which then makes what they share once. A process that dies is not replaced: its
+# successor can wait for ever for tests that are not given out again.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=15
 
 # Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
 test-slurm: setup
