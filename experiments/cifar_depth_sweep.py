@@ -6,9 +6,9 @@
 Residual nets of 20 to 1202 layers and plain ones of 20 to 110 on CIFAR-10, five seeds, the paper's whole schedule. The
 paper's test errors: 8.75, 7.51, 7.17, 6.97, 6.61 and 7.93 % for residual 20, 32, 44, 56, 110 and 1202; plain nets get
 worse with depth. `:mini` is depth 20 and 44, one seed, shortened to about 45 minutes on two CPU cores. `:short` is
-depth 8 to 56, two seeds and a third of the nets that take little, some three hours: 2,000 steps of a quarter of the
-batch at a quarter of the rate, so that there are enough steps for the deeper nets' large first losses to have gone
-before the rate drops. `:medium` asks of depth 20 and 56 whether four times the steps change what `:short` finds.
+depth 8 to 56, two seeds, and a third of 8, 14 and 20 layers, some three hours: 2,000 steps of a quarter of the batch at
+a quarter of the rate, so that there are enough steps for the deeper nets' large first losses to have gone before the
+rate drops. `:medium` asks of depth 20 and 56 whether four times the steps change what `:short` finds.
 """
 
 from resjax import config

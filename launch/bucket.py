@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from launch.jobs import Job
-from resjax import files
+from resjax import files, records
 
-LOGS = ("run.json", "config.json", "input.npz", "metrics*.jsonl", "responses*.jsonl", "gradients*.jsonl")
+RECORDS = ("run.json", "config.json", "input.npz", "metrics*.jsonl", "responses*.jsonl", "gradients*.jsonl")
 
 
 class Bucket:
@@ -16,13 +16,22 @@ class Bucket:
     self._root = files.place(address)
 
   def collect(self, jobs: list[Job], into: Path) -> None:
-    """Copies the records of runs, not their checkpoints, into a work directory here."""
+    """Copies what is new of the records of runs, not their checkpoints, into a work directory here.
+
+    A run that is done here is not looked at again. Parts of a log change in size only, when a run goes on at an earlier
+    step; run.json comes last, so that a run that is done here is here as a whole.
+    """
     for job in jobs:
       there, here = self._root / job.run.folder / job.run.id, into / job.run.folder / job.run.id
-      for name in LOGS:
-        for path in there.glob(name):
-          here.mkdir(parents=True, exist_ok=True)
-          (here / path.name).write_bytes(path.read_bytes())
+      if (here / "run.json").exists() and records.read_run(here).run["status"] == records.DONE:
+        continue
+      found = {name: size for name, size in files.sizes(there).items() if any(map(Path(name).match, RECORDS))}
+      new = [name for name, size in found.items() if name.endswith(".json") or size != _size(here / name)]
+      new.sort(key=lambda name: name == "run.json")
+      for name, content in zip(new, files.contents([there / name for name in new]), strict=True):
+        here.mkdir(parents=True, exist_ok=True)
+        if not (here / name).exists() or (here / name).read_bytes() != content:
+          files.replace(here / name, content)
 
   def ended(self, name: str) -> int | None:
     """Returns the exit code that a slice left when all of its runs were over, or None."""
@@ -35,3 +44,7 @@ class Bucket:
 
   def _mark(self, name: str) -> Path:
     return self._root / ".launch" / f"{name}.ended"
+
+
+def _size(path: Path) -> int:
+  return path.stat().st_size if path.exists() else -1

@@ -91,9 +91,7 @@ def table(jobs: list[Job]) -> str:
 def _row(job: Job) -> dict[str, Any]:
   run = _record(job)
   error = (run["result"] or {}).get("test_error")
-  logs = [
-    path.stat().st_mtime for path in (job.directory / "run.json", job.directory / "metrics.jsonl") if path.exists()
-  ]
+  logs = [path.stat().st_mtime for path in job.directory.glob("*.json*")]
   return {
     "index": job.index,
     "id": job.run.id,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 SCRIPT = """\
 #!/bin/bash
 # Made by launch.tpu; runs as root on every worker, at every start of the machine.
-export HOME=/root
+export HOME=/root JAX_COMPILATION_CACHE_DIR=/opt/resjax/compiled
 mkdir -p /opt/resjax && cd /opt/resjax || exit 1
 if [ ! -e installed ]; then
   gcloud storage cp {source} - | tar xz || exit 1

@@ -15,7 +15,6 @@ import datetime
 import re
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -23,7 +22,7 @@ from absl import flags
 from launch import jobs, startup
 from launch.bucket import Bucket
 from launch.jobs import Job
-from resjax import command
+from resjax import command, files
 from resjax.planning import chips
 from resjax.settings import ConfigError
 
@@ -47,6 +46,7 @@ TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
 
 def main() -> int:
   """Does what the command line says; returns the exit code."""
+  collected = files.on_disk(_COLLECT.value)
   every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen(bucket=True)]
   if jobs.STATUS.value:
     print(jobs.table(every))
@@ -66,9 +66,9 @@ def main() -> int:
   for flag in (jobs.WORKDIR, _SOURCE):
     if not re.match(r"gs://[^/]+/.+", flag.value):
       raise ConfigError(f"--{flag.name} {flag.value!r}: must be gs://BUCKET/...")
-  bucket = None if jobs.DRY_RUN.value else Bucket(jobs.WORKDIR.value)
+  bucket = None if jobs.DRY_RUN.value else Bucket(_workdir())
   if bucket:
-    bucket.collect(every, Path(_COLLECT.value))
+    bucket.collect(every, collected)
   if not (wanted := jobs.unfinished(every)):
     print("all runs are done")
     return command.DONE
@@ -82,7 +82,7 @@ def main() -> int:
   for each in slices:
     bucket.forget(each.name)
   fleet = queued.Fleet(client(), parent, slices, lambda line: print(line, file=sys.stderr, flush=True))
-  code = fleet.run(bucket.ended, lambda: bucket.collect(wanted, Path(_COLLECT.value)), lambda: stop.came, _POLL.value)
+  code = fleet.run(bucket.ended, lambda: bucket.collect(wanted, collected), lambda: stop.came, _POLL.value)
   print(jobs.table(every))
   return code
 
@@ -127,13 +127,18 @@ def _prefix(job: Job) -> str:
   return f"resjax-{re.sub('[^a-z0-9]+', '-', job.run.folder.lower())[:40]}-"
 
 
+def _workdir() -> str:
+  """Returns the work directory by one name: an object's name may hold two slashes side by side, and is another then."""
+  return files.BUCKET + "/".join(filter(None, jobs.WORKDIR.value.removeprefix(files.BUCKET).split("/")))
+
+
 def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
   """Returns what is asked for: a slice whose workers run a share of the runs."""
   kind, _, shape = chips.parse(_TOPOLOGY.value).name.partition(":")
   if kind not in TYPES:
     raise ConfigError(f"--topology {_TOPOLOGY.value}: must be a TPU slice")
-  start = dataclasses.replace(share[0], workdir=jobs.WORKDIR.value).command("/opt/resjax/.venv/bin/python")[:-1]
-  script = startup.script(start, [job.index for job in share], jobs.WORKDIR.value, _SOURCE.value, name)
+  start = dataclasses.replace(share[0], workdir=_workdir()).command("/opt/resjax/.venv/bin/python")[:-1]
+  script = startup.script(start, [job.index for job in share], _workdir(), _SOURCE.value, name)
   node = tpu_v2.Node(
     accelerator_config=tpu_v2.AcceleratorConfig(type_=tpu_v2.AcceleratorConfig.Type[TYPES[kind]], topology=shape),
     runtime_version=_RUNTIME.value or RUNTIMES[kind],

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from absl import logging
 
+from resjax import files
 from resjax.records import RecordsError
 from resjax.settings import ConfigError
 
@@ -51,7 +52,7 @@ def guarded(command: str, call: Callable[[], int]) -> int:
   logging.set_verbosity(logging.ERROR)  # what libraries warn of would stand beside that line
   try:
     return call()
-  except (ConfigError, RecordsError, OSError) as error:
+  except files.errors(ConfigError, RecordsError) as error:
     print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
   except ModuleNotFoundError as error:
     if error.name not in EXTRAS:

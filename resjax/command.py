@@ -1,5 +1,6 @@
 """What the commands share: `--config FILE[:VARIANT]`, `--config.KEY=VALUE`, `--only`, `--index`, errors, exit codes."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from resjax import listing, registry, settings
+from resjax import files, listing, registry, settings
 from resjax.config import Config
 from resjax.records import RecordsError
 from resjax.settings import ConfigError
@@ -62,6 +63,14 @@ def again() -> list[str]:
 def given() -> bool:
   """Whether the command line names an experiment."""
   return bool(_named(sys.argv)[0])
+
+
+def show(text: str) -> None:
+  """Prints what was asked for; a reader that has gone, as in `| head`, is no error."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
 
 
 def program() -> str:
@@ -124,7 +133,7 @@ def _named(argv: list[str]) -> tuple[str, str, list[str]]:
 def _guarded(call: Callable[[], T]) -> T:
   try:
     return call()
-  except (ConfigError, RecordsError, flags.Error, OSError) as error:
+  except files.errors(ConfigError, RecordsError, flags.Error) as error:
     print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(WRONG)
 

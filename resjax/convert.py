@@ -19,9 +19,8 @@ Prints what was mapped.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from resjax import arguments
+from resjax import arguments, files
 
 PROJECTS, FORMATS = ("akamaster", "torchvision", "caffe"), ("torch",)
 
@@ -32,17 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
   way = parser.add_mutually_exclusive_group(required=True)
   way.add_argument("--from", dest="project", choices=PROJECTS, help="whose weights they are")
   way.add_argument("--to", dest="form", choices=FORMATS, help="whose names to use")
-  parser.add_argument("source", metavar="FILE|DIR", type=Path, help="the weights, or a run directory")
-  parser.add_argument("--out", metavar="DIR|FILE", type=Path, required=True, help="what to write")
+  parser.add_argument("source", metavar="FILE|DIR", help="the weights, or a run directory")
+  parser.add_argument("--out", metavar="DIR|FILE", required=True, help="what to write")
   parser.add_argument("--data", metavar="PATH", help="test on these images; a path, as of resjax.evaluate")
-  parser.add_argument("--mean", metavar="FILE", type=Path, help="Caffe's mean image, a .binaryproto")
+  parser.add_argument("--mean", metavar="FILE", help="Caffe's mean image, a .binaryproto")
   given = parser.parse_args(argv)
   if given.form and given.data:
     parser.error("--data goes with --from")
   if given.mean and given.project != "caffe":
     parser.error("--mean goes with --from caffe")
   if given.form:
-    return arguments.guarded(parser.command, lambda: _write(given.source, given.out))
+    return arguments.guarded(parser.command, lambda: _write(given))
   return arguments.guarded(parser.command, lambda: _read(given))
 
 
@@ -51,24 +50,27 @@ def _read(given: argparse.Namespace) -> int:
   from resjax.evaluation import images, record
   from resjax.weights import adopted
 
+  source, out = files.on_disk(given.source), files.on_disk(given.out)
+  mean = files.on_disk(given.mean) if given.mean else None
   mesh.start_backend(None)
-  weights = adopted.read(given.project, given.source, given.mean)
+  weights = adopted.read(given.project, source, mean)
   tested = images.read(given.data, weights.data) if given.data else None
-  adopted.write(given.out, weights, f"{given.project}: {given.source.name}")
+  adopted.write(out, weights, f"{given.project}: {source.name}")
   for theirs, ours in weights.mapped.items():
     print(f"{theirs} -> {ours}")
   if tested:
-    result = record.record(given.out, tested)
+    result = record.record(out, tested)
     print(f"images: {result.images}\nwrong: {result.wrong}\nerror: {result.error}\ntop5_error: {result.top5_error}")
-  print(given.out)
+  print(out)
   return arguments.DONE
 
 
-def _write(directory: Path, out: Path) -> int:
+def _write(given: argparse.Namespace) -> int:
   from resjax import mesh
   from resjax.train import trained
   from resjax.weights import exported, torch_files
 
+  directory, out = files.place(given.source), files.on_disk(given.out)
   mesh.start_backend(None)
   arrays = exported.state_dict(trained.read(directory))
   torch_files.write(out, arrays)

@@ -9,7 +9,6 @@ done, 1 a run failed, 2 the command is wrong, 75 stopped by a signal after a cle
 """
 
 import json
-import signal
 
 from absl import flags
 
@@ -24,9 +23,8 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run director
 def main() -> int:
   """Lists or runs what the command line names; returns the exit code."""
   if _LIST.value:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader has gone, as in `| head`
     rows = [listing.row(run) for run in command.chosen()[1]] if command.given() else registry.overview()
-    print(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
+    command.show(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
     return command.DONE
   experiment, runs = command.chosen()
   try:

@@ -17,7 +17,6 @@ nothing is compiled: memory is an estimate from the layer table. Evaluations and
 
 import dataclasses
 import json
-import signal
 import sys
 from typing import Any
 
@@ -39,7 +38,6 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the out
 
 def main() -> int:
   """Prints the plan of the runs the command line names; returns the exit code, 1 if one fits in no way."""
-  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader has gone, as in `| head`
   slice_, runs = chips.parse(_TOPOLOGY.value), command.chosen()[1]
   configs = [_on(each.config, slice_) for each in runs]
   for config in configs:
@@ -54,15 +52,11 @@ def main() -> int:
       done[program] = trials.best(program, slice_, _EFFORT.value)
     rows.append({"id": each.id, **row(config, done[program], speeds)})
   if _FORMAT.value == "json":
-    print(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))
+    command.show(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))
   else:
-    print(
-      listing.table(
-        [{key: value if key == "params" else _text(value) for key, value in each.items()} for each in rows]
-      ),
-      end="\n\n",
-    )
-    print("  ".join(f"{key}: {_text(value)}" for key, value in total(rows, done).items()))
+    table = [{key: value if key == "params" else _text(value) for key, value in each.items()} for each in rows]
+    sums = "  ".join(f"{key}: {_text(value)}" for key, value in total(rows, done).items())
+    command.show(f"{listing.table(table)}\n\n{sums}")
   return command.DONE if all(each["fits"] for each in rows) else command.FAILED
 
 

@@ -45,13 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.tensorboard is not None:
       from resjax.analysis import load, tensorboard
 
-      out = Path(given.tensorboard or directory / "tensorboard")
+      out = files.on_disk(given.tensorboard or directory / "tensorboard")
       tensorboard.write(load(directory), out)
       print(out)
     if given.readme:
-      texts = readme.blocks(directory)
-      for file in given.readme:
-        readme.insert(file, texts)
+      readme.update(directory, given.readme)
     if given.serve is not None:
       return _serve(directory, given.serve)
     print(page.build(directory))

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import signal
 from typing import Any
 
 from absl import flags
@@ -39,7 +38,6 @@ ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside",
 
 def main() -> int:
   """Prints the summary of the nets the command line names; returns the exit code."""
-  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader has gone, as in `| head`
   found: dict[Net, dict[str, Any]] = {}
   for run in command.chosen()[1]:
     net = of_images(run.config, _IMAGE_SIZE.value, _CLASSES.value)
@@ -48,16 +46,16 @@ def main() -> int:
       found[net] |= {"mesh": on_mesh(run.config, net, _MESH.value)} if _MESH.value else {}
   nets = list(found.values())
   if _FORMAT.value == "json":
-    print(json.dumps(nets, indent=1))
+    command.show(json.dumps(nets, indent=1))
     return command.DONE
   if len(nets) == 1:
-    print(listing.table(nets[0]["layers"]), end="\n\n")
-  print(
+    command.show(listing.table(nets[0]["layers"]) + "\n")
+  command.show(
     listing.table([{key: net[key] if key in ("params", "macs") else _text(net[key]) for key in ROW} for net in nets])
   )
   if _MESH.value:
-    print()
-    print(listing.table([{"net": net["net"]} | {k: _text(v) for k, v in net["mesh"].items()} for net in nets]))
+    on_devices = [{"net": net["net"]} | {key: _text(value) for key, value in net["mesh"].items()} for net in nets]
+    command.show(f"\n{listing.table(on_devices)}")
   return command.DONE
 
 

@@ -1,6 +1,11 @@
 """Records in a bucket, which is fsspec's memory here; `test_runs.py` has a whole run."""
 
+import http.server
 import json
+import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -20,6 +25,10 @@ def written(directory, test_error=0.25):
     for step in (1, 2, 3, 4):
       writer.append("metrics", [{"step": step, "split": "train", "loss": 1 / step}])
     writer.append("responses", [{"step": 4, "layer": layer, "std": 0.5} for layer in (1, 2)])
+
+
+def _line(**values):
+  return (json.dumps({**dict.fromkeys(records.LOG_KEYS["metrics"]), **values}) + "\n").encode()
 
 
 def test_each_append_is_the_next_numbered_part(in_memory):
@@ -47,7 +56,64 @@ def test_a_rewind_drops_lines_and_goes_on_with_the_next_number(in_memory):
     assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2]
     writer.append("metrics", [{"step": 3}])
   assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2, 3]
-  assert in_memory.exists(f"{RUN}/metrics-00005.jsonl")
+  assert in_memory.cat(f"{RUN}/metrics-00006.jsonl")
+
+
+def test_who_goes_on_with_a_run_ends_what_another_writes(in_memory):
+  """A machine that is given up may still be writing when its successor continues at an earlier step."""
+  written(RUN)
+  with RunWriter(RUN) as one, RunWriter(RUN) as other:
+    one.rewind(4)
+    one.append("metrics", [{"step": 5}])
+    other.rewind(2)
+    with pytest.raises(RecordsError, match="another process is writing this run"):
+      one.append("metrics", [{"step": 6}])
+    other.append("metrics", [{"step": 3}])
+  assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2, 3]
+
+
+def test_of_two_that_begin_a_run_one_is_told(in_memory):
+  with RunWriter(RUN) as one, RunWriter(RUN) as other:
+    one.update(id="a")
+    for writer in (one, other):
+      writer.rewind(-1)
+    one.append("metrics", [{"step": 1, "loss": 2.0}])
+    with pytest.raises(RecordsError, match=r"another process is writing this run \(metrics-00001.jsonl is there\)"):
+      other.append("metrics", [{"step": 1, "loss": 1.0}])
+
+
+def test_a_part_whose_answer_was_lost_and_is_sent_again_is_ones_own(in_memory):
+  with RunWriter(RUN) as writer:
+    writer.update(id="a")
+    writer.rewind(-1)
+    in_memory.pipe_file(f"{RUN}/metrics-00001.jsonl", _line(step=1))
+    writer.append("metrics", [{"step": 1}])
+    writer.append("metrics", [{"step": 2}])
+  assert [row["step"] for row in records.read_run(RUN).metrics] == [1, 2]
+
+
+@pytest.mark.parametrize("answer", [401, 403, None])
+def test_a_bucket_that_cannot_be_read_is_one_line(answer, tmp_path):
+  """No login, no right, and no server at all."""
+
+  class Refuses(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+      self.send_error(answer)
+
+    def log_message(self, *_):
+      pass
+
+  with http.server.ThreadingHTTPServer(("localhost", 0), Refuses) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_port
+    if answer is None:
+      server.server_close()
+    given = {"STORAGE_EMULATOR_HOST": f"http://localhost:{port}", "NO_GCE_CHECK": "true"}
+    command = [sys.executable, "-m", "resjax.report", "gs://bucket/runs"]
+    ended = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, timeout=300, check=False)
+    server.shutdown()
+  assert ended.returncode == 2, ended.stderr
+  assert len(ended.stderr.splitlines()) == 1 and ended.stderr.startswith("resjax.report: "), ended.stderr
 
 
 def test_of_two_writers_one_is_told_and_nothing_is_lost(in_memory):

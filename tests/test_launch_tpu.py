@@ -9,8 +9,12 @@ pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not instal
 from google.cloud import tpu_v2
 
 from launch import queued, startup
+from launch.bucket import Bucket
+from launch.jobs import Job
+from resjax import records
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
+from resjax.sweep import Run
 from tests.launching import called
 from tests.tpu_api import Api, State, served
 
@@ -118,6 +122,7 @@ def test_leftovers_are_found_by_name():
 
 def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
   arguments = [*GIVEN, "--topology=v6e:4x4", "--spot", "--slices=4", "--dry_run", f"--collect={tmp_path}"]
+  arguments.append("--workdir=gs://b//runs/")  # as gs://b/runs, where the launcher looks for what the workers write
   assert called(monkeypatch, "launch.tpu", arguments) == 0
   shown = capsys.readouterr().out
   for text in ('"topology": "4x4"', '"type": "V6E"', '"runtimeVersion": "v2-alpha-tpuv6e"', '"spot": {}', '"86400s"'):
@@ -126,6 +131,7 @@ def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
   assert "for index in 0 4; do\n" in shown
   assert "-m resjax.main --config=quickstart --workdir=gs://b/runs --index=$index\n" in shown
   assert "gcloud storage cp gs://b/code.tar.gz - | tar xz" in shown
+  assert "gcloud storage cp - gs://b/runs/.launch/resjax-quickstart-0.ended\n" in shown
 
 
 @pytest.mark.parametrize(
@@ -135,10 +141,11 @@ def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):
     (["--workdir=runs"], "--workdir 'runs': must be gs://BUCKET/..."),
     (["--topology=v5e:3x3", "--dry_run"], "--topology v5e:3x3: slices of v5e are 2x2,"),
     (["--topology=gpu:h100x8", "--dry_run"], "--topology gpu:h100x8: must be a TPU slice"),
+    (["--collect=gs://b/here"], "gs://b/here: must be on this machine's disk"),
   ],
 )
 def test_what_is_wrong_is_one_line(monkeypatch, tmp_path, changed, says):
-  with pytest.raises(ConfigError) as raised:
+  with pytest.raises((ConfigError, OSError)) as raised:
     called(monkeypatch, "launch.tpu", [*GIVEN, f"--collect={tmp_path}", *changed])
   assert says in str(raised.value)
 
@@ -172,6 +179,29 @@ def test_a_whole_launch_with_a_bucket_in_memory(in_memory, monkeypatch, tmp_path
   assert (here / "quickstart" / "plain-d8-s0" / "metrics.jsonl").exists()
   for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
     signal.signal(number, handler)
+
+
+def test_only_what_is_new_is_copied_from_a_bucket(in_memory, tmp_path):
+  """Of a log its new part and one that a continued run has cut; of a done run nothing."""
+  run = "quickstart/plain-d8-s0"
+  job = Job(Run("plain-d8-s0", "quickstart", "", None), 0, (), "")  # type: ignore[arg-type]
+  there, here = Bucket("gs://b/runs"), tmp_path / run
+  with RunWriter(f"gs://b/runs/{run}") as writer:
+    writer.update(id="plain-d8-s0", status="running")
+    for step in (1, 2):
+      writer.append("metrics", [{"step": step}])
+    there.collect([job], tmp_path)
+    first = (here / "metrics-00001.jsonl").stat().st_ino
+    writer.rewind(1)
+    writer.append("metrics", [{"step": 3}])
+    there.collect([job], tmp_path)
+    assert [row["step"] for row in records.read_run(here).metrics] == [1, 3]
+    assert (here / "metrics-00001.jsonl").stat().st_ino == first
+    writer.update(status="done")
+    there.collect([job], tmp_path)
+    writer.append("metrics", [{"step": 4}])
+    there.collect([job], tmp_path)
+  assert [row["step"] for row in records.read_run(here).metrics] == [1, 3]
 
 
 def test_the_workers_script_is_a_shell_script(tmp_path):

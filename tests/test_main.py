@@ -69,6 +69,7 @@ def test_list_ends_without_a_word_when_its_reader_has_gone(tmp_path):
     assert listing.stdout and listing.stderr
     listing.stdout.close()
     assert listing.stderr.read() == b""
+    assert listing.wait() == 0
 
 
 def test_help_names_every_flag_and_setting(tmp_path):

@@ -22,8 +22,11 @@ def results(tmp_path):
   return root
 
 
-def test_a_line_a_net_with_the_papers_number_and_the_verdict(results):
-  lines = readme.blocks(results)["results"].splitlines()
+def test_a_line_a_net_with_the_papers_number_and_the_verdict(results, tmp_path):
+  file = tmp_path / "one.md"
+  file.write_text(AROUND)
+  readme.update(results, [file])
+  lines = [line for line in file.read_text().splitlines() if line.startswith("|")]
   assert lines[0].startswith("| study | net | seeds |") and set(lines[1]) == set("|- ")
   rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
   assert [row[:3] for row in rows] == [["study", "plain-20", "1"], ["study", "ResNet-20", "2"]]
@@ -40,13 +43,15 @@ def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
   command = [str(results), "--readme", *map(str, files)]
   assert report.main(command) == 0
   text = files[0].read_text()
-  assert text == files[1].read_text() == AROUND.replace("old", f"\n{readme.blocks(results)['results']}\n")
+  assert text == files[1].read_text()
+  assert text.startswith(f"before\n{BEGIN}\n\n| study |") and text.endswith(f"|\n\n{END}\nafter\n")
   assert report.main(command) == 0 and files[0].read_text() == text
   assert capsys.readouterr().err == ""
 
 
-def test_findings_are_what_the_page_says_with_figures_that_are_there(results, capsys):
-  file = results / "README.md"
+@pytest.mark.parametrize("folder", ["results", "."])
+def test_findings_are_what_the_page_says_with_figures_that_are_there(results, tmp_path, folder, capsys):
+  file = tmp_path / folder / "README.md"
   file.write_text(FOUND + AROUND)
   assert report.main([str(results), "--readme", str(file)]) == 0
   text = file.read_text()
@@ -55,22 +60,24 @@ def test_findings_are_what_the_page_says_with_figures_that_are_there(results, ca
   said = re.findall(r"^- (.*errs .*)$", text, re.MULTILINE)
   assert said and all(sentence in page for sentence in said)
   figures = re.findall(r"\]\((.*?)\)", text)
-  assert figures and all((results / figure).is_file() for figure in figures)
+  assert figures and all((file.parent / figure).is_file() for figure in figures)
   assert "- Devices: 1 x gpu (NVIDIA H200)" in text
 
 
 @pytest.mark.parametrize("text", ["no lines", f"{END}\n{BEGIN}\n", AROUND + BEGIN + "\n", FOUND + BEGIN + "\n"])
-def test_a_file_without_the_two_lines_is_refused_and_left_alone(results, tmp_path, text, capsys):
-  file = tmp_path / "one.md"
+def test_a_file_without_the_two_lines_is_refused_and_none_is_changed(results, tmp_path, text, capsys):
+  good, file = tmp_path / "good.md", tmp_path / "one.md"
+  good.write_text(AROUND)
   file.write_text(text)
-  assert report.main([str(results), "--readme", str(file)]) == 2
+  assert report.main([str(results), "--readme", str(good), str(file)]) == 2
   assert f"{file}: must have the lines {BEGIN} and {END}" in capsys.readouterr().err
-  assert file.read_text() == text
+  assert file.read_text() == text and good.read_text() == AROUND
 
 
 def test_no_runs_and_no_file_are_named(results, tmp_path, capsys):
   assert report.main([str(results), "--readme", str(tmp_path / "none.md")]) == 2
   assert "none.md: no such file" in capsys.readouterr().err
   (tmp_path / "empty").mkdir()
-  with pytest.raises(records.RecordsError, match="holds no run"):
-    readme.blocks(tmp_path / "empty")
+  for without in (tmp_path / "empty", records.find_runs(results)[0]):
+    with pytest.raises(records.RecordsError, match="holds no run"):
+      readme.update(without, [])

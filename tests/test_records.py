@@ -266,6 +266,9 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path):
     ("", "is not JSON"),
     ('{"schema": 1, "result": 5}', "'result' has not the form"),
     ('{"schema": 1, "events": [5]}', "'events' has not the form"),
+    ('{"schema": 1, "id": ["a"]}', "'id' has not the form"),
+    ('{"schema": 1, "depth": "20"}', "'depth' has not the form"),
+    ('{"schema": 1, "result": {"test_error": "x"}}', "'test_error' has not the form"),
   ],
 )
 def test_a_record_that_cannot_be_read_is_one_clear_line(tmp_path, content, says):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from resjax import records, report
-from resjax.analysis import load, readme
+from resjax.analysis import load
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results"
@@ -16,10 +16,11 @@ STUDIES = sorted({run.parent.name for run in records.find_runs(RESULTS)})
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory) -> Path:
-  """A copy of the records alone, and the report made of them."""
+  """A copy of the records and texts alone, and what `make report` makes of them."""
   root = tmp_path_factory.mktemp("rebuilt") / "results"
   shutil.copytree(RESULTS, root, ignore=shutil.ignore_patterns("tables", "figures", "*.html"))
-  assert report.main([str(root)]) == 0
+  shutil.copy(REPOSITORY / "README.md", root.parent)
+  assert report.main([str(root), "--readme", str(root.parent / "README.md"), str(root / "README.md")]) == 0
   return root
 
 
@@ -34,12 +35,8 @@ def test_tables_are_those_of_the_records(rebuilt, study):
 
 
 @pytest.mark.parametrize("file", ["README.md", "results/README.md"])
-def test_what_is_written_of_them_is_what_they_say(file, tmp_path):
-  written = (REPOSITORY / file).read_text("utf-8")
-  copy = tmp_path / "README.md"
-  copy.write_text(written, "utf-8")
-  readme.insert(copy, readme.blocks(RESULTS))
-  assert copy.read_text("utf-8") == written
+def test_what_is_written_of_them_is_what_they_say(rebuilt, file):
+  assert (rebuilt.parent / file).read_text("utf-8") == (REPOSITORY / file).read_text("utf-8")
 
 
 @pytest.mark.parametrize("study", STUDIES)

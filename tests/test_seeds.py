@@ -70,6 +70,13 @@ def test_a_difference_that_only_the_correction_hides_is_said_to_be_clear_of_zero
   )
 
 
+def test_seeds_that_all_differ_by_the_same_are_not_tested(tmp_path):
+  finished(tmp_path, "plain", 14, [0.10, 0.20])
+  finished(tmp_path, "plain", 20, [0.125, 0.225])
+  (section,) = [each for each in sections.every(analysis.load(tmp_path)) if each.key == "depth"]
+  assert "every seed gives the same difference, so that there is no test" in section.says[0]
+
+
 def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
   finished(tmp_path, "residual", 8, [0.20, 0.21, 0.22])
   finished(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")

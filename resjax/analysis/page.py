@@ -46,7 +46,7 @@ def build(root: str | os.PathLike[str]) -> Path:
     page = _experiment_page(directory, logs)
     entries.append({"href": page.relative_to(root).as_posix(), **_heading(directory, logs)})
   index = root / "index.html"
-  files.replace(index, _template("index.html").render(experiments=entries, theme=style.THEME).encode())
+  _replace(index, _template("index.html").render(experiments=entries, theme=style.THEME))
   return index
 
 
@@ -80,7 +80,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     provenance=provenance(logs),
   )
   page = directory / "report.html"
-  files.replace(page, html.encode())
+  _replace(page, html)
   return page
 
 
@@ -95,7 +95,12 @@ def errors_with_intervals(logs: Logs) -> pd.DataFrame:
 def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
   folder.mkdir(exist_ok=True)
   for name, content in contents.items():
-    files.replace(folder / name, content.encode())
+    _replace(folder / name, content)
+
+
+def _replace(path: Path, content: str) -> None:
+  """Writes a file that others write, too: each run of a sweep builds the page when it ends."""
+  files.replace(path, content.encode(), alone=False)
 
 
 def _csv(frame: pd.DataFrame) -> str:

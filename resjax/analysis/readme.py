@@ -17,29 +17,32 @@ _HEADINGS = (
 )
 
 
-def blocks(root: str | os.PathLike[str]) -> dict[str, str]:
-  """Returns the texts that can stand in a file, by name: "results", a table, and "findings", what the pages say.
+def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
+  """Renews in text files what stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, for these names.
+
+  "results" is a table of all nets of the studies at or below `root`, "findings" what their pages say, with their
+  figures. Each file is replaced whole, and none is if one of them cannot be.
 
   Raises:
-    records.RecordsError: `root` is not a directory or holds no runs.
+    records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file is not there, has none of
+      the texts, or not both lines once and in this order.
   """
   root = files.place(root)
-  experiments = {directory: load(directory) for directory in sorted({run.parent for run in records.find_runs(root)})}
-  if not experiments:
+  directories = records.find_runs(root)
+  if not directories or directories == [root]:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
-  return {"results": _table(experiments), "findings": _findings(experiments, root)}
+  experiments = {directory: load(directory) for directory in sorted({run.parent for run in directories})}
+  renewed = {path: _renewed(path, experiments) for path in paths}
+  for path, text in renewed.items():
+    files.replace(path, text.encode())
 
 
-def insert(path: Path, texts: Mapping[str, str]) -> None:
-  """Replaces what stands in a file between the lines `<!-- NAME -->` and `<!-- end of NAME -->` of each text it has.
-
-  Raises:
-    records.RecordsError: the file is not there, has none of the texts, or not both lines once and in this order.
-  """
+def _renewed(path: Path, experiments: Mapping[Path, Logs]) -> str:
   if not path.is_file():
     raise records.RecordsError(f"{path}: no such file")
   whole = old = path.read_text("utf-8")
-  marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in texts}
+  written = {"results": lambda: _table(experiments), "findings": lambda: _findings(experiments, path.parent)}
+  marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in written}
   there = {name: both for name, both in marks.items() if any(mark in old for mark in both)}
   for name, (begin, end) in (there or marks).items():
     before, has_begin, rest = whole.partition(begin)
@@ -48,8 +51,8 @@ def insert(path: Path, texts: Mapping[str, str]) -> None:
       raise records.RecordsError(
         f"{path}: must have the lines {begin.strip()} and {end.strip()}, once each and in this order"
       )
-    whole = f"{before}{begin}\n{texts[name]}\n\n{end}{after}"
-  path.write_text(whole, "utf-8")
+    whole = f"{before}{begin}\n{written[name]()}\n\n{end}{after}"
+  return whole
 
 
 def _table(experiments: Mapping[Path, Logs]) -> str:
@@ -64,11 +67,11 @@ def _table(experiments: Mapping[Path, Logs]) -> str:
   return "\n".join(lines)
 
 
-def _findings(experiments: Mapping[Path, Logs], root: Path) -> str:
-  """What each section of each page says, its figures and tables, and how the runs were made."""
+def _findings(experiments: Mapping[Path, Logs], folder: Path) -> str:
+  """What each section of each page says, its figures and tables, and how the runs were made; for a file in `folder`."""
   lines = []
   for directory, logs in experiments.items():
-    figures = (directory / "figures").relative_to(root).as_posix()
+    figures = _seen_from(folder, directory / "figures")
     lines += [f"## {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
     for section in sections.every(logs):
       lines += [f"### {section.title}", "", *(f"- {sentence}" for sentence in section.says), ""]
@@ -108,6 +111,10 @@ def _rows(study: str, logs: Logs) -> list[str]:
       )
     )
   return rows
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+  return str(path) if files.in_bucket(path) else Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _verdict(claim: dict) -> str:

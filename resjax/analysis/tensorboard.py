@@ -1,6 +1,5 @@
 """The logs as TensorBoard event files, for `tensorboard --logdir`. Needs tensorboardX, and TensorFlow nowhere."""
 
-import datetime
 import os
 from pathlib import Path
 
@@ -28,7 +27,8 @@ def write(logs: Logs, directory: str | os.PathLike[str]) -> list[Path]:
     for old in folder.glob("events.out.tfevents.*"):
       old.unlink()
     writer = SummaryWriter(str(folder), write_to_disk=True)
-    started = 0.0 if pd.isna(run["started"]) else datetime.datetime.fromisoformat(run["started"]).timestamp()
+    at = pd.to_datetime(run["started"], errors="coerce", utc=True)
+    started = 0.0 if pd.isna(at) else at.timestamp()
     lines = logs.metrics[logs.metrics["id"] == run["id"]]
     times = started + lines["seconds"].where(lines["split"] == "train", 0.0).fillna(0.0).cumsum()
     for time, line in zip(times, lines.to_dict("records"), strict=True):

@@ -135,4 +135,4 @@ def _store(path: Path, sums: Sums) -> None:
     np.savez(content, **sums._asdict())
     files.replace(path, content.getvalue(), alone=False)
   except OSError as error:
-    raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+    raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -1,7 +1,6 @@
 """How fast runs were on machines that were there, from their records."""
 
 import statistics
-from pathlib import Path
 from typing import NamedTuple
 
 from resjax import records
@@ -26,7 +25,7 @@ def read(directory: str) -> dict[Circumstances, float]:
     RecordsError: there is no such directory, or a run in it cannot be read.
   """
   found: dict[Circumstances, float] = {}
-  for path in records.find_runs(Path(directory)):
+  for path in records.find_runs(directory):
     run = records.read_run(path)
     rates = [row["images_per_second"] for row in run.metrics if row["split"] == "train" and row["images_per_second"]]
     if not rates:

@@ -91,7 +91,8 @@ def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
   program = _compiler().compile_step(config, slice_, devices, effort)
   fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED
   if effort == "quick" and not fits:  # with less memory it may
-    return _tried(setting, config, slice_, "full")
+    again = _tried(setting, config, slice_, "full")
+    return dataclasses.replace(again, seconds=program.seconds + (again.seconds or 0.0))
   return Trial(setting, config, slice_, program.seconds, program.memory, fits, program.collectives)
 
 

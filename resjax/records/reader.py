@@ -1,16 +1,15 @@
 """The tolerant reader of run directories, also of those that are being written."""
 
 import json
-import operator
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from resjax import files
 from resjax.records.schema import (
   EMPTY_RUN,
+  FORMS,
   LIST_KEYS,
   LOG_KEYS,
   NESTED_KEYS,
@@ -47,10 +46,14 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
   directory = files.place(directory)
   run = EMPTY_RUN | read_run_json(directory)
   try:
+    for key, form in FORMS.items():
+      _check(run[key], form)
     for key, names in NESTED_KEYS.items():
       run[key] = {**dict.fromkeys(names), **(run[key] or {})}
     for key, names in LIST_KEYS.items():
       run[key] = [{**dict.fromkeys(names), **item} for item in run[key] or []]
+    for key in NESTED_KEYS["result"]:
+      _check(run["result"][key], int | float)
   except TypeError as e:
     raise RecordsError(f"{directory / 'run.json'}: {key!r} has not the form it should") from e
   config = directory / "config.json"
@@ -60,14 +63,19 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
 
 def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
   """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
-  with ThreadPoolExecutor() as pool:  # a log of many parts in a bucket is as many requests
-    contents = {log: pool.map(operator.methodcaller("read_bytes"), parts(directory, log)) for log in keys}
-    parsed = {
-      log: [parse(raw, own) for content in contents[log] for raw in content.splitlines(keepends=True)]
-      for log, own in keys.items()
-    }
+  parsed = {
+    log: [
+      parse(raw, own) for content in files.contents(parts(directory, log)) for raw in content.splitlines(keepends=True)
+    ]
+    for log, own in keys.items()
+  }
   logs = {log: [row for row in rows if row is not None] for log, rows in parsed.items()}
   return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
+
+
+def _check(value: Any, form: Any) -> None:
+  if value is not None and not isinstance(value, form):
+    raise TypeError
 
 
 def _read_json(path: Path) -> dict[str, Any]:

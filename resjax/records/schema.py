@@ -34,6 +34,11 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "responses": ("step", "layer", "name", "stage", "block", "std", "mean", "units", "images", "mode"),
   "gradients": ("step", "layer", "name", "stage", "block", "norm", "weight_norm"),
 }
+# What readers compute with, where it is not null.
+FORMS: dict[str, type] = {
+  **dict.fromkeys(("id", "experiment", "variant", "status", "reason", "kind", "shortcut", "commit", "command"), str),
+  **dict.fromkeys(("depth", "seed", "params", "macs", "step", "steps"), int),
+}
 EMPTY_RUN: dict[str, Any] = {key: [] if key in LIST_KEYS else None for key in RUN_KEYS}
 
 

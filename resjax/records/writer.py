@@ -147,6 +147,12 @@ class RunWriter:
     if new:
       files.sync_directory(self.directory)
 
+  def _claim(self, log: str) -> None:
+    """Takes the next number of a log in a bucket: whoever was writing it until now cannot go on."""
+    self._written[log] = last_part(self.directory, log)
+    if self._written[log]:
+      self._add_part(log, b"")
+
   def _add_part(self, log: str, content: bytes) -> None:
     if log not in self._written:
       self._written[log] = last_part(self.directory, log)
@@ -164,8 +170,11 @@ class RunWriter:
     does no harm, so a rewind that was interrupted is finished by the next.
     """
     for log, keys in self._logs.items() if self.active else ():
-      for part in parts(self.directory, log):
-        lines = part.read_bytes().splitlines(keepends=True)
+      if files.in_bucket(self.directory):
+        self._claim(log)
+      there = parts(self.directory, log)
+      for part, content in zip(there, files.contents(there), strict=True):
+        lines = content.splitlines(keepends=True)
         kept = [raw for raw in lines if (row := parse(raw, keys)) and row["step"] <= step]
         if len(kept) < len(lines):
           self._replace(part, b"".join(kept))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from resjax import command, mesh, models, records, study_records
+from resjax import command, files, mesh, models, records, study_records
 from resjax.config import Config
 from resjax.config.studies import Identity
 from resjax.records import RunWriter
@@ -52,7 +52,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
     return []
   config = _config(subject.config, settings)
   on, scratch = _runs(subject, of, config)
-  workdir = subject.directory.absolute().parents[1]
+  workdir = files.absolute(subject.directory).parents[1]
   directory = workdir / on.folder / on.id
   facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
   known = [row for row in study_records.read(subject.directory)[0]["identity"] if row["step"] == subject.step]

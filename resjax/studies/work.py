@@ -85,12 +85,12 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
   for directory, its in chosen.items():
     with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
       net = subject.read(directory, path)
-      _record(writer, {"step": net.step, "study": name, "command": command}, directory)
       rows += study.run(net, its, writer)
+      _record(writer, {"step": net.step, "study": name, "command": command}, directory)
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows
 
 
 def _record(writer: RunWriter, made_by: dict[str, Any], directory: Path) -> None:
-  """Writes which command makes a study, unless the same one was given before."""
+  """Writes which command made a study, unless the same one was given before."""
   if made_by not in study_records.read(directory)[0]["commands"]:
     writer.append("commands", [made_by])

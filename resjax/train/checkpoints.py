@@ -164,7 +164,7 @@ def _saving(directory: Path) -> Iterator[None]:
   """Raises as OSError, in one line, what is raised of a save: TensorStore says ValueError of a full disk."""
   try:
     yield
-  except (OSError, ValueError) as error:
+  except files.errors(ValueError) as error:
     why = " ".join(str(error).split()).replace(f"{files.absolute(directory)}/", "")  # or the paths push the reason out
     raise OSError(f"{directory}: a checkpoint cannot be saved: {why[:600]}") from error
 

@@ -119,8 +119,10 @@ def _sentence(test: pd.Series, train: pd.Series | None) -> str:
 
 
 def _undecided(test: pd.Series) -> str:
-  if test["low"] * test["high"] > 0:  # the test alone would tell them apart
+  if test["p"] < seeds.SIGNIFICANT:  # the test alone would tell them apart
     return f"clear of zero, but not once the p values of all pairs are corrected together ({test['p_holm']:.2g})"
+  if pd.isna(test["p"]):
+    return "every seed gives the same difference, so that there is no test"
   return "the seeds do not tell them apart"
 
 
