@@ -8,6 +8,7 @@ from resjax import records
 
 SHORT = {
   "train.steps": "60",
+  "train.learning_rate": "0.1",
   "checkpoint.every": "10",
   "execution.log_every": "5",
   "evaluation.every": "20",
