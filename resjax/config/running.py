@@ -23,7 +23,7 @@ class ResponseCapture:
   """How the strength of each layer's response is captured (Fig. 7)."""
 
   source: str = setting("test", "which images", allowed=("train", "test"))
-  images: int = setting(1024, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  images: int = setting(512, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
   batch_size: int = setting(512, "images a forward pass; batch statistics are over these", allowed=POSITIVE)
   mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
   first_conv: bool = setting(True, "count the first convolution")
