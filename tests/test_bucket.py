@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resjax import analysis, files, records, report
+from resjax import analysis, convert, files, records, report
 from resjax.records import RecordsError, RunWriter
 from resjax.settings import ConfigError
 from tests.launching import called
@@ -139,6 +140,15 @@ def test_what_needs_a_disk_says_so(in_memory, monkeypatch, capsys):
   assert "gs://bucket/runs: --serve, and --tensorboard without OUT, are for a directory" in capsys.readouterr().err
   with pytest.raises(ConfigError, match=r"--workdir 'gs://bucket/runs': must be a directory; only launch\.tpu takes"):
     called(monkeypatch, "launch.local", ["--config=quickstart", "--workdir=gs://bucket/runs", "--dry_run"])
+  net = "gs://bucket/net"
+  for main, arguments in (
+    (report.main, ["gs://bucket/runs", "--tensorboard", net]),
+    (convert.main, ["--from", "akamaster", net, "--out", "here"]),
+    (convert.main, ["--from", "akamaster", "net.th", "--out", net]),
+    (convert.main, ["--to", "torch", "gs://bucket/runs", "--out", net]),
+  ):
+    assert main(arguments) == 2
+    assert f"{net}: must be on this machine's disk" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/runs", "memory://runs", "http://runs"])
@@ -146,6 +156,16 @@ def test_other_addresses_are_refused(address):
   scheme = address.partition(":")[0]
   with pytest.raises(OSError, match=rf"{address}: {scheme}:// is not known; a directory, or gs://BUCKET/FOLDER"):
     files.place(address)
+
+
+def test_a_file_that_several_write_at_once_is_one_of_theirs(tmp_path):
+  """The page of a sweep, which each of its runs builds when it ends."""
+  contents = {str(number).encode() * 100_000 for number in range(4)}
+  with ThreadPoolExecutor(4) as pool:
+    for _ in range(20):
+      list(pool.map(lambda content: files.replace(tmp_path / "page", content, alone=False), contents))
+      assert (tmp_path / "page").read_bytes() in contents
+  assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_a_path_on_disk_stays_what_it_is(tmp_path):

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -167,6 +168,13 @@ def test_a_run_in_a_bucket_is_stopped_and_goes_on_to_the_bit(undisturbed, enviro
     assert "restored" in [event["name"] for event in records.read_run(run).run["events"]]
     assert what_counts("gs://bucket/runs") == what_counts(undisturbed[0])
     assert trained.read(run).step == 60  # the parameters are compared with the digest of the record
+    deepened = ["identity", "--workdir", "gs://bucket/runs/quickstart", "--depth=14", "--steps=2", "--images=12"]
+    command = [sys.executable, "-m", "resjax.study", *deepened]
+    study = subprocess.run(command, env=environment | found, capture_output=True, text=True, timeout=300, check=False)
+    assert study.returncode == 0, study.stderr
+    ids = "residual-A-d14-from8-s0", "residual-A-d14-s0"
+    made = [str(path) for path in records.find_runs("gs://bucket/runs/quickstart-identity")]
+    assert made == [f"gs://bucket/runs/quickstart-identity/{id_}" for id_ in ids]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
