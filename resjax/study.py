@@ -45,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = arguments.Parser(f"resjax.study {name}", kind.__doc__)
   parser.add_argument("--workdir", metavar="DIR", default="runs", help="of the trained nets")
   parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
-  parser.add_argument("--data", metavar="PATH", help="of the data set, where it is elsewhere than in training")
+  parser.add_argument(
+    "--data",
+    metavar="PATH",
+    help="of the data set, where it is elsewhere than in training; its files may be others than the published ones",
+  )
   for key, field in settings.leaves(kind):
     default = "as in the run" if name in AS_IN_THE_RUN and key in AS_IN_THE_RUN[name] else field.default
     said = f"{field.metadata['meaning']} (default: {default})".replace("%", "%%")

@@ -4,7 +4,8 @@ import pytest
 
 from resjax import records, study, study_records
 from resjax.config import Config, Data, Model, Responses
-from tests import random_nets
+from resjax.data.cifar_format import FAMILIES
+from tests import random_nets, small_cifar
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 CONFIG = Config(
@@ -41,6 +42,18 @@ def test_readings_stand_beside_each_other(net, capsys):
   assert "images = 400: there are 360 test images" in capsys.readouterr().err
   assert study.main([*command, "--images=40"]) == 2
   assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err
+
+
+def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypatch, capsys):
+  """As in resjax.evaluate; a net from elsewhere has no setting that could allow it."""
+  monkeypatch.setitem(FAMILIES, "cifar10", small_cifar.small("cifar10"))
+  archive = small_cifar.archive(tmp_path / FAMILIES["cifar10"].archive, small_cifar.made("cifar10"))
+  directory = random_nets.write(tmp_path / "net", CONFIG.model, Data(), 32, 10)
+  command = ["responses", "--workdir", str(directory), "--images=11", "--batch_size=11"]
+  assert study.main([*command, "--data", str(archive)]) == 0
+  shown = capsys.readouterr()
+  assert f"{archive}: not the published files (" in shown.err
+  assert len(study_records.read(directory)[0]["responses"]) == 7
 
 
 def test_a_blocks_response_stands_beside_its_input(net):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import trained
 
-load = functools.cache(data.load)
+
+@functools.cache
+def load(settings: Data) -> Dataset | FileDataset:
+  """Loads a data set once, and says what is to be known of it."""
+  dataset = data.load(settings)
+  for note in dataset.notes:
+    print(note, file=sys.stderr)
+  return dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +139,7 @@ def read(directory: Path, path: str | None) -> Subject:
 
   Args:
     directory: the run directory.
-    path: of the data set, where it is elsewhere now.
+    path: of the data set, where it is elsewhere now; its files may be others than the published ones.
 
   Raises:
     ConfigError: the run directory is damaged.
@@ -139,7 +147,7 @@ def read(directory: Path, path: str | None) -> Subject:
   net = trained.read(directory)
   settings = net.config
   if path is not None:
-    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path=path))
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path=path, checksum="any"))
   variables, statistics = jax.device_put(
     (net.variables, net.input.statistics), mesh.replicated(jax.sharding.get_mesh())
   )
