@@ -77,6 +77,8 @@ def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsy
   assert [row["layer"] for row in run.responses] == list(range(1, 8))
   assert report.main([str(tmp_path)]) == 0
   assert (tmp_path / "figures" / "fig7-sorted.svg").exists()
+  page = (tmp_path / "report.html").read_text()
+  assert "trained elsewhere" in page and ">Training<" not in page
 
 
 def test_a_net_trained_here_has_the_error_of_its_run(tmp_path, capsys):
@@ -184,7 +186,9 @@ def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
   line = [sys.executable, "-m", "resjax.evaluate", "--checkpoint", tmp_path / "net", "--data", there / "ten.npz"]
   ended = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
   assert (ended.returncode, ended.stdout) == (2, "")
-  assert re.fullmatch(r"resjax.evaluate: .*/net/checkpoints: step 0 cannot be read .*\n", ended.stderr), ended.stderr
+  assert re.fullmatch(r"resjax.evaluate: .*/net/checkpoints: step 0 is damaged: cannot be read .*\n", ended.stderr), (
+    ended.stderr
+  )
 
 
 def test_a_net_without_numbers_fails(there, tmp_path, capsys):

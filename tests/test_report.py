@@ -180,6 +180,7 @@ def test_page_of_a_sweep_that_has_hardly_begun(tmp_path, status, reached, respon
     writer.update(**({"status": status} if status else {"steps": None, "step": None, "kind": None, "depth": None}))
   text = Reader(page.build(tmp_path).read_text()).text
   assert "No run has finished yet" in text
+  assert "trained elsewhere" not in text
   assert ("No run has logged an error yet" in text) == (not reached)
   assert ("No run has captured its responses yet" in text) == (not responses)
 

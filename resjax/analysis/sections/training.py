@@ -10,8 +10,10 @@ from resjax.analysis.nets import but_for_depth
 from resjax.analysis.sections.section import Section, run_commands
 
 
-def build(logs: Logs) -> Section:
-  """Also there when nothing was logged yet: then it says so."""
+def build(logs: Logs) -> Section | None:
+  """Also there when nothing was logged yet: then it says so. None where all nets were trained elsewhere."""
+  if set(logs.runs["steps"]) == {0}:
+    return None
   panels = figures.figure6(logs)
   curves = error_curves(logs)
   if not panels:
@@ -42,14 +44,16 @@ def _says(errors: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for _, alike in done.groupby(done["net"].map(but_for_depth), sort=False):
     first, last = alike.iloc[0], alike.iloc[-1]
+    # A net that was trained elsewhere has no training error.
+    known = alike[["test_error", "train_error"]].iloc[[0, -1]].dropna(axis="columns")
+    from_, to = ([formats.percent(error) for error in known.iloc[row]] for row in (0, -1))
     if len(alike) > 1:
-      test, train = (
-        f"from {formats.percent(first[column])} to {formats.percent(last[column])} %"
-        for column in ("test_error", "train_error")
-      )
-      words = f"From {first['label']} to {last['label']} the test error goes {test}, the training error {train}."
+      test, *train = (f"from {before} to {after} %" for before, after in zip(from_, to, strict=True))
+      words = f"From {first['label']} to {last['label']} the test error goes {test}"
+      words += "".join(f", the training error {change}" for change in train)
     else:
-      test, train = (formats.percent(first[column]) for column in ("test_error", "train_error"))
-      words = f"{first['label']} ends at a test error of {test} % and a training error of {train} %."
-    sentences.append(words)
+      test, *train = from_
+      words = f"{first['label']} ends at a test error of {test} %"
+      words += "".join(f" and a training error of {error} %" for error in train)
+    sentences.append(f"{words}.")
   return tuple(sentences) or ("No run has finished yet: the curves show how far they are.",)
