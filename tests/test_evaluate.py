@@ -1,5 +1,6 @@
 """python -m resjax.evaluate and python -m resjax.convert, as a user has them."""
 
+import importlib.util
 import json
 import os
 import re
@@ -16,18 +17,16 @@ from resjax.config import Data, Model
 from resjax.train import trained
 from tests import random_nets
 
-torch = pytest.importorskip("torch")
-foreign = pytest.importorskip("tests.foreign_nets")
-
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 WEIGHTS, CIFAR = "RESJAX_AKAMASTER", "RESJAX_CIFAR10"
 
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-  """A folder with a state dict of a CIFAR net, it converted, an .npz of images, and nets and data of other kinds."""
+  """A folder with a CIFAR net, its state dict, an .npz of images, and nets and data of other kinds."""
   root = tmp_path_factory.mktemp("there")
-  torch.save(foreign.randomize(foreign.CifarNet(1)).state_dict(), root / "net.th")
-  assert convert.main(["--from", "akamaster", str(root / "net.th"), "--out", str(root / "net")]) == 0
+  random_nets.write(root / "net", Model(depth=8, option_a_zeros="both"), Data(), 32, 10)  # as the project has them
+  assert convert.main(["--to", "torch", str(root / "net"), "--out", str(root / "net.safetensors")]) == 0
   rng = np.random.default_rng(0)
   for name, shape, classes in (("ten", (32, 32, 3), 10), ("two", (32, 32, 3), 2), ("grey", (32, 32), 10)):
     x, y = rng.integers(0, 256, (1100, *shape), np.uint8), np.arange(1100) % classes
@@ -67,8 +66,8 @@ def test_an_ensemble_of_one_equals_its_member(there, capsys):
 
 def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsys):
   out = tmp_path / "residual-A-d8"
-  arguments = ["--from", "akamaster", str(there / "net.th"), "--out", str(out), "--data", str(there / "ten.npz")]
-  assert convert.main(arguments) == 0
+  arguments = ["--from", "akamaster", str(there / "net.safetensors"), "--out", str(out)]
+  assert convert.main([*arguments, "--data", str(there / "ten.npz")]) == 0
   assert "layer1.0.conv1 -> stage1/block1/conv1\n" in capsys.readouterr().out
   run = records.read_run(out)
   assert run.run["status"] == records.DONE and run.run["params"] == 75_290
@@ -91,11 +90,18 @@ def test_a_net_trained_here_has_the_error_of_its_run(tmp_path, capsys):
   assert (row["images"], row["error"]) == (result["test_images"], result["test_error"])
 
 
-def test_there_and_back(there, tmp_path, capsys):
-  assert convert.main(["--to", "torch", str(there / "net"), "--out", str(tmp_path / "back.pth")]) == 0
-  back = torch.load(tmp_path / "back.pth", weights_only=True)
-  for name, value in torch.load(there / "net.th", weights_only=True).items():
-    assert torch.equal(back[name], value)
+@needs_torch
+def test_what_is_written_for_pytorch_it_loads(there, tmp_path):
+  import torch
+  from safetensors.numpy import load
+
+  file, again = tmp_path / "net.pth", tmp_path / "again"
+  assert convert.main(["--to", "torch", str(there / "net"), "--out", str(file)]) == 0
+  loaded, arrays = torch.load(file, weights_only=True), load((there / "net.safetensors").read_bytes())
+  assert loaded.keys() == arrays.keys()
+  assert all(np.array_equal(loaded[name].numpy(), array) for name, array in arrays.items())
+  assert convert.main(["--from", "akamaster", str(file), "--out", str(again)]) == 0
+  assert records.read_run(again).run["params_digest"] == records.read_run(there / "net").run["params_digest"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_there_and_back(there, tmp_path, capsys):
     (["--checkpoint", "net", "--data", "absent"], "absent: no such file or folder"),
     (["--checkpoint", "net", "--data", "two.npz"], "two.npz has 2 classes, the net 10"),
     (["--checkpoint", "net", "--data", "grey.npz"], "grey.npz: images of 1 channels, the net takes 3"),
-    (["--checkpoint", "net", "--data", "net.th"], "net.th: neither an .npz file, nor CIFAR"),
+    (["--checkpoint", "net", "--data", "net.safetensors"], "net.safetensors: neither an .npz file, nor CIFAR"),
     (["--checkpoint", "net", "seven", "--data", "ten.npz"], "no ensemble: .*seven has classes 7"),
     (["--checkpoint", "net"], "the following arguments are required: --data"),
     (["--checkpoint", "net", "--data", "ten.npz", "--protocol", "12crop"], "invalid choice: '12crop'"),
@@ -119,16 +125,19 @@ def test_a_wrong_command_is_one_line(arguments, said, there, monkeypatch, capsys
   ("arguments", "said"),
   [
     (["--from", "akamaster", "absent.th", "--out", "new"], "absent.th: no such file"),
-    (["--from", "torchvision", "net.th", "--out", "new"], r"net.th: has no fc.weight; its names are conv1.weight"),
-    (["--from", "caffe", "net.th", "--out", "new"], "net.th: no"),
-    (["--from", "akamaster", "ten.npz", "--out", "new"], "ten.npz: "),
-    (["--from", "akamaster", "net.th", "--out", "net"], "net: exists; choose another --out"),
-    (["--from", "akamaster", "net.th", "--out", "new", "--data", "absent"], "absent: no such file or folder"),
-    (["--from", "akamaster", "net.th", "--out", "new", "--mean", "m"], "--mean goes with --from caffe"),
+    (
+      ["--from", "torchvision", "net.safetensors", "--out", "new"],
+      r"net.safetensors: has no fc.weight; its names are ",
+    ),
+    (["--from", "caffe", "net.safetensors", "--out", "new"], "net.safetensors: no"),
+    pytest.param(["--from", "akamaster", "ten.npz", "--out", "new"], "ten.npz: ", marks=needs_torch),
+    (["--from", "akamaster", "net.safetensors", "--out", "net"], "net: exists; choose another --out"),
+    (["--from", "akamaster", "net.safetensors", "--out", "new", "--data", "absent"], "absent: no such file or folder"),
+    (["--from", "akamaster", "net.safetensors", "--out", "new", "--mean", "m"], "--mean goes with --from caffe"),
     (["--to", "torch", "net", "--out", "new.pth", "--data", "ten.npz"], "--data goes with --from"),
-    (["--to", "torch", "net", "--out", "net.th"], "net.th: exists"),
+    (["--to", "torch", "net", "--out", "net.safetensors"], "net.safetensors: exists"),
     (["--to", "torch", "preactivated", "--out", "new.pth"], "model.preactivation = True"),
-    (["net.th", "--out", "new"], "one of the arguments --from --to is required"),
+    (["net.safetensors", "--out", "new"], "one of the arguments --from --to is required"),
   ],
 )
 def test_a_wrong_conversion_is_one_line_and_writes_nothing(arguments, said, there, monkeypatch, capsys):
@@ -197,6 +206,7 @@ def test_a_net_without_numbers_fails(there, tmp_path, capsys):
   assert capsys.readouterr().err == "resjax.evaluate: the probabilities of image 1 are not finite\n"
 
 
+@needs_torch
 @pytest.mark.skipif({WEIGHTS, CIFAR} - set(os.environ), reason=f"{WEIGHTS} and {CIFAR} do not name folders")
 @pytest.mark.parametrize(("depth", "wrong"), [(20, 827), (32, 737)])
 def test_published_errors(depth, wrong, tmp_path, capsys):
