@@ -1,9 +1,9 @@
 """What it costs to capture every layer's responses each 100 steps: training throughput with and without.
 
-    python -m benchmarks.probes [--depth 20] [--every 100] [--rounds 20] [--out probes.json]
+    python -m benchmarks.probes [--depth 20] [--every 100] [--rounds 50] [--seconds 1] [--out probes.json]
 
-A cost of a hundredth is lost in the noise of whole runs. So intervals of ten steps are timed, in turn without a capture
-and with one before each, where it costs ten times as much; what it adds, after-effects included, is then set against
+A cost of a hundredth is lost in the noise of whole runs. So intervals of two steps are timed, in turn without a capture
+and with one before each, where it weighs fifty times as much; what it adds, after-effects included, is then set against
 --every steps. The lowered training step is the same text either way, which is checked first.
 """
 
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from scipy import stats
 
 from benchmarks import measure, sides
 from resjax import mesh, models
@@ -25,7 +26,7 @@ _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
 _EVERY = flags.DEFINE_integer("every", 100, "Steps between captures.")
 _IMAGES = flags.DEFINE_integer("images", Responses.images, "Images of a capture.")
-INTERVAL = 10  # steps timed with a capture and without
+INTERVAL = 2  # steps timed with a capture and without
 
 
 def random_images() -> Dataset:
@@ -88,12 +89,12 @@ def main(_) -> None:
   rates = measure.alternate(made, least=1)
   rounds = zip(rates["without"], rates["with"], strict=True)
   costs = [(without / captured - 1) * INTERVAL / _EVERY.value for without, captured in rounds]
-  low, middle, high = (f"{100 * cost:.2f}" for cost in np.quantile(costs, (0.25, 0.5, 0.75)))
+  low, high = (f"{100 * bound:.2f}" for bound in stats.quantile_test(costs).confidence_interval(0.95))
   row = {
     "images of a capture": _IMAGES.value,
     f"{INTERVAL} steps, s": measure.spread((1 / rate for rate in rates["without"]), 2),
     "after a capture, s": measure.spread((1 / rate for rate in rates["with"]), 2),
-    f"cost each {_EVERY.value} steps, %": f"{middle} (middle half {low} to {high})",
+    f"cost each {_EVERY.value} steps, %": f"{100 * statistics.median(costs):.2f} (95 %: {low} to {high})",
     "throughput": f"{1 / (1 + statistics.median(costs)):.3f}",
   }
   measure.report([row], same_text=same, depth=_DEPTH.value, batch_size=_BATCH.value, intervals_per_second=rates)

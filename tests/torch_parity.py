@@ -62,7 +62,8 @@ def torchvision_resnets() -> types.ModuleType:
   if not spec or not spec.origin:
     pytest.skip("torchvision is not installed")
   try:
-    torch.ops.load_library(Path(spec.origin).parent / "_C.so")
+    for library in Path(spec.origin).parent.glob("_C*.so"):  # newer releases call it _C_stable
+      torch.ops.load_library(library)
   except OSError:
     for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
       for operator in (name, f"q{name}", f"_{name}_backward"):
