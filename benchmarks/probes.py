@@ -1,6 +1,6 @@
 """What it costs to capture every layer's responses each 100 steps: training throughput with and without.
 
-    python -m benchmarks.probes [--depth 20] [--every 100] [--rounds 50] [--seconds 1] [--out probes.json]
+    python -m benchmarks.probes [--depth 20] [--every 100] [--rounds 50] [--out probes.json]
 
 A cost of a hundredth is lost in the noise of whole runs. So intervals of two steps are timed, in turn without a capture
 and with one before each, where it weighs fifty times as much; what it adds, after-effects included, is then set against
@@ -101,4 +101,6 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
+  flags.set_default(measure.ROUNDS, 50)  # short ones: an interval of confidence needs many
+  flags.set_default(measure.SECONDS, 1.0)
   app.run(main)
