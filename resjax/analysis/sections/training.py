@@ -46,13 +46,13 @@ def _says(errors: pd.DataFrame) -> tuple[str, ...]:
     first, last = alike.iloc[0], alike.iloc[-1]
     # A net that was trained elsewhere has no training error.
     known = alike[["test_error", "train_error"]].iloc[[0, -1]].dropna(axis="columns")
-    from_, to = ([formats.percent(error) for error in known.iloc[row]] for row in (0, -1))
+    starts, ends = ([formats.percent(error) for error in known.iloc[row]] for row in (0, -1))
     if len(alike) > 1:
-      test, *train = (f"from {before} to {after} %" for before, after in zip(from_, to, strict=True))
+      test, *train = (f"from {start} to {end} %" for start, end in zip(starts, ends, strict=True))
       words = f"From {first['label']} to {last['label']} the test error goes {test}"
       words += "".join(f", the training error {change}" for change in train)
     else:
-      test, *train = from_
+      test, *train = starts
       words = f"{first['label']} ends at a test error of {test} %"
       words += "".join(f" and a training error of {error} %" for error in train)
     sentences.append(f"{words}.")
