@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import cv2
 import jax
@@ -12,7 +11,7 @@ import pytest
 from resjax import mesh, models
 from resjax.config import Data, Evaluation, Model
 from resjax.data.augment import Statistics
-from resjax.evaluation import images, score
+from resjax.evaluation import score
 from resjax.evaluation.images import ImageSet
 from resjax.evaluation.members import Members, size_of
 from resjax.evaluation.protocols import CROP, PROTOCOLS, SIDES, scale_views
@@ -264,48 +263,6 @@ def test_grey_images_do_not_fit_a_colour_net(nets):
     score.evaluate([trained.read(nets["cifar"])], image_set(grey), PROTOCOLS["single"])
   with pytest.raises(ConfigError, match="photos: no image to test on"):
     score.evaluate([trained.read(nets["cifar"])], image_set([]), PROTOCOLS["single"])
-
-
-def test_folders_are_tested_whole_and_broken_images_are_named(tmp_path, photos):
-  for i, photo in enumerate(photos):
-    (tmp_path / f"class{i % 2}").mkdir(exist_ok=True)
-    cv2.imwrite(str(tmp_path / f"class{i % 2}" / f"{i}.png"), photo[..., ::-1])
-  (tmp_path / "class1" / "broken.jpg").write_bytes(b"no image")
-  found = images.read(str(tmp_path), Data())
-  for _ in range(2):
-    pairs = list(found.pairs(64))
-    assert sorted(image.shape for image, _ in pairs) == sorted((*shape, 3) for shape in SHAPES)
-    assert sorted(label for _, label in pairs) == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert len(found.skipped) == 1 and found.skipped[0].startswith("class1/broken.jpg: ")
-  assert found.classes == 2
-  # The folder a net was trained on has a test set: the share that was held back.
-  own = images.read(str(tmp_path), Data(name="folder", path=str(tmp_path), test_share=0.4))
-  assert len(list(own.pairs(64))) + len(own.skipped) == 4
-
-
-@pytest.mark.parametrize(
-  ("name", "source"),
-  [
-    ("x.npz", "npz"),
-    ("cifar-10-binary.tar.gz", "cifar10"),
-    ("cifar-100-binary/train.bin", "cifar100"),
-    ("a/b", "folder"),
-  ],
-)
-def test_paths_are_recognised(name, source, tmp_path):
-  path = tmp_path / name
-  path.parent.mkdir(exist_ok=True)
-  path.touch()
-  folder = path if path.suffix in (".npz", ".gz") else path.parent
-  assert images.recognised(str(folder)).name == source
-  assert images.recognised("digits").name == "digits"
-
-
-def test_paths_that_are_nothing_known(tmp_path):
-  Path(tmp_path / "x.txt").touch()
-  for path, said in ((tmp_path / "absent", "no such file or folder"), (tmp_path / "x.txt", "neither an .npz file")):
-    with pytest.raises(ConfigError, match=rf"--data {path}: {said}"):
-      images.recognised(str(path))
 
 
 def test_members_share_statistics_with_no_one(nets):

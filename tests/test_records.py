@@ -1,32 +1,14 @@
+"""What a run's records hold, what is refused, and how they are read; `test_records_faults.py` has kills."""
+
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
 
 from resjax import records
 from resjax.records import RecordsError, RunWriter, find_runs, read_run
-
-REPOSITORY = Path(__file__).parents[1]
-
-
-def killed(code: str, directory: Path) -> None:
-  """Runs `code` with a writer `w` open on `directory`, in a process that must end by SIGKILL."""
-  setup = (
-    "import os, pathlib, signal, sys\n"
-    "from resjax.records import RunWriter\n"
-    "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-    "w = RunWriter(sys.argv[1])\n"
-  )
-  ended = subprocess.run([sys.executable, "-c", setup + code, directory], cwd=REPOSITORY, check=False)
-  assert ended.returncode == -signal.SIGKILL
 
 
 def steps(rows: list[dict]) -> list[int]:
@@ -188,62 +170,6 @@ def test_numbered_parts_are_joined_by_number_and_rewound(tmp_path):
   assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2], 0)
 
 
-def test_a_kill_before_the_replacement_leaves_the_old_record(tmp_path):
-  with RunWriter(tmp_path) as writer:
-    writer.update(id="a", status="running", step=1)
-  killed("pathlib.Path.replace = die\nw.update(status='done')", tmp_path)
-  assert (tmp_path / ".run.json.tmp").exists()  # it did die between the two
-  assert read_run(tmp_path).run["status"] == "running"
-  with RunWriter(tmp_path) as writer:
-    writer.update(status="failed")
-  assert read_run(tmp_path).run["status"] == "failed"
-  assert not (tmp_path / ".run.json.tmp").exists()
-
-
-def test_a_kill_while_appending_costs_the_torn_line_only(tmp_path):
-  tmp_path_with_run(tmp_path)
-  tear = "f = open(w.directory / 'metrics.jsonl', 'ab')\nf.write(b'{\"step\": 7')\nf.flush()\ndie()"
-  killed("w.append('metrics', [{'step': 6}])\n" + tear, tmp_path)
-  assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([6], 1)
-
-
-@pytest.mark.parametrize("survivors", [0, 1, 2, 3])
-def test_an_interrupted_rewind_is_finished_by_the_next(tmp_path, survivors):
-  with RunWriter(tmp_path) as writer:
-    writer.event(5, "restored")
-    for log in records.LOG_KEYS:
-      writer.append(log, [{"step": step} for step in range(6)])
-  code = f"""
-replace, left = pathlib.Path.replace, iter([True] * {survivors})
-pathlib.Path.replace = lambda *paths: replace(*paths) if next(left, False) else die()
-w.rewind(2)
-"""
-  killed(code, tmp_path)
-  assert steps(read_run(tmp_path).run["events"]) == [5]  # the record is rewound last
-  with RunWriter(tmp_path) as writer:
-    writer.rewind(2)
-  run = read_run(tmp_path)
-  assert [steps(rows) for rows in (run.metrics, run.responses, run.gradients)] == [[0, 1, 2]] * 3
-  assert run.run["events"] == []
-
-
-def test_another_process_holds_the_directory_until_it_is_gone(tmp_path):
-  code = (
-    "import sys\nfrom resjax.records import RunWriter\nw = RunWriter(sys.argv[1])\nprint('held', flush=True)\ninput()"
-  )
-  holder = subprocess.Popen(
-    [sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-  )
-  with holder:
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    with pytest.raises(RecordsError, match="another process") as caught:
-      RunWriter(tmp_path)
-    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
-  RunWriter(tmp_path).close()
-
-
 def test_a_refused_writer_leaves_the_directory_free(tmp_path):
   (tmp_path / "run.json").write_text("{")
   for _ in range(2):
@@ -302,41 +228,3 @@ def test_find_runs_covers_run_experiment_and_parent(tmp_path):
 
 def test_time_is_utc_to_the_second():
   assert records.utc_now().endswith("+00:00") and "." not in records.utc_now()
-
-
-ROWS = st.lists(
-  st.fixed_dictionaries(
-    {"step": st.integers(0, 20)},
-    optional={"loss": st.floats(), "split": st.text(), "error": st.floats(width=32)},
-  ),
-  max_size=6,
-)
-ACTIONS = st.lists(st.one_of(ROWS, st.integers(-1, 20), st.just(b'{"step": 1, "spl')), max_size=12)
-
-
-@settings(max_examples=40, deadline=None, database=None)
-@given(ACTIONS)
-def test_any_course_of_appends_rewinds_and_tears_reads_back(actions):
-  expected: list[dict] = []
-  with tempfile.TemporaryDirectory() as directory:
-    for action in actions:
-      if isinstance(action, bytes):
-        with Path(directory, "metrics.jsonl").open("ab") as file:
-          file.write(action)
-        continue
-      with RunWriter(directory) as writer:
-        writer.update(id="a")
-        if isinstance(action, int):
-          writer.rewind(action)
-          expected = [row for row in expected if row["step"] <= action]
-        else:
-          writer.append("metrics", action)
-          expected += action
-    tmp_path_with_run(Path(directory))
-    read = read_run(directory).metrics
-  finite = [
-    {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-    for row in expected
-  ]
-  empty = dict.fromkeys(records.LOG_KEYS["metrics"])
-  assert read == [{**empty, **row} for row in finite]
