@@ -84,6 +84,7 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "cifar_depth_sweep:mini": 4,
       "cifar_depth_sweep:short": 26,
       "cifar_depth_sweep:medium": 8,
+      "cifar_depth_sweep:quarter": 11,
       "cifar_highway": 2,
       "cifar_precision": 18,
       "cifar_shortcuts": 27,
