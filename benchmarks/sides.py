@@ -20,7 +20,12 @@ INTERVAL = 100  # steps a dispatch, at most
 
 
 def resjax(
-  depth: int, batch_size: int, loop: models.Loop | None = None, precision: str = "float32", seeds: int = 1
+  depth: int,
+  batch_size: int,
+  loop: models.Loop | None = None,
+  precision: str = "float32",
+  seeds: int = 1,
+  compiler_options: dict[str, bool | str] | None = None,
 ) -> Side:
   """The whole step of a run on all devices, with order, crop and mirror; of `seeds` runs as one program."""
   model, train, data = Model(depth=depth, precision=precision), Train(batch_size=batch_size), Data()
@@ -33,14 +38,17 @@ def resjax(
     current = jax.device_put(together.stack(starts), everywhere)
     training_set = jax.device_put(step.TrainingData(images, labels, statistics(images, data)), everywhere)
   net, numbers, done = models.build(model, 10, loop), together.numbers([train] * seeds), 0
+  with jax.set_mesh(everywhere.mesh):
+    numbers = jax.device_put(numbers, everywhere)
+    lowered = step.train_steps.lower(net, train, data, INTERVAL, current, numbers, training_set, jnp.int32(0))
+  compiled = lowered.compile(compiler_options=compiler_options)
 
   def run(steps: int) -> None:
     nonlocal current, done
-    with jax.set_mesh(everywhere.mesh):
-      for stop in [*range(done + INTERVAL, done + steps, INTERVAL), done + steps]:
-        current, _ = step.train_steps(net, train, data, INTERVAL, current, numbers, training_set, jnp.int32(stop))
-      done += steps
-      jax.block_until_ready(current)
+    for stop in [*range(done + INTERVAL, done + steps, INTERVAL), done + steps]:
+      current, _ = compiled(current, numbers, training_set, jnp.int32(stop))
+    done += steps
+    jax.block_until_ready(current)
 
   return run
 
@@ -89,7 +97,8 @@ def torch(
   net = resnet(depth).to(device, memory_format=layout)
   images = torch.randn(batch_size, 3, 32, 32, device=device).to(memory_format=layout)
   labels = torch.arange(batch_size, device=device) % 10
-  sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+  torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as XLA has it
+  sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, fused=device == "cuda")
   forward = torch.compile(net, mode=compile_mode) if compile_mode else net
 
   def run(steps: int) -> None:

@@ -22,6 +22,8 @@ VARIANTS = ("mini", "short", "medium", "quarter")
 def get_config(variant: str = ""):
   """Returns the paper's recipe; the variants end after fewer steps, with the same two drops in proportion."""
   c = config.default()
+  if not variant:
+    c.responses.steps = c.gradients.steps = (0, 1000, 4000, 16_000, 32_000, 48_000)
   if variant == "mini":
     c.train.steps = 800
     c.evaluation.every = c.checkpoint.every = 200

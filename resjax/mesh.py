@@ -4,6 +4,7 @@ The batch is split over all devices. The kernels, and what the optimizer holds o
 and put together where they are used; with one device on that axis the train state is the same everywhere.
 """
 
+import importlib.util
 import math
 import os
 import platform
@@ -20,6 +21,11 @@ from resjax.settings import ConfigError
 
 DATA, FSDP = AXES = ("data", "fsdp")
 
+# Flags of XLA's GPU compiler, unless XLA_FLAGS has them already. Convolutions and loops become part of CUDA graphs: by
+# default each of the 56 convolutions of a step of ResNet-20 ends one graph and is launched by the host, which also
+# waits for the device at each turn of the loop over steps. With both, a dispatch of 100 steps is one graph.
+GPU_FLAGS = {"xla_gpu_enable_command_buffer": "+CONVOLUTION,+WHILE"}
+
 
 def start_backend(workdir: Path | None) -> None:
   """Sets JAX up, and joins the other processes of a run; call it before anything else of JAX.
@@ -28,14 +34,28 @@ def start_backend(workdir: Path | None) -> None:
 
   On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
   work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
-  work directory, or in a bucket, they are not kept.
+  work directory, or in a bucket, they are not kept. Where JAX has its plugin for NVIDIA's GPUs, XLA gets `GPU_FLAGS`.
   """
+  if any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+    given = os.environ.get("XLA_FLAGS", "")
+    wanted = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if f"--{name}" not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *wanted]).strip()
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
   if workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   processes.start()
+
+
+def deviations(config: Config, devices: Mesh) -> list[dict[str, str]]:
+  """Returns how the arithmetic of the devices differs from the paper's, as run.json has it."""
+  device = devices.devices.flat[0]
+  if device.platform != "gpu" or config.model.precision != "float32":
+    return []
+  if jax.config.jax_default_matmul_precision not in (None, "default", "tensorfloat32"):
+    return []
+  return [{"name": "float32 convolutions", "paper": "float32", "here": "TF32: factors rounded to 10 bits"}]
 
 
 def make(config: Config) -> Mesh:

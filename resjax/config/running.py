@@ -83,7 +83,11 @@ class Execution:
   fsdp: int = setting(
     1, "devices that share one copy of the kernels and their momentum; 1: each has its own", allowed=POSITIVE
   )
-  unroll: int = setting(1, "blocks a turn of the loop over a stage's blocks; 1000: no loop", allowed=POSITIVE)
+  unroll: int = setting(
+    0,
+    "blocks a turn of the loop over a stage's blocks; 1000: no loop; 0: no loop on a GPU up to 110 layers, else 1",
+    allowed=COUNT,
+  )
   remat: str = setting(
     "none",
     "compute again instead of keep: the insides of blocks, or of groups of sqrt(blocks) blocks",

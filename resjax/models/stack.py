@@ -13,6 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+# On a GPU the body of a loop is a CUDA graph of its own, and its slices of the stacked variables are kernels; without
+# the loop a whole step is one graph. Up to the stages of 110 layers that is worth the time it takes to compile.
+UNROLLED_ON_GPU = 18
+
 Block = Callable[[jax.Array, Any], tuple[jax.Array, Any]]  # (input, variables) -> (output, what it sows and updates)
 
 
@@ -21,14 +25,21 @@ class Loop:
   """How a stack is executed. Changes memory, compile time and speed, and results to rounding only.
 
   Attributes:
-    unroll: blocks that stand one after another in the loop's body; as many as there are: no loop.
+    unroll: blocks that stand one after another in the loop's body; as many as there are: no loop. 0: as
+      `UNROLLED_ON_GPU` says.
     remat: what is computed again in the backward pass instead of kept. "none": nothing. "block": the insides of the
       blocks; their inputs are kept. "group": sqrt(blocks) groups are kept at their inputs and computed again one at a
       time, so that memory grows with the square root of depth (Chen et al., 2016, "sublinear memory cost").
   """
 
-  unroll: int = 1
+  unroll: int = 0
   remat: str = "none"
+
+  def unrolled(self, blocks: int) -> int:
+    """Returns how many of so many blocks stand one after another in the loop's body."""
+    if self.unroll:
+      return min(self.unroll, blocks)
+    return blocks if jax.default_backend() == "gpu" and blocks <= UNROLLED_ON_GPU else 1
 
 
 def apply(block: Block, x: jax.Array, stacked: Any, loop: Loop) -> tuple[jax.Array, Any]:
@@ -45,12 +56,12 @@ def apply(block: Block, x: jax.Array, stacked: Any, loop: Loop) -> tuple[jax.Arr
   """
   blocks = len(jax.tree.leaves(stacked)[0])
   # Inside a loop nothing can be merged with the forward pass, and the barriers against that are not needed.
-  remat = functools.partial(jax.checkpoint, prevent_cse=loop.unroll >= blocks)
+  remat = functools.partial(jax.checkpoint, prevent_cse=loop.unrolled(blocks) == blocks)
   if loop.remat == "block":
     block = remat(block)
 
   def run(x: jax.Array, part: Any) -> tuple[jax.Array, Any]:
-    return lax.scan(block, x, part, unroll=min(loop.unroll, len(jax.tree.leaves(part)[0])))
+    return lax.scan(block, x, part, unroll=loop.unrolled(len(jax.tree.leaves(part)[0])))
 
   if loop.remat != "group":
     return run(x, stacked)

@@ -9,18 +9,22 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from resjax import mesh, models, records
+from resjax.config import Config
 from resjax.data import Dataset, FileDataset
 from resjax.train import schedule, state, step, together, trained
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.journal import Journal, RunFailed
 from resjax.train.resident import Resident
-from resjax.train.streamed import Streamed
 from resjax.train.timetable import Timetable
+
+if TYPE_CHECKING:
+  from resjax.train.streamed import Streamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +74,7 @@ class _Training:
     self.timetable = Timetable(config)
     net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll, config.execution.remat))
     store = journals[0].writer.directory.parents[1] / ".moments"
-    self.images: Resident | Streamed = (
-      Resident(config, dataset, net) if isinstance(dataset, Dataset) else Streamed(config, dataset, net, store)
-    )
+    self.images = _images(config, dataset, net, store)
     self.failed: dict[int, str] = {}
     self.errors: dict[int, float] = {}  # measured at this step, by run: of the validation images, or of the test's
     everywhere = mesh.replicated(jax.sharding.get_mesh())
@@ -187,6 +189,15 @@ class _Training:
   def variables(self, run: int) -> dict[str, Any]:
     """What a run's net is applied with."""
     return _one({"params": self.states.params, "batch_stats": self.states.batch_stats}, run)
+
+
+def _images(config: Config, dataset: Dataset | FileDataset, net: Any, store: Path) -> "Resident | Streamed":
+  """Returns the images where they are trained on: held on the devices, or decoded as they are needed."""
+  if isinstance(dataset, Dataset):
+    return Resident(config, dataset, net)
+  from resjax.train.streamed import Streamed  # needs the extra imagenet
+
+  return Streamed(config, dataset, net, store)
 
 
 @functools.partial(jax.jit, static_argnames="run")

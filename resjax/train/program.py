@@ -16,7 +16,7 @@ from resjax.config import Config
 from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.depth import Net
-from resjax.train import state, step, streamed, together
+from resjax.train import state, step, together
 from resjax.train.timetable import Timetable
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -67,6 +67,8 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
     statistics = Statistics(_array(mean, jnp.float32, everywhere), _array(channels, jnp.float32, everywhere))
     if is_streamed(config.data):
+      from resjax.train import streamed  # needs the extra imagenet
+
       batch = config.train.batch_size
       empty = jax.eval_shape(step.Interval.empty)
       intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)

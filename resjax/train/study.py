@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import shlex
 import subprocess
@@ -178,14 +179,16 @@ def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str
 
 def _circumstances(config: Config) -> dict[str, Any]:
   """What run.json says of where and how a run is executed."""
-  devices = mesh.make(config).devices.flat
+  devices = mesh.make(config)
+  first = devices.devices.flat[0]
   return {
     "devices": {
-      "platform": devices[0].platform,
-      "kind": devices[0].device_kind,
-      "count": len(devices),
+      "platform": first.platform,
+      "kind": first.device_kind,
+      "count": devices.size,
       "processes": jax.process_count(),
     },
+    "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),
     "command": f"{command.program()} {shlex.join(sys.argv[1:])}",
@@ -193,13 +196,16 @@ def _circumstances(config: Config) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-  """Returns the commit of this code, with "+changes" where files differ from it; None outside a checkout."""
+  """Returns the commit of this code, with "+changes" where files differ from it.
+
+  Outside a checkout it is what RESJAX_COMMIT says, or None.
+  """
   here = Path(__file__).parent
   try:
     ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--match="]
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
-    return None
+    return os.environ.get("RESJAX_COMMIT")
 
 
 def _outcome(row: dict[str, Any]) -> dict[str, Any]:

@@ -29,17 +29,33 @@ def numbers(trains: Sequence[Train]) -> dict[str, np.ndarray]:
 
 
 def for_each(one: Callable[..., Any], *stacked: Any) -> Any:
-  """Applies a function to each run; all arguments and results have the runs as leading axis.
-
-  On an accelerator the runs are one batch of work (vmap), which fills a device that a small net leaves idle. On a CPU
-  they take turns: a convolution with weights of its own for each image is slow there, and no core is idle.
-  """
+  """Applies a function to each run; all arguments and results have the runs as leading axis."""
   runs = len(jax.tree.leaves(stacked)[0])
-  if runs == 1:
-    return jax.tree.map(lambda leaf: leaf[None], one(*jax.tree.map(lambda leaf: leaf[0], stacked)))
-  if jax.default_backend() == "cpu":
-    return lax.map(lambda arguments: one(*arguments), stacked)
+  form = FORMS["one after another" if runs == 1 else FORM_OF_PLATFORM.get(jax.default_backend(), "batched")]
+  return form(one, *stacked)
+
+
+def _batched(one: Callable[..., Any], *stacked: Any) -> Any:
   return jax.vmap(one)(*stacked)
+
+
+def _in_turn(one: Callable[..., Any], *stacked: Any) -> Any:
+  return lax.map(lambda arguments: one(*arguments), stacked)
+
+
+def _one_after_another(one: Callable[..., Any], *stacked: Any) -> Any:
+  runs = len(jax.tree.leaves(stacked)[0])
+  results = [one(*jax.tree.map(lambda leaf, run=run: leaf[run], stacked)) for run in range(runs)]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+
+FORMS: dict[str, Callable[..., Any]] = {
+  "batched": _batched,  # one batch of work, which fills a device that a small net leaves idle
+  "in turn": _in_turn,  # a loop over the runs
+  "one after another": _one_after_another,  # that loop unrolled: what is small is fused over the runs
+}
+# On a CPU a convolution with weights of its own for each image is slow, and no core is idle.
+FORM_OF_PLATFORM = {"cpu": "in turn"}
 
 
 @jax.jit
