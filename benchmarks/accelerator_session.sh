@@ -2,6 +2,7 @@
 # A GPU for a quarter of an hour: what is measured and trained on it, in two calls, without a network.
 #
 #   CARRY=FOLDER OUT=FOLDER benchmarks/accelerator_session.sh measure      # about 3 minutes
+#   CARRY=FOLDER OUT=FOLDER benchmarks/accelerator_session.sh sharing      # a part of it, about 1 minute
 #   CARRY=FOLDER OUT=FOLDER benchmarks/accelerator_session.sh train        # the rest; MINUTES, default 9
 #
 # `measure` runs the real command for 50 steps, and again from half of them; then it times the ways to execute a training
@@ -21,8 +22,6 @@ PYTHON=${PYTHON:-python3} TOY=${TOY:-} WORK=${WORK:-/tmp/resjax-session} MINUTES
 mkdir -p "$OUT" "$WORK/halves"
 OUT=$(cd "$OUT" && pwd) CARRY=$(cd "$CARRY" && pwd) WORK=$(cd "$WORK" && pwd)
 export PYTHONUNBUFFERED=1 PYTHONPATH="$WORK/packages${PYTHONPATH:+:$PYTHONPATH}" XLA_PYTHON_CLIENT_PREALLOCATE=false
-export JAX_COMPILATION_CACHE_DIR="$WORK/compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3
-export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=0
 
 say() { echo "[$SECONDS s] $*"; }
 
@@ -63,7 +62,6 @@ numpy.savez(sys.argv[1], x_train=x(5000), y_train=y(5000), x_test=x(1000), y_tes
   local one="20/bfloat16,20/float32,110/bfloat16,110/float32,56/bfloat16,56/float32,20/bfloat16/unroll=1,20/bfloat16/unroll=3"
   one+=",110/bfloat16/unroll=1,110/bfloat16/batch=1024,1202/bfloat16/remat=group"
   one+=",20/bfloat16/options=xla_gpu_exclude_nondeterministic_ops:True"
-  local quiet="20/bfloat16,20/float32,56/bfloat16,56/float32,110/bfloat16"
   local seeds="20/bfloat16/seeds=5/form=batched,20/float32/seeds=5/form=batched,20/bfloat16/seeds=5/form=one_after_another"
   seeds+=",20/bfloat16/seeds=5/form=one_after_another/options=xla_gpu_command_buffer_scheduling_mode:CONCURRENT"
   local torch20="20/bfloat16/side=torch.compile/form=reduce-overhead,20/float32/side=torch.compile/form=reduce-overhead"
@@ -72,7 +70,7 @@ numpy.savez(sys.argv[1], x_train=x(5000), y_train=y(5000), x_test=x(1000), y_tes
     short=(--rounds=1 --seconds=0.1) steps=10 small=(--config.model.width=2 --config.train.batch_size=16)
     one="8/float32/batch=16,8/float32/batch=16/unroll=1,8/bfloat16/batch=16,8/nosuch"
     seeds="8/float32/batch=16/seeds=2/form=batched,8/float32/batch=16/seeds=2/form=one_after_another"
-    torch20="8/float32/side=torch.compile/form=default/batch=16" torch110="" pair="8/float32/batch=16" quiet="8/float32/batch=16"
+    torch20="8/float32/side=torch.compile/form=default/batch=16" torch110="" pair="8/float32/batch=16"
   fi
 
   forms one 150 "$one" --threads=12 &
@@ -103,26 +101,34 @@ row = json.loads((run / "run.json").read_text())
   cat "$WORK"/{smoke,resumed}/*/*/run.json | grep -o '"params_digest": "[0-9a-f]*"'
   wait
 
-  forms quiet 60 "$quiet"
-  pairs without
-  if command -v nvidia-cuda-mps-control >/dev/null; then
-    mps_start && pairs with
-    mps_stop
+  sharing
+}
+
+# What is timed on an otherwise idle device, and whether two processes that share it do more than one: they are compiled
+# at the same time, then the first is timed alone and the others together.
+sharing() {
+  local short=(--rounds=3 --seconds=0.5) quiet="20/bfloat16,20/float32,56/bfloat16,56/float32" pair="20/bfloat16" i
+  local torch="20/bfloat16/side=torch.compile/form=reduce-overhead"
+  if [ -n "$TOY" ]; then
+    short=(--rounds=1 --seconds=0.1) pair="8/float32/batch=16" quiet="8/float32/batch=16"
+    torch="8/float32/side=torch.compile/form=default/batch=16"
   fi
+  [ -n "${RESJAX_COMMIT:-}" ] || install
+  rm -f "$WORK/go"
+  forms quiet 90 "$quiet" &
+  local first=$!
+  forms torch_quiet 90 "$torch" --threads=1 &
+  local second=$!
+  if command -v nvidia-cuda-mps-control >/dev/null; then
+    mps_start
+  fi
+  for i in 1 2; do forms "pair_with_mps_$i" 100 "$pair" --start_after="$WORK/go" --lock="" --rounds=1 --seconds=4 & done
+  wait $first $second
+  touch "$WORK/go"
+  wait
+  [ -n "${CUDA_MPS_PIPE_DIRECTORY:-}" ] && mps_stop
   "$PYTHON" -m benchmarks.session_choice "$OUT" "$WORK/choice.env" ${TOY:+--toy} && cat "$WORK/choice.env"
   cp "$WORK/choice.env" "$OUT/"
-}
-
-pairs() { # pairs with|without: two processes at the same time, to be held against one alone
-  local short=(--rounds=1 --seconds=4)
-  [ -n "$TOY" ] && short=(--rounds=1 --seconds=0.5)
-  for i in 1 2; do WORK=$WORK/own$i forms_own "pair_$1_mps_$i" & done
-  wait
-}
-
-forms_own() { # without the common lock
-  step "$1" 60 "$PYTHON" -m benchmarks.execution_forms --cases="$pair" --out="$OUT/$1.json" "${short[@]}"
-  sed -n "s/^case \([0-9]\)/  $1: \1/p" "$OUT/$1.log"
 }
 
 mps_start() { # lets processes share the GPU at the same time instead of in slices; a process of this user, no setting
@@ -189,6 +195,6 @@ work_off() { # runs what is next in the queue until nothing is left or the time 
 }
 
 case ${1:-} in
-  measure | train) "$1" ;;
-  *) echo "usage: CARRY=FOLDER OUT=FOLDER $0 measure|train" && exit 2 ;;
+  measure | sharing | train) "$1" ;;
+  *) echo "usage: CARRY=FOLDER OUT=FOLDER $0 measure|sharing|train" && exit 2 ;;
 esac

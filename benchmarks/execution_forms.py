@@ -27,6 +27,7 @@ from resjax.train import together
 
 _CASES = flags.DEFINE_list("cases", ["20/float32", "20/float32/unroll=1", "20/float32/unroll=3"], "What is timed.")
 _LOCK = flags.DEFINE_string("lock", "", "File that is locked while something is timed.")
+_AFTER = flags.DEFINE_string("start_after", "", "File whose appearance starts the timing, of several programs at once.")
 _THREADS = flags.DEFINE_integer("threads", 8, "Cases compiled at the same time.")
 
 
@@ -138,6 +139,10 @@ def main(_) -> None:
       makings |= {text: made(Case.parse(text), pool) for text in texts}
       if len(by_form) > 1:
         _ = [making.exception() for making in makings.values()]
+    if _AFTER.value:
+      _ = [making.exception() for making in makings.values()]
+      while not Path(_AFTER.value).exists():
+        time.sleep(0.05)
     for text, making in makings.items():
       rows.append(row(text, making))
       print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)

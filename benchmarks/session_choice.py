@@ -61,7 +61,7 @@ def choose(found: dict[str, float], budget_minutes: float, pair: str) -> dict[st
   faster = min(others) < WORTH_A_FLAG * ours
   flags = f"--xla_gpu_enable_command_buffer={others[min(others)]}" if faster else ""
   shares = mps >= WORTH_SHARING
-  return {"PRECISION": precision, "JOBS": 3 if shares else 2, "MPS": int(shares), "FLAGS": flags}
+  return {"PRECISION": precision, "JOBS": 4 if shares else 2, "MPS": int(shares), "FLAGS": flags}
 
 
 def main(arguments: list[str]) -> None:

@@ -34,15 +34,18 @@ def start_backend(workdir: Path | None) -> None:
 
   On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
   work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
-  work directory, or in a bucket, they are not kept. Where JAX has its plugin for NVIDIA's GPUs, XLA gets `GPU_FLAGS`.
+  work directory, or in a bucket, they are not kept. Where JAX has its plugin for NVIDIA's GPUs, XLA gets `GPU_FLAGS`,
+  and programs are not kept: cuDNN fails (status 5003) at a convolution whose kernels are loaded for the first time
+  while a graph is captured. Where a program is compiled, choosing its convolutions' algorithms has loaded them before.
   """
-  if any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+  gpu = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+  if "JAX_NUM_CPU_DEVICES" not in os.environ:
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+  if gpu:
     given = os.environ.get("XLA_FLAGS", "")
     wanted = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if f"--{name}" not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *wanted]).strip()
-  if "JAX_NUM_CPU_DEVICES" not in os.environ:
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-  if workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  elif workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   processes.start()
