@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs
 
-.PHONY: demo test test-slurm faults report setup lint lock clean
+.PHONY: demo test test-slurm faults published-nets report setup lint lock clean
 
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
@@ -45,6 +45,12 @@ clean:
 TIMES ?= 100
 faults: setup
 	$(BIN)/python -m tests.faults --times $(TIMES)
+
+# Public nets that were trained to the end, studied: WEIGHTS and DATA are folders. Needs the extra torch.
+WEIGHTS ?= data/weights
+DATA ?= data/cifar10
+published-nets: setup
+	PYTHON=$(BIN)/python experiments/published_nets.sh $(WEIGHTS) $(DATA) results
 
 # The pages, tables and figures of results/ and the README's table, from the runs' logs alone.
 report: setup

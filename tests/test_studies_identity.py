@@ -108,3 +108,17 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
   assert (tmp_path / row["run"] / "metrics.jsonl").read_bytes() == before
   assert len(study_records.read(directory)[0]["identity"]) == 1
   assert "8 to 14" in capsys.readouterr().out
+
+
+def test_the_logits_alone_are_compared_without_training(tmp_path, capsys):
+  directory = random_nets.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  command = ["identity", "--workdir", str(tmp_path / "digits"), "--train=false", "--depth=20", "--images=12"]
+  assert study.main([*command, "--batch_size=11"]) == 2  # this net's stages are its own
+  assert "depth" in capsys.readouterr().err
+  command.remove("--depth=20")
+  for _ in range(2):  # the second time nothing is computed again
+    assert study.main(command) == 0
+    assert "8 to 14" in capsys.readouterr().out
+  (row,) = study_records.read(directory)[0]["identity"]
+  assert row["difference"] < 1e-4 and row["error"] == row["error_before"] and row["run"] is row["scratch"] is None
+  assert [path.name for path in tmp_path.iterdir()] == ["digits"]

@@ -58,6 +58,7 @@ class Identity:
   """Deepening a trained net by blocks that are exactly the identity, and training it on."""
 
   depth: int = setting(0, "of the deepened net; 0: twice the blocks", allowed=COUNT)
+  train: bool = setting(True, "train the deepened net on, and that depth from the start; False: compare logits only")
   steps: int = setting(0, "optimizer steps from there on; 0: as many as the net was trained", allowed=COUNT)
   learning_rate: float = setting(0.0, "rate before the first drop; 0: as the net was trained", allowed=NOT_NEGATIVE)
   images: int = setting(256, f"to compare the logits on: test {SAMPLE}", allowed=POSITIVE)

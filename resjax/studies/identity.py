@@ -38,10 +38,10 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
   The two are runs like others, of the experiment `<experiment>-identity` beside the net's own: the deepened one starts
   from a checkpoint of step 0.
 
-  A run that this study has made is left alone.
+  A run that this study has made is left alone. Without `settings.train` the logits are compared, and that is all.
 
   Returns:
-    A line of the summary for each of the two.
+    A line of the summary for each of the two, or of the comparison alone.
 
   Raises:
     ConfigError: the images do not fit the net, or the run directories are of other settings.
@@ -51,6 +51,8 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
   if (of["variant"] or "").endswith(VARIANT):
     return []
   config = _config(subject.config, settings)
+  if not settings.train:
+    return [_compare(subject, config, settings, writer)]
   on, scratch = _runs(subject, of, config)
   workdir = files.absolute(subject.directory).parents[1]
   directory = workdir / on.folder / on.id
@@ -68,16 +70,37 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
     raise KeyboardInterrupt
   _say_where_from(directory, subject)
   row = rows[-1]
+  changed = _changed(row)
+  first = {**dict.fromkeys(changed, ""), "depth": row["depth"]}  # of the net from the start, which changed nothing
   return [
-    {
-      "id": each.id,
-      "depth": f"{row['from_depth']} to {row['depth']}" if each is on else row["depth"],
-      "logits differ by": f"{row['difference']:.1e}" if each is on else "",
-      "error % before": f"{100 * row['error']:.2f}" if each is on else "",
-      **_outcome(workdir / each.folder / each.id),
-    }
+    {"id": each.id, **(changed if each is on else first), **_outcome(workdir / each.folder / each.id)}
     for each in (on, scratch)
   ]
+
+
+def _compare(subject: Subject, config: Config, settings: Identity, writer: RunWriter) -> dict[str, Any]:
+  """Writes what deepening changes, unless it is known, and returns a line of the summary."""
+  own = {"step": subject.step, "depth": config.model.depth, "run": None, "scratch": None}
+  rows = [
+    row
+    for row in study_records.read(subject.directory)[0]["identity"]
+    if all(row[key] == value for key, value in own.items())
+  ]
+  with Shown(f"identity {subject.id}", 1, len(rows[:1]), "net") as shown:
+    if not rows:
+      rows = [{**own, **_deepen(subject, config, settings)[1]}]
+      writer.append("identity", rows)
+      shown.show(1, f"logits differ by at most {rows[0]['difference']:.2g}")
+  return {"id": subject.id, **_changed(rows[-1])}
+
+
+def _changed(row: dict[str, Any]) -> dict[str, str]:
+  """Returns the columns of the summary that say what deepening changed."""
+  return {
+    "depth": f"{row['from_depth']} to {row['depth']}",
+    "logits differ by": f"{row['difference']:.1e}",
+    "error % before": f"{100 * row['error']:.2f}",
+  }
 
 
 def _config(config: Config, settings: Identity) -> Config:
