@@ -24,9 +24,9 @@ for name in sys.argv[1:]:
 """
 
 
-def test_there_are_four():
+def test_there_are_five():
   assert [path.stem for path in NOTEBOOKS] == [
-    *("01_read_the_logs", "02_depth_and_degradation", "03_responses", "04_lesions_and_gradients"),
+    *("01_read_the_logs", "02_depth_and_degradation", "03_responses", "04_lesions_and_gradients", "05_scaling"),
   ]
 
 

@@ -14,13 +14,14 @@ from resjax.analysis.sections import (
   paths,
   published,
   responses,
+  scaling,
   through_training,
   training,
 )
 from resjax.analysis.sections.section import Section
 
 _BUILDERS = (
-  *(published.build, comparisons.depth, comparisons.settings, training.build),
+  *(published.build, comparisons.depth, comparisons.settings, training.build, scaling.build),
   *(responses.build, responses.other_readings, blocks.build, through_training.build),
   *(gradients.build, paths.build, lesions.build, landscape.build, identity.build),
 )

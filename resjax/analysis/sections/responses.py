@@ -1,15 +1,22 @@
 """Layer responses: the paper's Fig. 7, in training's reading and in the others that were captured."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
-from resjax.analysis import atlas, decay, drawing, figures, formats, readings, seeds, style
+from resjax.analysis import atlas, decay, drawing, figures, formats, readings, seeds
 from resjax.analysis.curves import response_curves
-from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs
 from resjax.analysis.nets import nets
-from resjax.analysis.sections.section import Section, colors, drawn_nets, listed, run_commands, study_commands
+from resjax.analysis.sections.by_depth import by_depth
+from resjax.analysis.sections.section import Section, listed, run_commands, study_commands
 
 _TITLE = "Layer responses"
+_INDEPENDENT = (
+  "If a net’s blocks added independent parts of equal size to a sum that is as large at every depth, the mean response "
+  f"would go as depth to the power {formats.number(decay.INDEPENDENT, 1)}."
+)
 
 
 def build(logs: Logs) -> Section:
@@ -23,7 +30,9 @@ def build(logs: Logs) -> Section:
   means = means[ended.fillna(False)]  # a net that is still training would bend the curve over depths
   fitted = decay.decay(means)
   if len(means["depth"].unique()) > 1:
-    panels.append(_by_depth(logs, means, fitted))
+    panels.append(
+      by_depth(logs, means, "mean", fitted, "responses-by-depth", ("Mean over the layers, by depth", "mean response"))
+    )
   return Section(
     key="responses",
     title=_TITLE,
@@ -40,18 +49,27 @@ def other_readings(logs: Logs) -> Section | None:
   others = readings.readings(logs)[1:] if len(logs.studies["responses"]) else []
   if not others:
     return None
-  panels, data = [], {}
+  panels, data, says = [], {}, []
   for number, reading in enumerate(others, 1):
-    name = f"reading{number}"
-    data[name] = response_curves(logs, "original", reading)
-    if not data[name].empty:
-      panels.append(figures.response_panel(f"fig7-{name}", f"Reading {number}", data[name], nets(logs.runs)))
+    title = f"Reading {number}"
+    says.append(f"{title}: {readings.said(reading)}.")
+    for order, suffix, words in (("original", "", ""), ("sorted", "-sorted", ", sorted by size")):
+      curves = response_curves(logs, order, reading)
+      data[f"reading{number}{suffix.replace('-', '_')}"] = curves
+      if not curves.empty:
+        name = f"fig7-reading{number}{suffix}"
+        panels.append(figures.response_panel(name, f"{title}{words}", curves, nets(logs.runs)))
+    means = atlas.mean_responses(logs, reading)
+    fitted = decay.decay(means)
+    data |= {f"reading{number}_means": means, f"reading{number}_decay": fitted}
+    says += [f"{title}: {_by_net(means)}."] if len(means) else []
+    says += [f"{title}: over {_falls(row)}." for row in fitted.to_dict("records")]
   return Section(
     key="readings",
     title="Other readings of the responses",
-    says=tuple(f"Reading {number}: {readings.said(reading)}." for number, reading in enumerate(others, 1)),
+    says=tuple(says),
     caption="The paper does not say which images, statistics and layers its Fig. 7 is of. Does its finding hold in "
-    "all?",
+    f"all? {_INDEPENDENT}",
     panels=tuple(panels),
     data=data,
     commands=study_commands(logs, "responses"),
@@ -74,19 +92,28 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
     )
     said += "than the plain net’s" + (f"; at {listed(larger)} it is not" if smaller and larger else "")
     sentences.append(f"{said}.")
-  for row in fitted.to_dict("records"):
-    clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
-    sentences.append(
-      f"Over {row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it "
-      f"goes as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
-      f"{formats.number(row['low'])} to {formats.number(row['high'])})."
-    )
-  if not sentences:
-    sentences = [f"{row['label']}: the mean response is {formats.figures(row['mean'])}." for row in _by_net(means)]
-  return tuple(sentences)
+  sentences += [f"Over {_falls(row)}." for row in fitted.to_dict("records")]
+  return tuple(sentences) or tuple(
+    f"{row['label']}: the mean response is {formats.figures(row['mean'])}." for row in _each_net(means)
+  )
 
 
-def _by_net(means: pd.DataFrame) -> list[dict]:
+def _falls(row: Mapping[Any, Any]) -> str:
+  """Over which depths the mean response falls, and how, from a row of `decay.decay`."""
+  clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
+  return (
+    f"{row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it "
+    f"goes as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
+    f"{formats.number(row['low'])} to {formats.number(row['high'])})"
+  )
+
+
+def _by_net(means: pd.DataFrame) -> str:
+  said = (f"{formats.figures(row['mean'])} in {row['label']}" for row in _each_net(means))
+  return f"the mean response is {listed(said)}"
+
+
+def _each_net(means: pd.DataFrame) -> list[dict[Any, Any]]:
   return means.groupby("label", sort=False)["mean"].mean().reset_index().to_dict("records")
 
 
@@ -99,6 +126,8 @@ def _caption(logs: Logs, curves: pd.DataFrame) -> str:
   words = readings.said(known[0]) if known else ""
   if words:
     caption += f" Read so: {words}."
+  if len(curves["depth"].unique()) > 1:
+    caption += f" {_INDEPENDENT}"
   if (curves["layers"] > drawing.DENSE).any():
     dense = f"more than {drawing.DENSE} layers"
     caption += f" Nets of {dense} are drawn as the mean of neighboring layers, with a band over them."
@@ -117,29 +146,3 @@ def unfinished_captures(logs: Logs) -> str:
     for net in nets(logs.runs)
     if net.key in steps and steps[net.key] != total[net.key]
   )
-
-
-def _by_depth(logs: Logs, means: pd.DataFrame, fitted: pd.DataFrame) -> Panel:
-  """Mean response against depth on logarithmic axes, a point a run, with the fitted powers."""
-  color = colors(logs)
-  with style.panel() as (figure, axes):
-    for net in drawn_nets(logs, means):
-      own = means[means["net"] == net.key]
-      filled = color[net.series] if net.kind != "plain" else "none"
-      axes.plot(own["depth"], own["mean"], "o", color=color[net.series], markerfacecolor=filled, markersize=6)
-    for row in fitted.to_dict("records"):
-      ends = [float(means["depth"].min()), float(means["depth"].max())]
-      heights = [row["at_one"] * depth ** row["exponent"] for depth in ends]
-      dashes = drawing.LINES.get(row["kind"], drawing.SOLID)
-      axes.plot(ends, heights, color=style.FAINT, linewidth=1.2, linestyle=dashes)
-    axes.set_xscale("log")
-    drawing.log_scale(axes, means["mean"][means["mean"] > 0])
-    depths = sorted(means["depth"].dropna().unique())
-    axes.set_xticks([float(depth) for depth in depths], [str(depth) for depth in depths])
-    axes.minorticks_off()
-    axes.set_xlabel("depth")
-    axes.set_ylabel("mean response")
-    axes.set_title("Mean over the layers, by depth")
-    drawing.line_key(axes, {"residual, filled": (drawing.SOLID, 1.2), "plain, open": (drawing.DASHED, 1.2)})
-    description = "Mean over the layers of the response against depth, a point a run, with fitted powers of the depth."
-    return Panel("responses-by-depth", style.to_svg(figure), description)
