@@ -27,6 +27,8 @@ class CifarNet:
   source: str = "Table 6"
 
 
+CIFAR10_STEPS, CIFAR10_BATCH = 64_000, 128  # of the whole schedule (Sec. 4.2)
+
 # By depth. A plain net of the same depth has exactly the same parameters.
 CIFAR10_RESIDUAL = {
   20: CifarNet(269_722, 40.55e6, 0.0875),

@@ -47,7 +47,7 @@ def write_run(
       ],
     )
     writer.update(**fields)
-    writer.write_config({"model": {"kind": kind, "depth": depth}, "seed": seed})
+    writer.write_config({"model": {"kind": kind, "depth": depth}, "train": {"batch_size": 128}, "seed": seed})
     final = _final_error(kind, depth) + 0.0016 * rng.standard_normal()
     writer.append("metrics", _metrics(rng, final, reached, steps, every, depth))
     if responses and reached:

@@ -96,8 +96,8 @@ def test_page_has_headings_names_and_scopes(built):
   assert len(ids) == len(set(ids))
   for name in reader.values("aria-labelledby"):
     assert name in ids
-  assert text.count("<svg") == text.count('<svg role="img" aria-label="') == 7
-  assert text.count("<table") == text.count("<caption") == 8
+  assert text.count("<svg") == text.count('<svg role="img" aria-label="') == 9
+  assert text.count("<table") == text.count("<caption") == 9
   assert all(re.search(r"scope=", cell) for cell in re.findall(r"<th\b[^>]*>", text))
   assert 'lang="en"' in text and "prefers-color-scheme: dark" in text and "width=device-width" in text
 
@@ -135,10 +135,12 @@ def test_tables_and_figures_stand_beside_the_page(built):
     *("errors.csv", "runs.csv", "deviations.csv", "events.csv"),
     *("error_curves.csv", "responses_original.csv", "responses_sorted.csv", "verdicts.csv", "comparisons.csv"),
     *("mean_responses.csv", "response_decay.csv", "scaling.csv", "scaling_laws.csv"),
+    *("frontier.csv", "training_macs_curves.csv"),
   }
   assert {path.name for path in (built.parent / "figures").iterdir()} == {
     *("fig6-plain.svg", "fig6-residual.svg", "fig7-original.svg", "fig7-sorted.svg"),
     *("responses-by-depth.svg", "scaling-test-error.svg", "scaling-train-loss.svg"),
+    *("frontier-plain.svg", "frontier-residual-A.svg"),
   }
   curves = pd.read_csv(built.parent / "tables" / "error_curves.csv")
   assert curves["mean"].between(0, 1).all()  # fractions, as in the records
@@ -150,7 +152,7 @@ def test_rebuilding_gives_the_same_bytes(built):
     return {path: path.read_bytes() for path in made}
 
   before = contents()
-  assert len(before) == 21
+  assert len(before) == 25
   assert command(built.parent).returncode == 0  # another process, with another hash seed
   assert contents() == before
 

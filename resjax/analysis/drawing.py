@@ -21,7 +21,7 @@ DASHED: Any = (0, (3, 1.7))
 LINES: Mapping[str, Any] = {"plain": DASHED}  # by kind of net; the others are solid
 # Beyond so many layers a curve draws groups of neighbours: their mean, and a band over them.
 DENSE = 200
-# Beyond this ratio of typical values the smaller ones would lie on a linear axis.
+# Beyond this ratio of the largest value to a net's typical one the smaller ones would lie on a linear axis.
 _COMPARABLE = 10
 
 
@@ -86,10 +86,10 @@ def thinned(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
 
 
 def log_scale_if_wide(axes: Axes, curves: pd.DataFrame) -> None:
-  """A logarithmic height where the nets' typical values are an order apart, otherwise one from zero on."""
+  """A logarithmic height where values are an order above a net's typical one, otherwise one from zero on."""
   drawn = curves[curves["mean"] > 0]
   typical = drawn.groupby("net")["mean"].median()
-  if typical.max() > _COMPARABLE * typical.min():
+  if drawn["mean"].max() > _COMPARABLE * typical.min():
     log_scale(axes, drawn["mean"])
   else:
     axes.set_ylim(bottom=0)

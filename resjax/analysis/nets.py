@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-_NAMES = {"plain": "plain", "residual": "ResNet"}
+NAMES = {"plain": "plain", "residual": "ResNet"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def nets(runs: pd.DataFrame) -> list[Net]:
       setting = re.sub(rf"^.*?-d{depth}(-|$)", "", row["net"])
       parts = [str(depth), shortcut if shortcuts > 1 else None, setting]
       series = " ".join(part for part in parts if part)
-      label = f"{_NAMES.get(kind, kind)}-{series}"
+      label = f"{NAMES.get(kind, kind)}-{series}"
     result.append(Net(row["net"], kind, depth, shortcut, label, series))
   return result
 

@@ -4,24 +4,25 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from resjax import files, records
-from resjax.analysis import formats, sections, tables, verdicts
+from resjax import files, paper, records
+from resjax.analysis import best_trained, formats, overview, sections
+from resjax.analysis.best_trained import Trained
+from resjax.analysis.drawing import Panel
 from resjax.analysis.frames import Logs, load
 from resjax.analysis.provenance import provenance
 from resjax.analysis.sections.published import paper_number
 
 _QUOTED = ("Command", "Studied by", "Commit", "Data digest")  # as code
-_HEADINGS = (
-  *("study", "net", "seeds", "training error %", "test error %", "sampling error"),
-  *("paper %", "steps", "data", "verdict"),
-)
+_HEADINGS = ("net", "test error %", "paper %", "seeds", "of the schedule", "verdict", "study")
+_NUMBERS = _HEADINGS[1:5]
 
 
 def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   """Renews in text files what stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, for these names.
 
-  "results" is a table of all nets of the studies at or below `root`, "findings" what their pages say, with their
-  figures. Each file is replaced whole, and none is if one of them cannot be.
+  "results" is a figure, `figures/overview.svg` below `root`, and a table of the paper's nets, each in the study at or
+  below `root` that trained it best; "findings" what the pages of all studies say, and how they were made. Each file is
+  replaced whole, and none is if one of them cannot be.
 
   Raises:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file is not there, has none of
@@ -32,16 +33,31 @@ def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   if not directories or directories == [root]:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
   experiments = {directory: load(directory) for directory in sorted({run.parent for run in directories})}
-  renewed = {path: _renewed(path, experiments) for path in paths}
+  chosen = best_trained.best_trained(experiments)
+  drawn = overview.figure(chosen) if chosen else None
+  renewed = {path: _renewed(path, root, experiments, chosen, drawn) for path in paths}
+  if drawn:
+    files.replace(_figure(root), drawn.svg.encode())
   for path, text in renewed.items():
     files.replace(path, text.encode())
 
 
-def _renewed(path: Path, experiments: Mapping[Path, Logs]) -> str:
+def _figure(root: Path) -> Path:
+  folder = root / "figures"
+  folder.mkdir(exist_ok=True)
+  return folder / f"{overview.NAME}.svg"
+
+
+def _renewed(
+  path: Path, root: Path, experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Panel | None
+) -> str:
   if not path.is_file():
     raise records.RecordsError(f"{path}: no such file")
   whole = old = path.read_text("utf-8")
-  written = {"results": lambda: _table(experiments), "findings": lambda: _findings(experiments, path.parent)}
+  written = {
+    "results": lambda: "\n\n".join(_results(experiments, chosen, drawn, _seen_from(path.parent, root / "figures"))),
+    "findings": lambda: _findings(experiments, path.parent),
+  }
   marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in written}
   there = {name: both for name, both in marks.items() if any(mark in old for mark in both)}
   for name, (begin, end) in (there or marks).items():
@@ -55,71 +71,90 @@ def _renewed(path: Path, experiments: Mapping[Path, Logs]) -> str:
   return whole
 
 
-def _table(experiments: Mapping[Path, Logs]) -> str:
-  """The nets of every experiment, one line each.
+def _results(experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Panel | None, figures: str) -> list[str]:
+  """The figure, the table and what there is to know of both, a paragraph each; `figures` is the folder's address."""
+  if not chosen:
+    return ["No net of the paper has been trained to an end here."]
+  rule = ("---:" if heading in _NUMBERS else "---" for heading in _HEADINGS)
+  table = "\n".join((_line(_HEADINGS), _line(rule), *(_line(_row(each)) for each in chosen)))
+  said = []
+  if drawn:
+    study = overview.best_study(chosen)[0].study
+    said += [
+      f"![{drawn.description}]({figures}/{overview.NAME}.svg)",
+      f"Fig. 6 and Fig. 7 of the paper, from `{study}`.",
+    ]
+  differing = best_trained.differing(chosen).items()
+  differs = "\n".join(
+    f"- {study if study == best_trained.ALL else f'`{study}`'}: {'; '.join(words)}."
+    for study, words in differing
+    if words
+  )
+  said += [table, _explained(experiments, chosen)]
+  return (
+    [*said, f"What differs from the paper, in settings that can change a result:\n\n{differs}"] if differs else said
+  )
 
-  Errors are of the last step, in percent, the mean over the finished runs, with their sample standard deviation where
-  there are several; the sampling error is the standard error of one run's test error.
-  """
-  lines = [_line(_HEADINGS), _line("---" for _ in _HEADINGS)]
-  for directory, logs in experiments.items():
-    lines += _rows(directory.name, logs)
-  return "\n".join(lines)
+
+def _row(trained: Trained) -> tuple[str, ...]:
+  errors = trained.errors
+  return (
+    trained.label,
+    formats.percent(errors["test_error"], errors["test_spread"]),
+    paper_number(trained.claim),
+    str(errors["done"]),
+    _share(trained.share),
+    trained.verdict,
+    f"`{trained.study}`",
+  )
+
+
+def _share(share: float) -> str:
+  """In percent, to two figures."""
+  return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _explained(experiments: Mapping[Path, Logs], chosen: list[Trained]) -> str:
+  """How to read the table, and what is known of the spread where there is one seed."""
+  sampled = sorted(each.errors["sampling_error"] for each in chosen)
+  spreads = best_trained.spreads(experiments)
+  starred = any(each.claim["source"] == "other reproductions" for each in chosen)
+  said = [
+    "Errors are those of the last step on all test images, mean ± standard deviation over the seeds; sampling of the "
+    f"test set alone makes ± {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
+    f"The schedule is {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images, counted in images; “agrees” is "
+    "within two standard errors, whatever the schedule.",
+  ]
+  said += ["\\* Other reproductions: the paper shows plain nets as curves only."] if starred else []
+  if any(each.errors["done"] == 1 for each in chosen):
+    known = paper.CIFAR10_RESIDUAL[110]
+    said.append(
+      "One seed says nothing of other seeds. What is known of their spread: "
+      f"{formats.percent(known.spread)} in the paper’s {known.runs} runs of ResNet-110"
+      + (f", {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here." if spreads else ".")
+    )
+  return " ".join(said)
 
 
 def _findings(experiments: Mapping[Path, Logs], folder: Path) -> str:
-  """What each section of each page says, its figures and tables, and how the runs were made; for a file in `folder`."""
+  """What each section of each page says, where its figures are, and how the runs were made; for a file in `folder`."""
   lines = []
   for directory, logs in experiments.items():
-    figures = _seen_from(folder, directory / "figures")
-    lines += [f"## {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
+    figures, tables = (_seen_from(folder, directory / name) for name in ("figures", "tables"))
+    lines += [f"### {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
+    lines += [f"[Figures]({figures}), [tables]({tables}).", "", "<details><summary>What its page says</summary>", ""]
     for section in sections.every(logs):
-      lines += [f"### {section.title}", "", *(f"- {sentence}" for sentence in section.says), ""]
-      for panel in section.panels:
-        lines += [f"![{panel.description}]({figures}/{panel.name}.svg)", ""]
-      for each in section.tables:
-        titles = (f"{column.title} ({column.small})" if column.small else column.title for column in each.columns)
-        rule = ("---:" if column.number else "---" for column in each.columns)
-        lines += [each.caption, "", _line(titles), _line(rule), *map(_line, each.rows), ""]
-    lines += ["### How it was made", ""]
+      lines += [f"**{section.title}**", "", *(f"- {sentence}" for sentence in section.says), ""]
+    lines += ["</details>", "", "<details><summary>How it was made</summary>", ""]
     for name, values in provenance(logs).items():
       shown = (f"`{value}`" if name in _QUOTED else value for value in values)
       lines.append(f"- {name}: {', '.join(shown)}")
-    lines.append("")
+    lines += ["", "</details>", ""]
   return "\n".join(lines).strip()
-
-
-def _rows(study: str, logs: Logs) -> list[str]:
-  claims = verdicts.verdicts(logs)
-  published = claims[claims["claim"] == "test error"].set_index("net")
-  rows = []
-  for row in tables.errors(logs).to_dict("records"):
-    runs = logs.runs[(logs.runs["net"] == row["net"]) & (logs.runs["status"] == records.DONE)]
-    claim = dict(published.loc[row["net"]]) if row["net"] in published.index else None
-    rows.append(
-      _line(
-        (
-          *(study, row["label"], str(row["done"])),
-          formats.percent(row["train_error"], row["train_spread"]),
-          formats.percent(row["test_error"], row["test_spread"]),
-          formats.percent(row["sampling_error"]),
-          paper_number(claim) if claim else formats.MISSING,
-          ", ".join(formats.count(steps) for steps in runs["steps"].unique()),
-          ", ".join(runs["data_name"].dropna().unique()),
-          _verdict(claim) if claim else "no number in the paper",
-        )
-      )
-    )
-  return rows
 
 
 def _seen_from(folder: Path, path: Path) -> str:
   return str(path) if files.in_bucket(path) else Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _verdict(claim: dict) -> str:
-  because = claim["because"]
-  return f"{claim['verdict']}: {because}" if because else claim["verdict"]
 
 
 def _line(cells: Iterable[str]) -> str:

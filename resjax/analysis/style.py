@@ -86,10 +86,18 @@ def series_colors(series: list[str]) -> dict[str, str]:
 @contextmanager
 def panel() -> Iterator[tuple[Figure, Axes]]:
   """A figure with one pair of axes in the house style, which holds inside the `with`."""
+  with panels(1, 1) as (figure, (axes,)):
+    yield figure, axes
+
+
+@contextmanager
+def panels(rows: int, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
+  """A figure of several pairs of axes, row by row, likewise."""
   # From matplotlib's own defaults: a user's matplotlibrc must not change the page.
   with matplotlib.style.context(_RC, after_reset=True):
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    yield figure, figure.add_subplot()
+    figure = Figure(figsize=(columns * _SIZE[0], rows * _SIZE[1]), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, number) for number in range(1, rows * columns + 1)]
+    yield figure, axes
 
 
 def to_svg(figure: Figure) -> str:

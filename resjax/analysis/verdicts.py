@@ -15,7 +15,7 @@ AGREES, DIFFERS, ELSEWHERE = "agrees within error", "differs", "not comparable"
 # A difference is within error up to so many of its standard errors.
 WITHIN = 2
 # Settings of these groups change what is recorded of a net, not the net.
-_HARMLESS = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
+HARMLESS = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
 # Readings the paper leaves open or that are known to change the result by less than its error.
 _OPEN = ("model.norm_images",)
 
@@ -40,9 +40,22 @@ def verdicts(logs: Logs) -> pd.DataFrame:
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
   rows = []
   for net in nets(logs.runs):
-    for claim in _claims(net):
-      rows.append({**_judged(net, claim, measured[net.key], logs), "label": net.label, "net": net.key})
+    for row in beside(net, measured[net.key]):
+      rows.append({**_judged(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def beside(net: Net, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """What the paper says of a net of this kind and depth, whatever was done otherwise here, and how far ours is from it.
+
+  Args:
+    net: the net.
+    measured: its row of `tables.errors`.
+
+  Returns:
+    claim, here, runs, paper_low, paper_high, source, difference, error, as in `verdicts`; one for each number.
+  """
+  return [_measured(claim, measured) for claim in _claims(net)]
 
 
 def _claims(net: Net) -> list[dict[str, Any]]:
@@ -74,24 +87,25 @@ def _claims(net: Net) -> list[dict[str, Any]]:
   return found
 
 
-def _judged(net: Net, claim: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
+def _measured(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
   here = measured[claim["column"]]
   low, high = claim["paper_low"], claim["paper_high"]
-  difference = here - high if here > high else here - low if here < low else 0.0
-  row = {
+  return {
     **{"claim": claim["claim"], "here": here, "runs": measured["done"], "paper_low": low, "paper_high": high},
-    "source": claim["source"],
+    **{"source": claim["source"], "error": _error(claim, measured)},
+    "difference": here - high if here > high else here - low if here < low else 0.0,
   }
+
+
+def _judged(net: Net, row: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
   deviating = _deviations(net, logs)
   reasons = _obstacles(net, measured, deviating, logs)
   if reasons:
     return {**row, "difference": math.nan, "error": math.nan, "verdict": ELSEWHERE, "because": "; ".join(reasons)}
-  error = _error(claim, measured)
-  agrees = abs(difference) <= WITHIN * error
+  agrees = abs(row["difference"]) <= WITHIN * row["error"]
   remaining = [said for name, said in deviating if name in _OPEN]
   because = f"with {', '.join(remaining)}" if remaining else ""
-  verdict = AGREES if agrees else DIFFERS
-  return {**row, "difference": difference, "error": error, "verdict": verdict, "because": because}
+  return {**row, "verdict": AGREES if agrees else DIFFERS, "because": because}
 
 
 def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
@@ -127,6 +141,6 @@ def _deviations(net: Net, logs: Logs) -> list[tuple[str, str]]:
   words = {
     str(row["name"]): f"{row['name']} {row['here']}, paper {row['paper']}"
     for row in own.to_dict("records")
-    if not str(row["name"]).startswith(_HARMLESS)
+    if not str(row["name"]).startswith(HARMLESS)
   }
   return list(words.items())

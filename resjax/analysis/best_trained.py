@@ -1,0 +1,124 @@
+"""The best-trained study of each of the paper's nets, and what it says beside the paper."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resjax import paper, records
+from resjax.analysis import tables, verdicts
+from resjax.analysis.frames import Logs
+from resjax.analysis.nets import NAMES, Net, nets
+
+AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
+ALL = "all studies"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A net of the paper in one study.
+
+  Attributes:
+    study: the directory's name.
+    logs: of the study.
+    net: in it.
+    share: of the paper's schedule, in images seen.
+    errors: its row of `tables.errors`.
+    claim: what the paper says of its test error, as of `verdicts.beside`.
+  """
+
+  study: str
+  logs: Logs
+  net: Net
+  share: float
+  errors: Mapping[str, Any]
+  claim: Mapping[str, Any]
+
+  @property
+  def label(self) -> str:
+    """The net's name among the paper's: in its study it may have to be told from others of its depth."""
+    return f"{NAMES[self.net.kind]}-{self.net.depth}"
+
+  @property
+  def verdict(self) -> str:
+    """Whether the error agrees with the paper's within its own error, whatever was done otherwise; or is beside it."""
+    here, low, high = self.errors["test_error"], self.claim["paper_low"], self.claim["paper_high"]
+    within = verdicts.WITHIN * self.claim["error"]
+    return HIGHER if here > high + within else LOWER if here < low - within else AGREES
+
+
+def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
+  """Of each net of the paper that was trained here, the study that went furthest through the paper's schedule.
+
+  Nets with another setting in their name are others than the paper's, and so are nets that were trained elsewhere, or
+  began as another net. Of studies of one length that with the most finished seeds counts.
+
+  Args:
+    experiments: the logs of each study by its directory.
+
+  Returns:
+    One a net, plain before residual, shallow before deep.
+  """
+  found: dict[tuple[str, int], Trained] = {}
+  for directory, logs in experiments.items():
+    for each in _of_study(directory.name, logs):
+      key = (each.net.kind, each.net.depth or 0)
+      if key not in found or _rank(each) > _rank(found[key]):
+        found[key] = each
+  return [found[key] for key in sorted(found)]
+
+
+def differing(chosen: Sequence[Trained]) -> dict[str, list[str]]:
+  """What each study of `chosen` does otherwise than the paper: "train.steps 8000, paper 64000".
+
+  Returns:
+    The words by the study's name; of several studies what all of them do stands first, under the name `ALL`.
+  """
+  found: dict[str, list[str]] = {}
+  for each in chosen:
+    said = found.setdefault(each.study, [])
+    own = each.logs.deviations[each.logs.deviations["net"] == each.net.key]
+    for row in own.to_dict("records"):
+      words = f"{row['name']} {row['here']}, paper {row['paper']}"
+      if words not in said and not str(row["name"]).startswith(verdicts.HARMLESS):
+        said.append(words)
+  shared = [words for words in next(iter(found.values()), []) if all(words in said for said in found.values())]
+  if len(found) == 1 or not shared:
+    return found
+  return {ALL: shared, **{study: [words for words in said if words not in shared] for study, said in found.items()}}
+
+
+def spreads(experiments: Mapping[Path, Logs]) -> list[float]:
+  """The spreads over seeds that are known of test errors on the paper's data, the standard deviation of each net."""
+  every = [
+    row["test_spread"]
+    for logs in experiments.values()
+    if set(logs.runs["data_name"].dropna()) == {tables.PAPER_DATA}
+    for row in tables.errors(logs).to_dict("records")
+  ]
+  return sorted(spread for spread in every if not math.isnan(spread))
+
+
+def _rank(trained: Trained) -> tuple[float, int]:
+  return round(trained.share, 6), trained.errors["done"]
+
+
+def _of_study(study: str, logs: Logs) -> list[Trained]:
+  sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
+  measured = {
+    row["net"]: {str(key): value for key, value in row.items()} for row in tables.errors(logs).to_dict("records")
+  }
+  found = []
+  for net in nets(logs.runs):
+    done = logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
+    images = (done["steps"].astype("float64") * done["id"].map(sizes).astype("float64")).min()
+    usual = net.key in (f"plain-d{net.depth}", f"residual-A-d{net.depth}")
+    began = "initial weights" in set(logs.deviations[logs.deviations["net"] == net.key]["name"])
+    papers = tables.paper_columns(net, done)["paper_source"] if len(done) else None
+    if usual and papers and not began and images > 0:
+      share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH)
+      # The paper's own bound of plain-110 stands after the number of other reproductions.
+      claim = [row for row in verdicts.beside(net, measured[net.key]) if row["claim"] == "test error"][-1]
+      found.append(Trained(study, logs, net, share, measured[net.key], claim))
+  return found

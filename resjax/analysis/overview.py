@@ -1,0 +1,47 @@
+"""The one figure of all studies: Fig. 6, left and middle, and Fig. 7, of the study that is trained best."""
+
+from collections.abc import Sequence
+
+from resjax.analysis import figures, style
+from resjax.analysis.best_trained import Trained
+from resjax.analysis.curves import response_curves
+from resjax.analysis.drawing import Panel
+from resjax.analysis.nets import nets
+
+NAME = "overview"
+_KINDS = ("plain", "residual")
+
+
+def best_study(chosen: Sequence[Trained]) -> list[Trained]:
+  """The nets of that study that went furthest through the paper's schedule; of several the one with the most nets.
+
+  Args:
+    chosen: what `best_trained.best_trained` returned; not empty.
+  """
+  studies = {each.study: [other for other in chosen if other.study == each.study] for each in chosen}
+  return max(studies.values(), key=lambda own: (round(max(each.share for each in own), 6), len(own)))
+
+
+def figure(chosen: Sequence[Trained]) -> Panel | None:
+  """Draws the nets of `best_study`; None where they have neither learning curves nor responses."""
+  own = best_study(chosen)
+  logs = own[0].logs
+  shown = {each.net.key for each in own}
+  errors = figures.training_errors(logs, shown)
+  responses = {order: response_curves(logs, order) for order in ("original", "sorted")}
+  responses = {order: curves[curves["net"].isin(shown)] for order, curves in responses.items()}
+  kinds = [kind for kind in _KINDS if kind in errors.kinds]
+  drawn = len(kinds) + sum(not curves.empty for curves in responses.values())
+  if not drawn:
+    return None
+  every = [net for net in nets(logs.runs) if net.key in shown]
+  with style.panels(-(-drawn // 2), 2 if drawn > 1 else 1) as (whole, axes):
+    free = iter(axes)
+    said = [figures.draw_errors(next(free), errors, kind) for kind in kinds]
+    for order, title in figures.RESPONSE_TITLES.items():
+      if not responses[order].empty:
+        figures.draw_responses(next(free), f"Responses {title.lower()}", responses[order], every)
+        said.append(f"Standard deviation of each layer's response, {title.lower()}.")
+    for left in free:
+      left.remove()
+    return Panel(NAME, style.to_svg(whole), " ".join(said))
