@@ -43,6 +43,6 @@ def test_what_is_written_of_them_is_what_they_say(rebuilt, file):
 def test_runs_are_finished_whole_and_name_no_machine(study):
   logs = load(RESULTS / study)
   assert (logs.runs["status"] == records.DONE).all() and not logs.problems
-  assert not logs.runs["commit"].str.endswith("+changes").any()
+  assert not logs.runs["commit"].dropna().str.endswith("+changes").any()  # nets trained elsewhere have none
   for path in (RESULTS / study).rglob("*.json*"):
     assert "/home/" not in (text := path.read_text("utf-8")) and '"/' not in text and "=/" not in text, path

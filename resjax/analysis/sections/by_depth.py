@@ -21,7 +21,7 @@ def by_depth(
 
   Args:
     logs: the runs.
-    measured: net, depth, `value`; one row a run.
+    measured: net, kind, depth, `value`; one row a run.
     value: the column that is drawn.
     fitted: kind, exponent, at_one: of each line.
     name: of the panel's file.
@@ -50,6 +50,8 @@ def by_depth(
     axes.set_xlabel("depth")
     axes.set_ylabel(label)
     axes.set_title(title)
-    drawing.line_key(axes, {"residual, filled": (drawing.SOLID, 1.2), "plain, open": (drawing.DASHED, 1.2)})
+    keys = {"residual": ("residual, filled", drawing.SOLID), "plain": ("plain, open", drawing.DASHED)}
+    there = set(measured["kind"])
+    drawing.line_key(axes, {said: (dashes, 1.2) for kind, (said, dashes) in keys.items() if kind in there})
     description = f"{title}: {label} against depth, a point a run, with fitted powers of the depth."
     return Panel(name, style.to_svg(figure), description)

@@ -71,7 +71,8 @@ def _laws_say(laws: pd.DataFrame) -> tuple[str, ...]:
     what = f"{row['series']}: the {scaling.MEASURES[row['measure']]}"
     fitted = (
       f"{formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval {formats.number(row['low'])} to "
-      f"{formats.number(row['high'])}; {row['runs']} runs, {100 * row['explained']:.0f} % of the variance explained)"
+      f"{formats.number(row['high'])}; {row['runs']} runs, "
+      f"{formats.figures(100 * row['explained'])} % of the variance explained)"
     )
     if row["law"]:
       sentences.append(f"{what} goes as depth to the power {fitted}.")
@@ -105,7 +106,7 @@ def _law_row(row: dict) -> list[str]:
     *(row["series"], scaling.MEASURES[row["measure"]], scaling.PLACES[row["against"]]),
     *(formats.count(row["depths"]), formats.count(row["runs"]), formats.number(row["exponent"])),
     f"{formats.number(row['low'])} to {formats.number(row['high'])}",
-    *(f"{100 * row['explained']:.0f}", "yes" if row["law"] else "no"),
+    *(formats.figures(100 * row["explained"]), "yes" if row["law"] else "no"),
   ]
 
 
