@@ -51,7 +51,7 @@ def test_a_line_a_net_with_the_papers_number_and_the_verdict(results, tmp_path):
 
 
 def test_the_best_trained_study_of_a_net_is_in_the_table(results, tmp_path):
-  """A quarter of the schedule is less than all, but more than nothing; a half-done run and other nets do not count."""
+  """A quarter of the schedule is less than all, but more than nothing; half-done, short and other nets do not count."""
   quarter = {"steps": 16_000, "reached": 16_000, "every": 8_000}
   synthetic.write_run(results / "study-quarter", "residual", 20, 5, **quarter)
   synthetic.write_run(results / "study-quarter", "residual", 56, 5, **quarter)
@@ -60,6 +60,7 @@ def test_the_best_trained_study_of_a_net_is_in_the_table(results, tmp_path):
   began = [{"name": "initial weights", "paper": "random", "here": "another net"}]
   synthetic.write_run(results / "study-identity", "residual", 32, 5, deviations=began)
   synthetic.write_run(results / "elsewhere", "residual", 44, 5, steps=0, reached=0)
+  synthetic.write_run(results / "study-short", "plain", 44, 5, steps=4_000, reached=4_000)  # a sixteenth
   rows = table(written(results, tmp_path))
   assert [(row[0], row[4], row[6]) for row in rows] == [
     ("plain-20", "100 %", "`study`"),

@@ -13,6 +13,7 @@ from resjax.analysis.nets import NAMES, Net, nets
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 ALL = "all studies"
+LEAST = 1 / 8  # of the longest training's share, below which a net is too far from the others to stand beside them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
   """Of each net of the paper that was trained here, the study that went furthest through the paper's schedule.
 
   Nets with another setting in their name are others than the paper's, and so are nets that were trained elsewhere, or
-  began as another net. Of studies of one length that with the most finished seeds counts.
+  began as another net. Of studies of one length that with the most finished seeds counts. Nets that went less than
+  `LEAST` as far as the one that went furthest are left out.
 
   Args:
     experiments: the logs of each study by its directory.
@@ -66,7 +68,8 @@ def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
       key = (each.net.kind, each.net.depth or 0)
       if key not in found or _rank(each) > _rank(found[key]):
         found[key] = each
-  return [found[key] for key in sorted(found)]
+  longest = max((each.share for each in found.values()), default=0)
+  return [found[key] for key in sorted(found) if found[key].share >= LEAST * longest]
 
 
 def differing(chosen: Sequence[Trained]) -> dict[str, list[str]]:
