@@ -33,7 +33,7 @@ def random_images() -> Dataset:
   rng = np.random.default_rng(0)
   images, labels = rng.integers(0, 256, (4096, *sides.IMAGE), np.uint8), rng.integers(0, 10, 4096).astype(np.int32)
   none = np.zeros((0, *sides.IMAGE), np.uint8), np.zeros(0, np.int32)
-  return Dataset("random", "", 10, "", images, labels, *none, images[:1024], labels[:1024], notes=(), skipped=())
+  return Dataset("random", "", "", 10, "", images, labels, *none, images[:1024], labels[:1024], notes=(), skipped=())
 
 
 class Training:

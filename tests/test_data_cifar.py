@@ -13,7 +13,7 @@ from resjax.config import Data
 from resjax.data import describe, load
 from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
-from tests.small_cifar import archive, made, small
+from tests.small_cifar import archive, made, small, unpacked
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
@@ -26,16 +26,14 @@ def name(request, monkeypatch):
 @pytest.fixture
 def folder(name, tmp_path):
   """A folder with unpacked files."""
-  for member, content in made(name).items():
-    (tmp_path / member).parent.mkdir(exist_ok=True)
-    (tmp_path / member).write_bytes(content)
-  return tmp_path
+  return unpacked(tmp_path, made(name))
 
 
 def test_sizes_of_the_real_files():
-  assert set(FAMILIES["cifar10"].members.values()) == {30_730_000}
-  assert FAMILIES["cifar10"].members["cifar-10-batches-bin/test_batch.bin"] == 30_730_000
-  assert FAMILIES["cifar100"].members == {
+  ten, hundred = FAMILIES.values()
+  assert set(ten.members(ten.binary).values()) == {30_730_000}
+  assert ten.members(ten.binary)["cifar-10-batches-bin/test_batch.bin"] == 30_730_000
+  assert hundred.members(hundred.binary) == {
     "cifar-100-binary/train.bin": 153_700_000,
     "cifar-100-binary/test.bin": 30_740_000,
   }
@@ -48,7 +46,7 @@ def test_sizes_of_the_real_files():
 def test_folder_byte_by_byte(name, folder):
   """Labels and pixels against an index computed by hand from the format's description."""
   found, family, contents = load(Data(name=name, path=str(folder), checksum="any")), small(name), made(name)
-  assert found.path == str(folder / family.folder)
+  assert (found.path, found.form) == (str(folder / family.binary.folder), "binary")
   index = 0
   for file, content in zip(family.files, contents.values(), strict=True):
     size = 3073 if name == "cifar10" else 3074
@@ -69,18 +67,20 @@ def test_folder_byte_by_byte(name, folder):
 
 def test_every_way_gives_the_same(name, folder, tmp_path):
   family = small(name)
-  packed = archive(tmp_path / family.archive, {f"./{member}": content for member, content in made(name).items()})
-  ways = [load(Data(name=name, path=str(path), checksum="any")) for path in (folder, folder / family.folder, packed)]
+  packed = archive(tmp_path / family.binary.archive, {f"./{member}": content for member, content in made(name).items()})
+  ways = [
+    load(Data(name=name, path=str(path), checksum="any")) for path in (folder, folder / family.binary.folder, packed)
+  ]
   assert len({way.digest for way in ways}) == 1
-  assert "other SHA-1: " in ways[0].notes[0]
-  assert "accepted by data.checksum=any" in ways[2].notes[0]
+  assert [way.form for way in ways] == ["binary", "binary", "binary archive"]
+  assert all("other SHA-1: " in way.notes[0] and "accepted by data.checksum=any" in way.notes[0] for way in ways)
 
 
 def test_other_files_than_the_published_ones(name, folder, tmp_path):
   family = small(name)
   packed = archive(tmp_path / "mine.tar.gz", made(name))
-  for path, message in ((folder, f"other SHA-1: {family.files[0].name}, "), (packed, "bytes, published are 1")):
-    with pytest.raises(ConfigError, match=message) as error:
+  for path in (folder, packed):
+    with pytest.raises(ConfigError, match=f"other SHA-1: {family.files[0].name}.bin, ") as error:
       load(Data(name=name, path=str(path)))
     assert "data.checksum=any" in str(error.value)
 
@@ -88,7 +88,7 @@ def test_other_files_than_the_published_ones(name, folder, tmp_path):
 def test_published_files_need_no_note(name, folder, monkeypatch):
   family, contents = small(name), made(name)
   files = tuple(
-    dataclasses.replace(file, sha1=hashlib.sha1(content).hexdigest())
+    dataclasses.replace(file, checksums={"sha1": hashlib.sha1(content).hexdigest()})
     for file, content in zip(family.files, contents.values(), strict=True)
   )
   monkeypatch.setitem(FAMILIES, name, dataclasses.replace(family, files=files))
@@ -104,7 +104,7 @@ def expect(data, message):
 
 def test_bad_folders(name, folder, tmp_path):
   data, family = Data(name=name, path=str(folder), checksum="any"), small(name)
-  path = folder / family.folder / family.files[-1].name
+  path = folder / family.binary.folder / family.binary.file(family.files[-1])
   good, record = path.read_bytes(), family.record
   path.write_bytes(good[:-1])
   assert str(path) in expect(data, rf": {len(good) - 1:,} bytes, must be {len(good):,}")
@@ -112,21 +112,21 @@ def test_bad_folders(name, folder, tmp_path):
   expect(data, rf": {len(good) + 1:,} bytes, must be {len(good):,}")
   path.write_bytes(good[: 2 * record] + b"\xc8" + good[2 * record + 1 :])
   label, values = next(iter(family.labels.items()))
-  assert path.name in expect(data, rf"record 2 has {label} 200, must be 0 to {values - 1}")
+  assert path.stem in expect(data, rf"record 2 has {label} 200, must be 0 to {values - 1}")
   path.unlink()
   assert str(path) in expect(data, "missing")
   path.mkdir()
   assert str(path) in expect(data, "missing")
   (tmp_path / "empty").mkdir()
   message = expect(Data(name=name, path=str(tmp_path / "empty")), "holds neither")
-  assert family.archive in message
-  assert family.folder in message
+  assert family.binary.archive in message
+  assert family.binary.folder in message
   expect(Data(name=name, path=str(tmp_path / "none")), "no such file or folder")
 
 
 def test_bad_archives(name, tmp_path):
   family, contents = small(name), made(name)
-  path = archive(tmp_path / family.archive, contents)
+  path = archive(tmp_path / family.binary.archive, contents)
   data = Data(name=name, path=str(tmp_path), checksum="any")
   good = path.read_bytes()
   flipped = bytearray(good)
@@ -145,16 +145,16 @@ def test_members_are_not_written(name, tmp_path, monkeypatch):
   family = small(name)
   outside = {"../../escaped": b"x", "/escaped": b"x"}
   (tmp_path / "in").mkdir()
-  path = archive(tmp_path / "in" / family.archive, outside | made(name))
+  path = archive(tmp_path / "in" / family.binary.archive, outside | made(name))
   monkeypatch.chdir(tmp_path / "in")
   load(Data(name=name, path=str(path), checksum="any"))
-  assert [str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*")] == ["in", f"in/{family.archive}"]
+  assert [str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*")] == ["in", f"in/{family.binary.archive}"]
 
 
 def test_links_are_not_followed(name, tmp_path):
   family, contents = small(name), made(name)
   member = next(iter(contents))
-  with tarfile.open(tmp_path / family.archive, "w:gz") as tar:
+  with tarfile.open(tmp_path / family.binary.archive, "w:gz") as tar:
     link = tarfile.TarInfo(member)
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     tar.addfile(link)

@@ -116,6 +116,14 @@ def test_npz_without_channels(npz):
   assert found.train_images.flags.c_contiguous
 
 
+def test_npz_labels_as_keras_has_them(npz):
+  """`cifar10.load_data()` gives labels [N, 1]."""
+  values = arrays()
+  plain = load(npz(values))
+  columns = {name: values[name].reshape(-1, 1) for name in ("y_train", "y_test")}
+  assert load(npz(values | columns)).digest == plain.digest
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -126,7 +134,16 @@ def test_npz_without_channels(npz):
     ({"x_test": np.zeros((4, 5, 5, 3), np.uint8)}, r"x_test has images of shape \(5, 5, 3\), x_train of \(5, 6, 3\)"),
     ({"x_test": np.zeros((4, 5, 6), np.uint8)}, r"x_test has images of shape \(5, 6, 1\), x_train of \(5, 6, 3\)"),
     ({"y_train": np.zeros(12)}, "y_train is float64, must be integers"),
-    ({"y_train": np.zeros((12, 1), int)}, r"y_train has shape \(12, 1\), must be \(12,\)"),
+    ({"y_train": np.eye(12, dtype=int)}, r"y_train has shape \(12, 12\), must be \(12,\) or \(12, 1\)"),
+    (
+      {"x_train": np.zeros((12, 3, 5, 6), np.uint8)},
+      r"x_train has shape \(12, 3, 5, 6\), which is \[N, C, H, W\]; the channels must come last: x_train.transp",
+    ),
+    ({"x_test": np.zeros((4, 1, 5, 6), np.uint8)}, r"x_test .* which is \[N, C, H, W\]"),
+    ({"x_train": np.zeros((12, 5, 6, 2), np.uint8)}, r"must be \[N, H, W\] or \[N, H, W, C\] with C = 1 or 3 or 4"),
+    ({"x_train": np.zeros((5, 6, 3, 12), np.uint8)}, r"\(5, 6, 3, 12\), must be .* with C = 1 or 3 or 4"),
+    ({"x_train": np.zeros((12, 3, 5, 3), np.uint8)}, r"sides of 4 pixels or fewer can be mistaken for channels"),
+    ({"x_train": np.zeros((12, 5, 3), np.uint8)}, r"sides of 4 pixels or fewer can be mistaken for channels"),
     ({"y_train": np.zeros(11, int)}, r"y_train has shape \(11,\), must be \(12,\)"),
     ({"y_train": np.arange(12) % 3 + 1}, "y_train has label 1 but not 0"),
     ({"y_train": np.arange(12) % 3 - 1}, "y_train has label -1 but not 0"),

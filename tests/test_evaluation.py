@@ -53,7 +53,7 @@ def nets(tmp_path_factory):
 
 def image_set(pictures):
   labels = [i % CLASSES for i in range(len(pictures))]
-  return ImageSet("photos", "", CLASSES, (), lambda _: zip(pictures, labels, strict=True), [])
+  return ImageSet("photos", "", "", CLASSES, (), lambda _: zip(pictures, labels, strict=True), [])
 
 
 def probabilities(net, view, mean=None):

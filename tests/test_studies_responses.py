@@ -47,7 +47,7 @@ def test_readings_stand_beside_each_other(net, capsys):
 def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypatch, capsys):
   """As in resjax.evaluate; a net from elsewhere has no setting that could allow it."""
   monkeypatch.setitem(FAMILIES, "cifar10", small_cifar.small("cifar10"))
-  archive = small_cifar.archive(tmp_path / FAMILIES["cifar10"].archive, small_cifar.made("cifar10"))
+  archive = small_cifar.archive(tmp_path / FAMILIES["cifar10"].binary.archive, small_cifar.made("cifar10"))
   directory = random_nets.write(tmp_path / "net", CONFIG.model, Data(), 32, 10)
   command = ["responses", "--workdir", str(directory), "--images=11", "--batch_size=11"]
   assert study.main([*command, "--data", str(archive)]) == 0

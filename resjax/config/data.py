@@ -17,12 +17,14 @@ class Data:
   )
   path: str = setting(
     "",
-    "CIFAR archive, or folder with it or its .bin files, empty: download; .npz file; image folder; "
-    "folder with ImageNet's two archives, empty: prepared before",
+    "CIFAR: an archive or a folder, of the binary or the Python version, of Parquet files, or prepared by "
+    "tensorflow-datasets, empty: download; .npz file; image folder; folder with ImageNet's two archives, empty: prepared "
+    "before",
   )
   checksum: str = setting(
     "published",
-    "published: local files must be the published ones; any: only their size and labels are checked",
+    "published: local files must be the published ones, where checksums are published; any: only their size and labels "
+    "are checked",
     allowed=("published", "any"),
   )
   validation_images: int = setting(

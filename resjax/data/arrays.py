@@ -13,6 +13,7 @@ from resjax.data.dataset import Description, Images, Source
 from resjax.settings import ConfigError
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
+CHANNELS = (1, 3, 4)
 
 
 def describe(data: Data) -> Description:
@@ -30,9 +31,9 @@ def describe(data: Data) -> Description:
 def load(data: Data) -> Source:
   """Reads the arrays of an .npz file.
 
-  `x_train` and `x_test` are uint8 [N, H, W] or [N, H, W, C], the same H, W and C in both. `y_train` and `y_test` are
-  integers [N], the classes 0 to K - 1, each of which occurs in `y_train`. Other arrays are not read, nothing is
-  unpickled.
+  `x_train` and `x_test` are uint8 [N, H, W] or [N, H, W, C], the same H, W and C in both; C is 1, 3 or 4, and H and W
+  are larger than that, so that no axis can be mistaken for another. `y_train` and `y_test` are integers [N] or [N, 1],
+  the classes 0 to K - 1, each of which occurs in `y_train`. Other arrays are not read, nothing is unpickled.
 
   Raises:
     ConfigError: there is no such file, it is damaged, or an array is missing or not as above.
@@ -44,7 +45,7 @@ def load(data: Data) -> Source:
     x_train, x_test = (
       np.ascontiguousarray(file[name].reshape(shape)) for name, shape in (("x_train", train), ("x_test", test))
     )
-  return Source(Images(x_train, y_train), Images(x_test, y_test), int(y_train.max()) + 1, str(_path(data)))
+  return Source(Images(x_train, y_train), Images(x_test, y_test), int(y_train.max()) + 1, str(_path(data)), "npz")
 
 
 def _path(data: Data) -> Path:
@@ -82,12 +83,32 @@ def _shapes(file: np.lib.npyio.NpzFile) -> tuple[tuple[int, int, int, int], tupl
       raise ConfigError(f"{name} is {dtype}, must be uint8")
     if len(shape) not in (3, 4) or 0 in shape:
       raise ConfigError(f"{name} has shape {shape}, must be [N, H, W] or [N, H, W, C], none of them 0")
+    _check_axes(name, shape)
     images, height, width, channels = (*shape, 1)[:4]
     shapes.append((images, height, width, channels))
   train, test = shapes
   if train[1:] != test[1:]:
     raise ConfigError(f"x_test has images of shape {test[1:]}, x_train of {train[1:]}")
   return train, test
+
+
+def _check_axes(name: str, shape: tuple[int, ...]) -> None:
+  """Raises ConfigError if images are not plainly [N, H, W] or [N, H, W, C]."""
+  _, *sides = shape if len(shape) == 3 else shape[:-1]
+  channels_last = len(shape) == 3 or shape[-1] in CHANNELS
+  if channels_last and min(sides) > max(CHANNELS):
+    return
+  allowed = " or ".join(map(str, CHANNELS))
+  if len(shape) == 4 and shape[1] in CHANNELS and min(shape[2:]) > max(CHANNELS):
+    raise ConfigError(
+      f"{name} has shape {shape}, which is [N, C, H, W]; the channels must come last: {name}.transpose(0, 2, 3, 1)"
+    )
+  if not channels_last:
+    raise ConfigError(f"{name} has shape {shape}, must be [N, H, W] or [N, H, W, C] with C = {allowed}")
+  raise ConfigError(
+    f"{name} has shape {shape}: sides of {max(CHANNELS)} pixels or fewer can be mistaken for channels; "
+    "enlarge the images"
+  )
 
 
 def _header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -109,9 +130,9 @@ def _labels(file: np.lib.npyio.NpzFile, train: int, test: int) -> tuple[np.ndarr
     shape, dtype = _header(file, name)
     if dtype.kind not in "iu":
       raise ConfigError(f"{name} is {dtype}, must be integers")
-    if shape != (images,):
-      raise ConfigError(f"{name} has shape {shape}, must be ({images},), a label an image")
-    found.append(file[name])
+    if shape not in ((images,), (images, 1)):
+      raise ConfigError(f"{name} has shape {shape}, must be ({images},) or ({images}, 1), a label an image")
+    found.append(file[name].reshape(-1))
   y_train, y_test = found
   # A negative or huge label would be a class without images or an enormous last layer: so every class must occur.
   present = np.unique(y_train)

@@ -1,15 +1,15 @@
-"""CIFAR-10 and CIFAR-100: where to look for them, and what is accepted.
+"""CIFAR-10 and CIFAR-100, in whatever form they are on disk, or downloaded by tensorflow-datasets.
 
-Images keep the order of the published files, whichever way they come: through tensorflow-datasets (`cifar_tfds`) or
-straight from local files. So the same images give the same digest and the same runs.
+The images of both published versions and of tensorflow-datasets come in the order of the published files, so that the
+same images give the same digest and the same runs; those of Parquet files keep the order they have there. Libraries
+that only some forms need are imported where that form is read.
 """
 
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from resjax.config import Data
-from resjax.data.cifar_format import FAMILIES, SHAPE, Family, check_size, parse, unpack
+from resjax.data import cifar_files, cifar_find
+from resjax.data.cifar_format import FAMILIES, SHAPE, Family, parse
 from resjax.data.dataset import Description, Source
 from resjax.settings import ConfigError
 
@@ -23,76 +23,59 @@ def describe(data: Data) -> Description:
 def load(data: Data) -> Source:
   """Reads CIFAR from where `data.path` points, or downloads it.
 
-  The published archive, local or downloaded, goes through tensorflow-datasets. Unpacked files, and an archive that is
-  not the published one but allowed by `data.checksum`, are read directly.
-
   Raises:
     ConfigError: nothing is found, a file is not the published one, or not what it should be.
   """
   family = FAMILIES[data.name]
-  found = find(Path(data.path).expanduser(), family) if data.path else None
-  if found is not None and found.is_dir():
-    contents = read_folder(found, family)
-    difference = folder_difference(contents, family)
-    check_accepted(found, difference, data)
+  if not data.path:
+    from resjax.data import cifar_tfds  # slow to import
+
+    return _prepared(cifar_tfds.prepared(data.name, family), family, data)
+  found = cifar_find.find(Path(data.path).expanduser(), data.name)
+  if found.form == cifar_find.PARQUET:
+    from resjax.data import cifar_parquet  # needs pyarrow and Pillow
+
+    return cifar_parquet.load(found.files, data.name, family, found.path)
+  if found.form == cifar_find.TFDS:
+    return _prepared(found.path, family, data)
+  return _published(found, family, data)
+
+
+def _published(found: cifar_find.Found, family: Family, data: Data) -> Source:
+  """Reads the binary or the Python version."""
+  form = found.form
+  if form == cifar_find.ARCHIVE:
+    version, contents = cifar_files.read_archive(found.path, family)
+    form = f"{version.name} archive"
   else:
-    from resjax.data import cifar_tfds  # slow to import, and needed for archives alone
+    version = family.binary if form == family.binary.name else family.python
+    contents = cifar_files.read_folder(found.path, family, version)
+  notes = _accepted(found.path, cifar_files.difference(contents, family, version), data)
+  if version is family.python:
+    from resjax.data import cifar_python
 
-    difference = cifar_tfds.archive_difference(found, family) if found else ""
-    if found is None or not difference:
-      return cifar_tfds.load(data.name, family, found)
-    check_accepted(found, difference, data)
-    contents = unpack(found, family.members)
-  notes = (f"{found}: not the published files ({difference}), accepted by data.checksum=any",) if difference else ()
-  return parse(contents, family, str(found), notes)
-
-
-def find(path: Path, family: Family) -> Path:
-  """Returns the folder with the .bin files, or else the archive, that `path` is or holds.
-
-  Raises:
-    ConfigError: there is neither.
-  """
-  if path.is_file():
-    return path
-  if not path.exists():
-    raise ConfigError(f"data.path = {str(path)!r}: no such file or folder")
-  for folder in (path / family.folder, path):
-    if any((folder / file.name).exists() for file in family.files):
-      return folder
-  if (path / family.archive).is_file():
-    return path / family.archive
-  raise ConfigError(f"data.path = {str(path)!r}: holds neither {family.archive} nor {family.folder}")
+    contents = cifar_python.read(contents, family, str(found.path))
+  return parse(contents, family, str(found.path), form, notes)
 
 
-def check_accepted(found: Path, difference: str, data: Data) -> None:
-  """Raises ConfigError if what was found differs from the published files and `data.checksum` wants those."""
-  if difference and data.checksum == "published":
-    raise ConfigError(f"{found}: not the published files ({difference}); to use them all the same: data.checksum=any")
+def _prepared(folder: Path, family: Family, data: Data) -> Source:
+  """Reads what tensorflow-datasets prepared."""
+  from resjax.data import cifar_tfds
+
+  contents = cifar_tfds.read(folder, family)
+  # The records make up the binary files again, byte for byte, and so have their checksums.
+  notes = _accepted(folder, cifar_files.difference(contents, family, family.binary), data)
+  return parse(contents, family, str(folder), cifar_find.TFDS, notes)
 
 
-def read_folder(folder: Path, family: Family) -> dict[str, bytes]:
-  """Returns the bytes of the files of records, by their name within the archive.
+def _accepted(path: Path, difference: str, data: Data) -> tuple[str, ...]:
+  """Returns what the record says of files that differ from the published ones.
 
   Raises:
-    ConfigError: a file is missing, has the wrong size or cannot be read.
+    ConfigError: they differ, and `data.checksum` wants the published ones.
   """
-  contents = {}
-  for name, size in family.members.items():
-    path = folder / Path(name).name
-    if not path.is_file():
-      raise ConfigError(f"{path}: missing")
-    try:
-      check_size(str(path), path.stat().st_size, size)
-      contents[name] = path.read_bytes()
-    except OSError as error:
-      raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-  return contents
-
-
-def folder_difference(contents: Mapping[str, bytes], family: Family) -> str:
-  """Returns which files of records are not the published ones, or nothing."""
-  # SHA-1 is what is published; it is used against damage and mix-ups here, not against an attacker.
-  pairs = zip(family.files, family.members, strict=True)
-  changed = [file.name for file, name in pairs if hashlib.sha1(contents[name]).hexdigest() != file.sha1]
-  return f"other SHA-1: {', '.join(changed)}" if changed else ""
+  if not difference:
+    return ()
+  if data.checksum == "published":
+    raise ConfigError(f"{path}: not the published files ({difference}); to use them all the same: data.checksum=any")
+  return (f"{path}: not the published files ({difference}), accepted by data.checksum=any",)

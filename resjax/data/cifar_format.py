@@ -1,12 +1,8 @@
-"""The binary form of CIFAR-10 and CIFAR-100: which files there are, and how records lie in them."""
+"""CIFAR-10 and CIFAR-100 as they are published: which files there are, and how records lie in the binary ones."""
 
 import dataclasses
-import gzip
 import math
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -21,16 +17,40 @@ class File:
   """A file of records.
 
   Attributes:
-    name: within the folder of the archive.
+    name: without a suffix; the binary and the Python version have files of the same names.
     split: "train" or "test".
     records: how many.
-    sha1: SHA-1 of the published file, as Apache MXNet lists it; `cifar_tfds` has the archive's.
+    checksums: of the published file, by hash function: SHA-1 of the binary version, as Apache MXNet lists it, MD5 of
+      the Python version, as torchvision does.
   """
 
   name: str
   split: str
   records: int
-  sha1: str
+  checksums: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+  """One of the two archives a data set is published as.
+
+  Attributes:
+    name: "binary" or "python".
+    archive: the archive's name.
+    folder: the folder within the archive.
+    suffix: what the names of its files of records end in.
+    hash: the hash function of the published checksums, as hashlib names it.
+  """
+
+  name: str
+  archive: str
+  folder: str
+  suffix: str
+  hash: str
+
+  def file(self, file: File) -> str:
+    """Returns the name of a file of records."""
+    return f"{file.name}{self.suffix}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,65 +58,87 @@ class Family:
   """One of the two data sets.
 
   Attributes:
+    title: what it is called.
     homepage: where it is described.
-    url: where the archive is published.
-    archive: the archive's name.
-    folder: the folder within the archive.
+    url: where the binary version is published.
+    binary, python: its versions.
     files: the files of records, in order.
     labels: the labels a record starts with, one byte each, and the number of their values. `label` is the class.
-    names: for each of them the member of the archive with the names of its values.
+    keys: for each of them its key in the files of the Python version.
+    names: for each of them the member of the binary archive with the names of its values.
   """
 
+  title: str
   homepage: str
   url: str
-  archive: str
-  folder: str
+  binary: Version
+  python: Version
   files: tuple[File, ...]
   labels: Mapping[str, int]
+  keys: Mapping[str, bytes]
   names: Mapping[str, str]
+
+  @property
+  def versions(self) -> tuple[Version, Version]:
+    """Both versions."""
+    return self.binary, self.python
 
   @property
   def record(self) -> int:
     """Bytes of a record: the labels, then 1024 pixels each of red, green and blue, row by row."""
     return len(self.labels) + math.prod(SHAPE)
 
-  @property
-  def members(self) -> dict[str, int]:
-    """The files of records within the archive, and the bytes of each."""
-    return {f"{self.folder}/{file.name}": file.records * self.record for file in self.files}
+  def members(self, version: Version) -> dict[str, int | None]:
+    """Returns the files of records within an archive, and the bytes of each, None where they are not fixed."""
+    fixed = version is self.binary
+    return {
+      f"{version.folder}/{version.file(file)}": file.records * self.record if fixed else None for file in self.files
+    }
 
   def images(self, split: str) -> int:
     """Returns how many images a split has."""
     return sum(file.records for file in self.files if file.split == split)
 
 
+def _file(name: str, split: str, records: int, sha1: str, md5: str) -> File:
+  return File(name, split, records, {"sha1": sha1, "md5": md5})
+
+
+_HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 FAMILIES = {
   "cifar10": Family(
-    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    title="CIFAR-10",
+    homepage=_HOMEPAGE,
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    archive="cifar-10-binary.tar.gz",
-    folder="cifar-10-batches-bin",
-    files=(
-      File("data_batch_1.bin", "train", 10_000, "aadd24acce27caa71bf4b10992e9e7b2d74c2540"),
-      File("data_batch_2.bin", "train", 10_000, "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795"),
-      File("data_batch_3.bin", "train", 10_000, "1dd00a74ab1d17a6e7d73e185b69dbf31242f295"),
-      File("data_batch_4.bin", "train", 10_000, "aab85764eb3584312d3c7f65fd2fd016e36a258e"),
-      File("data_batch_5.bin", "train", 10_000, "26e2849e66a845b7f1e4614ae70f4889ae604628"),
-      File("test_batch.bin", "test", 10_000, "67eb016db431130d61cd03c7ad570b013799c88c"),
+    binary=Version("binary", "cifar-10-binary.tar.gz", "cifar-10-batches-bin", ".bin", "sha1"),
+    python=Version("python", "cifar-10-python.tar.gz", "cifar-10-batches-py", "", "md5"),
+    files=tuple(
+      _file(name, "test" if name == "test_batch" else "train", 10_000, sha1, md5)
+      for name, sha1, md5 in (
+        ("data_batch_1", "aadd24acce27caa71bf4b10992e9e7b2d74c2540", "c99cafc152244af753f735de768cd75f"),
+        ("data_batch_2", "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795", "d4bba439e000b95fd0a9bffe97cbabec"),
+        ("data_batch_3", "1dd00a74ab1d17a6e7d73e185b69dbf31242f295", "54ebc095f3ab1f0389bbae665268c751"),
+        ("data_batch_4", "aab85764eb3584312d3c7f65fd2fd016e36a258e", "634d18415352ddfa80567beed471001a"),
+        ("data_batch_5", "26e2849e66a845b7f1e4614ae70f4889ae604628", "482c414d41f54cd18b22e5b47cb7c3cb"),
+        ("test_batch", "67eb016db431130d61cd03c7ad570b013799c88c", "40351d587109b95175f43aff81a1287e"),
+      )
     ),
     labels={"label": 10},
+    keys={"label": b"labels"},
     names={"label": "cifar-10-batches-bin/batches.meta.txt"},
   ),
   "cifar100": Family(
-    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    title="CIFAR-100",
+    homepage=_HOMEPAGE,
     url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-    archive="cifar-100-binary.tar.gz",
-    folder="cifar-100-binary",
+    binary=Version("binary", "cifar-100-binary.tar.gz", "cifar-100-binary", ".bin", "sha1"),
+    python=Version("python", "cifar-100-python.tar.gz", "cifar-100-python", "", "md5"),
     files=(
-      File("train.bin", "train", 50_000, "e207cd2e05b73b1393c74c7f5e7bea451d63e08e"),
-      File("test.bin", "test", 10_000, "8fb6623e830365ff53cf14adec797474f5478006"),
+      _file("train", "train", 50_000, "e207cd2e05b73b1393c74c7f5e7bea451d63e08e", "16019d7e3df5f24257cddd939b257f8d"),
+      _file("test", "test", 10_000, "8fb6623e830365ff53cf14adec797474f5478006", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     ),
     labels={"coarse_label": 20, "label": 100},
+    keys={"coarse_label": b"coarse_labels", "label": b"fine_labels"},
     names={
       "coarse_label": "cifar-100-binary/coarse_label_names.txt",
       "label": "cifar-100-binary/fine_label_names.txt",
@@ -105,54 +147,29 @@ FAMILIES = {
 }
 
 
-def unpack(path: Path, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
-  """Returns the bytes of some members of a .tar.gz, by name. Nothing is written to disk.
-
-  The archive is read to its end, where gzip keeps its own checksum.
+def joined(labels: np.ndarray, pixels: np.ndarray) -> bytes:
+  """Returns records as a binary file has them.
 
   Args:
-    path: the archive.
-    sizes: the members wanted, and the bytes each must have; None for any.
-
-  Raises:
-    ConfigError: it is not a .tar.gz, is damaged or cut short, or a member is missing or has the wrong size.
+    labels: uint8 [N, labels].
+    pixels: uint8 [N, 3072], 1024 each of red, green and blue.
   """
-  contents = {}
-  try:
-    with gzip.open(path) as raw:
-      with tarfile.open(fileobj=raw, mode="r|") as archive:
-        for member in archive:
-          name = member.name.removeprefix("./")
-          stream = archive.extractfile(member)  # none for folders and links out of the archive
-          if name in sizes and stream is not None:
-            check_size(f"{path}: {name}", member.size, sizes[name])
-            contents[name] = stream.read()
-      while raw.read(1 << 20):
-        pass
-  except ConfigError:
-    raise
-  except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-    raise ConfigError(f"{path}: not a whole .tar.gz ({error})") from None
-  missing = [name for name in sizes if name not in contents]
-  if missing:
-    raise ConfigError(f"{path}: has no {missing[0]}")
-  return contents
-
-
-def check_size(file: str, size: int, expected: int | None) -> None:
-  """Raises ConfigError if a file has not the bytes it must have."""
-  if expected is not None and size != expected:
-    raise ConfigError(f"{file}: {size:,} bytes, must be {expected:,}")
+  return np.concatenate([labels, pixels], axis=1).tobytes()
 
 
 def records(contents: Mapping[str, bytes], family: Family, path: str) -> Iterator[tuple[File, np.ndarray, np.ndarray]]:
-  """Yields each file's labels, uint8 [N, labels], and images, uint8 [N, 32, 32, 3]. The sizes have been checked.
+  """Yields each file's labels, uint8 [N, labels], and images, uint8 [N, 32, 32, 3].
+
+  Args:
+    contents: of the binary files, by name without suffix; their sizes have been checked.
+    family: the data set.
+    path: what the error names.
 
   Raises:
     ConfigError: a label is none of its classes; names `path` and the file.
   """
-  for file, member in zip(family.files, family.members, strict=True):
-    rows = np.frombuffer(contents[member], np.uint8).reshape(file.records, family.record)
+  for file in family.files:
+    rows = np.frombuffer(contents[file.name], np.uint8).reshape(file.records, family.record)
     labels = rows[:, : len(family.labels)]
     for column, (name, values) in zip(labels.T, family.labels.items(), strict=True):
       wrong = np.flatnonzero(column >= values)
@@ -164,8 +181,12 @@ def records(contents: Mapping[str, bytes], family: Family, path: str) -> Iterato
     yield file, labels, rows[:, len(family.labels) :].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
 
 
-def parse(contents: Mapping[str, bytes], family: Family, path: str, notes: tuple[str, ...]) -> Source:
+def parse(contents: Mapping[str, bytes], family: Family, path: str, form: str, notes: tuple[str, ...]) -> Source:
   """Returns the images and classes of all files.
+
+  Args:
+    contents, family, path: as of `records`.
+    form, notes: of the source.
 
   Raises:
     ConfigError: as `records`.
@@ -181,4 +202,4 @@ def parse(contents: Mapping[str, bytes], family: Family, path: str, notes: tuple
     splits[file.split].images[place] = images
     splits[file.split].labels[place] = labels[:, column]
     filled[file.split] += file.records
-  return Source(splits["train"], splits["test"], family.labels["label"], path, notes)
+  return Source(splits["train"], splits["test"], family.labels["label"], path, form, notes)

@@ -2,11 +2,12 @@
 
 The library's own builders unpack and encode with TensorFlow. The one here prepares the same data sets (name, version,
 features, keys) with the standard library and Pillow, as array_record files in the library's usual folder
-(TFDS_DATA_DIR, or ~/tensorflow_datasets), where `tfds.data_source("cifar10")` finds them as well.
+(TFDS_DATA_DIR, or ~/tensorflow_datasets), where `tfds.data_source("cifar10")` finds them as well. What the library's
+own builders have prepared is read, too, whether as array_record or as TFRecord files.
 """
 
-import hashlib
 import io
+import struct
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from resjax.data.cifar_format import SHAPE, Family, records, unpack
-from resjax.data.dataset import Images, Source
+from resjax.data.cifar_files import check_complete, unpack
+from resjax.data.cifar_format import SHAPE, Family, joined, records
+from resjax.data.cifar_png import decode
 from resjax.data.prepared import line, prepare
 from resjax.settings import ConfigError
 
@@ -25,52 +27,53 @@ READ_AT_ONCE = 1000  # records
 PATIENCE = 20  # seconds until a server has answered
 
 
-def archive_difference(path: Path, family: Family) -> str:
-  """Returns how an archive differs from the one that tensorflow-datasets registers as published, or nothing.
-
-  Raises:
-    ConfigError: it cannot be read.
-  """
-  published = tfds.core.download.checksums.get_all_url_infos()[family.url]
-  size = path.stat().st_size
-  if size != published.size:
-    return f"{size:,} bytes, published are {int(published.size):,}"
-  try:
-    with path.open("rb") as file:
-      return "" if hashlib.file_digest(file, "sha256").hexdigest() == published.checksum else "other SHA-256"
-  except OSError as error:
-    raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def load(name: str, family: Family, archive: Path | None) -> Source:
-  """Reads the prepared data set, after preparing it if there is none.
+def prepared(name: str, family: Family) -> Path:
+  """Returns the folder with the prepared data set, which is downloaded and prepared if there is none.
 
   Args:
     name: of the data set, "cifar10" or "cifar100".
     family: its files.
-    archive: the published archive, which the caller has checked; None to download it.
 
   Raises:
-    ConfigError: it cannot be downloaded or prepared, or what was prepared before cannot be read.
+    ConfigError: it cannot be downloaded or prepared.
   """
-  builder = _builder(name, family, archive)
+  builder = _builder(name, family)
   if not builder.data_path.exists():
-    if archive is None:
-      _check_download(builder, family)
+    _check_download(builder, family)
     prepare(builder)
-    builder = _builder(name, family, archive)
+  return Path(builder.data_dir)
+
+
+def read(folder: Path, family: Family) -> dict[str, bytes]:
+  """Returns what the files of the binary version hold, made of prepared records, by name without suffix.
+
+  The ids of the records keep the order of the published files.
+
+  Args:
+    folder: of one version of the data set, with its dataset_info.json.
+    family: its files.
+
+  Raises:
+    ConfigError: the records cannot be read, or are not as many as there should be.
+  """
   try:
-    train, test = (_read(builder, split, family) for split in ("train", "test"))
+    builder = tfds.builder_from_directory(folder)
+    splits = {split: _split(builder, split, family) for split in ("train", "test")}
   except Exception as error:  # damaged records come out as anything, from RuntimeError to a missing id
     raise ConfigError(
-      f"{builder.data_dir}: damaged or not {name} ({line(error)}); remove it to have it prepared again"
+      f"{folder}: damaged or not {family.title} ({line(error)}); remove it to have it prepared again"
     ) from None
-  return Source(train, test, family.labels["label"], str(archive or builder.data_dir))
+  contents, taken = {}, dict.fromkeys(splits, 0)
+  for file in family.files:
+    labels, pixels = (part[taken[file.split] :][: file.records] for part in splits[file.split])
+    contents[file.name] = joined(labels, pixels)
+    taken[file.split] += file.records
+  return contents
 
 
 def _check_download(builder: tfds.core.DatasetBuilder, family: Family) -> None:
   """Raises ConfigError if the archive is neither there from an earlier download nor can be had from the network."""
-  stem = family.archive.removesuffix(".tar.gz")
+  stem = family.binary.archive.removesuffix(".tar.gz")
   if any((Path(builder.data_dir_root) / "downloads").rglob(f"*{stem}*")):
     return
   # Asked here because the library itself would try for minutes, with a warning each time.
@@ -79,28 +82,55 @@ def _check_download(builder: tfds.core.DatasetBuilder, family: Family) -> None:
       pass
   except OSError as error:
     raise ConfigError(
-      f"{family.url}: cannot be downloaded ({line(error)}); data.path can name a local {family.archive}"
+      f"{family.url}: cannot be downloaded ({line(error)}); data.path can name a local {family.binary.archive}"
     ) from None
 
 
-def _read(builder: tfds.core.DatasetBuilder, split: str, family: Family) -> Images:
-  """Returns a split in the order of the published files, which the ids of the records keep."""
-  source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+def _split(builder: tfds.core.DatasetBuilder, split: str, family: Family) -> tuple[np.ndarray, np.ndarray]:
+  """Returns labels, uint8 [N, labels], and pixels, uint8 [N, 3072], in the order of the published files."""
   count = family.images(split)
-  if len(source) != count:
-    raise ValueError(f"{len(source):,} images in {split}, must be {count:,}")
-  images, labels = np.empty((count, *SHAPE), np.uint8), np.full(count, -1, np.int32)
-  for start in range(0, count, READ_AT_ONCE):
-    for record in source.__getitems__(list(range(start, min(start + READ_AT_ONCE, count)))):
-      index = int(record["id"].decode().removeprefix(f"{split}_"))
-      images[index] = np.asarray(Image.open(io.BytesIO(record["image"])))
-      labels[index] = record["label"]
-  if labels.min() < 0:
-    raise ValueError(f"{split} has no image {labels.argmin()}")
-  return Images(images, labels)
+  found = builder.info.splits[split].num_examples
+  if found != count:
+    raise ValueError(f"{found:,} images in {split}, must be {count:,}")
+  labels, images = np.empty((count, len(family.labels)), np.uint8), np.empty((count, *SHAPE), np.uint8)
+  seen = np.zeros(count, bool)
+  for record in _records(builder, split):
+    index = int(record["id"].decode().removeprefix(f"{split}_"))
+    images[index], seen[index] = decode(record["image"]), True
+    for column, (label, values) in enumerate(family.labels.items()):
+      if not 0 <= record[label] < values:
+        raise ValueError(f"{split}_{index:05d} has {label} {record[label]}, must be 0 to {values - 1}")
+      labels[index, column] = record[label]
+  if not seen.all():
+    raise ValueError(f"{split} has no image {seen.argmin()}")
+  return labels, images.transpose(0, 3, 1, 2).reshape(count, -1)
 
 
-def _builder(name: str, family: Family, archive: Path | None) -> tfds.core.DatasetBuilder:
+def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict[str, Any]]:
+  """Yields records whose images are still encoded."""
+  decoders = {"image": tfds.decode.SkipDecoding()}
+  if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+    for path in builder.info.splits[split].filepaths:
+      for content in _framed(Path(path).read_bytes()):
+        yield builder.info.features.deserialize_example_np(content, decoders=decoders)
+    return
+  source = builder.as_data_source(split, decoders=decoders)
+  for start in range(0, len(source), READ_AT_ONCE):
+    yield from source.__getitems__(list(range(start, min(start + READ_AT_ONCE, len(source)))))
+
+
+def _framed(content: bytes) -> Iterator[bytes]:
+  """Yields the records of a TFRecord file: each follows its length and a checksum, and is followed by another."""
+  place = 0
+  while place < len(content):
+    (size,) = struct.unpack_from("<Q", content, place)
+    start, place = place + 12, place + 16 + size
+    if place > len(content):
+      raise ValueError("a file is cut short")
+    yield content[start : start + size]
+
+
+def _builder(name: str, family: Family) -> tfds.core.DatasetBuilder:
   """Returns the library's object for the data set, whether it is prepared or not."""
 
   # Not registered: the library's own builder of that name keeps its place.
@@ -117,22 +147,25 @@ def _builder(name: str, family: Family, archive: Path | None) -> tfds.core.Datas
       }
       return tfds.core.DatasetInfo(
         builder=self,
-        description=f"Colour images of 32x32 pixels in {family.labels['label']} classes, from {family.archive}.",
+        description=f"Colour images of 32x32 pixels in {family.labels['label']} classes, from {family.binary.archive}.",
         features=tfds.features.FeaturesDict(features),
         supervised_keys=("image", "label"),
         homepage=family.homepage,
       )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
-      found = archive or Path(dl_manager.download(family.url))
-      contents = unpack(found, family.members | dict.fromkeys(family.names.values()))
+      archive = Path(dl_manager.download(family.url))
+      members = family.members(family.binary) | dict.fromkeys(family.names.values())
+      found = unpack(archive, members)
+      check_complete(archive, found, members)
       for label, file in family.names.items():
-        self.info.features[label].names = contents[file].decode().split()
-      return {split: self._generate_examples(split, contents, found) for split in ("train", "test")}
+        self.info.features[label].names = found[file].decode().split()
+      contents = {file.name: found[f"{family.binary.folder}/{family.binary.file(file)}"] for file in family.files}
+      return {split: self._generate_examples(split, contents, archive) for split in ("train", "test")}
 
-    def _generate_examples(self, split: str, contents: dict[str, bytes], found: Path) -> Iterator[Any]:
+    def _generate_examples(self, split: str, contents: dict[str, bytes], archive: Path) -> Iterator[Any]:
       index = 0
-      for file, labels, images in records(contents, family, str(found)):
+      for file, labels, images in records(contents, family, str(archive)):
         if file.split == split:
           for values, image in zip(labels, images, strict=True):
             png = io.BytesIO()  # the library takes encoded images as they are; arrays it would give to TensorFlow

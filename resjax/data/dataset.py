@@ -59,6 +59,7 @@ class Source:
     test: the test set.
     classes: number of classes.
     path: where it was read from; empty for what comes with a package.
+    form: in which of the forms that a data set comes in.
     notes: sentences that belong in the record of a run.
     skipped: what is wrong with each image that could not be decoded and is left out.
   """
@@ -67,6 +68,7 @@ class Source:
   test: Images
   classes: int
   path: str
+  form: str
   notes: tuple[str, ...] = ()
   skipped: tuple[str, ...] = ()
 
@@ -78,6 +80,7 @@ class Dataset:
   Attributes:
     name: `data.name`.
     path: where it was read from; empty for what comes with a package.
+    form: in which of the forms that a data set comes in.
     classes: number of classes.
     digest: SHA-256 over the shapes and bytes of all images and labels; the same however many are held out.
     train_images: uint8 [N, H, W, C], without those held out.
@@ -92,6 +95,7 @@ class Dataset:
 
   name: str
   path: str
+  form: str
   classes: int
   digest: str
   train_images: np.ndarray
@@ -120,6 +124,7 @@ class FileDataset:
   Attributes:
     name: `data.name`.
     path: where it is read from.
+    form: in which of the forms that a data set comes in.
     classes: number of classes.
     digest: SHA-256 over names, sizes in bytes and labels of all files; the same however many are held out.
     image_shape: height and width in pixels, channels, as the net sees the images.
@@ -131,6 +136,7 @@ class FileDataset:
 
   name: str
   path: str
+  form: str
   classes: int
   digest: str
   image_shape: tuple[int, int, int]

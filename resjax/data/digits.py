@@ -39,4 +39,6 @@ def load(data: Data) -> Source:
   images = np.rint(bunch.images * (255 / BRIGHTEST)).astype(np.uint8)[..., np.newaxis]
   labels = bunch.target.astype(np.int32)
   train, test = slice(None, IMAGES - TEST_IMAGES), slice(IMAGES - TEST_IMAGES, None)
-  return Source(Images(images[train], labels[train]), Images(images[test], labels[test]), classes=10, path="")
+  return Source(
+    Images(images[train], labels[train]), Images(images[test], labels[test]), 10, path="", form="scikit-learn"
+  )

@@ -19,6 +19,7 @@ class Found:
     train, test: the files.
     classes: how many.
     path: where they are.
+    form: in which of the forms that a data set comes in.
     digest: SHA-256 of what can be said of them without reading them all.
   """
 
@@ -26,6 +27,7 @@ class Found:
   test: Files
   classes: int
   path: str
+  form: str
   digest: str
 
 
@@ -54,7 +56,7 @@ def load(data: Data) -> Source:
     if not len(images):
       raise ConfigError(f"{found.path}: no {name} image can be decoded; the first: {skipped[0]}")
   (train, train_skipped), (test, test_skipped) = decoded.values()
-  return Source(train, test, found.classes, found.path, skipped=(*train_skipped, *test_skipped))
+  return Source(train, test, found.classes, found.path, found.form, skipped=(*train_skipped, *test_skipped))
 
 
 def load_files(data: Data) -> FileDataset:
@@ -68,6 +70,7 @@ def load_files(data: Data) -> FileDataset:
   return FileDataset(
     name=data.name,
     path=found.path,
+    form=found.form,
     classes=found.classes,
     digest=found.digest,
     image_shape=(data.image_size, data.image_size, 3),
@@ -81,8 +84,8 @@ def load_files(data: Data) -> FileDataset:
 def _find(data: Data) -> Found:
   if data.name == "folder":
     train, test, classes = folder.find(data)
-    return Found(train, test, len(classes), str(train.root), folder.digest(train, test))
+    return Found(train, test, len(classes), str(train.root), "image files", folder.digest(train, test))
   from resjax.data import imagenet_tfds  # slow to import
 
   records, validation, path, digest = imagenet_tfds.find(data)
-  return Found(records, validation, IMAGENET_CLASSES, path, digest)
+  return Found(records, validation, IMAGENET_CLASSES, path, "tensorflow-datasets", digest)

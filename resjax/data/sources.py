@@ -63,6 +63,7 @@ def load(data: Data) -> Dataset | FileDataset:
   return Dataset(
     name=data.name,
     path=source.path,
+    form=source.form,
     classes=source.classes,
     digest=digest(source.train, source.test),
     train_images=train.images,

@@ -11,8 +11,8 @@ import numpy as np
 
 from resjax import data
 from resjax.config import Data
-from resjax.data.cifar_format import FAMILIES
-from resjax.data.dataset import Dataset
+from resjax.data import cifar_find
+from resjax.data.dataset import Dataset, FileDataset
 from resjax.data.files import Files, Unreadable
 from resjax.settings import ConfigError
 
@@ -28,7 +28,7 @@ class ImageSet:
   """Test images.
 
   Attributes:
-    name, path: of the data set.
+    name, path, form: of the data set.
     classes: of the data set.
     notes: sentences that belong in the record.
     pairs: yields all images; of image files the shorter side has so many pixels or more, if the file has them.
@@ -37,6 +37,7 @@ class ImageSet:
 
   name: str
   path: str
+  form: str
   classes: int
   notes: tuple[str, ...]
   pairs: Callable[[int], Pairs]
@@ -50,7 +51,7 @@ def read(path: str, trained: Data) -> ImageSet:
   """Finds the test images of a data set; of an image folder without train/ that is not the one trained on, all of them.
 
   Args:
-    path: of an .npz file, CIFAR as an archive or a folder, an image folder; or one of `NAMES`.
+    path: of an .npz file, CIFAR in any form, an image folder; or one of `NAMES`.
     trained: the settings of the data set that a net was trained on; they hold where it is the same path.
 
   Raises:
@@ -63,15 +64,17 @@ def read(path: str, trained: Data) -> ImageSet:
   dataset = data.load(source)
   if isinstance(dataset, Dataset):
     arrays = dataset.test_images, dataset.test_labels.tolist()
-    return ImageSet(
-      dataset.name, dataset.path, dataset.classes, dataset.notes, lambda _: zip(*arrays, strict=True), skipped=[]
-    )
+    return _image_set(dataset, lambda _: zip(*arrays, strict=True), skipped=[])
   # Of a folder with one set nobody held any images back, unless a net was trained on it.
   one_set = source.name == FOLDER and not same and not (Path(path).expanduser() / "train").is_dir()
   parts = (dataset.train, dataset.test) if one_set else (dataset.test,)
   skipped: list[str] = []
   decoded = functools.partial(_decoded, parts, skipped)
-  return ImageSet(dataset.name, dataset.path, dataset.classes, dataset.notes, decoded, skipped)
+  return _image_set(dataset, decoded, skipped)
+
+
+def _image_set(dataset: Dataset | FileDataset, pairs: Callable[[int], Pairs], skipped: list[str]) -> ImageSet:
+  return ImageSet(dataset.name, dataset.path, dataset.form, dataset.classes, dataset.notes, pairs, skipped)
 
 
 def recognised(path: str) -> Data:
@@ -87,10 +90,8 @@ def recognised(path: str) -> Data:
     raise ConfigError(f"--data {path}: no such file or folder")
   if there.suffix == ".npz":
     return Data(name="npz", path=path)
-  for name, family in FAMILIES.items():
-    known = {family.archive, family.folder, *(file.name for file in family.files)}
-    if there.name in known or (there.is_dir() and any((there / own).exists() for own in known)):
-      return Data(name=name, path=path, checksum="any")
+  if name := cifar_find.recognised(there):
+    return Data(name=name, path=path, checksum="any")
   if there.is_dir():
     return Data(name=FOLDER, path=path)
   raise ConfigError(f"--data {path}: neither an .npz file, nor CIFAR, nor an image folder")

@@ -43,7 +43,7 @@ def record(directory: Path, tested: ImageSet) -> score.Score:
     writer.append("metrics", [{"step": net.step, "split": "test", "error": result.error, "images": result.images}])
     writer.append("responses", responses.lines(settings, net.step, table, moments))
     writer.update(
-      data={**writer.run["data"], "name": tested.name, "path": tested.path},
+      data={**writer.run["data"], "name": tested.name, "path": tested.path, "form": tested.form},
       result={"test_error": result.error, "test_images": result.images},
     )
     for note in tested.notes:

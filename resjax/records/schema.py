@@ -24,7 +24,7 @@ RUN_KEYS = (
 # What a reader may rely on inside a value of run.json, once `read_run` has filled the gaps.
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
-  "data": ("name", "path", "images", "digest"),
+  "data": ("name", "path", "form", "images", "digest"),
   "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images"),
 }
 LIST_KEYS = {"deviations": ("name", "paper", "here"), "events": ("step", "name", "detail")}

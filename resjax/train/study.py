@@ -170,6 +170,7 @@ def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str
     "data": {
       "name": dataset.name,
       "path": dataset.path,
+      "form": dataset.form,
       "images": dataset.count("train"),
       "digest": dataset.digest,
     },

@@ -83,7 +83,7 @@ def write(directory: Path, weights: Weights, origin: str) -> None:
       step=0,
       steps=0,
       command=shlex.join(["python", "-m", "resjax.convert", *sys.argv[1:]]),
-      data={"name": config.data.name, "path": "", "images": None, "digest": None},
+      data={"name": config.data.name, "path": "", "form": None, "images": None, "digest": None},
       deviations=config.deviations(),
       events=[{"step": 0, "name": "converted", "detail": origin}],
       params_digest=layout.digest(params),
