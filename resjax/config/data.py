@@ -18,8 +18,8 @@ class Data:
   path: str = setting(
     "",
     "CIFAR: an archive or a folder, of the binary or the Python version, of Parquet files, or prepared by "
-    "tensorflow-datasets, empty: download; .npz file; image folder; folder with ImageNet's two archives, empty: prepared "
-    "before",
+    "tensorflow-datasets, empty: download; .npz file; image folder; folder with ImageNet's two archives, empty: "
+    "prepared before",
   )
   checksum: str = setting(
     "published",
