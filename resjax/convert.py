@@ -1,15 +1,17 @@
 """Makes a run directory of weights that were trained elsewhere, and back.
 
-    python -m resjax.convert --from akamaster|torchvision FILE --out DIR [--data PATH]
+    python -m resjax.convert --from akamaster|torchvision|huggingface FILE --out DIR [--data PATH]
     python -m resjax.convert --from caffe FILE --out DIR [--data PATH] [--mean FILE]
     python -m resjax.convert --to torch DIR --out FILE
 
 From: FILE is a PyTorch state dict, .th, .pth or .safetensors, or a .caffemodel; no code in it is run. akamaster: CIFAR
-nets of pytorch_resnet_cifar10; torchvision: ImageNet nets in its layout, as timm has it, too; caffe: ImageNet nets as
-the paper's authors released them, with their mean image in --mean, or the mean of ImageNet's colours. Names and shapes
-are checked one by one; whatever is missing or left over is named. DIR must be new. It then has what a run directory
-has: resjax.evaluate tests it. With --data it is tested at once, and its error and responses are recorded in it, so that
-python -m resjax.report DIR shows them.
+nets of pytorch_resnet_cifar10; torchvision: ImageNet nets in its layout, as timm has it, too; huggingface: ResNets of
+transformers, FILE is model.safetensors, with config.json beside it, or their folder; caffe: ImageNet nets as the
+paper's authors released them, with their mean image in --mean, or the mean of ImageNet's colours. What wraps a state
+dict (a checkpoint of a training script, DataParallel, torch.compile, averages of the weights over time) is taken off.
+Names and shapes are checked one by one; whatever is missing or left over is named. DIR must be new. It then has what a
+run directory has: resjax.evaluate tests it. With --data it is tested at once, and its error and responses are recorded
+in it, so that python -m resjax.report DIR shows them.
 
 To: the newest checkpoint of the run directory DIR as a PyTorch state dict, a CIFAR net's under akamaster's names, an
 ImageNet net's under torchvision's. FILE ends in .pth, .th or .safetensors.
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 
 from resjax import arguments, files
 
-PROJECTS, FORMATS = ("akamaster", "torchvision", "caffe"), ("torch",)
+PROJECTS, FORMATS = ("akamaster", "torchvision", "huggingface", "caffe"), ("torch",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

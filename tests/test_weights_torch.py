@@ -86,11 +86,75 @@ def test_files_there_and_back(suffix, tmp_path):
     torch_files.write(tmp_path / f"x{suffix}", arrays)
 
 
-def test_wrappers_prefix_and_half_precision(tmp_path):
-  tensor = torch.arange(4.0)
-  torch.save({"state_dict": {"module.a.weight": tensor.half()}, "best": 91.7}, tmp_path / "x.th")
+def test_half_precision(tmp_path):
+  torch.save({"a.weight": torch.arange(4.0).half()}, tmp_path / "x.th")
   found = torch_files.read(tmp_path / "x.th")
   assert found["a.weight"].tolist() == [0, 1, 2, 3] and found["a.weight"].dtype == np.float32
+
+
+class Holder(torch.nn.Module):
+  """A net in an attribute, as training frameworks have it."""
+
+  def __init__(self, net):
+    super().__init__()
+    self.model = net
+
+
+def prefixed(prefix, state):
+  return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+WRAPPED = {
+  "compiled": lambda net: torch.compile(net).state_dict(),
+  "parallel": lambda net: torch.nn.DataParallel(net).state_dict(),
+  "compiled, then parallel": lambda net: torch.nn.DataParallel(torch.compile(net)).state_dict(),
+  "parallel, then compiled": lambda net: torch.compile(torch.nn.DataParallel(net)).state_dict(),
+  "attribute": lambda net: Holder(torch.compile(net)).state_dict(),
+  "average": lambda net: torch.optim.swa_utils.AveragedModel(net).state_dict(),
+  "average of a compiled net in an attribute": lambda net: torch.optim.swa_utils.AveragedModel(
+    Holder(torch.compile(net))
+  ).state_dict(),
+  "average beside the net": lambda net: {
+    "initted": torch.tensor(True),
+    "step": torch.tensor(3),
+    **prefixed("online_model.", {name: value * 0 for name, value in net.state_dict().items()}),
+    **prefixed("ema_model.", net.state_dict()),
+  },
+  "checkpoint": lambda net: {"state_dict": net.state_dict(), "epoch": 3, "best": 91.7},
+  "checkpoint of a net and its average": lambda net: {
+    "model": torch.compile(net).state_dict(),
+    "model_ema": {"n_averaged": torch.tensor(1), **prefixed("module.", foreign.CifarNet(1).state_dict())},
+    "optimizer": {"state": {}},
+  },
+  "checkpoint of the average": lambda net: {"state_dict_ema": net.state_dict(), "epoch": 3},
+  "checkpoint in a checkpoint": lambda net: {
+    "model": {"state_dict": prefixed("module.model._orig_mod.", net.state_dict())}
+  },
+}
+
+
+@pytest.mark.parametrize("way", WRAPPED)
+def test_wrappers_in_any_nesting(way, tmp_path):
+  """Whatever is around a state dict, its arrays are found, and the net can be read."""
+  net = foreign.randomize(foreign.CifarNet(1))
+  torch.save(WRAPPED[way](net), tmp_path / "x.th")
+  found = torch_files.read(tmp_path / "x.th")
+  assert found.keys() == net.state_dict().keys()
+  assert all(np.array_equal(found[name], value.numpy()) for name, value in net.state_dict().items())
+  assert adopted.read("akamaster", tmp_path / "x.th", None).model.depth == 8
+
+
+def test_prefixes_in_a_safetensors_file(tmp_path):
+  arrays = prefixed(
+    "_orig_mod.module.", {name: value.numpy() for name, value in foreign.CifarNet(1).state_dict().items()}
+  )
+  torch_files.write(tmp_path / "x.safetensors", arrays)
+  assert adopted.read("akamaster", tmp_path / "x.safetensors", None).model.depth == 8
+
+
+def test_a_name_that_begins_like_a_prefix_is_kept(tmp_path):
+  torch.save({"model.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "x.th")
+  assert torch_files.read(tmp_path / "x.th").keys() == {"model.a", "b"}
 
 
 def test_zeros_behind_become_zeros_on_both_sides(tmp_path):

@@ -16,19 +16,19 @@ from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.train import state, trained
 from resjax.train.checkpoints import Checkpoints
-from resjax.weights import akamaster, caffe, caffe_files, mapping, torch_files, torchvision
+from resjax.weights import akamaster, caffe, caffe_files, huggingface, mapping, torch_files, torchvision
 from resjax.weights.mapping import Weights
 
-PROJECTS = {"akamaster": akamaster.read, "torchvision": torchvision.read}
-CAFFE = "caffe"
+STATE_DICTS = {"akamaster": akamaster.read, "torchvision": torchvision.read}
+CAFFE, HUGGING_FACE = "caffe", "huggingface"
 
 
 def read(project: str, file: Path, mean: Path | None) -> Weights:
   """Returns the net in a file of a project.
 
   Args:
-    project: a key of `PROJECTS`, or `CAFFE`.
-    file: its weights.
+    project: a key of `STATE_DICTS`, or one of the two others.
+    file: its weights; of Hugging Face also the folder with them.
     mean: Caffe's .binaryproto with the mean image, of its nets alone.
 
   Raises:
@@ -36,8 +36,11 @@ def read(project: str, file: Path, mean: Path | None) -> Weights:
   """
   if project == CAFFE:
     convert = functools.partial(caffe.read, caffe_files.read(file), caffe_files.read_mean(mean) if mean else None)
+  elif project == HUGGING_FACE:
+    file = huggingface.weights_file(file)
+    convert = functools.partial(huggingface.read, torch_files.read(file), huggingface.describe(file.parent))
   else:
-    convert = functools.partial(PROJECTS[project], torch_files.read(file))
+    convert = functools.partial(STATE_DICTS[project], torch_files.read(file))
   try:
     return convert()
   except ConfigError as error:

@@ -16,6 +16,7 @@ from resjax.models import layout
 from resjax.settings import ConfigError
 
 COLLECTIONS = ("params", "batch_stats")
+NAMED = 5  # names that an error lists
 Arrays = Mapping[str, np.ndarray]
 Rename = Callable[[str, str], str]
 
@@ -69,7 +70,7 @@ def read(
     ignored: whether an array under this name may be left over.
 
   Raises:
-    ConfigError: arrays are missing, left over, of another shape or not finite; the message names them all.
+    ConfigError: arrays are missing, left over, of another shape or not finite; the message names the first ones.
   """
   found: dict[str, np.ndarray] = {}
   mapped: dict[str, str] = {}
@@ -92,8 +93,14 @@ def read(
   left = [name for name in arrays if name not in used and not ignored(name)]
   faults = {"missing": missing, "left over": left, "wrong": wrong}
   if any(faults.values()):
-    raise ConfigError("; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names))
+    raise ConfigError("; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names))
   return traverse_util.unflatten_dict(found, sep="/"), mapped
+
+
+def _listed(names: list[str]) -> str:
+  """Returns the first names, and how many there are beside them."""
+  more = len(names) - NAMED
+  return ", ".join(sorted(names)[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def written(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:

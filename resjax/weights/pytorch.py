@@ -8,8 +8,10 @@ import numpy as np
 
 from resjax.depth.structure import LAYERS_A_BLOCK
 from resjax.settings import ConfigError
+from resjax.weights import architectures
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+HUGGING_FACE = "resnet.embedder."
 COUNTER = "num_batches_tracked"  # PyTorch's norms count batches; nothing depends on it
 
 
@@ -66,8 +68,12 @@ def structure(arrays: Mapping[str, np.ndarray], names: Names) -> Structure:
   """Returns the structure of a net.
 
   Raises:
-    ConfigError: the names are not those of a ResNet of the project.
+    ConfigError: the names are not those of a ResNet of the project; says of which net they are, where that is known.
   """
+  if other := architectures.other(arrays):
+    raise ConfigError(f"is {other}; what can be read are ResNets as in the paper, of 18 to 152 layers or for CIFAR")
+  if any(name.startswith(HUGGING_FACE) for name in arrays):
+    raise ConfigError("has the names of Hugging Face's transformers: --from huggingface")
   blocks: dict[int, set[int]] = {}
   for name in arrays:
     if match := re.match(r"layer(\d+)\.(\d+)\.", name):

@@ -11,12 +11,21 @@ import numpy as np
 from resjax.settings import ConfigError
 
 SAFE = ".safetensors"
-WRAPPERS = ("state_dict", "model")  # where training scripts put the state dict beside other things
-PARALLEL = "module."  # what DataParallel puts before every name
+# Where training scripts put the state dict beside other things: the net itself, then averages of its weights over time.
+WRAPPERS = (
+  *("state_dict", "model_state_dict", "model", "module", "net"),
+  *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
+)
+# What is put before every name: by torch.compile, by DataParallel and averages of weights, by Lightning and others.
+PREFIXES = ("_orig_mod.", "module.", "model.", "ema_model.", "net.")
+AVERAGE = "ema_model."  # of the averages that are kept beside the net itself in one state dict
+COUNTERS = ("n_averaged", "initted", "step")  # of averages
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-  """Returns the arrays of a state dict by name, without DataParallel's prefix.
+  """Returns the arrays of a state dict by name, out of whatever wraps it and without prefixes of all names.
+
+  Of a file with a net and the average of its weights it is the net's.
 
   Raises:
     ConfigError: there is no such file, it is damaged, would run code when it is unpickled, or holds no state dict.
@@ -25,9 +34,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise ConfigError(f"{path}: no such file")
   arrays = _safetensors(path) if path.suffix == SAFE else _unpickled(path)
-  if all(name.startswith(PARALLEL) for name in arrays):
-    arrays = {name.removeprefix(PARALLEL): array for name, array in arrays.items()}
-  return arrays
+  return _bare(arrays)
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -51,6 +58,18 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, file)
 
 
+def _bare(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns arrays without the prefixes that all names have, in any nesting, and without what counts averages."""
+  while True:
+    bare = {name: array for name, array in arrays.items() if name not in COUNTERS}
+    if any(name.startswith(AVERAGE) for name in bare):
+      bare = {name: array for name, array in bare.items() if name.startswith(AVERAGE)}
+    prefix = next((each for each in PREFIXES if bare and all(name.startswith(each) for name in bare)), None)
+    if prefix is None:
+      return bare
+    arrays = {name.removeprefix(prefix): array for name, array in bare.items()}
+
+
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
   from safetensors import SafetensorError
   from safetensors.numpy import load
@@ -72,11 +91,10 @@ def _unpickled(path: Path) -> dict[str, np.ndarray]:
   # What a damaged archive raises is up to the layer that meets the damage.
   except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
     raise ConfigError(f"{path}: damaged, or no file of PyTorch ({_line(error)})") from None
-  for key in WRAPPERS:
-    if isinstance(content, dict) and isinstance(content.get(key), dict):
-      content = content[key]
+  while isinstance(content, dict) and (key := next((k for k in WRAPPERS if isinstance(content.get(k), dict)), None)):
+    content = content[key]
   if not isinstance(content, dict) or not content or not all(torch.is_tensor(value) for value in content.values()):
-    raise ConfigError(f"{path}: holds no state dict (names and tensors, alone or as {' or '.join(WRAPPERS)})")
+    raise ConfigError(f"{path}: holds no state dict (names and tensors, alone or as {', '.join(WRAPPERS)})")
   return {str(name): _array(tensor, torch) for name, tensor in content.items()}
 
 
