@@ -67,7 +67,7 @@ def rename(net, old, new):
     (lambda net: net.layers.pop("res3a_branch2b"), "missing: res3a_branch2b.weight"),
     (
       lambda net: rename(net, "scale2a_branch1", "other"),
-      "missing: scale2a_branch1.bias, scale2a_branch1.weight; left over: other.weight, other.bias",
+      "missing: scale2a_branch1.bias, scale2a_branch1.weight; left over: other.bias, other.weight",
     ),
     (lambda net: net.layers.pop("fc1000"), "has no layer fc1000"),
     (lambda net: net.layers["bn_conv1"][1].pop(), "layer bn_conv1 of type BatchNorm with 2 arrays"),
