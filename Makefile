@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs
 
-.PHONY: demo test test-slurm faults published-nets report setup lint lock clean
+.PHONY: demo test test-install test-slurm faults published-nets report setup lint lock clean
 
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
@@ -14,6 +14,10 @@ demo: setup
 # successor can wait for ever for tests that are not given out again.
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=15
+
+# Each extra in a virtual environment of its own, and a wheel in an empty folder; ENVIRONMENTS="train wheel" names some.
+test-install:
+	$(PYTHON) tests/install.py $(ENVIRONMENTS)
 
 # Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
 test-slurm: setup

@@ -4,11 +4,14 @@ The batch is split over all devices. The kernels, and what the optimizer holds o
 and put together where they are used; with one device on that axis the train state is the same everywhere.
 """
 
+import contextlib
 import importlib.util
+import logging
 import math
 import os
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,55 @@ def start_backend(workdir: Path | None) -> None:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   processes.start()
+  _check_backend(gpu)
+
+
+def _check_backend(gpu: bool) -> None:
+  """Starts JAX's backend.
+
+  Args:
+    gpu: Whether JAX's plugin for GPUs is installed.
+
+  Raises:
+    ConfigError: The backend that JAX_PLATFORMS names cannot be started, or JAX is in 64-bit mode.
+  """
+  if jax.config.jax_enable_x64:
+    raise ConfigError("JAX_ENABLE_X64 = 1: must be unset or 0; training is in 32 bits, whose random numbers differ")
+  asked = os.environ.get("JAX_PLATFORMS", "")
+  with _log_of_jax() as log:
+    try:
+      found = jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+      reason = " ".join((str(error) or "; ".join(log) or "no plugin for it is installed").split())[:300]
+      raise ConfigError(
+        f"JAX_PLATFORMS = {asked!r}: JAX cannot start this backend ({reason}); unset it for what there is, or see that "
+        "the device, its driver and the extra for it (cuda13, tpu) are installed"
+      ) from None
+  if gpu and found == "cpu" and not asked:
+    reason = " ".join("; ".join(log).split())[:300]
+    print(f"JAX's GPU plugin is installed but cannot be used, so this runs on the CPU: {reason}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _log_of_jax() -> Iterator[list[str]]:
+  """Yields what JAX logs of its backends meanwhile, which it would print with tracebacks."""
+  logger, heard = logging.getLogger("jax._src.xla_bridge"), []
+
+  class Listener(logging.Handler):
+    """Keeps warnings and errors, each as one text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+      if record.levelno >= logging.WARNING:
+        heard.append(str(record.exc_info[1]) if record.exc_info else record.getMessage())
+
+  listener, propagated = Listener(), logger.propagate
+  logger.addHandler(listener)
+  logger.propagate = False
+  try:
+    yield heard
+  finally:
+    logger.removeHandler(listener)
+    logger.propagate = propagated
 
 
 def deviations(config: Config, devices: Mesh) -> list[dict[str, str]]:

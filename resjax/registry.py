@@ -14,7 +14,8 @@ from resjax.config import Config
 from resjax.settings import ConfigError
 from resjax.sweep import Point, Run
 
-SHIPPED = Path(__file__).parent.parent / "experiments"
+PACKAGED = Path(__file__).parent / "experiments"  # where setup.py puts them in a wheel
+SHIPPED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "experiments"
 T = TypeVar("T")
 
 
@@ -69,13 +70,19 @@ class Experiment:
 
 
 def paths(*folders: Path) -> dict[str, Path]:
-  """Returns the experiment files in the folders, by default the project's own and ./experiments, sorted by name.
+  """Returns the experiment files in the folders, sorted by name.
+
+  Args:
+    folders: Where to look. Without any: in ./experiments and among the project's own, of which a file in ./experiments
+      with the same name takes the place.
 
   Raises:
-    ConfigError: two files have one name.
+    ConfigError: Two files in the given folders have the same name.
   """
+  if not folders:
+    return dict(sorted({**paths(SHIPPED), **paths(Path("experiments"))}.items()))
   found: dict[str, Path] = {}
-  for folder in folders or (SHIPPED, Path("experiments")):
+  for folder in folders:
     for path in sorted(folder.resolve().glob("[!_]*.py")):
       if found.setdefault(path.stem, path) != path:
         raise ConfigError(f"two experiments are called {path.stem}: {found[path.stem]} and {path}")

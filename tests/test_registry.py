@@ -219,11 +219,11 @@ def test_without_any_experiment_the_overview_is_empty(tmp_path, monkeypatch):
     registry.find("quickstart")
 
 
-def test_a_copy_of_a_shipped_experiment_clashes_only_where_names_are_looked_up(tmp_path, monkeypatch):
+def test_an_experiment_of_the_current_folder_takes_the_place_of_a_shipped_one(tmp_path, monkeypatch):
   copy = tmp_path / "experiments" / "quickstart.py"
   copy.parent.mkdir()
   shutil.copy(registry.SHIPPED / "quickstart.py", copy)
   monkeypatch.chdir(tmp_path)
-  assert registry.find("experiments/quickstart.py").path == Path("experiments/quickstart.py")
-  with pytest.raises(ConfigError, match="two experiments are called quickstart"):
-    registry.find("quickstart")
+  for name in ("quickstart", "experiments/quickstart.py"):
+    assert registry.find(name).path.resolve() == copy.resolve()
+  assert len(registry.paths()) == len(registry.paths(registry.SHIPPED))

@@ -47,7 +47,12 @@ class Memory:
 
 
 def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.stages.Lowered:
-  """Lowers the training steps of a run, as the run executes them.
+  """Lowers the training steps of a run for the platform of the mesh; see `trace`."""
+  return trace(config, net, devices, images).lower()
+
+
+def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.stages.Traced:
+  """Traces the training steps of a run, as the run executes them.
 
   Args:
     config: of the run.
@@ -72,7 +77,7 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
       batch = config.train.batch_size
       empty = jax.eval_shape(step.Interval.empty)
       intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)
-      return streamed.streamed_step.lower(
+      return streamed.streamed_step.trace(
         model,
         config.train,
         config.data,
@@ -87,7 +92,7 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     training_set = step.TrainingData(
       _array((images, *net.image_shape), jnp.uint8, everywhere), _array((images,), jnp.int32, everywhere), statistics
     )
-    return step.train_steps.lower(
+    return step.train_steps.trace(
       model,
       config.train,
       config.data,

@@ -130,11 +130,23 @@ def _train(
     try:
       outcomes = loop.train(journals, dataset, stop)
     except jax.errors.JaxRuntimeError as error:
-      outcomes = [loop.Outcome(records.FAILED, " ".join(str(error).split())[:500])] * len(group)
+      outcomes = [loop.Outcome(records.FAILED, _reason(error, group[0].run.config))] * len(group)
     for journal, outcome in zip(journals, outcomes, strict=True):
       journal.end(outcome.status, outcome.reason)
   statuses = [outcome.status for outcome in outcomes]
   return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
+
+
+def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
+  """Returns what run.json says of an error of the device; of too little memory, which settings need less."""
+  text = " ".join(str(error).split())[:500]
+  if "RESOURCE_EXHAUSTED" not in text and "out of memory" not in text.lower():
+    return text
+  less = {"none": "execution.remat=block or group, or ", "block": "execution.remat=group, or "}
+  return (
+    f"out of memory: needs {less.get(config.execution.remat, '')}a train.batch_size below {config.train.batch_size} "
+    f"(or evaluation.batch_size below {config.evaluation.batch_size}, if it was testing); {text}"
+  )
 
 
 def _check_directory(directory: Path, config: Config) -> None:
