@@ -5,7 +5,8 @@
 A case is `depth/precision`, then what differs from one seed, batch 128 and the platform's default loop, such as
 `unroll=3`, `batch=1024`, `seeds=5`, `form=batched` or `options=NAME:VALUE` of the compiler. All cases are compiled at
 the same time, on all cores, then timed one by one, each printed when it is there. `--lock` names a file that whoever
-times something holds meanwhile, so that several of these programs can share a device.
+times something holds meanwhile, so that several of these programs can share a device. CPU milliseconds are those of all
+cores: on a machine that does other work beside, compare these, on one core (`taskset -c 0`).
 """
 
 import contextlib
@@ -97,17 +98,18 @@ def alone() -> Iterator[None]:
     yield
 
 
-def timed(side: Side) -> list[float]:
-  """Returns milliseconds a step, a figure a round."""
-  steps, found = 20, []
+def timed(side: Side) -> tuple[list[float], list[float]]:
+  """Returns milliseconds a step by the clock, and of all cores of this process, a figure a round."""
+  steps, found, of_cores = 2, [], []
   for round_ in range(measure.ROUNDS.value + 1):
-    start = time.perf_counter()
+    start, cores = time.perf_counter(), time.process_time()
     side(steps)
     seconds = time.perf_counter() - start
     if round_:
       found.append(1000 * seconds / steps)
+      of_cores.append(1000 * (time.process_time() - cores) / steps)
     steps = max(2, round(steps * measure.SECONDS.value / seconds))
-  return found
+  return found, of_cores
 
 
 def row(text: str, making: Future[Side]) -> dict[str, Any]:
@@ -116,11 +118,16 @@ def row(text: str, making: Future[Side]) -> dict[str, Any]:
   try:
     side = making.result()
     with alone():
-      found = timed(side)
+      found, of_cores = timed(side)
   except Exception as error:  # one case must not cost the others their time on a device
     return {"case": text, "failed": " ".join(str(error).split())[:300]}
   rate = 1000 * case.batch * case.seeds / statistics.median(found)
-  return {"case": text, "ms a step": measure.spread(found, 3), "images/s": round(rate)}
+  return {
+    "case": text,
+    "ms a step": measure.spread(found, 3),
+    "CPU ms": measure.spread(of_cores, 1),
+    "images/s": round(rate),
+  }
 
 
 def main(_) -> None:

@@ -43,9 +43,9 @@ def test_the_data_set_decides_the_first_and_last_layer(tmp_path):
   cifar10 = params()
   assert params(name="digits") == cifar10 - 2 * 9 * 16  # one channel instead of three
   assert params(name="cifar100") == cifar10 + 90 * 65
-  images, labels = np.zeros((4, 6, 5, 2), np.uint8), np.arange(4)
+  images, labels = np.zeros((4, 6, 5, 4), np.uint8), np.arange(4)
   np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-  assert params(name="npz", path=str(tmp_path / "a.npz")) == cifar10 - 9 * 16 - 6 * 65
+  assert params(name="npz", path=str(tmp_path / "a.npz")) == cifar10 + 9 * 16 - 6 * 65  # four channels, four classes
 
 
 @pytest.mark.parametrize(
