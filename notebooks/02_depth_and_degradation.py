@@ -20,8 +20,8 @@
 # %%
 from resjax.analysis import errors, load
 from resjax.analysis.figures import figure6
-from resjax.analysis.seeds import comparisons, intervals
-from resjax.analysis.verdicts import verdicts
+from resjax.analysis.paper_comparison import compare_with_paper
+from resjax.analysis.seed_statistics import comparisons, intervals
 
 logs = load("logs/quickstart")
 errors(logs)[["label", "runs", "done", "test_error", "test_spread", "sampling_error", "train_error"]]
@@ -69,4 +69,4 @@ tests.query("question == 'shortcut'")[["label", "than_label", "measure", "differ
 # Beside the paper's own numbers stands a verdict, and here it has to be that they cannot be compared:
 
 # %%
-verdicts(logs)[["label", "claim", "here", "paper_low", "verdict", "because"]]
+compare_with_paper(logs)[["label", "claim", "here", "paper_low", "verdict", "because"]]

@@ -18,9 +18,9 @@
 # nonlinearity or the addition. For residual nets it is the strength of the residual functions.
 
 # %%
-from resjax.analysis import atlas, load, readings, response_curves
-from resjax.analysis.decay import decay
+from resjax.analysis import load, measurements, response_curves, response_history
 from resjax.analysis.figures import figure7
+from resjax.analysis.response_scaling import fit_response_scaling
 from resjax.analysis.sections import through_training
 
 logs = load("logs/quickstart")
@@ -35,7 +35,7 @@ by_size
 # reading, and curves can be asked for in one.
 
 # %%
-[readings.said(reading) for reading in readings.readings(logs)]
+[measurements.describe(reading) for reading in measurements.distinct_measurements(logs)]
 
 # %%
 without_first = response_curves(logs, "original", {"first_conv": False})
@@ -45,17 +45,17 @@ without_first.groupby("label")["position"].max()
 # Does a deeper net change the signal less in each layer? A power of the depth, fitted to the means of the runs:
 
 # %%
-means = atlas.mean_responses(logs)
+means = response_history.mean_responses(logs)
 means.pivot_table(index="depth", columns="kind", values="mean").round(3)
 
 # %%
-decay(means)  # empty with fewer than three depths
+fit_response_scaling(means)  # empty with fewer than three depths
 
 # %% [markdown]
 # Fig. 7 through training: the responses at every step they were captured at, as a map of step and layer, and as curves.
 
 # %%
-history = atlas.history(logs)
+history = response_history.history(logs)
 history.pivot_table(index="step", columns="label", values="mean", aggfunc="median").round(3)
 
 # %%

@@ -22,7 +22,7 @@ from resjax.analysis import load, scaling
 from resjax.analysis.sections import scaling as section
 
 logs = load("logs/quickstart")
-points = scaling.points(logs)
+points = scaling.finished_runs(logs)
 points[["label", "seed", "params", "training_macs", "test_error", "train_loss", "response"]]
 
 # %% [markdown]
@@ -34,7 +34,7 @@ points[["label", "seed", "params", "training_macs", "test_error", "train_loss", 
 # if the interval is clear of zero and the line explains nine tenths of the variance: a trend alone is no law.
 
 # %%
-laws = scaling.laws(points)  # empty with fewer than three depths
+laws = scaling.power_laws(points)  # empty with fewer than three depths
 laws[["kind", "measure", "against", "runs", "exponent", "low", "high", "explained", "law"]]
 
 # %% [markdown]

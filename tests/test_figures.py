@@ -105,7 +105,7 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(sweep, monkeypat
 def test_end_labels_keep_their_distance_and_stay_inside():
   with style.panel() as (figure, axes):
     axes.set_ylim(0, 1)
-    style.label_ends(axes, [(height, str(height), "#000000") for height in (0.99, 1.0, 0.98, 0.0, 0.001, 5.0)])
+    style.label_line_ends(axes, [(height, str(height), "#000000") for height in (0.99, 1.0, 0.98, 0.0, 0.001, 5.0)])
     heights = sorted(text.get_position()[1] for text in axes.texts)
   assert len(figure.axes) == 1
   assert all(b - a >= 0.06 for a, b in itertools.pairwise(heights))
@@ -137,7 +137,7 @@ def test_colors_stand_out_on_both_themes_and_the_more_the_deeper():
 def test_inline_figures_carry_no_fixed_color_and_their_own_ids(sweep):
   panels = analysis_figures(sweep)["fig7"]
   assert all(f'fill: {style.PAGE}"' in panel.svg for panel in panels)  # the kept file's ground
-  inlined = [style.inline(panel.svg, panel.name, 'a "quoted" <text>') for panel in panels]
+  inlined = [style.inline_svg(panel.svg, panel.name, 'a "quoted" <text>') for panel in panels]
   for svg in inlined:
     assert not re.findall(r"#[0-9a-f]{6}", svg)
     assert svg.startswith('<svg role="img" aria-label=')

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from resjax import analysis, records
-from resjax.analysis import powers, scaling
+from resjax.analysis import power_law, scaling
 from resjax.analysis.sections import scaling as section
 from tests import synthetic
 
@@ -33,7 +33,7 @@ def test_a_power_and_its_interval_are_those_of_the_regression_of_logarithms():
   rng = np.random.default_rng(3)
   x = np.array([20.0, 32, 44, 56, 110])
   y = 2 * x**-0.5 * np.exp(0.02 * rng.standard_normal(5))
-  fitted = powers.fit(list(x), list(y))
+  fitted = power_law.fit(list(x), list(y))
   theirs = stats.linregress(np.log(x), np.log(y))
   half = stats.t.ppf(0.975, 3) * theirs.stderr
   assert (fitted.exponent, fitted.low, fitted.high, fitted.explained) == pytest.approx(
@@ -43,18 +43,18 @@ def test_a_power_and_its_interval_are_those_of_the_regression_of_logarithms():
 
 
 def test_two_places_are_no_power():
-  assert powers.fit([20, 20, 56], [1, 2, 3]) is None
+  assert power_law.fit([20, 20, 56], [1, 2, 3]) is None
 
 
 def test_a_law_is_found_where_there_is_one(tmp_path):
   for depth, bump in ((20, 1.01), (32, 0.99), (44, 1.01), (56, 0.99)):
     finished(tmp_path, depth, 0.4 * depth**-0.5 * bump)
     finished(tmp_path, depth, {20: 0.1, 32: 0.2, 44: 0.1, 56: 0.12}[depth], kind="plain")
-  measured = scaling.points(analysis.load(tmp_path))
+  measured = scaling.finished_runs(analysis.load(tmp_path))
   spent = measured.set_index("id").loc["plain-d20-s0", "training_macs"]
   assert spent == 3 * 20e6 * 128 * 1000  # forward and twice that backward, each image of each batch
-  found = scaling.laws(measured).set_index(["kind", "measure", "against"])
-  for place in scaling.PLACES:  # all proportional to the depth here
+  found = scaling.power_laws(measured).set_index(["kind", "measure", "against"])
+  for place in scaling.PREDICTORS:  # all proportional to the depth here
     row = found.loc["residual", "test_error", place]
     assert row["exponent"] == pytest.approx(-0.5, abs=0.05) and row["low"] < -0.5 < row["high"] and row["law"]
     assert not found.loc["plain", "test_error", place]["law"]
@@ -62,14 +62,14 @@ def test_a_law_is_found_where_there_is_one(tmp_path):
     found.loc["residual", "test_error", "depth"]["exponent"]
   )
   assert "response" not in found.index.get_level_values("measure")  # none was captured
-  said = section.build(analysis.load(tmp_path)).says
+  said = section.build(analysis.load(tmp_path)).findings
   assert any(line.startswith("residual-A: the test error goes as depth to the power −0.5") for line in said)
   assert any(line.startswith("plain: the test error follows no power of the depth") for line in said)
 
 
 def test_the_training_loss_is_that_of_the_last_tenth_of_the_steps(tmp_path):
   finished(tmp_path, 20, 0.10, curve=((800, 0.5), (950, 0.2)))
-  assert scaling.points(analysis.load(tmp_path))["train_loss"].item() == pytest.approx((0.8 + 0.4) / 2)
+  assert scaling.finished_runs(analysis.load(tmp_path))["train_loss"].item() == pytest.approx((0.8 + 0.4) / 2)
 
 
 def test_the_deeper_net_takes_the_frontier_over_once_it_is_told_apart(tmp_path):
@@ -83,7 +83,7 @@ def test_the_deeper_net_takes_the_frontier_over_once_it_is_told_apart(tmp_path):
   assert list(found["to_macs"]) == pytest.approx([1.5 * unit, 2 * unit])
   assert found["difference"].iloc[-1] == pytest.approx(0.05)
   assert found["sampling_error"].iloc[-1] == pytest.approx(math.hypot(0.0040, 0.00357), rel=1e-2)
-  (sentence,) = section.build(analysis.load(tmp_path)).says
+  (sentence,) = section.build(analysis.load(tmp_path)).findings
   assert "ResNet-10 from 1.9e12 to 5.8e12, ResNet-20 from 7.7e12 to 7.7e12; ResNet-10 errs 5.0 points more" in sentence
 
 

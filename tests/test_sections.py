@@ -8,7 +8,7 @@ from resjax import analysis, study_records
 from resjax.analysis import sections
 from resjax.analysis.provenance import provenance
 from resjax.analysis.sections import blocks, gradients, identity, landscape, lesions, paths
-from resjax.analysis.sections.section import Section, listed
+from resjax.analysis.sections.section import Section, join_words
 from tests import synthetic
 
 
@@ -24,17 +24,17 @@ def studied(tmp_path_factory) -> analysis.Logs:
 
 def test_without_studies_there_are_no_sections_of_them(tmp_path):
   synthetic.write_run(tmp_path, every=32_000)
-  keys = [section.key for section in sections.every(analysis.load(tmp_path))]
+  keys = [section.key for section in sections.build_all(analysis.load(tmp_path))]
   assert keys == ["paper", "training", "responses"]
 
 
 def test_every_section_says_something_and_keeps_its_data(studied):
-  found = sections.every(studied)
+  found = sections.build_all(studied)
   assert [section.key for section in found] == [
     *("paper", "depth", "training", "responses", "blocks", "gradients", "paths", "lesions", "landscape", "identity"),
   ]
   for section in found:
-    assert section.says and section.commands and section.data, section.key
+    assert section.findings and section.commands and section.data, section.key
     assert section.panels or section.tables, section.key
     assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows), section.key
   names = [panel.name for section in found for panel in section.panels]
@@ -46,7 +46,7 @@ def test_lesions_tell_plain_from_residual(studied):
   table = section.data["lesions"].set_index("label")
   assert table.loc["plain-20", "undisturbed"] == 0.09 and table.loc["plain-20", "median"] == 0.9
   assert table.loc["ResNet-20", "worst"] < 0.15 and table.loc["ResNet-20", "blocks"] == 9
-  assert section.says[0].startswith("plain-20 errs 9.00 % undisturbed; with one block deleted 90.00 to 90.00 %")
+  assert section.findings[0].startswith("plain-20 errs 9.00 % undisturbed; with one block deleted 90.00 to 90.00 %")
   assert [panel.name for panel in section.panels] == ["lesions-single", "lesions-delete_random", "lesions-reorder"]
   single = section.data["single_deletions"]
   assert list(single[single["label"] == "plain-20"]["position"]) == list(range(1, 10))
@@ -73,7 +73,7 @@ def test_gradients_of_a_study_stand_in_for_those_of_training(studied):
   assert plain["mean"].iloc[0] / plain["mean"].iloc[-1] == pytest.approx(0.8**19)
   ratio = section.data["gradient_ratio"].query("label == 'plain-20'")
   assert list(ratio["mean"]) == pytest.approx([norm / 3 for norm in plain["mean"]])
-  assert "the first layer’s gradient is 1/69 of the last one’s" in section.says[0]
+  assert "the first layer’s gradient is 1/69 of the last one’s" in section.findings[0]
 
 
 def test_gradients_captured_in_training_come_first(tmp_path):
@@ -92,7 +92,7 @@ def test_gradients_captured_in_training_come_first(tmp_path):
 
 def test_blocks_are_said_relative_to_their_inputs(studied):
   section = blocks.build(studied)
-  assert section.says == (
+  assert section.findings == (
     "plain-20: a block’s response is 1 times its input (median of 9 blocks; 1 to 1).",
     "ResNet-20: a block’s response is 0.4 times its input (median of 9 blocks; 0.4 to 0.4).",
   )
@@ -101,7 +101,7 @@ def test_blocks_are_said_relative_to_their_inputs(studied):
 
 def test_half_of_the_gradient_is_found(studied):
   section = paths.build(studied)
-  assert section.says == (
+  assert section.findings == (
     "plain-20: all of the gradient comes through one path of 9 blocks.",
     "ResNet-20: half of the gradient comes through paths of at most 3 of 9 main branches.",
   )
@@ -112,12 +112,12 @@ def test_the_surface_is_drawn_and_eigenvalues_are_listed(studied):
   section = landscape.build(studied)
   assert [panel.name for panel in section.panels] == ["landscape-plain-d20", "landscape-residual-A-d20"]
   assert section.tables[0].rows[0] == ["plain-20", "0", "1", "72", "0.0001"]
-  assert "plain-20: the largest eigenvalue of the Hessian is 72." in section.says
+  assert "plain-20: the largest eigenvalue of the Hessian is 72." in section.findings
 
 
 def test_deepened_nets_are_listed(studied):
   section = identity.build(studied)
-  assert "deepened from 20 to 26 layers: on" in section.says[0]
+  assert "deepened from 20 to 26 layers: on" in section.findings[0]
   assert section.tables[0].rows[0][5:7] == ["9.00", "9.00"]
 
 
@@ -133,7 +133,7 @@ def test_a_notebook_shows_a_section(studied):
 
 @pytest.mark.parametrize(("words", "said"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")])
 def test_words_are_listed(words, said):
-  assert listed(words) == said
+  assert join_words(words) == said
 
 
 def test_studies_that_have_only_begun(tmp_path):
@@ -143,5 +143,5 @@ def test_studies_that_have_only_begun(tmp_path):
     writer.append("lesions", [{"step": 1, "kind": "none", "error": 0.1, "images": 9, "source": "test"}])
     writer.append("landscape", [{"step": 1, "alpha": 0.0, "beta": 0.0, "loss": 0.3, "seed": 0}])
     writer.append("paths", [{"step": 1, "length": 0, "share": 0.1, "blocks": 9}])
-  found = {section.key for section in sections.every(analysis.load(tmp_path))}
+  found = {section.key for section in sections.build_all(analysis.load(tmp_path))}
   assert {"lesions", "landscape", "paths"} <= found

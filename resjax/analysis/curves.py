@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import nets
-from resjax.analysis.readings import captures
+from resjax.analysis.logs import Logs
+from resjax.analysis.measurements import measured_responses
+from resjax.analysis.networks import label_networks
 
 NET_COLUMNS = ["label", "kind", "depth", "shortcut", "net"]
 
@@ -22,7 +22,7 @@ def error_curves(logs: Logs) -> pd.DataFrame:
   """
   measured = logs.metrics.dropna(subset=["error"])
   grouped = measured.groupby(["net", "split", "step"], sort=True)["error"]
-  return with_labels(over_seeds(grouped), logs, ["split", "step"])
+  return add_labels(summarize_seeds(grouped), logs, ["split", "step"])
 
 
 def response_curves(logs: Logs, order: str, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -33,18 +33,18 @@ def response_curves(logs: Logs, order: str, reading: Mapping[str, Any] | None = 
   Args:
     logs: the runs of one experiment.
     order: "original", by layer; or "sorted", each seed by size, the largest first.
-    reading: how responses are read, as in `readings.readings`; without it what was captured in training, batch
-      statistics rather than running ones where both were.
+    reading: how responses are read, as in `measurements.distinct_measurements`; without it what was captured in
+      training, batch statistics rather than running ones where both were.
 
   Returns:
     Columns label, kind, depth, shortcut, net, step, position (1-based: the layer, or the rank),
     layers (how many the net has), mean, low, high, runs; in original order also name, stage, block.
   """
-  found = captures(logs, reading)
-  return layer_curves(last_of_each_net(found), "std", logs, order)
+  found = measured_responses(logs, reading)
+  return layer_curves(last_capture(found), "std", logs, order)
 
 
-def last_of_each_net(captured: pd.DataFrame) -> pd.DataFrame:
+def last_capture(captured: pd.DataFrame) -> pd.DataFrame:
   """The lines of each net's last step."""
   return captured[captured["step"] == captured.groupby("net")["step"].transform("max")]
 
@@ -58,24 +58,24 @@ def layer_curves(lines: pd.DataFrame, value: str, logs: Logs, order: str = "orig
     size = lines.groupby(["id", "step"])[value].rank(ascending=False, method="first")
     lines = lines.assign(position=size.astype("Int64"))
   grouped = lines.groupby(["net", "step", "position"], sort=True)
-  curves = over_seeds(grouped[value])
+  curves = summarize_seeds(grouped[value])
   curves["layers"] = curves.groupby("net")["position"].transform("max")
   columns = ["step", "position", "layers"]
   if order == "original":
     where = grouped[["name", "stage", "block"]].first().reset_index(drop=True)
     curves = pd.concat([curves, where], axis="columns")
     columns += ["name", "stage", "block"]
-  return with_labels(curves, logs, columns)
+  return add_labels(curves, logs, columns)
 
 
-def over_seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
+def summarize_seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
   """Mean, lowest and highest of each group, and how many `runs` stand behind them."""
   return grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
 
 
-def with_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
+def add_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
   """The curves in the order of the nets, what names a net at the left."""
-  order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in nets(logs.runs)]
+  order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in label_networks(logs.runs)]
   labels = pd.DataFrame(order, columns=NET_COLUMNS).astype({"depth": "Int64"})
   joined = labels.merge(curves, on="net", how="inner")
   return joined[[*NET_COLUMNS, *columns, "mean", "low", "high", "runs"]]

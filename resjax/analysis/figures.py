@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from resjax import records
-from resjax.analysis import drawing, style
+from resjax.analysis import plotting, style
 from resjax.analysis.curves import error_curves, response_curves
-from resjax.analysis.drawing import DASHED, SOLID, Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, nets, series_order
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network, label_networks, series_order
+from resjax.analysis.plotting import DASHED, SOLID, Panel
 
 # Beyond this ratio of depths the layer's number would press the shallow nets against the axis.
 _COMPARABLE_DEPTHS = 8
@@ -36,7 +36,7 @@ def figure6(logs: Logs) -> list[Panel]:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingErrors:
+class ErrorCurves:
   """What Fig. 6 draws.
 
   Attributes:
@@ -47,7 +47,7 @@ class TrainingErrors:
     top: of the axis, in percent.
   """
 
-  nets: list[Net]
+  nets: list[Network]
   curves: pd.DataFrame
   evaluated: str
   failures: Mapping[str, list[tuple[float, float]]]
@@ -60,15 +60,15 @@ class TrainingErrors:
     return list(dict.fromkeys(net.kind for net in self.nets if net.key in measured))
 
 
-def training_errors(logs: Logs, only: Container[str] | None = None) -> TrainingErrors:
+def training_errors(logs: Logs, only: Container[str] | None = None) -> ErrorCurves:
   """Reads what Fig. 6 draws, of all nets or those whose keys are named; no curves where nothing was measured yet."""
   curves = error_curves(logs)
-  every = [net for net in nets(logs.runs) if only is None or net.key in only]
+  every = [net for net in label_networks(logs.runs) if only is None or net.key in only]
   curves = curves[curves["net"].isin([net.key for net in every])]
   evaluated = evaluated_split(curves)
   curves = curves[curves["split"].isin(["train", evaluated])]
   top = _error_ceiling(curves) if len(curves) else 100.0
-  return TrainingErrors(every, curves, evaluated, _failures(logs), top)
+  return ErrorCurves(every, curves, evaluated, _failures(logs), top)
 
 
 def evaluated_split(curves: pd.DataFrame) -> str:
@@ -84,11 +84,11 @@ def figure7(logs: Logs) -> list[Panel]:
   frames = {order: response_curves(logs, order) for order in RESPONSE_TITLES}
   if frames["original"].empty:
     return []
-  every = nets(logs.runs)
+  every = label_networks(logs.runs)
   return [response_panel(f"fig7-{order}", title, frames[order], every) for order, title in RESPONSE_TITLES.items()]
 
 
-def draw_errors(axes: Axes, errors: TrainingErrors, kind: str) -> str:
+def draw_errors(axes: Axes, errors: ErrorCurves, kind: str) -> str:
   """Draws a panel of Fig. 6, the nets of one kind, and returns what it shows in words."""
   curves, evaluated = errors.curves, errors.evaluated
   measured = set(curves["net"])
@@ -98,10 +98,10 @@ def draw_errors(axes: Axes, errors: TrainingErrors, kind: str) -> str:
   for net in drawn:
     color = colors[net.series]
     for split, width, dashes in (("train", 1.0, DASHED), (evaluated, 2.0, SOLID)):
-      curve = drawing.curve_of(curves[curves["split"] == split], net)
+      curve = plotting.network_curve(curves[curves["split"] == split], net)
       if not curve:
         continue
-      drawing.draw_curve(axes, curve, "step", color, width, dashes, scale=100)
+      plotting.draw_curve(axes, curve, "step", color, width, dashes, scale=100)
       end = 100 * curve["mean"][-1]
     ends.append((end, net.series, color))
     for step, error in errors.failures.get(net.key, ()):
@@ -112,18 +112,18 @@ def draw_errors(axes: Axes, errors: TrainingErrors, kind: str) -> str:
   axes.set_ylabel("error (%)")
   axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
   axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-  axes.xaxis.set_major_formatter(FuncFormatter(drawing.thousands))
+  axes.xaxis.set_major_formatter(FuncFormatter(plotting.format_step))
   title = _PANEL_TITLES.get(kind, f"{kind} nets")
   axes.set_title(title)
   bold = "test" if evaluated == "test" else "validation"
   keys = {f"{bold} error": (SOLID, 2.0), "training error": (DASHED, 1.0)}
-  drawing.line_key(axes, keys)
-  style.label_ends(axes, ends)
+  plotting.add_line_legend(axes, keys)
+  style.label_line_ends(axes, ends)
   names = ", ".join(net.label for net in drawn)
   return f"{title}: {bold} and training error in percent against step for {names}."
 
 
-def response_panel(name: str, title: str, curves: pd.DataFrame, every: list[Net]) -> Panel:
+def response_panel(name: str, title: str, curves: pd.DataFrame, every: list[Network]) -> Panel:
   """One panel of Fig. 7: all nets on one axis, by layer or by rank; by their share of the net where depths differ much.
 
   Args:
@@ -137,7 +137,7 @@ def response_panel(name: str, title: str, curves: pd.DataFrame, every: list[Net]
     return Panel(name, style.to_svg(figure), description)
 
 
-def draw_responses(axes: Axes, title: str, curves: pd.DataFrame, every: list[Net]) -> str:
+def draw_responses(axes: Axes, title: str, curves: pd.DataFrame, every: list[Network]) -> str:
   """Draws what `response_panel` shows, and returns it in words."""
   in_order = "block" in curves
   drawn = [net for net in every if net.key in set(curves["net"])]
@@ -145,15 +145,15 @@ def draw_responses(axes: Axes, title: str, curves: pd.DataFrame, every: list[Net
   relative = curves["layers"].max() > _COMPARABLE_DEPTHS * curves["layers"].min()
   if relative:
     curves = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
-  curves = drawing.thinned(curves)
+  curves = plotting.downsample(curves)
   ends = []
   for net in drawn:
-    curve = drawing.curve_of(curves, net)
-    drawing.draw_curve(axes, curve, "position", colors[net.series], 1.8, drawing.line_of(net))
+    curve = plotting.network_curve(curves, net)
+    plotting.draw_curve(axes, curve, "position", colors[net.series], 1.8, plotting.line_style(net))
     # Sorted curves are named where they end; unsorted ones end anywhere, so at their middle height.
     height = statistics.median(curve["mean"]) if in_order else curve["mean"][-1]
     ends.append((height, net.label, colors[net.series]))
-  drawing.log_scale_if_wide(axes, curves)
+  plotting.log_scale_if_wide(axes, curves)
   axes.set_xlim(0 if relative else 1, 1 if relative else max(float(curves["position"].max()), 2))
   if not relative:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -161,8 +161,8 @@ def draw_responses(axes: Axes, title: str, curves: pd.DataFrame, every: list[Net
   axes.set_xlabel(f"{place}, as a fraction of the net's" if relative else place)
   axes.set_ylabel("standard deviation")
   axes.set_title(title)
-  drawing.kind_key(axes, drawn)
-  style.label_ends(axes, ends)
+  plotting.add_kind_legend(axes, drawn)
+  style.label_line_ends(axes, ends)
   names = ", ".join(net.label for net in drawn)
   return f"Standard deviation of each layer's response, {title.lower()}, for {names}."
 

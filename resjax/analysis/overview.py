@@ -3,26 +3,26 @@
 from collections.abc import Sequence
 
 from resjax.analysis import figures, style
-from resjax.analysis.best_trained import Trained
 from resjax.analysis.curves import response_curves
-from resjax.analysis.drawing import Panel
-from resjax.analysis.nets import nets
+from resjax.analysis.longest_trained import TrainedNetwork
+from resjax.analysis.networks import label_networks
+from resjax.analysis.plotting import Panel
 
 NAME = "overview"
 _KINDS = ("plain", "residual")
 
 
-def best_study(chosen: Sequence[Trained]) -> list[Trained]:
+def best_study(chosen: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
   """The nets of that study that went furthest through the paper's schedule; of several the one with the most nets.
 
   Args:
-    chosen: what `best_trained.best_trained` returned; not empty.
+    chosen: what `longest_trained.longest_trained` returned; not empty.
   """
   studies = {each.study: [other for other in chosen if other.study == each.study] for each in chosen}
   return max(studies.values(), key=lambda own: (round(max(each.share for each in own), 6), len(own)))
 
 
-def figure(chosen: Sequence[Trained]) -> Panel | None:
+def figure(chosen: Sequence[TrainedNetwork]) -> Panel | None:
   """Draws the nets of `best_study`; None where they have neither learning curves nor responses."""
   own = best_study(chosen)
   logs = own[0].logs
@@ -34,7 +34,7 @@ def figure(chosen: Sequence[Trained]) -> Panel | None:
   drawn = len(kinds) + sum(not curves.empty for curves in responses.values())
   if not drawn:
     return None
-  every = [net for net in nets(logs.runs) if net.key in shown]
+  every = [net for net in label_networks(logs.runs) if net.key in shown]
   with style.panels(-(-drawn // 2), 2 if drawn > 1 else 1) as (whole, axes):
     free = iter(axes)
     said = [figures.draw_errors(next(free), errors, kind) for kind in kinds]

@@ -9,9 +9,9 @@ import jinja2
 import pandas as pd
 
 from resjax import files, records
-from resjax.analysis import formats, sections, seeds, style, tables
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs, load
+from resjax.analysis import formats, sections, seed_statistics, style, tables
+from resjax.analysis.logs import Logs, load
+from resjax.analysis.plotting import Panel
 from resjax.analysis.provenance import provenance
 
 # From good to bad; a status that is not ours is listed run by run only.
@@ -58,7 +58,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     "deviations": tables.deviations(logs),
     "events": tables.events(logs),
   }
-  parts = sections.every(logs)
+  parts = sections.build_all(logs)
   for section in parts:
     csv |= section.data
   panels = [panel for section in parts for panel in section.panels]
@@ -68,12 +68,12 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     **_heading(directory, logs),
     theme=style.THEME,
     errors=errors.to_dict("records"),
-    level=f"{seeds.LEVEL:.0%}",
+    level=f"{seed_statistics.LEVEL:.0%}",
     sections=parts,
     inline=_inline,
     runs=runs.to_dict("records"),
     deviations=csv["deviations"].to_dict("records"),
-    events=tables.shared_events(csv["events"], len(runs)).to_dict("records"),
+    events=tables.merge_shared_events(csv["events"], len(runs)).to_dict("records"),
     problems=logs.problems,
     evaluated=next(iter(runs["split"]), "test"),
     has=_filled_columns(errors),
@@ -87,7 +87,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
 def errors_with_intervals(logs: Logs) -> pd.DataFrame:
   """The table of errors, with the interval of the mean test error over the seeds: columns test_low, test_high."""
   table = tables.errors(logs)
-  over_seeds = seeds.intervals(logs)
+  over_seeds = seed_statistics.intervals(logs)
   test = over_seeds[over_seeds["measure"] == "test"].set_index("net")
   return table.assign(test_low=table["net"].map(test["low"]), test_high=table["net"].map(test["high"]))
 
@@ -121,7 +121,7 @@ def _heading(directory: Path, logs: Logs) -> dict[str, Any]:
 
 
 def _inline(panel: Panel) -> str:
-  return style.inline(panel.svg, panel.name, panel.description)
+  return style.inline_svg(panel.svg, panel.name, panel.description)
 
 
 def _filled_columns(errors: pd.DataFrame) -> Mapping[str, bool]:

@@ -1,7 +1,7 @@
 """How the runs of an experiment were made: commands, versions, machine, data, and the time it took."""
 
 from resjax.analysis import formats
-from resjax.analysis.frames import Logs
+from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import run_commands
 
 _RECORDED = {

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from resjax import files, paper, records
-from resjax.analysis import best_trained, formats, overview, sections
-from resjax.analysis.best_trained import Trained
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs, load
+from resjax.analysis import formats, longest_trained, overview, sections
+from resjax.analysis.logs import Logs, load
+from resjax.analysis.longest_trained import TrainedNetwork
+from resjax.analysis.plotting import Panel
 from resjax.analysis.provenance import provenance
-from resjax.analysis.sections.published import paper_number
+from resjax.analysis.sections.paper_numbers import paper_number
 
 _QUOTED = ("Command", "Studied by", "Commit", "Data digest")  # as code
 _HEADINGS = ("net", "test error %", "paper %", "seeds", "of the schedule", "verdict", "study")
@@ -33,7 +33,7 @@ def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   if not directories or directories == [root]:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
   experiments = {directory: load(directory) for directory in sorted({run.parent for run in directories})}
-  chosen = best_trained.best_trained(experiments)
+  chosen = longest_trained.longest_trained(experiments)
   drawn = overview.figure(chosen) if chosen else None
   renewed = {path: _renewed(path, root, experiments, chosen, drawn) for path in paths}
   if drawn:
@@ -49,7 +49,7 @@ def _figure(root: Path) -> Path:
 
 
 def _renewed(
-  path: Path, root: Path, experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Panel | None
+  path: Path, root: Path, experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork], drawn: Panel | None
 ) -> str:
   if not path.is_file():
     raise records.RecordsError(f"{path}: no such file")
@@ -71,7 +71,9 @@ def _renewed(
   return whole
 
 
-def _results(experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Panel | None, figures: str) -> list[str]:
+def _results(
+  experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork], drawn: Panel | None, figures: str
+) -> list[str]:
   """The figure, the table and what there is to know of both, a paragraph each; `figures` is the folder's address."""
   if not chosen:
     return ["No net of the paper has been trained to an end here."]
@@ -84,9 +86,9 @@ def _results(experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Pan
       f"![{drawn.description}]({figures}/{overview.NAME}.svg)",
       f"Fig. 6 and Fig. 7 of the paper, from `{study}`.",
     ]
-  differing = best_trained.differing(chosen).items()
+  differing = longest_trained.deviations_by_study(chosen).items()
   differs = "\n".join(
-    f"- {study if study == best_trained.ALL else f'`{study}`'}: {'; '.join(words)}."
+    f"- {study if study == longest_trained.ALL else f'`{study}`'}: {'; '.join(words)}."
     for study, words in differing
     if words
   )
@@ -96,7 +98,7 @@ def _results(experiments: Mapping[Path, Logs], chosen: list[Trained], drawn: Pan
   )
 
 
-def _row(trained: Trained) -> tuple[str, ...]:
+def _row(trained: TrainedNetwork) -> tuple[str, ...]:
   errors = trained.errors
   return (
     trained.label,
@@ -114,10 +116,10 @@ def _share(share: float) -> str:
   return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
-def _explained(experiments: Mapping[Path, Logs], chosen: list[Trained]) -> str:
+def _explained(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -> str:
   """How to read the table, and what is known of the spread where there is one seed."""
   sampled = sorted(each.errors["sampling_error"] for each in chosen)
-  spreads = best_trained.spreads(experiments)
+  spreads = longest_trained.known_seed_spreads(experiments)
   starred = any(each.claim["source"] == "other reproductions" for each in chosen)
   said = [
     "Errors are those of the last step on all test images, mean ± standard deviation over the seeds; sampling of the "
@@ -143,8 +145,8 @@ def _findings(experiments: Mapping[Path, Logs], folder: Path) -> str:
     figures, tables = (_seen_from(folder, directory / name) for name in ("figures", "tables"))
     lines += [f"### {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
     lines += [f"[Figures]({figures}), [tables]({tables}).", "", "<details><summary>What its page says</summary>", ""]
-    for section in sections.every(logs):
-      lines += [f"**{section.title}**", "", *(f"- {sentence}" for sentence in section.says), ""]
+    for section in sections.build_all(logs):
+      lines += [f"**{section.title}**", "", *(f"- {sentence}" for sentence in section.findings), ""]
     lines += ["</details>", "", "<details><summary>How it was made</summary>", ""]
     for name, values in provenance(logs).items():
       shown = (f"`{value}`" if name in _QUOTED else value for value in values)

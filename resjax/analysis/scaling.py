@@ -9,18 +9,18 @@ from typing import Any
 import pandas as pd
 
 from resjax import records
-from resjax.analysis import atlas, powers
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import but_for_depth, nets
+from resjax.analysis import power_law, response_history
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import key_without_depth, label_networks
 from resjax.analysis.tables import sampling_error
 
-PASSES = 3  # of which the backward pass is two
+PASSES_PER_STEP = 3  # of which the backward pass is two
 END = 0.1  # of the steps, the last ones: the training loss is the mean over these
-EXPLAINED = 0.9  # of the variance, from which on a power is called a law
-APART = 2  # standard errors of a difference, from which on a net takes the frontier over
+MIN_R_SQUARED = 0.9  # of the variance, from which on a power is called a law
+MIN_STANDARD_ERRORS = 2  # standard errors of a difference, from which on a net takes the frontier over
 
 MEASURES = {"test_error": "test error", "train_loss": "training loss", "response": "mean response"}
-PLACES = {"depth": "depth", "params": "parameters", "training_macs": "multiply-adds in training"}
+PREDICTORS = {"depth": "depth", "params": "parameters", "training_macs": "multiply-adds in training"}
 
 _POINTS = [
   *("label", "net", "id", "kind", "depth", "seed", "params", "training_macs"),
@@ -36,7 +36,7 @@ _FRONTIER = [
 ]
 
 
-def points(logs: Logs) -> pd.DataFrame:
+def finished_runs(logs: Logs) -> pd.DataFrame:
   """One row a finished run of a net that has a depth.
 
   Returns:
@@ -45,8 +45,8 @@ def points(logs: Logs) -> pd.DataFrame:
     over the layers).
   """
   done = logs.runs[(logs.runs["status"] == records.DONE) & logs.runs["depth"].notna()]
-  labels = {net.key: net.label for net in nets(logs.runs)}
-  means = atlas.mean_responses(logs)
+  labels = {net.key: net.label for net in label_networks(logs.runs)}
+  means = response_history.mean_responses(logs)
   ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
   responses = means[ended.fillna(False)].set_index("id")["mean"]
   frame = done.assign(
@@ -63,30 +63,31 @@ def training_macs(logs: Logs, lines: pd.DataFrame, steps: pd.Series) -> pd.Serie
   sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
   batches = pd.to_numeric(lines["id"].map(sizes), errors="coerce")
   of_net = lines["id"].map(logs.runs.set_index("id")["macs"])
-  spent = PASSES * of_net.astype("float64") * batches.astype("float64") * steps.astype("float64")
+  spent = PASSES_PER_STEP * of_net.astype("float64") * batches.astype("float64") * steps.astype("float64")
   return spent.where(spent > 0)
 
 
-def laws(measured: pd.DataFrame) -> pd.DataFrame:
+def power_laws(measured: pd.DataFrame) -> pd.DataFrame:
   """Powers of depth, parameters and multiply-adds, fitted to what `points` returned, of nets alike but for depth.
 
   Returns:
-    series, kind, measure and against (keys of `MEASURES` and `PLACES`), depths and runs (counts), exponent, low, high,
-    at_one, explained (as of `powers.fit`), law (the interval is clear of zero and the line explains `EXPLAINED`).
+    series, kind, measure and against (keys of `MEASURES` and `PREDICTORS`), depths and runs (counts), exponent, low,
+    high, at_one, explained (as of `power_law.fit`), law (the interval is clear of zero and the line explains
+    `MIN_R_SQUARED`).
   """
   rows: list[dict[str, Any]] = []
-  for series, runs in measured.groupby(measured["net"].map(but_for_depth), sort=False):
+  for series, runs in measured.groupby(measured["net"].map(key_without_depth), sort=False):
     for measure in MEASURES:
-      for place in PLACES:
+      for place in PREDICTORS:
         usable = runs[(runs[measure] > 0) & (runs[place] > 0)]
-        fitted = powers.fit(list(usable[place].astype("float64")), list(usable[measure]))
+        fitted = power_law.fit(list(usable[place].astype("float64")), list(usable[measure]))
         if fitted is None:
           continue
         clear = fitted.low > 0 or fitted.high < 0
         rows.append(
           {"series": series, "kind": next(iter(runs["kind"])), "measure": measure, "against": place}
           | {"depths": usable["depth"].nunique(), "runs": len(usable), **vars(fitted)}
-          | {"law": clear and fitted.explained >= EXPLAINED}
+          | {"law": clear and fitted.explained >= MIN_R_SQUARED}
         )
   return pd.DataFrame(rows, columns=_LAWS)
 
@@ -113,18 +114,18 @@ def frontier(logs: Logs) -> pd.DataFrame:
 
   A net's error at a budget is that of its last test within it, after its end that of its end. Budgets begin where two
   depths of a series were tested within one; a depth that was not yet is no candidate. A depth takes over when it is
-  better than the one before by `APART` standard errors of the difference, as if they had been tested on different
-  images; noise of training beyond that is not seen.
+  better than the one before by `MIN_STANDARD_ERRORS` standard errors of the difference, as if they had been tested on
+  different images; noise of training beyond that is not seen.
 
   Returns:
     A row for each stretch of budgets, shortest first, for nets that are alike but for depth: series, kind, label, net,
     depth (the best), from_macs, to_macs (of the budgets), error (at the stretch's end), than_label, difference and
     sampling_error (to the next best there: how much more it errs, and the standard error of that).
   """
-  every = {net.key: net for net in nets(logs.runs)}
+  every = {net.key: net for net in label_networks(logs.runs)}
   measured = curves(logs)
   rows = []
-  for series, part in measured.groupby(measured["net"].map(but_for_depth), sort=False):
+  for series, part in measured.groupby(measured["net"].map(key_without_depth), sort=False):
     if len(part["net"].unique()) > 1:
       for stretch in _stretches(part):
         net = every[stretch["net"]]
@@ -155,7 +156,7 @@ def _stretches(part: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
-  return one[0] - other[0] > APART * _error(one, other)
+  return one[0] - other[0] > MIN_STANDARD_ERRORS * _error(one, other)
 
 
 def _error(one: tuple[float, float], other: tuple[float, float]) -> float:

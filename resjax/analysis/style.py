@@ -107,7 +107,7 @@ def to_svg(figure: Figure) -> str:
   return buffer.getvalue()
 
 
-def inline(svg: str, name: str, description: str) -> str:
+def inline_svg(svg: str, name: str, description: str) -> str:
   """The same figure for the page: colours from its theme, ids its own, described for a reader.
 
   Args:
@@ -126,7 +126,7 @@ def inline(svg: str, name: str, description: str) -> str:
   return f'<svg role="img" aria-label={quoteattr(description)}{head.removeprefix("<svg")}>{body}'
 
 
-def label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
+def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
   """Names curves at the right edge, moved apart where they would touch.
 
   Args:

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from resjax import paper, records
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, nets
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network, label_networks
 
 PAPER_DATA = "cifar10"
 _ERRORS = [
@@ -38,11 +38,11 @@ def errors(logs: Logs) -> pd.DataFrame:
     paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
     with paper_source. The paper's numbers stand only beside its own nets on its own data.
   """
-  rows = [_error_row(net, logs) for net in nets(logs.runs)]
+  rows = [_error_row(net, logs) for net in label_networks(logs.runs)]
   return pd.DataFrame(rows, columns=_ERRORS).astype({"depth": "Int64", "best_step": "Int64"})
 
 
-def _error_row(net: Net, logs: Logs) -> dict[str, Any]:
+def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
   runs = logs.runs[logs.runs["net"] == net.key]
   done = runs[runs["status"] == records.DONE]
   val = logs.metrics[logs.metrics["id"].isin(done["id"]) & (logs.metrics["split"] == "val")]
@@ -63,7 +63,7 @@ def _error_row(net: Net, logs: Logs) -> dict[str, Any]:
   }
 
 
-def paper_columns(net: Net, runs: pd.DataFrame) -> dict[str, Any]:
+def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
   """The paper's columns for a net: filled where it is the paper's net, judged by its parameters."""
   empty = dict.fromkeys(("paper_error", "paper_spread", "paper_low", "paper_high"), math.nan)
   ours = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
@@ -88,7 +88,7 @@ def progress(logs: Logs) -> pd.DataFrame:
     (the mean of its last interval), split and error (last test error, validation error where no
     test was run), torn.
   """
-  labels = {net.key: net.label for net in nets(logs.runs)}
+  labels = {net.key: net.label for net in label_networks(logs.runs)}
   runs = logs.runs[["net", "id", "seed", "status", "reason", "step", "steps", "torn"]].copy()
   logged = runs["id"].map(logs.metrics.groupby("id")["step"].max()).astype("Int64")
   # run.json is written less often than the log.
@@ -107,7 +107,7 @@ def progress(logs: Logs) -> pd.DataFrame:
 
 def deviations(logs: Logs) -> pd.DataFrame:
   """Where the runs depart from the paper: name, paper, here, nets ("all", or their labels)."""
-  every = nets(logs.runs)
+  every = label_networks(logs.runs)
   found = logs.deviations.copy()
   for column in ("paper", "here"):
     found[column] = found[column].map(str)
@@ -122,7 +122,7 @@ def deviations(logs: Logs) -> pd.DataFrame:
 
 def events(logs: Logs) -> pd.DataFrame:
   """What happened once in a run, failures and lost lines included: label, id, step, name, detail."""
-  labels = {net.key: net.label for net in nets(logs.runs)}
+  labels = {net.key: net.label for net in label_networks(logs.runs)}
   rows = [
     (labels[row["net"]], row["id"], row["step"], row["name"], row["detail"]) for row in logs.events.to_dict("records")
   ]
@@ -142,7 +142,7 @@ def events(logs: Logs) -> pd.DataFrame:
   )
 
 
-def shared_events(table: pd.DataFrame, runs: int) -> pd.DataFrame:
+def merge_shared_events(table: pd.DataFrame, runs: int) -> pd.DataFrame:
   """The table of events, where what happened in all of several runs stands once, with an id that says so, and first."""
   what = ["step", "name", "detail"]
   everywhere = (runs > 1) & (table.groupby(what, dropna=False)["id"].transform("nunique") == runs)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from tensorboardX import SummaryWriter
 
-from resjax.analysis.frames import Logs
+from resjax.analysis.logs import Logs
 
 _METRICS = ("loss", "error", "learning_rate", "images_per_second")
 _LAYERS = (("responses", "std", "response"), ("gradients", "norm", "gradient"))

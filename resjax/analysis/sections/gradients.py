@@ -3,12 +3,12 @@
 import pandas as pd
 
 from resjax.analysis import formats
-from resjax.analysis.curves import last_of_each_net, layer_curves
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net
+from resjax.analysis.curves import last_capture, layer_curves
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network
+from resjax.analysis.plotting import Panel
 from resjax.analysis.sections import through_training
-from resjax.analysis.sections.section import Section, drawn_nets, over_nets, run_commands, study_commands
+from resjax.analysis.sections.section import Section, line_panel, plotted_networks, run_commands, study_commands
 
 _MEASURES = {"norm": ("Gradient", "gradient norm"), "ratio": ("Gradient to weight", "gradient norm / weight norm")}
 
@@ -18,7 +18,7 @@ def build(logs: Logs) -> Section | None:
   captured = gradients(logs)
   if captured.empty:
     return None
-  last = last_of_each_net(captured)
+  last = last_capture(captured)
   data, panels = {}, []
   for measure, (title, label) in _MEASURES.items():
     curves = layer_curves(last[last[measure] > 0], measure, logs)
@@ -28,11 +28,13 @@ def build(logs: Logs) -> Section | None:
   several = history[history.groupby("net")["step"].transform("nunique") > 1]
   if not several.empty:
     data["gradients_through_training"] = several
-    panels += through_training.panels(several, drawn_nets(logs, several), "gradient", "gradient norm", several["mean"])
+    panels += through_training.panels(
+      several, plotted_networks(logs, several), "gradient", "gradient norm", several["mean"]
+    )
   return Section(
     key="gradients",
     title="Gradient flow",
-    says=tuple(_said(net, data["gradient_norm"]) for net in drawn_nets(logs, data["gradient_norm"])),
+    findings=tuple(_said(net, data["gradient_norm"]) for net in plotted_networks(logs, data["gradient_norm"])),
     caption="The norm of the loss’s gradient by the weights of each layer, and the same as a share of the weights’ own "
     "norm, each net at its last capture: a curve that falls to the left is a gradient that vanishes on its way back, "
     "one that rises to the left a gradient that explodes. A shortcut carries it back whole.",
@@ -62,10 +64,10 @@ def gradients(logs: Logs) -> pd.DataFrame:
 def _by_layer(logs: Logs, curves: pd.DataFrame, name: str, title: str, label: str) -> Panel:
   share = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
   axes = ("layer, as a fraction of the net’s", label)
-  return over_nets(logs, share, "position", name, f"{title} by layer", axes, log=True)
+  return line_panel(logs, share, "position", name, f"{title} by layer", axes, log=True)
 
 
-def _said(net: Net, curves: pd.DataFrame) -> str:
+def _said(net: Network, curves: pd.DataFrame) -> str:
   own = curves[curves["net"] == net.key].sort_values("position")
   first, last = own.iloc[0], own.iloc[-1]
   times = first["mean"] / last["mean"]

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from resjax.analysis import formats
-from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_commands
+from resjax.analysis.logs import Logs
+from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("seed"), Column("layers", "before"), Column("layers", "after")),
@@ -18,7 +18,7 @@ def build(logs: Logs) -> Section | None:
   lines = logs.studies["identity"]
   if lines.empty:
     return None
-  labels = {net.key: net.label for net in drawn_nets(logs, lines)}
+  labels = {net.key: net.label for net in plotted_networks(logs, lines)}
   rows = [
     [
       *(labels[row["net"]], formats.count(row["seed"]), formats.count(row["from_depth"])),
@@ -31,7 +31,7 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="identity",
     title="Deepened by the identity",
-    says=_says(lines, labels),
+    findings=_says(lines, labels),
     caption="The paper’s opening argument: a deeper net that copies a shallower one and adds identity layers is as "
     "good as it, so that training a deeper net should never do worse. The two runs named show what the solver makes of "
     "that start, and what it finds without.",

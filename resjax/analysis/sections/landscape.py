@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
-from resjax.analysis import drawing, formats, style
-from resjax.analysis.curves import last_of_each_net
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net
-from resjax.analysis.sections.section import Column, Section, Table, drawn_nets, study_commands
+from resjax.analysis import formats, plotting, style
+from resjax.analysis.curves import last_capture
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network
+from resjax.analysis.plotting import Panel
+from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("seed"), Column("eigenvalue", "number, from the largest")),
@@ -19,8 +19,8 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """None where neither surface nor eigenvalues were studied."""
-  surface = last_of_each_net(logs.studies["landscape"]).dropna(subset=["loss"])
-  hessian = last_of_each_net(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
+  surface = last_capture(logs.studies["landscape"]).dropna(subset=["loss"])
+  hessian = last_capture(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
   if surface.empty and hessian.empty:
     return None
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
@@ -40,7 +40,7 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="landscape",
     title="Loss landscape",
-    says=_says(logs, surface, hessian),
+    findings=_says(logs, surface, hessian),
     caption=caption,
     panels=tuple(_panels(logs, surface)),
     tables=tables,
@@ -50,7 +50,7 @@ def build(logs: Logs) -> Section | None:
 
 
 def _labelled(logs: Logs, frame: pd.DataFrame) -> pd.DataFrame:
-  return frame.assign(label=frame["net"].map({net.key: net.label for net in drawn_nets(logs, frame)}))
+  return frame.assign(label=frame["net"].map({net.key: net.label for net in plotted_networks(logs, frame)}))
 
 
 def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
@@ -60,20 +60,20 @@ def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
     return []
   low, high = float(positive.min()), float(positive.max())
   norm = LogNorm(low, max(high, low * 1.01))
-  return [_panel(net, surface[surface["net"] == net.key], norm) for net in drawn_nets(logs, surface)]
+  return [_panel(net, surface[surface["net"] == net.key], norm) for net in plotted_networks(logs, surface)]
 
 
-def _panel(net: Net, lines: pd.DataFrame, norm: LogNorm) -> Panel:
+def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
   first = lines[lines["id"] == lines["id"].iloc[0]]
   first = first[first["draw_seed"].fillna(-1) == first["draw_seed"].fillna(-1).iloc[0]]
   grid = first.pivot_table(index="beta", columns="alpha", values="loss", aggfunc="last")
   x, y = ([float(value) for value in index] for index in (grid.columns, grid.index))
   losses = grid.to_numpy("float64")
   with style.panel() as (figure, axes):
-    edges = drawing.cell_edges(x), drawing.cell_edges(y)
-    drawing.heat_map(figure, axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
+    edges = plotting.cell_edges(x), plotting.cell_edges(y)
+    plotting.heat_map(figure, axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
     if min(losses.shape) > 1 and np.isfinite(losses).all():
-      axes.contour(x, y, losses, levels=np.geomspace(*drawing.limits(norm), 9)[1:-1], colors="white", linewidths=0.7)
+      axes.contour(x, y, losses, levels=np.geomspace(*plotting.limits(norm), 9)[1:-1], colors="white", linewidths=0.7)
     axes.plot(0, 0, "+", color="white", markersize=8)
     axes.set_aspect("equal")
     axes.set_xlabel("first direction")
@@ -85,14 +85,14 @@ def _panel(net: Net, lines: pd.DataFrame, norm: LogNorm) -> Panel:
 
 def _says(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
-  for net in drawn_nets(logs, surface):
+  for net in plotted_networks(logs, surface):
     own = surface[surface["net"] == net.key]
     middle = own[(own["alpha"] == 0) & (own["beta"] == 0)]["loss"].mean()
     sentences.append(
       f"{net.label}: the loss is {formats.figures(middle)} in the middle and {formats.figures(own['loss'].median())} "
       f"in the median of the surface."
     )
-  for net in drawn_nets(logs, hessian):
+  for net in plotted_networks(logs, hessian):
     own = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]
     largest = formats.figures(own["eigenvalue"].mean())
     sentences.append(f"{net.label}: the largest eigenvalue of the Hessian is {largest}.")

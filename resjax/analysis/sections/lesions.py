@@ -5,17 +5,17 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from resjax import study_records
-from resjax.analysis import drawing, formats, style
-from resjax.analysis.curves import last_of_each_net, over_seeds, with_labels
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
+from resjax.analysis import formats, plotting, style
+from resjax.analysis.curves import add_labels, last_capture, summarize_seeds
+from resjax.analysis.logs import Logs
+from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import (
   Column,
   Section,
   Table,
-  colors,
-  drawn_nets,
-  over_nets,
+  line_panel,
+  network_colors,
+  plotted_networks,
   study_commands,
 )
 
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """None where no net was lesioned."""
-  lines = last_of_each_net(logs.studies["lesions"]).dropna(subset=["error"])
+  lines = last_capture(logs.studies["lesions"]).dropna(subset=["error"])
   if lines.empty:
     return None
   first = _first_setting(lines)
@@ -51,11 +51,11 @@ def build(logs: Logs) -> Section | None:
     if not curves.empty:
       data[f"lesions_{kind}"] = curves
       axes = (label, "error (%)")
-      panels.append(over_nets(logs, curves, x, f"lesions-{kind}", title, axes, scale=100, base=base, marker="."))
+      panels.append(line_panel(logs, curves, x, f"lesions-{kind}", title, axes, scale=100, base=base, marker="."))
   return Section(
     key="lesions",
     title="Lesions",
-    says=_says(table),
+    findings=_says(table),
     caption="The error of trained nets whose blocks are taken out, the shortcut left in their place, or put in another "
     "order; dotted lines are the undisturbed nets. Bands span seeds, and the random draws. A net that goes on working "
     "acts as many shallower nets at once; one that falls to chance needs its every layer.",
@@ -72,7 +72,7 @@ def single_deletions(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
   depth_order = deleted["stage"] * 100_000 + deleted["block"]  # no stage has so many blocks
   ranked = deleted.assign(position=depth_order.groupby(deleted["id"]).rank(method="dense").astype("Int64"))
   grouped = ranked.groupby(["net", "step", "position", "stage", "block"], sort=True)["error"]
-  return with_labels(over_seeds(grouped), logs, ["step", "position", "stage", "block"])
+  return add_labels(summarize_seeds(grouped), logs, ["step", "position", "stage", "block"])
 
 
 def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
   Returns:
     net, label, reestimated, images, undisturbed, best, median and worst (fractions), blocks (deleted in turn).
   """
-  labels = {net.key: net.label for net in drawn_nets(logs, lines)}
+  labels = {net.key: net.label for net in plotted_networks(logs, lines)}
   rows = []
   for key, label in labels.items():
     own = lines[lines["net"] == key]
@@ -107,16 +107,16 @@ def _undisturbed(lines: pd.DataFrame) -> dict[str, float]:
 def _over_trials(logs: Logs, lines: pd.DataFrame, x: str) -> pd.DataFrame:
   """Mean and range over draws and seeds, by `x`; rank correlations in steps of a tenth."""
   at = lines[x].round(1) if x == "tau" else lines[x]
-  curves = over_seeds(lines.assign(**{x: at}).dropna(subset=[x]).groupby(["net", "step", x], sort=True)["error"])
-  return with_labels(curves, logs, ["step", x])
+  curves = summarize_seeds(lines.assign(**{x: at}).dropna(subset=[x]).groupby(["net", "step", x], sort=True)["error"])
+  return add_labels(curves, logs, ["step", x])
 
 
 def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> Panel:
-  drawn, color = drawn_nets(logs, singles), colors(logs)
+  drawn, color = plotted_networks(logs, singles), network_colors(logs)
   with style.panel() as (figure, axes):
     ends = []
     for net in drawn:
-      curve, shade = drawing.curve_of(singles, net), color[net.series]
+      curve, shade = plotting.network_curve(singles, net), color[net.series]
       filled = "none" if net.kind == "plain" else shade
       heights = [100 * value for value in curve["mean"]]
       axes.plot(
@@ -127,7 +127,7 @@ def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> 
         markerfacecolor=filled,
         markersize=4,
         linewidth=1.0,
-        linestyle=drawing.line_of(net),
+        linestyle=plotting.line_style(net),
       )
       if max(curve["runs"]) > 1:
         low, high = (100 * np.array(curve[key]) for key in ("low", "high"))
@@ -140,8 +140,8 @@ def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> 
     axes.set_xlabel("block that is deleted")
     axes.set_ylabel("error (%)")
     axes.set_title("One block deleted")
-    drawing.kind_key(axes, drawn, 1.0)
-    style.label_ends(axes, ends)
+    plotting.add_kind_legend(axes, drawn, 1.0)
+    style.label_line_ends(axes, ends)
     names = ", ".join(net.label for net in drawn)
     description = f"Error in percent with one block deleted, by the block, for {names}."
     return Panel("lesions-single", style.to_svg(figure), description)

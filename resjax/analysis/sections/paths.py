@@ -3,28 +3,28 @@
 import pandas as pd
 
 from resjax.analysis import formats
-from resjax.analysis.curves import last_of_each_net, over_seeds, with_labels
-from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Section, drawn_nets, over_nets, study_commands
+from resjax.analysis.curves import add_labels, last_capture, summarize_seeds
+from resjax.analysis.logs import Logs
+from resjax.analysis.sections.section import Section, line_panel, plotted_networks, study_commands
 
 
 def build(logs: Logs) -> Section | None:
   """None where no net's paths were studied."""
-  lines = last_of_each_net(logs.studies["paths"]).dropna(subset=["share"])
+  lines = last_capture(logs.studies["paths"]).dropna(subset=["share"])
   if lines.empty:
     return None
-  curves = over_seeds(lines.groupby(["net", "step", "length"], sort=True)["share"])
-  curves = with_labels(curves, logs, ["step", "length"])
+  curves = summarize_seeds(lines.groupby(["net", "step", "length"], sort=True)["share"])
+  curves = add_labels(curves, logs, ["step", "length"])
   # A plain net has one path, through all its blocks.
   branching = curves[curves.groupby("net")["length"].transform("nunique") > 1]
   panels = []
   if not branching.empty:
     axes = ("blocks whose main branch a path goes through", "share of the gradient (%)")
-    panels.append(over_nets(logs, branching, "length", "paths", "Gradient by length of path", axes, scale=100))
+    panels.append(line_panel(logs, branching, "length", "paths", "Gradient by length of path", axes, scale=100))
   return Section(
     key="paths",
     title="Paths of the gradient",
-    says=_says(logs, curves, lines),
+    findings=_says(logs, curves, lines),
     caption="The gradient by the first block’s input is a sum over paths, each of which takes the shortcut or the main "
     "branch of every block, with the nonlinearities’ masks held fixed. The share of a length is the projection of its "
     "paths’ part on the whole; the shares of a net sum to one, and a share can be negative.",
@@ -36,7 +36,7 @@ def build(logs: Logs) -> Section | None:
 
 def _says(logs: Logs, curves: pd.DataFrame, lines: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
-  for net in drawn_nets(logs, curves):
+  for net in plotted_networks(logs, curves):
     own = curves[curves["net"] == net.key].sort_values("length")
     blocks = lines[lines["net"] == net.key]["blocks_of_net"].max()
     reached = own[own["mean"].cumsum() >= 0.5]["length"]

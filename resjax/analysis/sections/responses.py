@@ -5,17 +5,25 @@ from typing import Any
 
 import pandas as pd
 
-from resjax.analysis import atlas, decay, drawing, figures, formats, readings, seeds
+from resjax.analysis import (
+  figures,
+  formats,
+  measurements,
+  plotting,
+  response_history,
+  response_scaling,
+  seed_statistics,
+)
 from resjax.analysis.curves import response_curves
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import nets
-from resjax.analysis.sections.by_depth import by_depth
-from resjax.analysis.sections.section import Section, listed, run_commands, study_commands
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import label_networks
+from resjax.analysis.sections.depth_panel import depth_panel
+from resjax.analysis.sections.section import Section, join_words, run_commands, study_commands
 
 _TITLE = "Layer responses"
 _INDEPENDENT = (
   "If a net’s blocks added independent parts of equal size to a sum that is as large at every depth, the mean response "
-  f"would go as depth to the power {formats.number(decay.INDEPENDENT, 1)}."
+  f"would go as depth to the power {formats.number(response_scaling.INDEPENDENT_BLOCKS_EXPONENT, 1)}."
 )
 
 
@@ -25,18 +33,20 @@ def build(logs: Logs) -> Section:
   panels = figures.figure7(logs)
   if not panels:
     return Section("responses", _TITLE, ("No run has captured its responses yet.",), data=data)
-  means = atlas.mean_responses(logs)
+  means = response_history.mean_responses(logs)
   ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
   means = means[ended.fillna(False)]  # a net that is still training would bend the curve over depths
-  fitted = decay.decay(means)
+  fitted = response_scaling.fit_response_scaling(means)
   if len(means["depth"].unique()) > 1:
     panels.append(
-      by_depth(logs, means, "mean", fitted, "responses-by-depth", ("Mean over the layers, by depth", "mean response"))
+      depth_panel(
+        logs, means, "mean", fitted, "responses-by-depth", ("Mean over the layers, by depth", "mean response")
+      )
     )
   return Section(
     key="responses",
     title=_TITLE,
-    says=_says(means, fitted),
+    findings=_says(means, fitted),
     caption=_caption(logs, data["responses_original"]),
     panels=tuple(panels),
     data={**data, "mean_responses": means, "response_decay": fitted},
@@ -44,30 +54,30 @@ def build(logs: Logs) -> Section:
   )
 
 
-def other_readings(logs: Logs) -> Section | None:
+def other_measurements(logs: Logs) -> Section | None:
   """The same nets read otherwise, by studies of their checkpoints; None where there is no other reading."""
-  others = readings.readings(logs)[1:] if len(logs.studies["responses"]) else []
+  others = measurements.distinct_measurements(logs)[1:] if len(logs.studies["responses"]) else []
   if not others:
     return None
   panels, data, says = [], {}, []
   for number, reading in enumerate(others, 1):
     title = f"Reading {number}"
-    says.append(f"{title}: {readings.said(reading)}.")
+    says.append(f"{title}: {measurements.describe(reading)}.")
     for order, suffix, words in (("original", "", ""), ("sorted", "-sorted", ", sorted by size")):
       curves = response_curves(logs, order, reading)
       data[f"reading{number}{suffix.replace('-', '_')}"] = curves
       if not curves.empty:
         name = f"fig7-reading{number}{suffix}"
-        panels.append(figures.response_panel(name, f"{title}{words}", curves, nets(logs.runs)))
-    means = atlas.mean_responses(logs, reading)
-    fitted = decay.decay(means)
+        panels.append(figures.response_panel(name, f"{title}{words}", curves, label_networks(logs.runs)))
+    means = response_history.mean_responses(logs, reading)
+    fitted = response_scaling.fit_response_scaling(means)
     data |= {f"reading{number}_means": means, f"reading{number}_decay": fitted}
     says += [f"{title}: {_by_net(means)}."] if len(means) else []
     says += [f"{title}: over {_falls(row)}." for row in fitted.to_dict("records")]
   return Section(
     key="readings",
     title="Other readings of the responses",
-    says=tuple(says),
+    findings=tuple(says),
     caption="The paper does not say which images, statistics and layers its Fig. 7 is of. Does its finding hold in "
     f"all? {_INDEPENDENT}",
     panels=tuple(panels),
@@ -87,10 +97,9 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
   if both:
     smaller = [f"{depth}" for depth, plain, residual in both if residual < plain]
     larger = [f"{depth}" for depth, plain, residual in both if residual >= plain]
-    said = (
-      f"At {listed(smaller or larger)} layers the residual net’s mean response is {'' if smaller else 'not '}smaller "
-    )
-    said += "than the plain net’s" + (f"; at {listed(larger)} it is not" if smaller and larger else "")
+    said = f"At {join_words(smaller or larger)} layers the residual net’s mean response is "
+    said += "smaller " if smaller else "not smaller "
+    said += "than the plain net’s" + (f"; at {join_words(larger)} it is not" if smaller and larger else "")
     sentences.append(f"{said}.")
   sentences += [f"Over {_falls(row)}." for row in fitted.to_dict("records")]
   return tuple(sentences) or tuple(
@@ -99,18 +108,18 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _falls(row: Mapping[Any, Any]) -> str:
-  """Over which depths the mean response falls, and how, from a row of `decay.decay`."""
+  """Over which depths the mean response falls, and how, from a row of `response_scaling.fit_response_scaling`."""
   clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
   return (
     f"{row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it "
-    f"goes as depth to the power {formats.number(row['exponent'])} ({seeds.LEVEL:.0%} interval "
+    f"goes as depth to the power {formats.number(row['exponent'])} ({seed_statistics.LEVEL:.0%} interval "
     f"{formats.number(row['low'])} to {formats.number(row['high'])})"
   )
 
 
 def _by_net(means: pd.DataFrame) -> str:
   said = (f"{formats.figures(row['mean'])} in {row['label']}" for row in _each_net(means))
-  return f"the mean response is {listed(said)}"
+  return f"the mean response is {join_words(said)}"
 
 
 def _each_net(means: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -122,14 +131,14 @@ def _caption(logs: Logs, curves: pd.DataFrame) -> str:
     "How strongly each 3×3 layer responds after batch normalization, as in the paper’s Fig. 7: do the solid residual "
     "curves lie below the dashed plain ones, and lower still the deeper the net?"
   )
-  known = readings.readings(logs)
-  words = readings.said(known[0]) if known else ""
+  known = measurements.distinct_measurements(logs)
+  words = measurements.describe(known[0]) if known else ""
   if words:
     caption += f" Read so: {words}."
   if len(curves["depth"].unique()) > 1:
     caption += f" {_INDEPENDENT}"
-  if (curves["layers"] > drawing.DENSE).any():
-    dense = f"more than {drawing.DENSE} layers"
+  if (curves["layers"] > plotting.MAX_POINTS).any():
+    dense = f"more than {plotting.MAX_POINTS} layers"
     caption += f" Nets of {dense} are drawn as the mean of neighboring layers, with a band over them."
   if (curves["runs"] > 1).any():
     caption += " Bands span the seeds."
@@ -143,6 +152,6 @@ def unfinished_captures(logs: Logs) -> str:
   total = logs.runs.groupby("net")["steps"].max().astype("float64")
   return ", ".join(
     f"{net.label} at step {formats.count(steps[net.key])} of {formats.count(total[net.key])}"
-    for net in nets(logs.runs)
+    for net in label_networks(logs.runs)
     if net.key in steps and steps[net.key] != total[net.key]
   )

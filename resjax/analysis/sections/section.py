@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from resjax.analysis import drawing, style
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, nets, series_order
+from resjax.analysis import plotting, style
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network, label_networks, series_order
+from resjax.analysis.plotting import Panel
 
 _COUNTS = ("count", "length")  # axes on which only whole numbers mean something
 
@@ -52,7 +52,7 @@ class Section:
 
   key: str
   title: str
-  says: tuple[str, ...]
+  findings: tuple[str, ...]
   caption: str = ""
   panels: tuple[Panel, ...] = ()
   tables: tuple[Table, ...] = ()
@@ -61,7 +61,7 @@ class Section:
 
   def _repr_html_(self) -> str:
     """A notebook shows what it says, and its figures; its tables are in `data`."""
-    words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.says)
+    words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.findings)
     drawn = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
     return f"{words}{drawn}<p><small>{html.escape(self.caption)}</small></p>"
 
@@ -77,29 +77,29 @@ def study_commands(logs: Logs, study: str) -> tuple[str, ...]:
   return tuple(made.loc[made["study"] == study, "command"].unique())
 
 
-def colors(logs: Logs) -> dict[str, str]:
+def network_colors(logs: Logs) -> dict[str, str]:
   """The colour of each series, the same in every figure of a page."""
-  return style.series_colors(series_order(nets(logs.runs)))
+  return style.series_colors(series_order(label_networks(logs.runs)))
 
 
-def drawn_nets(logs: Logs, frame: pd.DataFrame) -> list[Net]:
+def plotted_networks(logs: Logs, frame: pd.DataFrame) -> list[Network]:
   """The nets that have lines in `frame`, in reading order."""
   measured = set(frame["net"])
-  return [net for net in nets(logs.runs) if net.key in measured]
+  return [net for net in label_networks(logs.runs) if net.key in measured]
 
 
-def listed(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
   """Words as a sentence lists them: "a, b and c"."""
   every = list(words)
   return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}" if every else ""
 
 
-def points(difference: float, digits: int = 1) -> str:
+def percentage_points(difference: float, digits: int = 1) -> str:
   """The size of a difference of two errors: 0.021 is "2.1 points"."""
   return f"{abs(100 * difference):.{digits}f} points"
 
 
-def over_nets(
+def line_panel(
   logs: Logs, curves: pd.DataFrame, x: str, name: str, title: str, labels: tuple[str, str], **how: Any
 ) -> Panel:
   """A panel with one curve a net over `x`, plain nets dashed, seeds as a band.
@@ -114,25 +114,25 @@ def over_nets(
     **how: `scale` of the heights (100 for percent), `log` for a logarithmic height, `base` for {net: height} drawn as
       a thin line, `marker`.
   """
-  drawn, color = drawn_nets(logs, curves), colors(logs)
+  drawn, color = plotted_networks(logs, curves), network_colors(logs)
   scale = how.get("scale", 1)
   with style.panel() as (figure, axes):
     ends = []
     for net in drawn:
-      curve = drawing.curve_of(curves, net)
+      curve = plotting.network_curve(curves, net)
       shade = color[net.series]
-      drawing.draw_curve(axes, curve, x, shade, 1.8, drawing.line_of(net), scale, how.get("marker"))
+      plotting.draw_curve(axes, curve, x, shade, 1.8, plotting.line_style(net), scale, how.get("marker"))
       if net.key in how.get("base", {}):
         axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
       ends.append((scale * curve["mean"][-1], net.label, shade))
     if how.get("log"):
-      drawing.log_scale(axes, curves["mean"][curves["mean"] > 0] * scale)
+      plotting.log_scale(axes, curves["mean"][curves["mean"] > 0] * scale)
     if x in _COUNTS:
       axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.set_title(title)
-    drawing.kind_key(axes, drawn)
-    style.label_ends(axes, ends)
-    names = listed(net.label for net in drawn)
+    plotting.add_kind_legend(axes, drawn)
+    style.label_line_ends(axes, ends)
+    names = join_words(net.label for net in drawn)
     return Panel(name, style.to_svg(figure), f"{title}: {labels[1]} against {labels[0]} for {names}.")

@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from resjax.analysis import atlas, drawing, formats, style
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net
-from resjax.analysis.sections.section import Section, drawn_nets, listed, run_commands
+from resjax.analysis import formats, plotting, response_history, style
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network
+from resjax.analysis.plotting import Panel
+from resjax.analysis.sections.section import Section, join_words, plotted_networks, run_commands
 
 # Colours reach so far above and below the median: one net that explodes would leave the others one colour.
 _REACH = 30
@@ -17,16 +17,16 @@ _REACH = 30
 
 def build(logs: Logs) -> Section | None:
   """None where no net was captured at two steps or more."""
-  curves = atlas.history(logs)
+  curves = response_history.history(logs)
   several = curves.groupby("net")["step"].transform("nunique") > 1
   curves = curves[several]
   if curves.empty:
     return None
-  drawn = drawn_nets(logs, curves)
+  drawn = plotted_networks(logs, curves)
   return Section(
     key="atlas",
     title="Responses through training",
-    says=tuple(sentence for net in drawn if (sentence := _said(net, curves[curves["net"] == net.key]))),
+    findings=tuple(sentence for net in drawn if (sentence := _said(net, curves[curves["net"] == net.key]))),
     caption="Left of each pair a column a capture, from the input layer at the bottom to the output; one scale of "
     "colours for all nets. Right the same at chosen steps, the first faint, the last strong. At step 0 the running "
     "statistics are still those of the start, mean 0 and variance 1: layers that use them are not normalised there.",
@@ -36,7 +36,7 @@ def build(logs: Logs) -> Section | None:
   )
 
 
-def panels(curves: pd.DataFrame, drawn: list[Net], name: str, value: str, scaled: pd.Series) -> list[Panel]:
+def panels(curves: pd.DataFrame, drawn: list[Network], name: str, value: str, scaled: pd.Series) -> list[Panel]:
   """A heat map and a panel of curves for each net.
 
   Args:
@@ -52,7 +52,7 @@ def panels(curves: pd.DataFrame, drawn: list[Net], name: str, value: str, scaled
   norm = LogNorm(low, max(min(float(positive.quantile(0.995)), middle * _REACH), low * 1.01))
   found = []
   for net in drawn:
-    own = drawing.thinned(curves[curves["net"] == net.key], ["net", "step"])
+    own = plotting.downsample(curves[curves["net"] == net.key], ["net", "step"])
     found += [
       _heat_map(net, own, f"{name}-map-{net.key}", value, norm),
       _at_steps(net, own, f"{name}-{net.key}", value),
@@ -60,16 +60,16 @@ def panels(curves: pd.DataFrame, drawn: list[Net], name: str, value: str, scaled
   return found
 
 
-def _heat_map(net: Net, own: pd.DataFrame, name: str, value: str, norm: LogNorm) -> Panel:
+def _heat_map(net: Network, own: pd.DataFrame, name: str, value: str, norm: LogNorm) -> Panel:
   cells = own.pivot_table(index="position", columns="step", values="mean", dropna=False)
   steps = [int(step) for step in cells.columns]
   rank = [float(number) for number in range(len(steps))]
   with style.panel() as (figure, axes):
-    y = drawing.cell_edges([float(position) for position in cells.index])
+    y = plotting.cell_edges([float(position) for position in cells.index])
     numbers = cells.to_numpy("float64")
     # A column a capture, whatever the steps between: the first steps matter most and are the closest together.
-    drawing.heat_map(figure, axes, drawing.cell_edges(rank), y, np.where(numbers > 0, numbers, np.nan), norm, value)
-    shown = atlas.chosen_steps(list(range(len(steps))), 6)
+    plotting.heat_map(figure, axes, plotting.cell_edges(rank), y, np.where(numbers > 0, numbers, np.nan), norm, value)
+    shown = response_history.evenly_spaced_steps(list(range(len(steps))), 6)
     axes.set_xticks(shown, [formats.count(steps[index]) for index in shown])
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("step")
@@ -82,8 +82,8 @@ def _heat_map(net: Net, own: pd.DataFrame, name: str, value: str, norm: LogNorm)
     return Panel(name, style.to_svg(figure), description)
 
 
-def _at_steps(net: Net, own: pd.DataFrame, name: str, value: str) -> Panel:
-  steps = atlas.chosen_steps([int(step) for step in own["step"]], len(style.SERIES_LIGHT))
+def _at_steps(net: Network, own: pd.DataFrame, name: str, value: str) -> Panel:
+  steps = response_history.evenly_spaced_steps([int(step) for step in own["step"]], len(style.SERIES_LIGHT))
   color = dict(zip(steps, style.SERIES_LIGHT[-len(steps) :], strict=True))
   with style.panel() as (figure, axes):
     ends = []
@@ -93,17 +93,17 @@ def _at_steps(net: Net, own: pd.DataFrame, name: str, value: str) -> Panel:
       if (curve["runs"] > 1).any():
         axes.fill_between(curve["position"].astype(float), curve["low"], curve["high"], color=color[step], alpha=0.15)
       ends.append((float(curve["mean"].iloc[-1]), formats.count(step), color[step]))
-    drawing.log_scale_if_wide(axes, own.assign(net=own["step"]))
+    plotting.log_scale_if_wide(axes, own.assign(net=own["step"]))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("layer")
     axes.set_ylabel(value)
     axes.set_title(f"{net.label} at steps")
-    style.label_ends(axes, ends)
-    description = f"{net.label}: {value} of each layer at steps {listed(str(step) for step in steps)}."
+    style.label_line_ends(axes, ends)
+    description = f"{net.label}: {value} of each layer at steps {join_words(str(step) for step in steps)}."
     return Panel(name, style.to_svg(figure), description)
 
 
-def _said(net: Net, own: pd.DataFrame) -> str:
+def _said(net: Network, own: pd.DataFrame) -> str:
   typical = own.groupby("step")["mean"].median()
   first, last = typical.index[0], typical.index[-1]
   return (

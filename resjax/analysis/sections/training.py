@@ -5,8 +5,8 @@ import pandas as pd
 from resjax import records
 from resjax.analysis import figures, formats, tables
 from resjax.analysis.curves import error_curves
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import but_for_depth
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import key_without_depth
 from resjax.analysis.sections.section import Section, run_commands
 
 
@@ -30,7 +30,7 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="training",
     title="Training",
-    says=_says(tables.errors(logs)),
+    findings=_says(tables.errors(logs)),
     caption=caption,
     panels=tuple(panels),
     data={"error_curves": curves},
@@ -42,7 +42,7 @@ def _says(errors: pd.DataFrame) -> tuple[str, ...]:
   """Of nets that are alike but for depth, where test and training error go from the shallowest to the deepest."""
   done = errors[errors["test_error"].notna()].sort_values("depth", kind="stable")
   sentences = []
-  for _, alike in done.groupby(done["net"].map(but_for_depth), sort=False):
+  for _, alike in done.groupby(done["net"].map(key_without_depth), sort=False):
     first, last = alike.iloc[0], alike.iloc[-1]
     # A net that was trained elsewhere has no training error.
     known = alike[["test_error", "train_error"]].iloc[[0, -1]].dropna(axis="columns")

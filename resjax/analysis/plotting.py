@@ -14,13 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from resjax.analysis import style
-from resjax.analysis.nets import Net
+from resjax.analysis.networks import Network
 
 SOLID: Any = "-"
 DASHED: Any = (0, (3, 1.7))
-LINES: Mapping[str, Any] = {"plain": DASHED}  # by kind of net; the others are solid
+LINE_STYLES: Mapping[str, Any] = {"plain": DASHED}  # by kind of net; the others are solid
 # Beyond so many layers a curve draws groups of neighbours: their mean, and a band over them.
-DENSE = 200
+MAX_POINTS = 200
 # Beyond this ratio of the largest value to a net's typical one the smaller ones would lie on a linear axis.
 _COMPARABLE = 10
 
@@ -38,12 +38,12 @@ class Panel:
     return self.svg
 
 
-def line_of(net: Net) -> Any:
+def line_style(net: Network) -> Any:
   """The dashes of a net's curves: plain nets are dashed, wherever they are drawn."""
-  return LINES.get(net.kind, SOLID)
+  return LINE_STYLES.get(net.kind, SOLID)
 
 
-def curve_of(curves: pd.DataFrame, net: Net) -> dict[str, list[float]]:
+def network_curve(curves: pd.DataFrame, net: Network) -> dict[str, list[float]]:
   """The columns of one net's curve as plain lists; {} if it has none."""
   own = curves[curves["net"] == net.key]
   numbers = ("step", "position", "count", "length", "tau", "mean", "low", "high", "runs")
@@ -69,10 +69,10 @@ def draw_curve(
     axes.fill_between(curve[x], low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def thinned(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
-  """At most `DENSE` points a curve; a point of several layers has their lowest and highest as band."""
+def downsample(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
+  """At most `MAX_POINTS` points a curve; a point of several layers has their lowest and highest as band."""
   keys = [by] if isinstance(by, str) else by
-  width = -(-curves["layers"] // DENSE)
+  width = -(-curves["layers"] // MAX_POINTS)
   group = (curves.groupby(keys).cumcount() // width).rename("group")
   points = curves.groupby([*keys, group], sort=False)
   return points.agg(
@@ -153,12 +153,12 @@ def cell_edges(middles: list[float]) -> list[float]:
   return [2 * middles[0] - inner[0], *inner, 2 * middles[-1] - inner[-1]]
 
 
-def thousands(value: float, _: int = 0) -> str:
+def format_step(value: float, _: int = 0) -> str:
   """A step at an axis: 32000 is "32k"."""
   return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
 
 
-def line_key(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
+def add_line_legend(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
   """Says above the axes what each line style means: name to (dashes, width)."""
   lines = [
     Line2D([], [], color=style.FAINT, linestyle=dashes, linewidth=width, label=name)
@@ -175,8 +175,8 @@ def line_key(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
   )
 
 
-def kind_key(axes: Axes, drawn: list[Net], width: float = 1.8) -> None:
+def add_kind_legend(axes: Axes, drawn: list[Network], width: float = 1.8) -> None:
   """The key of plain and residual, as far as they are drawn."""
   kinds = {net.kind for net in drawn}
   keys = {"residual": (SOLID, width), "plain": (DASHED, width)}
-  line_key(axes, {kind: keys[kind] for kind in keys if kind in kinds})
+  add_line_legend(axes, {kind: keys[kind] for kind in keys if kind in kinds})

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from resjax.analysis.seeds import LEVEL
+from resjax.analysis.seed_statistics import LEVEL
 
 LEAST = 3  # different places, below which any two points would be on a line
 
 
 @dataclasses.dataclass(frozen=True)
-class Power:
+class PowerLaw:
   """height = at_one * place ** exponent.
 
   Attributes:
@@ -30,7 +30,7 @@ class Power:
   explained: float
 
 
-def fit(places: Sequence[float], heights: Sequence[float]) -> Power | None:
+def fit(places: Sequence[float], heights: Sequence[float]) -> PowerLaw | None:
   """Fits a power by least squares of the logarithms; None where there are fewer than `LEAST` different places.
 
   The interval is Student's, of the points' scatter about the line, so that it is wide where they do not lie on one.
@@ -47,4 +47,4 @@ def fit(places: Sequence[float], heights: Sequence[float]) -> Power | None:
   left = float(((y - intercept - slope * x) ** 2).sum())
   total = float(((y - y.mean()) ** 2).sum())
   explained = 1 - left / total if total else math.nan
-  return Power(float(slope), float(slope) - half, float(slope) + half, math.exp(intercept), explained)
+  return PowerLaw(float(slope), float(slope) - half, float(slope) + half, math.exp(intercept), explained)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from resjax import paper, records
-from resjax.analysis import tables, verdicts
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import NAMES, Net, nets
+from resjax.analysis import paper_comparison, tables
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import NAMES, Network, label_networks
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 ALL = "all studies"
@@ -17,7 +17,7 @@ LEAST = 1 / 8  # of the longest training's share, below which a net is too far f
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
   """A net of the paper in one study.
 
   Attributes:
@@ -26,12 +26,12 @@ class Trained:
     net: in it.
     share: of the paper's schedule, in images seen.
     errors: its row of `tables.errors`.
-    claim: what the paper says of its test error, as of `verdicts.beside`.
+    claim: what the paper says of its test error, as of `paper_comparison.paper_differences`.
   """
 
   study: str
   logs: Logs
-  net: Net
+  net: Network
   share: float
   errors: Mapping[str, Any]
   claim: Mapping[str, Any]
@@ -45,11 +45,11 @@ class Trained:
   def verdict(self) -> str:
     """Whether the error agrees with the paper's within its own error, whatever was done otherwise; or is beside it."""
     here, low, high = self.errors["test_error"], self.claim["paper_low"], self.claim["paper_high"]
-    within = verdicts.WITHIN * self.claim["error"]
+    within = paper_comparison.MAX_STANDARD_ERRORS * self.claim["error"]
     return HIGHER if here > high + within else LOWER if here < low - within else AGREES
 
 
-def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
+def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
   """Of each net of the paper that was trained here, the study that went furthest through the paper's schedule.
 
   Nets with another setting in their name are others than the paper's, and so are nets that were trained elsewhere, or
@@ -62,7 +62,7 @@ def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
   Returns:
     One a net, plain before residual, shallow before deep.
   """
-  found: dict[tuple[str, int], Trained] = {}
+  found: dict[tuple[str, int], TrainedNetwork] = {}
   for directory, logs in experiments.items():
     for each in _of_study(directory.name, logs):
       key = (each.net.kind, each.net.depth or 0)
@@ -72,7 +72,7 @@ def best_trained(experiments: Mapping[Path, Logs]) -> list[Trained]:
   return [found[key] for key in sorted(found) if found[key].share >= LEAST * longest]
 
 
-def differing(chosen: Sequence[Trained]) -> dict[str, list[str]]:
+def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]]:
   """What each study of `chosen` does otherwise than the paper: "train.steps 8000, paper 64000".
 
   Returns:
@@ -84,7 +84,7 @@ def differing(chosen: Sequence[Trained]) -> dict[str, list[str]]:
     own = each.logs.deviations[each.logs.deviations["net"] == each.net.key]
     for row in own.to_dict("records"):
       words = f"{row['name']} {row['here']}, paper {row['paper']}"
-      if words not in said and not str(row["name"]).startswith(verdicts.HARMLESS):
+      if words not in said and not str(row["name"]).startswith(paper_comparison.WITHOUT_EFFECT):
         said.append(words)
   shared = [words for words in next(iter(found.values()), []) if all(words in said for said in found.values())]
   if len(found) == 1 or not shared:
@@ -92,7 +92,7 @@ def differing(chosen: Sequence[Trained]) -> dict[str, list[str]]:
   return {ALL: shared, **{study: [words for words in said if words not in shared] for study, said in found.items()}}
 
 
-def spreads(experiments: Mapping[Path, Logs]) -> list[float]:
+def known_seed_spreads(experiments: Mapping[Path, Logs]) -> list[float]:
   """The spreads over seeds that are known of test errors on the paper's data, the standard deviation of each net."""
   every = [
     row["test_spread"]
@@ -103,17 +103,17 @@ def spreads(experiments: Mapping[Path, Logs]) -> list[float]:
   return sorted(spread for spread in every if not math.isnan(spread))
 
 
-def _rank(trained: Trained) -> tuple[float, int]:
+def _rank(trained: TrainedNetwork) -> tuple[float, int]:
   return round(trained.share, 6), trained.errors["done"]
 
 
-def _of_study(study: str, logs: Logs) -> list[Trained]:
+def _of_study(study: str, logs: Logs) -> list[TrainedNetwork]:
   sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
   measured = {
     row["net"]: {str(key): value for key, value in row.items()} for row in tables.errors(logs).to_dict("records")
   }
   found = []
-  for net in nets(logs.runs):
+  for net in label_networks(logs.runs):
     done = logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
     images = (done["steps"].astype("float64") * done["id"].map(sizes).astype("float64")).min()
     usual = net.key in (f"plain-d{net.depth}", f"residual-A-d{net.depth}")
@@ -122,6 +122,8 @@ def _of_study(study: str, logs: Logs) -> list[Trained]:
     if usual and papers and not began and images > 0:
       share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH)
       # The paper's own bound of plain-110 stands after the number of other reproductions.
-      claim = [row for row in verdicts.beside(net, measured[net.key]) if row["claim"] == "test error"][-1]
-      found.append(Trained(study, logs, net, share, measured[net.key], claim))
+      claim = [
+        row for row in paper_comparison.paper_differences(net, measured[net.key]) if row["claim"] == "test error"
+      ][-1]
+      found.append(TrainedNetwork(study, logs, net, share, measured[net.key], claim))
   return found

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import check_ids
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import check_unique_ids
 
 # A reading is a value for each; None where the record does not say.
-SWITCHES = ("mode", "source", "images", "pooling", "first_conv")
+KEYS = ("mode", "source", "images", "pooling", "first_conv")
 _STEM = "stem/conv"
 
 
-def captures(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def measured_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
   """The responses that were captured, in training and by studies of its checkpoints, in one reading.
 
   A capture that counted the first convolution can also be read without it; the layers are then numbered anew.
@@ -36,22 +36,22 @@ def captures(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFra
   return own[own["mode"].fillna("") == first]
 
 
-def readings(logs: Logs) -> list[dict[str, Any]]:
-  """The distinct readings there are, those of training first: a value for each of `SWITCHES`."""
-  found = _all(logs)[list(SWITCHES)].drop_duplicates()
+def distinct_measurements(logs: Logs) -> list[dict[str, Any]]:
+  """The distinct readings there are, those of training first: a value for each of `KEYS`."""
+  found = _all(logs)[list(KEYS)].drop_duplicates()
   rows = found.itertuples(index=False, name=None)
-  return [{key: None if pd.isna(value) else value for key, value in zip(SWITCHES, row, strict=True)} for row in rows]
+  return [{key: None if pd.isna(value) else value for key, value in zip(KEYS, row, strict=True)} for row in rows]
 
 
 def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
   """The lines of `captured` that are read so.
 
   Raises:
-    ValueError: a switch that is none of `SWITCHES`.
+    ValueError: a switch that is none of `KEYS`.
   """
-  unknown = [key for key in reading if key not in SWITCHES]
+  unknown = [key for key in reading if key not in KEYS]
   if unknown:
-    raise ValueError(f"{unknown[0]!r} is none of {', '.join(SWITCHES)}")
+    raise ValueError(f"{unknown[0]!r} is none of {', '.join(KEYS)}")
   wanted = dict(reading)
   if wanted.get("first_conv") is False:
     captured = _without_first(captured)
@@ -60,7 +60,7 @@ def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
   return captured
 
 
-def said(reading: Mapping[str, Any]) -> str:
+def describe(reading: Mapping[str, Any]) -> str:
   """A reading in words: "running statistics, 1,024 test images, the deviation over all units"."""
   images = "" if reading.get("images") is None else f"{int(reading['images']):,} "
   words = [
@@ -83,7 +83,7 @@ def _all(logs: Logs) -> pd.DataFrame:
 
 def _trained(logs: Logs) -> pd.DataFrame:
   """What was captured in training, with the switches that stand in the run's settings."""
-  check_ids(logs.runs)
+  check_unique_ids(logs.runs)
   frame = logs.responses
   settings = logs.settings
   for key in ("source", "pooling", "first_conv"):

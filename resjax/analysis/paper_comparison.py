@@ -7,15 +7,15 @@ from typing import Any
 import pandas as pd
 
 from resjax import paper
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, nets
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network, label_networks
 from resjax.analysis.tables import PAPER_DATA, errors, paper_columns
 
-AGREES, DIFFERS, ELSEWHERE = "agrees within error", "differs", "not comparable"
+AGREES, DIFFERS, NOT_COMPARABLE = "agrees within error", "differs", "not comparable"
 # A difference is within error up to so many of its standard errors.
-WITHIN = 2
+MAX_STANDARD_ERRORS = 2
 # Settings of these groups change what is recorded of a net, not the net.
-HARMLESS = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
+WITHOUT_EFFECT = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
 # Readings the paper leaves open or that are known to change the result by less than its error.
 _OPEN = ("model.norm_images",)
 
@@ -25,7 +25,7 @@ _COLUMNS = [
 ]
 
 
-def verdicts(logs: Logs) -> pd.DataFrame:
+def compare_with_paper(logs: Logs) -> pd.DataFrame:
   """One row for each number of the paper that one of the nets here stands for.
 
   The error of a difference is made of the spread over seeds here, the paper's spread where it prints one (else ours
@@ -39,13 +39,13 @@ def verdicts(logs: Logs) -> pd.DataFrame:
   """
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
   rows = []
-  for net in nets(logs.runs):
-    for row in beside(net, measured[net.key]):
+  for net in label_networks(logs.runs):
+    for row in paper_differences(net, measured[net.key]):
       rows.append({**_judged(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def beside(net: Net, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+def paper_differences(net: Network, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
   """What the paper says of a net of this kind and depth, whatever was done otherwise here, and how far ours is from it.
 
   Args:
@@ -58,7 +58,7 @@ def beside(net: Net, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
   return [_measured(claim, measured) for claim in _claims(net)]
 
 
-def _claims(net: Net) -> list[dict[str, Any]]:
+def _claims(net: Network) -> list[dict[str, Any]]:
   """What the paper says of a net of this kind and depth, whatever it was trained on here."""
   known = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
   if known is None or net.shortcut not in ("A", None):
@@ -97,12 +97,12 @@ def _measured(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str
   }
 
 
-def _judged(net: Net, row: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
+def _judged(net: Network, row: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
   deviating = _deviations(net, logs)
   reasons = _obstacles(net, measured, deviating, logs)
   if reasons:
-    return {**row, "difference": math.nan, "error": math.nan, "verdict": ELSEWHERE, "because": "; ".join(reasons)}
-  agrees = abs(row["difference"]) <= WITHIN * row["error"]
+    return {**row, "difference": math.nan, "error": math.nan, "verdict": NOT_COMPARABLE, "because": "; ".join(reasons)}
+  agrees = abs(row["difference"]) <= MAX_STANDARD_ERRORS * row["error"]
   remaining = [said for name, said in deviating if name in _OPEN]
   because = f"with {', '.join(remaining)}" if remaining else ""
   return {**row, "verdict": AGREES if agrees else DIFFERS, "because": because}
@@ -120,7 +120,7 @@ def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
   return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
 
 
-def _obstacles(net: Net, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
+def _obstacles(net: Network, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
   """Why the numbers cannot be compared; [] if they can."""
   runs = logs.runs[logs.runs["net"] == net.key]
   reasons = []
@@ -135,12 +135,12 @@ def _obstacles(net: Net, measured: Mapping[str, Any], deviating: list[tuple[str,
   return reasons
 
 
-def _deviations(net: Net, logs: Logs) -> list[tuple[str, str]]:
+def _deviations(net: Network, logs: Logs) -> list[tuple[str, str]]:
   """(setting, words) of what a net's runs do otherwise than the paper and that may change a result."""
   own = logs.deviations[logs.deviations["net"] == net.key]
   words = {
     str(row["name"]): f"{row['name']} {row['here']}, paper {row['paper']}"
     for row in own.to_dict("records")
-    if not str(row["name"]).startswith(HARMLESS)
+    if not str(row["name"]).startswith(WITHOUT_EFFECT)
   }
   return list(words.items())

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from resjax.analysis import formats, verdicts
-from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import Column, Section, Table, listed, run_commands
+from resjax.analysis import formats, paper_comparison
+from resjax.analysis.logs import Logs
+from resjax.analysis.sections.section import Column, Section, Table, join_words, run_commands
 
 _COLUMNS = (
   *(Column("net", number=False), Column("measure", number=False), Column("here"), Column("paper")),
@@ -18,7 +18,7 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """None where no net here is one of the paper's."""
-  table = verdicts.verdicts(logs)
+  table = paper_comparison.compare_with_paper(logs)
   if table.empty:
     return None
   rows = [
@@ -32,9 +32,9 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="paper",
     title="Beside the paper",
-    says=_says(table),
-    caption=f"A difference of up to {verdicts.WITHIN} of its standard errors is called agreement. The standard error "
-    "is made of the spread over seeds, here and there, and of the sampling error of the test set.",
+    findings=_says(table),
+    caption=f"A difference of up to {paper_comparison.MAX_STANDARD_ERRORS} of its standard errors is called agreement. "
+    "The standard error is made of the spread over seeds, here and there, and of the sampling error of the test set.",
     tables=(Table(caption, _COLUMNS, rows),),
     data={"verdicts": table},
     commands=run_commands(logs),
@@ -45,18 +45,18 @@ def _says(table: pd.DataFrame) -> tuple[str, ...]:
   counts = table["verdict"].value_counts()
   found = []
   for verdict, words in (
-    (verdicts.AGREES, "agree with it within error"),
-    (verdicts.DIFFERS, "differ from it"),
-    (verdicts.ELSEWHERE, "cannot be compared with it, for the reasons named"),
+    (paper_comparison.AGREES, "agree with it within error"),
+    (paper_comparison.DIFFERS, "differ from it"),
+    (paper_comparison.NOT_COMPARABLE, "cannot be compared with it, for the reasons named"),
   ):
     if counts.get(verdict, 0):
       found.append(f"{counts[verdict]} {words}")
   numbers = "number" if len(table) == 1 else "numbers"
-  return (f"Of {len(table)} {numbers} that the paper or other reproductions have for these nets, {listed(found)}.",)
+  return (f"Of {len(table)} {numbers} that the paper or other reproductions have for these nets, {join_words(found)}.",)
 
 
 def paper_number(row: Mapping[Any, Any]) -> str:
-  """The paper's number of a row of `verdicts.verdicts`, in percent; one of other reproductions has a star."""
+  """The paper's number of a row of `compare_with_paper`, in percent; one of other reproductions has a star."""
   low, high = row["paper_low"], row["paper_high"]
   if pd.isna(low):
     return f"under {formats.percent(high)}"

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from resjax.analysis import drawing, style
-from resjax.analysis.drawing import Panel
-from resjax.analysis.frames import Logs
-from resjax.analysis.sections.section import colors, drawn_nets
+from resjax.analysis import plotting, style
+from resjax.analysis.logs import Logs
+from resjax.analysis.plotting import Panel
+from resjax.analysis.sections.section import network_colors, plotted_networks
 
 
-def by_depth(
+def depth_panel(
   logs: Logs,
   measured: pd.DataFrame,
   value: str,
@@ -28,11 +28,11 @@ def by_depth(
     words: the title, and the name of what is drawn at the axis.
     scale: of the heights, 100 for percent.
   """
-  color = colors(logs)
+  color = network_colors(logs)
   measured = measured[(measured[value] > 0) & measured["depth"].notna()]
   title, label = words
   with style.panel() as (figure, axes):
-    for net in drawn_nets(logs, measured):
+    for net in plotted_networks(logs, measured):
       own = measured[measured["net"] == net.key]
       filled = color[net.series] if net.kind != "plain" else "none"
       heights = list(scale * own[value])
@@ -40,18 +40,18 @@ def by_depth(
     for row in fitted.to_dict("records"):
       ends = [float(measured["depth"].min()), float(measured["depth"].max())]
       heights = [scale * row["at_one"] * depth ** row["exponent"] for depth in ends]
-      dashes = drawing.LINES.get(row["kind"], drawing.SOLID)
+      dashes = plotting.LINE_STYLES.get(row["kind"], plotting.SOLID)
       axes.plot(ends, heights, color=style.FAINT, linewidth=1.2, linestyle=dashes)
     axes.set_xscale("log")
-    drawing.log_scale(axes, scale * measured[value])
+    plotting.log_scale(axes, scale * measured[value])
     depths = sorted(measured["depth"].unique())
     axes.set_xticks([float(depth) for depth in depths], [str(depth) for depth in depths])
     axes.minorticks_off()
     axes.set_xlabel("depth")
     axes.set_ylabel(label)
     axes.set_title(title)
-    keys = {"residual": ("residual, filled", drawing.SOLID), "plain": ("plain, open", drawing.DASHED)}
+    keys = {"residual": ("residual, filled", plotting.SOLID), "plain": ("plain, open", plotting.DASHED)}
     there = set(measured["kind"])
-    drawing.line_key(axes, {said: (dashes, 1.2) for kind, (said, dashes) in keys.items() if kind in there})
+    plotting.add_line_legend(axes, {said: (dashes, 1.2) for kind, (said, dashes) in keys.items() if kind in there})
     description = f"{title}: {label} against depth, a point a run, with fitted powers of the depth."
     return Panel(name, style.to_svg(figure), description)

@@ -2,33 +2,33 @@
 
 import pandas as pd
 
-from resjax.analysis import powers
-from resjax.analysis.nets import but_for_depth
+from resjax.analysis import power_law
+from resjax.analysis.networks import key_without_depth
 
 # Of blocks that are independent and whose variances add up to the same sum at every depth (derived).
-INDEPENDENT = -0.5
+INDEPENDENT_BLOCKS_EXPONENT = -0.5
 
 _COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "at_one"]
 
 
-def decay(means: pd.DataFrame) -> pd.DataFrame:
+def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
   """Fits mean response = at_one * depth ** exponent to the runs of nets that are alike but for depth.
 
   Series of fewer than three depths are left out.
 
   Args:
-    means: what `atlas.mean_responses` returned.
+    means: what `response_history.mean_responses` returned.
 
   Returns:
     series (the key of the nets without their depth), kind, depths and runs (counts), exponent, low and high (interval
-    as of `powers.fit`), at_one.
+    as of `power_law.fit`), at_one.
   """
   usable = means[(means["mean"] > 0) & means["depth"].notna()]
-  alike = usable["net"].map(but_for_depth)
+  alike = usable["net"].map(key_without_depth)
   rows = []
   for series, runs in usable.groupby(alike, sort=False):
     depths = list(runs["depth"].astype("float64"))
-    fitted = powers.fit(depths, list(runs["mean"]))
+    fitted = power_law.fit(depths, list(runs["mean"]))
     if fitted:
       kind = next(iter(runs["kind"]))
       counts = len(set(depths)), len(runs)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from resjax import analysis, records, study_records
-from resjax.analysis import atlas, decay, drawing, readings
+from resjax.analysis import measurements, plotting, response_history, response_scaling
 from resjax.analysis.sections import through_training
 from tests import synthetic
 
@@ -34,7 +34,7 @@ def rows(step: int, size: float) -> list[dict]:
 def test_history_has_every_capture_and_its_seeds(tmp_path):
   write(tmp_path)
   write(tmp_path, seed=1, sizes=((0, 6.0), (10, 2.0)))
-  history = atlas.history(analysis.load(tmp_path))
+  history = response_history.history(analysis.load(tmp_path))
   assert sorted(set(history["step"])) == [0, 10]
   start = history[history["step"] == 0].set_index("position")
   assert (start.loc[3, "low"], start.loc[3, "mean"], start.loc[3, "high"]) == (12, 15, 18)
@@ -47,16 +47,16 @@ def test_a_reading_is_selected_and_said(tmp_path):
     other = {"mode": "running", "images": 32, "source": "train", "pooling": "channels", "first_conv": True}
     writer.append("responses", [{**row, **other} for row in rows(10, 7.0)])
   logs = analysis.load(tmp_path)
-  own, studied = readings.readings(logs)
+  own, studied = measurements.distinct_measurements(logs)
   assert (own["mode"], own["source"], own["pooling"]) == ("batch", "test", "units")
-  assert readings.said(studied) == (
+  assert measurements.describe(studied) == (
     "running statistics, 32 train images, the mean of the channels’ deviations, the first convolution counted"
   )
   curves = analysis.response_curves(logs, "original", {"mode": "running"})
   assert list(curves["mean"]) == [7, 14, 21]
   assert list(analysis.response_curves(logs, "original")["mean"]) == [2, 4, 6]  # what training captured
   with pytest.raises(ValueError, match="'colour' is none of mode, source"):
-    readings.captures(logs, {"colour": 1})
+    measurements.measured_responses(logs, {"colour": 1})
 
 
 def test_the_first_convolution_can_be_left_out(tmp_path):
@@ -70,23 +70,23 @@ def test_the_first_convolution_can_be_left_out(tmp_path):
   ("steps", "chosen"), [([5, 0, 5], [0, 5]), (list(range(0, 900, 100)), [0, 200, 400, 600, 800]), ([], [])]
 )
 def test_chosen_steps_have_the_first_and_the_last(steps, chosen):
-  assert atlas.chosen_steps(steps) == chosen
+  assert response_history.evenly_spaced_steps(steps) == chosen
 
 
 def test_an_exact_power_is_found_and_a_scatter_has_an_interval():
   exact = [(f"residual-A-d{depth}", "residual", depth, 3.0 * depth**-0.5) for depth in (20, 56, 110)]
   means = pd.DataFrame(exact, columns=["net", "kind", "depth", "mean"])
-  row = decay.decay(means).iloc[0]
+  row = response_scaling.fit_response_scaling(means).iloc[0]
   assert (row["exponent"], row["low"], row["high"]) == pytest.approx((-0.5, -0.5, -0.5), abs=1e-6)
   assert row["at_one"] == pytest.approx(3.0) and (row["depths"], row["runs"]) == (3, 3)
-  bent = decay.decay(means.assign(mean=means["mean"] * [1.0, 1.3, 1.0])).iloc[0]
+  bent = response_scaling.fit_response_scaling(means.assign(mean=means["mean"] * [1.0, 1.3, 1.0])).iloc[0]
   assert bent["low"] < bent["exponent"] < bent["high"]
-  assert decay.decay(means[:2]).empty  # two depths are a line, whatever is true
+  assert response_scaling.fit_response_scaling(means[:2]).empty  # two depths are a line, whatever is true
 
 
 def test_mean_responses_are_over_the_layers_of_each_run(tmp_path):
   write(tmp_path)
-  row = atlas.mean_responses(analysis.load(tmp_path)).iloc[0]
+  row = response_history.mean_responses(analysis.load(tmp_path)).iloc[0]
   assert (row["step"], row["layers"], row["mean"]) == (10, 3, 4.0)
 
 
@@ -99,7 +99,7 @@ def test_every_net_has_a_map_and_curves(tmp_path):
     *("response-map-plain-d8", "response-plain-d8", "response-map-residual-A-d8", "response-residual-A-d8"),
   ]
   assert "data:image/png" in section.panels[0].svg  # cells as one picture
-  assert "goes from 8 at step 0 to 4 at step 10" in section.says[0]
+  assert "goes from 8 at step 0 to 4 at step 10" in section.findings[0]
 
 
 def test_one_capture_makes_no_history(tmp_path):
@@ -111,10 +111,10 @@ def test_a_thousand_layers_are_drawn_as_two_hundred(tmp_path):
   directory = synthetic.write_run(tmp_path, depth=1202)
   with records.RunWriter(directory) as writer:
     writer.append("responses", synthetic.response_rows("residual", 1202, 0, synthetic.STEPS + 1))
-  history = atlas.history(analysis.load(tmp_path))
+  history = response_history.history(analysis.load(tmp_path))
   assert len(history) == 2 * 1201
-  thin = drawing.thinned(history, ["net", "step"])
-  assert len(thin) <= 2 * drawing.DENSE and set(thin["layers"]) == {1201}
+  thin = plotting.downsample(history, ["net", "step"])
+  assert len(thin) <= 2 * plotting.MAX_POINTS and set(thin["layers"]) == {1201}
   whole = history[history["step"] == synthetic.STEPS]
   first = thin[thin["step"] == synthetic.STEPS].iloc[0]
   assert first["mean"] == pytest.approx(whole["mean"][:7].mean())  # seven neighbours a point

@@ -9,7 +9,7 @@ NAMES = {"plain": "plain", "residual": "ResNet"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Net:
+class Network:
   """All runs that differ in nothing but the seed.
 
   Attributes:
@@ -28,13 +28,13 @@ class Net:
   series: str
 
 
-def nets(runs: pd.DataFrame) -> list[Net]:
+def label_networks(runs: pd.DataFrame) -> list[Network]:
   """The nets of the `runs` frame in its order (plain before residual, shallow before deep).
 
   Raises:
     ValueError: two runs have one id.
   """
-  check_ids(runs)
+  check_unique_ids(runs)
   first = runs.drop_duplicates("net")
   shortcuts = first["shortcut"].dropna().nunique()
   result = []
@@ -49,22 +49,22 @@ def nets(runs: pd.DataFrame) -> list[Net]:
       parts = [str(depth), shortcut if shortcuts > 1 else None, setting]
       series = " ".join(part for part in parts if part)
       label = f"{NAMES.get(kind, kind)}-{series}"
-    result.append(Net(row["net"], kind, depth, shortcut, label, series))
+    result.append(Network(row["net"], kind, depth, shortcut, label, series))
   return result
 
 
-def check_ids(runs: pd.DataFrame) -> None:
+def check_unique_ids(runs: pd.DataFrame) -> None:
   """Raises ValueError where two runs have one id, as runs of two experiments may: they would be taken for one."""
   twice = runs[runs["id"].duplicated()]
   if len(twice):
     raise ValueError(f"two runs are called {twice['id'].iloc[0]}: load one experiment's directory at a time")
 
 
-def but_for_depth(key: str) -> str:
+def key_without_depth(key: str) -> str:
   """The key of a net without its depth: nets that share it are alike in everything else."""
   return re.sub(r"-d\d+", "", key, count=1)
 
 
-def series_order(nets: list[Net]) -> list[str]:
+def series_order(nets: list[Network]) -> list[str]:
   """Every series once, shallow before deep."""
   return [name for _, name in sorted({(net.depth or 0, net.series) for net in nets})]

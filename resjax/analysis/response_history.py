@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis.curves import last_of_each_net, layer_curves
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import nets
-from resjax.analysis.readings import captures
+from resjax.analysis.curves import last_capture, layer_curves
+from resjax.analysis.logs import Logs
+from resjax.analysis.measurements import measured_responses
+from resjax.analysis.networks import label_networks
 
 _MEANS = ["label", "net", "id", "kind", "depth", "seed", "step", "layers", "mean"]
 
@@ -20,10 +20,10 @@ def history(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFram
   Returns:
     As `curves.response_curves` in original order, for all steps.
   """
-  return layer_curves(captures(logs, reading), "std", logs)
+  return layer_curves(measured_responses(logs, reading), "std", logs)
 
 
-def chosen_steps(steps: list[int], count: int = 5) -> list[int]:
+def evenly_spaced_steps(steps: list[int], count: int = 5) -> list[int]:
   """So many of the steps, evenly by their rank, the first and the last among them."""
   ordered = sorted(set(steps))
   if len(ordered) <= count:
@@ -37,8 +37,8 @@ def mean_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.D
   Returns:
     label, net, id, kind, depth, seed, step, layers, mean.
   """
-  last = last_of_each_net(captures(logs, reading)).dropna(subset=["std"])
+  last = last_capture(measured_responses(logs, reading)).dropna(subset=["std"])
   keys = ["net", "id", "kind", "depth", "seed", "step"]
   means = last.groupby(keys, sort=False, dropna=False)["std"].agg(layers="count", mean="mean").reset_index()
-  labels = {net.key: net.label for net in nets(logs.runs)}
+  labels = {net.key: net.label for net in label_networks(logs.runs)}
   return means.assign(label=means["net"].map(labels))[_MEANS]

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from resjax import analysis, paper, records
-from resjax.analysis import sections, seeds, verdicts
+from resjax.analysis import paper_comparison, sections, seed_statistics
 
 
 def finished(
@@ -28,14 +28,14 @@ def finished(
 
 
 def test_the_interval_is_students():
-  low, high = seeds.interval([1.0, 2.0, 3.0])
+  low, high = seed_statistics.interval([1.0, 2.0, 3.0])
   assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)  # t of two degrees of freedom is 4.3027
-  assert all(math.isnan(end) for end in seeds.interval([1.0]))
+  assert all(math.isnan(end) for end in seed_statistics.interval([1.0]))
 
 
 def test_intervals_of_each_net(tmp_path):
   finished(tmp_path, "plain", 20, [0.09, 0.10])
-  row = seeds.intervals(analysis.load(tmp_path)).query("measure == 'test'").iloc[0]
+  row = seed_statistics.intervals(analysis.load(tmp_path)).query("measure == 'test'").iloc[0]
   assert (row["runs"], row["mean"]) == (2, pytest.approx(0.095))
   assert row["high"] - row["mean"] == pytest.approx(12.7062 * row["spread"] / math.sqrt(2), rel=1e-4)
   assert row["sampling_error"] == pytest.approx(math.sqrt(0.095 * 0.905 / 10_000))
@@ -46,35 +46,37 @@ def test_comparisons_are_paired_by_seed(tmp_path):
   finished(tmp_path, "plain", 20, shallow)
   finished(tmp_path, "plain", 56, [*deep, 0.5])  # a seed that the other has not is left out
   finished(tmp_path, "residual", 20, shallow)
-  table = seeds.comparisons(analysis.load(tmp_path))
+  table = seed_statistics.comparisons(analysis.load(tmp_path))
   row = table.query("question == 'depth' and measure == 'test'").iloc[0]
   assert (row["label"], row["than_label"], row["seeds"]) == ("plain-56", "plain-20", 3)
   expected = stats.ttest_rel(deep, shallow)
   assert row["difference"] == pytest.approx(0.03)
   assert row["p"] == row["p_holm"] == pytest.approx(expected.pvalue)
   assert (row["low"], row["high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-  assert row["verdict"] == seeds.WORSE
+  assert row["verdict"] == seed_statistics.WORSE
   same = table.query("question == 'shortcut' and measure == 'test'").iloc[0]
   assert (same["label"], same["than_label"], same["difference"]) == ("ResNet-20", "plain-20", 0)
-  assert math.isnan(same["p"]) and same["verdict"] == seeds.UNDECIDED  # differences that do not vary have no t
+  assert (
+    math.isnan(same["p"]) and same["verdict"] == seed_statistics.UNDECIDED
+  )  # differences that do not vary have no t
 
 
 def test_a_difference_that_only_the_correction_hides_is_said_to_be_clear_of_zero(tmp_path):
   for depth, errors in ((14, [0.10, 0.10, 0.10]), (20, [0.10, 0.16, 0.09]), (56, [0.13, 0.15, 0.16])):
     finished(tmp_path, "plain", depth, errors)
-  (section,) = [each for each in sections.every(analysis.load(tmp_path)) if each.key == "depth"]
+  (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
   p = stats.ttest_rel([0.13, 0.15, 0.16], [0.10, 0.10, 0.10]).pvalue
   assert p < 0.05 < 3 * p
   assert (
-    f"clear of zero, but not once the p values of all pairs are corrected together ({3 * p:.2g})" in section.says[0]
+    f"clear of zero, but not once the p values of all pairs are corrected together ({3 * p:.2g})" in section.findings[0]
   )
 
 
 def test_seeds_that_all_differ_by_the_same_are_not_tested(tmp_path):
   finished(tmp_path, "plain", 14, [0.10, 0.20])
   finished(tmp_path, "plain", 20, [0.125, 0.225])
-  (section,) = [each for each in sections.every(analysis.load(tmp_path)) if each.key == "depth"]
-  assert "every seed gives the same difference, so that there is no test" in section.says[0]
+  (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
+  assert "every seed gives the same difference, so that there is no test" in section.findings[0]
 
 
 def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
@@ -82,19 +84,21 @@ def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
   finished(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")
   finished(tmp_path, "residual", 14, [0.2], setting="-nesterov")  # the net without it is not there
   logs = analysis.load(tmp_path)
-  table = seeds.comparisons(logs).query("question == 'setting' and measure == 'test'")
+  table = seed_statistics.comparisons(logs).query("question == 'setting' and measure == 'test'")
   assert list(table["label"]) == ["ResNet-8 padding_same"] and list(table["than_label"]) == ["ResNet-8"]
   row = table.iloc[0]
-  assert (row["difference"], row["seeds"], row["verdict"]) == (pytest.approx(0.065 / 3), 3, seeds.WORSE)
-  (section,) = [each for each in sections.every(logs) if each.key == "settings"]
-  assert section.says == ("ResNet-8 padding_same errs 2.17 points more than ResNet-8, more than its seeds explain.",)
+  assert (row["difference"], row["seeds"], row["verdict"]) == (pytest.approx(0.065 / 3), 3, seed_statistics.WORSE)
+  (section,) = [each for each in sections.build_all(logs) if each.key == "settings"]
+  assert section.findings == (
+    "ResNet-8 padding_same errs 2.17 points more than ResNet-8, more than its seeds explain.",
+  )
   assert {row[0] for row in section.tables[0].rows} == {"ResNet-8 padding_same"}
 
 
 def test_three_depths_are_compared_with_their_neighbours_and_end_to_end(tmp_path):
   for depth, error in ((20, 0.09), (32, 0.08), (56, 0.07)):
     finished(tmp_path, "residual", depth, [error, error + 0.001 * depth / 20])
-  table = seeds.comparisons(analysis.load(tmp_path)).query("measure == 'test'")
+  table = seed_statistics.comparisons(analysis.load(tmp_path)).query("measure == 'test'")
   pairs = list(zip(table["label"], table["than_label"], strict=True))
   assert pairs == [("ResNet-32", "ResNet-20"), ("ResNet-56", "ResNet-32"), ("ResNet-56", "ResNet-20")]
   assert (table["p_holm"] >= table["p"]).all()
@@ -103,20 +107,20 @@ def test_three_depths_are_compared_with_their_neighbours_and_end_to_end(tmp_path
 def test_one_seed_is_no_test(tmp_path):
   finished(tmp_path, "plain", 20, [0.09])
   finished(tmp_path, "plain", 56, [0.12])
-  row = seeds.comparisons(analysis.load(tmp_path)).iloc[0]
-  assert row["verdict"] == seeds.UNTESTED and math.isnan(row["p"]) and math.isnan(row["low"])
+  row = seed_statistics.comparisons(analysis.load(tmp_path)).iloc[0]
+  assert row["verdict"] == seed_statistics.UNTESTED and math.isnan(row["p"]) and math.isnan(row["low"])
   assert row["sampling_error"] == pytest.approx(math.sqrt((0.09 * 0.91 + 0.12 * 0.88) / 10_000))
 
 
 def test_holms_correction():
-  corrected = seeds.holm(pd.Series([0.01, 0.04, float("nan"), 0.03]))
+  corrected = seed_statistics.holm(pd.Series([0.01, 0.04, float("nan"), 0.03]))
   assert list(corrected[[0, 1, 3]]) == pytest.approx([0.03, 0.06, 0.06])
   assert math.isnan(corrected[2])
-  assert list(seeds.holm(pd.Series([0.6, 0.7]))) == [1.0, 1.0]
+  assert list(seed_statistics.holm(pd.Series([0.6, 0.7]))) == [1.0, 1.0]
 
 
 def judged(root: Path) -> dict[str, dict]:
-  return {row["label"]: row for row in verdicts.verdicts(analysis.load(root)).to_dict("records")}
+  return {row["label"]: row for row in paper_comparison.compare_with_paper(analysis.load(root)).to_dict("records")}
 
 
 def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
@@ -124,8 +128,8 @@ def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
   finished(tmp_path, "residual", 56, [0.0790, 0.0795, 0.0800])
   finished(tmp_path, "residual", 110, [0.0661])
   rows = judged(tmp_path)
-  assert rows["ResNet-20"]["verdict"] == verdicts.AGREES and rows["ResNet-20"]["because"] == ""
-  assert rows["ResNet-56"]["verdict"] == verdicts.DIFFERS
+  assert rows["ResNet-20"]["verdict"] == paper_comparison.AGREES and rows["ResNet-20"]["because"] == ""
+  assert rows["ResNet-56"]["verdict"] == paper_comparison.DIFFERS
   assert rows["ResNet-56"]["difference"] == pytest.approx(0.0795 - 0.0697)
   # Three seeds here of spread 0.0005, one there, the sampling error once.
   sampled = analysis.sampling_error(0.0795, 10_000)
@@ -137,10 +141,10 @@ def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
 def test_bands_and_bounds(tmp_path):
   finished(tmp_path, "plain", 56, [0.13])
   finished(tmp_path, "residual", 1202, [0.08], train=-0.0075)
-  rows = verdicts.verdicts(analysis.load(tmp_path)).set_index(["label", "claim"])
+  rows = paper_comparison.compare_with_paper(analysis.load(tmp_path)).set_index(["label", "claim"])
   inside = rows.loc[("plain-56", "test error")]
-  assert (inside["verdict"], inside["difference"]) == (verdicts.AGREES, 0)
-  assert rows.loc[("ResNet-1202", "training error"), "verdict"] == verdicts.AGREES  # 0.05 % is under 0.1 %
+  assert (inside["verdict"], inside["difference"]) == (paper_comparison.AGREES, 0)
+  assert rows.loc[("ResNet-1202", "training error"), "verdict"] == paper_comparison.AGREES  # 0.05 % is under 0.1 %
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_bands_and_bounds(tmp_path):
 def test_what_cannot_be_compared_says_why(tmp_path, fields, because):
   finished(tmp_path, "residual", 20, [0.0875], **fields)
   row = judged(tmp_path)["ResNet-20"]
-  assert row["verdict"] == verdicts.ELSEWHERE and row["because"] == because
+  assert row["verdict"] == paper_comparison.NOT_COMPARABLE and row["because"] == because
   assert math.isnan(row["difference"])
 
 
@@ -166,9 +170,9 @@ def test_deviations_that_the_paper_leaves_open_are_named_and_compared(tmp_path):
   ]
   finished(tmp_path, "residual", 20, [0.0875], deviations=open_ones)
   row = judged(tmp_path)["ResNet-20"]
-  assert (row["verdict"], row["because"]) == (verdicts.AGREES, "with model.norm_images 0, paper 64")
+  assert (row["verdict"], row["because"]) == (paper_comparison.AGREES, "with model.norm_images 0, paper 64")
 
 
 def test_nets_that_the_paper_has_not_get_no_verdict(tmp_path):
   finished(tmp_path, "residual", 26, [0.08])
-  assert verdicts.verdicts(analysis.load(tmp_path)).empty
+  assert paper_comparison.compare_with_paper(analysis.load(tmp_path)).empty

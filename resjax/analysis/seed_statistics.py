@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import special
 
 from resjax import records
-from resjax.analysis.frames import Logs
-from resjax.analysis.nets import Net, but_for_depth, nets
+from resjax.analysis.logs import Logs
+from resjax.analysis.networks import Network, key_without_depth, label_networks
 from resjax.analysis.tables import sampling_error
 
 LEVEL = 0.95  # of every interval
@@ -53,7 +53,7 @@ def intervals(logs: Logs) -> pd.DataFrame:
     interval of the mean over seeds), sampling_error (of one run's test error; missing for training). Fractions.
   """
   rows = []
-  for net in nets(logs.runs):
+  for net in label_networks(logs.runs):
     done = _finished(logs, net)
     for measure, column in MEASURES.items():
       values = done[column].dropna()
@@ -102,16 +102,16 @@ def holm(p: pd.Series) -> pd.Series:
   return (ordered * factors).cummax().clip(upper=1.0).reindex(p.index)
 
 
-def _finished(logs: Logs, net: Net) -> pd.DataFrame:
+def _finished(logs: Logs, net: Network) -> pd.DataFrame:
   return logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
 
 
-def _depth_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(deeper, shallower) of nets that differ in depth only."""
-  alike: dict[str, list[Net]] = {}
-  for net in nets(logs.runs):
+  alike: dict[str, list[Network]] = {}
+  for net in label_networks(logs.runs):
     if net.depth is not None and not _finished(logs, net).empty:
-      alike.setdefault(but_for_depth(net.key), []).append(net)
+      alike.setdefault(key_without_depth(net.key), []).append(net)
   found = []
   for group in alike.values():
     group.sort(key=lambda net: net.depth or 0)
@@ -121,23 +121,23 @@ def _depth_pairs(logs: Logs) -> list[tuple[Net, Net]]:
   return found
 
 
-def _shortcut_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(residual, plain) of one depth."""
-  every = nets(logs.runs)
+  every = label_networks(logs.runs)
   plain = {net.key.removeprefix("plain-"): net for net in every if net.kind == "plain"}
   residual = [net for net in every if net.kind == "residual"]
   paired = [(net, plain.get(re.sub(r"^residual-[^-]+-", "", net.key))) for net in residual]
   return [(net, other) for net, other in paired if other is not None]
 
 
-def _setting_pairs(logs: Logs) -> list[tuple[Net, Net]]:
+def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(net with a setting of its own, the net that has the experiment's)."""
-  every = {net.key: net for net in nets(logs.runs) if net.depth is not None}
+  every = {net.key: net for net in label_networks(logs.runs) if net.depth is not None}
   bases = {net.key: every.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in every.values()}
   return [(every[key], base) for key, base in bases.items() if base is not None and base.key != key]
 
 
-def _comparison(question: str, measure: str, net: Net, than: Net, logs: Logs) -> dict[str, Any]:
+def _comparison(question: str, measure: str, net: Network, than: Network, logs: Logs) -> dict[str, Any]:
   column = MEASURES[measure]
   ours, theirs = (_finished(logs, one).set_index("seed") for one in (net, than))
   both = pd.concat([ours[column].rename("net"), theirs[column].rename("than")], axis="columns", join="inner").dropna()
