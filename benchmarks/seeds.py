@@ -22,8 +22,8 @@ _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step of a run.")
 def main(_) -> None:
   mesh.start_backend(Path("runs"))
   made = {
-    "one program": sides.resjax(_DEPTH.value, _BATCH.value, seeds=_SEEDS.value),
-    "one after another": sides.resjax(_DEPTH.value, _BATCH.value),
+    "one program": sides.Resjax(_DEPTH.value, _BATCH.value, seeds=_SEEDS.value),
+    "one after another": sides.Resjax(_DEPTH.value, _BATCH.value),
   }
   rates = measure.alternate(made)
   rates["one program"] = [rate * _SEEDS.value for rate in rates["one program"]]

@@ -19,38 +19,46 @@ IMAGE = (32, 32, 3)
 INTERVAL = 100  # steps a dispatch, at most
 
 
-def resjax(
-  depth: int,
-  batch_size: int,
-  loop: models.Loop | None = None,
-  precision: str = "float32",
-  seeds: int = 1,
-  compiler_options: dict[str, bool | str] | None = None,
-) -> Side:
-  """The whole step of a run on all devices, with order, crop and mirror; of `seeds` runs as one program."""
-  model, train, data = Model(depth=depth, precision=precision), Train(batch_size=batch_size), Data()
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (4096, *IMAGE), np.uint8)
-  labels = rng.integers(0, 10, 4096).astype(np.int32)
-  with jax.set_mesh(mesh.make(Config(train=train))):
-    everywhere = mesh.replicated(jax.sharding.get_mesh())
-    starts = [state.initial(model, train, 10, IMAGE, seed) for seed in range(seeds)]
-    current = jax.device_put(together.stack(starts), everywhere)
-    training_set = jax.device_put(step.TrainingData(images, labels, statistics(images, data)), everywhere)
-  net, numbers, done = models.build(model, 10, loop), together.numbers([train] * seeds), 0
-  with jax.set_mesh(everywhere.mesh):
-    numbers = jax.device_put(numbers, everywhere)
-    lowered = step.train_steps.lower(net, train, data, INTERVAL, current, numbers, training_set, jnp.int32(0))
-  compiled = lowered.compile(compiler_options=compiler_options)
+class Resjax:
+  """The whole step of a run on all devices, with order, crop and mirror, on random images.
 
-  def run(steps: int) -> None:
-    nonlocal current, done
-    for stop in [*range(done + INTERVAL, done + steps, INTERVAL), done + steps]:
-      current, _ = compiled(current, numbers, training_set, jnp.int32(stop))
-    done += steps
-    jax.block_until_ready(current)
+  Attributes:
+    compiled: The program of up to `INTERVAL` steps.
+  """
 
-  return run
+  def __init__(
+    self,
+    depth: int,
+    batch_size: int,
+    loop: models.Loop | None = None,
+    precision: str = "float32",
+    seeds: int = 1,
+    compiler_options: dict[str, bool | str] | None = None,
+  ):
+    """Compiles the step of `seeds` runs as one program."""
+    model, train, data = Model(depth=depth, precision=precision), Train(batch_size=batch_size), Data()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4096, *IMAGE), np.uint8)
+    labels = rng.integers(0, 10, 4096).astype(np.int32)
+    net = models.build(model, 10, loop)
+    with jax.set_mesh(mesh.make(Config(train=train))):
+      everywhere = mesh.replicated(jax.sharding.get_mesh())
+      starts = [state.initial(model, train, 10, IMAGE, seed) for seed in range(seeds)]
+      self._states = jax.device_put(together.stack(starts), everywhere)
+      training_set = jax.device_put(step.TrainingData(images, labels, statistics(images, data)), everywhere)
+      numbers = jax.device_put(together.numbers([train] * seeds), everywhere)
+      self._inputs = numbers, training_set
+      lowered = step.train_steps.lower(net, train, data, INTERVAL, self._states, *self._inputs, jnp.int32(0))
+    self.compiled = lowered.compile(compiler_options=compiler_options)
+    self._done = 0
+
+  def __call__(self, steps: int) -> None:
+    """Trains so many steps."""
+    first, last = self._done, self._done + steps
+    for stop in [*range(first + INTERVAL, last, INTERVAL), last]:
+      self._states, _ = self.compiled(self._states, *self._inputs, jnp.int32(stop))
+    self._done = last
+    jax.block_until_ready(self._states)
 
 
 def plain_flax(depth: int, batch_size: int) -> Side:

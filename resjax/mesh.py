@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def start_backend(workdir: Path | None) -> None:
   elif workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    # jaxlib cannot serialize a program with oneDNN's convolutions, and JAX warns of each that it does not keep.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry .*bad_alloc")
   processes.start()
   _check_backend(gpu)
 

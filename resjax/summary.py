@@ -23,7 +23,7 @@ from absl import flags
 from resjax import command, listing, paper
 from resjax.config import Config
 from resjax.depth import Layer, Net
-from resjax.planning.estimate import activation_bytes
+from resjax.depth.memory import activation_bytes
 from resjax.settings import ConfigError
 
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
@@ -78,7 +78,7 @@ def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, An
     compiled: whether to ask the compiler, too; else it is None.
   """
   published = paper.structure(net.structure, net.image_shape, net.classes)
-  none, block = (kept * config.train.batch_size / 2**20 for kept in activation_bytes(config, net))
+  none, block = (kept * config.train.batch_size / 2**20 for kept in activation_bytes(net, config.model.precision))
   values = (
     name,
     net.structure.depth,

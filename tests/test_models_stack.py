@@ -37,6 +37,8 @@ LOOPS = {"one by one in Python": None} | {
     (2, "none"),
     (3, "none"),
     (1000, "none"),
+    (1, "elementwise"),
+    (1000, "elementwise"),
     (1, "block"),
     (1000, "block"),
     (1, "group"),

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import roofline as measured_roofline
 from resjax.config import Config, Execution, Model, Train
-from resjax.planning import chips, estimate, measured, roofline, trials
+from resjax.depth import memory
+from resjax.planning import chips, measured, roofline, trials
 from resjax.planning.compiled import Program
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -135,10 +136,13 @@ def test_what_does_not_fit_quickly_compiled_is_compiled_in_full(monkeypatch, gig
 
 
 def test_memory_without_a_compiler_shrinks_with_remat_and_devices():
-  config = Config(model=Model(depth=110))
-  net, kept = net_of(config), estimate.training_bytes
-  assert kept(config, net, 8) < kept(config, net, 1) / 4
-  assert kept(dataclasses.replace(config, execution=Execution(remat="block")), net, 1) < kept(config, net, 1) / 3
+  net, kept = net_of(Config(model=Model(depth=110))), memory.training_bytes
+  whole = kept(net, "float32", "none", 128)
+  assert kept(net, "float32", "none", 16) < whole / 4
+  assert kept(net, "float32", "block", 128) < whole / 3
+  assert memory.fitting_remat(net, "float32", 128, whole) == "none"
+  assert memory.fitting_remat(net, "float32", 128, whole - 1) == "block"
+  assert memory.fitting_remat(net, "float32", 128, whole / 10) == "group"
 
 
 def plan(monkeypatch, capsys, *arguments: str, code: int = 0) -> dict:

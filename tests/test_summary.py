@@ -8,7 +8,7 @@ import pytest
 
 from resjax import paper, summary
 from resjax.config import Config, Model
-from resjax.planning import estimate
+from resjax.depth import memory
 
 IMAGENET = ("--config=imagenet_depth",)
 
@@ -101,7 +101,8 @@ def test_macs_without_padding_by_hand():
 
 def test_memory_grows_with_depth_and_less_with_remat():
   def kept(depth, **others):
-    return estimate.activation_bytes(*net_of(Model(depth=depth, **others)))
+    config, net = net_of(Model(depth=depth, **others))
+    return memory.activation_bytes(net, config.model.precision)
 
   # Per block of depth 8 on: two layers, each with a convolution and a norm, of 16 channels at 32x32 and so on.
   units = sum(width * side**2 for width, side in ((16, 32), (32, 16), (64, 8)))

@@ -89,9 +89,10 @@ class Execution:
     allowed=COUNT,
   )
   remat: str = setting(
-    "none",
-    "compute again instead of keep: the insides of blocks, or of groups of sqrt(blocks) blocks",
-    allowed=("none", "block", "group"),
+    "auto",
+    "what the backward pass computes again instead of keeping it: none; elementwise: all but convolutions; block: the "
+    "insides of blocks; group: sqrt(blocks) blocks at a time; auto: elementwise on a CPU, else what fits the memory",
+    allowed=("auto", "none", "elementwise", "block", "group"),
   )
   together: int = setting(
     1,

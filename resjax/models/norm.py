@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from resjax.models.precision import wide
+from resjax.models.stack import STATISTICS
 
 COLUMNS = 128  # of a sum on a GPU: what a warp reads at once, four times
 
@@ -79,7 +81,7 @@ def _forward(x, scale, bias, epsilon):
   total, of_squares = _sums(wide(x), wide(x) * wide(x))
   mean = total / count
   var = jnp.maximum(of_squares / count - mean * mean, 0)
-  inverse = lax.rsqrt(var + epsilon)
+  mean, inverse = checkpoint_name((mean, lax.rsqrt(var + epsilon)), STATISTICS)
   y = ((wide(x) - mean) * (scale * inverse) + bias).astype(x.dtype)
   return (y, mean, var), (x, scale, mean, inverse)
 

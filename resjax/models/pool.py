@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from resjax.models.conv import Pads
+from resjax.models.onednn import Pads
 
 
 def max_pool(x_BxHxWxC: jax.Array, window: int, pads: Pads) -> jax.Array:

@@ -17,6 +17,7 @@ from jax import lax
 # the loop a whole step is one graph. Up to the stages of 110 layers that is worth the time it takes to compile.
 UNROLLED_ON_GPU = 18
 
+CONVOLUTION, STATISTICS = "convolution", "statistics"  # names of what remat="elementwise" keeps
 Block = Callable[[jax.Array, Any], tuple[jax.Array, Any]]  # (input, variables) -> (output, what it sows and updates)
 
 
@@ -25,21 +26,29 @@ class Loop:
   """How a stack is executed. Changes memory, compile time and speed, and results to rounding only.
 
   Attributes:
-    unroll: blocks that stand one after another in the loop's body; as many as there are: no loop. 0: as
+    unroll: Blocks that stand one after another in the loop's body; as many as there are: no loop. 0: as
       `UNROLLED_ON_GPU` says.
-    remat: what is computed again in the backward pass instead of kept. "none": nothing. "block": the insides of the
+    remat: What the backward pass computes again instead of keeping it. "none": nothing. "elementwise": norms,
+      activations and additions; outputs of convolutions and statistics of norms are kept. "block": the insides of the
       blocks; their inputs are kept. "group": sqrt(blocks) groups are kept at their inputs and computed again one at a
-      time, so that memory grows with the square root of depth (Chen et al., 2016, "sublinear memory cost").
+      time, so that memory grows with the square root of depth (Chen et al., 2016, "sublinear memory cost"). "auto":
+      "elementwise" on a CPU, where arrays that a loop keeps are copied once more, else "none".
   """
 
   unroll: int = 0
-  remat: str = "none"
+  remat: str = "auto"
 
   def unrolled(self, blocks: int) -> int:
     """Returns how many of so many blocks stand one after another in the loop's body."""
     if self.unroll:
       return min(self.unroll, blocks)
     return blocks if jax.default_backend() == "gpu" and blocks <= UNROLLED_ON_GPU else 1
+
+  def rematerialized(self) -> str:
+    """Returns `remat`, "auto" resolved."""
+    if self.remat != "auto":
+      return self.remat
+    return "elementwise" if jax.default_backend() == "cpu" else "none"
 
 
 def apply(block: Block, x: jax.Array, stacked: Any, loop: Loop) -> tuple[jax.Array, Any]:
@@ -56,21 +65,24 @@ def apply(block: Block, x: jax.Array, stacked: Any, loop: Loop) -> tuple[jax.Arr
   """
   blocks = len(jax.tree.leaves(stacked)[0])
   # Inside a loop nothing can be merged with the forward pass, and the barriers against that are not needed.
-  remat = functools.partial(jax.checkpoint, prevent_cse=loop.unrolled(blocks) == blocks)
-  if loop.remat == "block":
-    block = remat(block)
+  checkpoint = functools.partial(jax.checkpoint, prevent_cse=loop.unrolled(blocks) == blocks)
+  remat = loop.rematerialized()
+  if remat == "block":
+    block = checkpoint(block)
+  if remat == "elementwise":
+    block = checkpoint(block, policy=jax.checkpoint_policies.save_only_these_names(CONVOLUTION, STATISTICS))
 
   def run(x: jax.Array, part: Any) -> tuple[jax.Array, Any]:
     return lax.scan(block, x, part, unroll=loop.unrolled(len(jax.tree.leaves(part)[0])))
 
-  if loop.remat != "group":
+  if remat != "group":
     return run(x, stacked)
   size = math.isqrt(blocks)
   whole = blocks // size * size
   grouped = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), stacked)
-  x, sown = lax.scan(remat(run), x, grouped)
+  x, sown = lax.scan(checkpoint(run), x, grouped)
   sown = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), sown)
   if whole == blocks:
     return x, sown
-  x, rest = remat(run)(x, jax.tree.map(lambda leaf: leaf[whole:], stacked))
+  x, rest = checkpoint(run)(x, jax.tree.map(lambda leaf: leaf[whole:], stacked))
   return x, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), sown, rest)

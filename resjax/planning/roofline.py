@@ -4,9 +4,9 @@ import dataclasses
 
 from resjax.config import Config
 from resjax.depth import Net
+from resjax.depth.memory import WIDTH
 from resjax.planning.chips import Slice
 
-WIDTH = {"float32": 4, "bfloat16": 2}  # bytes of an activation
 # How often an array crosses the memory between kernels that a sum over the batch keeps apart. Forward: a convolution
 # reads its input and writes its output, a norm reads twice and writes once. Backward: a convolution reads its input and
 # its output's gradient and writes its input's, a norm reads its input and its output's gradient twice and writes once.
@@ -35,7 +35,7 @@ class Step:
 
 def step(config: Config, net: Net, slice_: Slice, devices: int) -> Step:
   """Returns the bounds of a training step on some chips of a slice; with remat each block goes forward twice."""
-  forwards = 1 if config.execution.remat == "none" else 2
+  forwards = 2 if config.execution.remat in ("block", "group") else 1
   images = config.train.batch_size / devices
   chip, precision = slice_.chip, config.model.precision
   exchanged = 2 * 4 * net.params * (devices - 1) / devices  # each chip sends a share of the sum, and again the result

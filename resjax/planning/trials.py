@@ -6,7 +6,8 @@ from typing import Any
 
 from resjax import listing
 from resjax.config import Config
-from resjax.planning import chips, estimate
+from resjax.depth import memory as needed
+from resjax.planning import chips
 from resjax.planning.chips import RESERVED, Slice
 from resjax.settings import ConfigError
 
@@ -60,10 +61,10 @@ def best(config: Config, slice_: Slice, effort: str) -> Trial:
 
 def ways(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
   """Yields a run as it is, with more remat, on larger slices, with smaller batches: (what changed, config, slice)."""
-  levels = ("none", "block", "group")
-  for remat in levels[levels.index(config.execution.remat) :]:
+  asked, levels = config.execution.remat, ("none", "elementwise", "block", "group")
+  for remat in levels[levels.index(asked) :] if asked != "auto" else ("none", "block", "group"):
     changed = replace(config, "execution", remat=remat)
-    yield f"execution.remat={remat}" if remat != config.execution.remat else "", changed, slice_
+    yield f"execution.remat={remat}" if remat not in (asked, "none") else "", changed, slice_
   for where in [] if config.execution.devices else chips.larger(slice_):
     if not any(size % where.count for size in _batches(config)):
       yield f"execution.remat=group on {where.name}", changed, where
@@ -86,7 +87,8 @@ def replace(config: Config, section: str, **values: Any) -> Config:
 def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
   devices = device_count(config, slice_)
   if not slice_.compiles:
-    memory = estimate.training_bytes(config, listing.net(config), devices)
+    images = config.train.batch_size // devices
+    memory = needed.training_bytes(listing.net(config), config.model.precision, config.execution.remat, images)
     return Trial(setting, config, slice_, None, memory, memory <= slice_.chip.memory - RESERVED, {})
   program = _compiler().compile_step(config, slice_, devices, effort)
   fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED

@@ -18,12 +18,13 @@ STATUSES = (PENDING, RUNNING, DONE, FAILED, PREEMPTED)
 
 RUN_KEYS = (
   *("schema", "id", "experiment", "variant", "question", "status", "reason", "kind", "depth", "shortcut", "seed"),
-  *("params", "macs", "config_digest", "started", "ended", "step", "steps", "devices", "versions", "commit"),
-  *("command", "data", "deviations", "events", "result", "params_digest"),
+  *("params", "macs", "config_digest", "started", "ended", "step", "steps", "devices", "execution"),
+  *("versions", "commit", "command", "data", "deviations", "events", "result", "params_digest"),
 )
 # What a reader may rely on inside a value of run.json, once `read_run` has filled the gaps.
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
+  "execution": ("remat", "convolution"),
   "data": ("name", "path", "form", "images", "digest"),
   "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images"),
 }

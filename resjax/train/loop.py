@@ -19,6 +19,7 @@ from resjax.config import Config
 from resjax.data import Dataset, FileDataset
 from resjax.train import schedule, state, step, together, trained
 from resjax.train.checkpoints import Checkpoints
+from resjax.train.execution_form import block_loop
 from resjax.train.journal import Journal, RunFailed
 from resjax.train.resident import Resident
 from resjax.train.timetable import Timetable
@@ -72,16 +73,17 @@ class _Training:
     config = together.shape(journals[0].config)
     self.journals, self.checkpoints, self.notes = journals, checkpoints, dataset.notes
     self.timetable = Timetable(config)
-    net = models.build(config.model, dataset.classes, models.Loop(config.execution.unroll, config.execution.remat))
+    layers, devices = config.model.net(dataset.image_shape, dataset.classes), jax.sharding.get_mesh()
+    net = models.build(config.model, dataset.classes, block_loop(config, layers, devices))
     store = journals[0].writer.directory.parents[1] / ".moments"
     self.images = _images(config, dataset, net, store)
     self.failed: dict[int, str] = {}
     self.errors: dict[int, float] = {}  # measured at this step, by run: of the validation images, or of the test's
-    everywhere = mesh.replicated(jax.sharding.get_mesh())
+    everywhere = mesh.replicated(devices)
     shape = dataset.image_shape
     self.numbers = jax.device_put(together.numbers([each.config.train for each in journals]), everywhere)
     states = [state.initial(config.model, config.train, dataset.classes, shape, each.config.seed) for each in journals]
-    states = [jax.device_put(each, mesh.state_shardings(jax.sharding.get_mesh(), each)) for each in states]
+    states = [jax.device_put(each, mesh.state_shardings(devices, each)) for each in states]
     for each in journals:
       trained.write_input(each.writer.directory, trained.Input(shape, self.images.statistics))
     self.states = together.stack([self.begin(i, initial) for i, initial in enumerate(states)])

@@ -17,6 +17,7 @@ from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.depth import Net
 from resjax.train import state, step, together
+from resjax.train.execution_form import block_loop
 from resjax.train.timetable import Timetable
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -60,8 +61,7 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     devices: the mesh.
     images: size of a training set that is held on the devices.
   """
-  loop = models.Loop(config.execution.unroll, config.execution.remat)
-  model = models.build(config.model, net.classes, loop)
+  model = models.build(config.model, net.classes, block_loop(config, net, devices))
   with jax.set_mesh(devices):
     one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)
     states = together.stack.eval_shape([one])

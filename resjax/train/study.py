@@ -20,7 +20,7 @@ from resjax.data import Dataset, FileDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import checkpoints, loop, together, trained
+from resjax.train import checkpoints, execution_form, loop, together, trained
 from resjax.train.journal import Journal
 from resjax.train.progress import Progress
 
@@ -124,7 +124,12 @@ def _train(
       run = each.run
       writer = stack.enter_context(RunWriter(directories[run.id], first))
       started = writer.run["started"] or records.utc_now()
-      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **_circumstances(run.config))
+      before, circumstances = (writer.run["execution"] or {}).get("convolution"), _circumstances(run.config)
+      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **circumstances)
+      now = circumstances["execution"]["convolution"]
+      if each.step is not None and before != now:
+        detail = f"{before or 'not recorded'} before, {now} from here on: not bit-identical to a run with one form"
+        writer.event(each.step, "convolution changed", detail)
       progress = stack.enter_context(Progress(run.id, run.config.train.steps, first))
       journals.append(Journal(run.config, writer, progress, each.refused))
     try:
@@ -142,7 +147,8 @@ def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
   text = " ".join(str(error).split())[:500]
   if "RESOURCE_EXHAUSTED" not in text and "out of memory" not in text.lower():
     return text
-  less = {"none": "execution.remat=block or group, or ", "block": "execution.remat=group, or "}
+  less = dict.fromkeys(("auto", "none", "elementwise"), "execution.remat=block or group, or ")
+  less |= {"block": "execution.remat=group, or "}
   return (
     f"out of memory: needs {less.get(config.execution.remat, '')}a train.batch_size below {config.train.batch_size} "
     f"(or evaluation.batch_size below {config.evaluation.batch_size}, if it was testing); {text}"
@@ -201,6 +207,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
       "count": devices.size,
       "processes": jax.process_count(),
     },
+    "execution": execution_form.facts(config, listing.net(config), devices),
     "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),

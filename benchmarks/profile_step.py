@@ -1,0 +1,125 @@
+"""Where the time of a training step on a CPU goes, by kind of operation.
+
+    python -m benchmarks.profile_step [--depths 20,56,110] [--batch_size 64] [--unroll 1] [--remat none]
+
+The step is the whole one of a run on random images, on one core, so that the times of its operations add up to it.
+JAX's profiler gives each operation's time, the text of the compiled program what it does. `--operations N` lists the N
+longest operations, too.
+"""
+
+import collections
+import dataclasses
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from jax.profiler import ProfileData
+
+from benchmarks import measure, sides
+from resjax import models
+
+_DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual networks.")
+_BATCH = flags.DEFINE_integer("batch_size", 64, "Images a step.")
+_UNROLL = flags.DEFINE_integer("unroll", 1, "Blocks in the body of the loop over blocks.")
+_REMAT = flags.DEFINE_enum("remat", "none", ["none", "elementwise", "block", "group"], "See execution.remat.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Profiled steps.")
+_OPERATIONS = flags.DEFINE_integer("operations", 0, "How many of the longest operations to list.")
+
+# The first pattern that the text of an operation, and of the computation that it calls, matches gives its kind.
+KINDS = {
+  "convolutions": r"onednn|convolution|__cpu\$",
+  "matrix products": r" dot\(",
+  "writing what the backward pass needs": r"dynamic-update-slice\(",
+  "sums of norms": r" reduce\(",
+  "transposed copies": r" transpose\(",
+  "reading what was kept": r"dynamic-slice\(",
+  "copies": r" copy\(| concatenate\(| pad\(",
+  "loops themselves": r" while\(",
+  "element-wise": r"",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+  """An operation's execution.
+
+  Attributes:
+    name: Name of the instruction in the compiled program.
+    start, end: Nanoseconds.
+  """
+
+  name: str
+  start: float
+  end: float
+
+
+def self_times(events: list[Event]) -> collections.Counter[str]:
+  """Returns the nanoseconds of each instruction, without those of the instructions that it contains."""
+  times: collections.Counter[str] = collections.Counter()
+  open_: list[Event] = []
+  for event in sorted(events, key=lambda event: (event.start, -event.end)):
+    while open_ and open_[-1].end <= event.start:
+      open_.pop()
+    if open_:
+      times[open_[-1].name] -= event.end - event.start
+    times[event.name] += event.end - event.start
+    open_.append(event)
+  return times
+
+
+def kinds(program: str) -> dict[str, str]:
+  """Returns the kind of each instruction of a compiled program, given its text."""
+  computations = dict(re.findall(r"^%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL))
+  found = {}
+  for name, text in re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = ([^\n]*)", program, re.MULTILINE):
+    text = re.sub(r", metadata=.*", "", text)
+    if called := re.search(r"(?:calls|to_apply)=%?([\w.\-]+)", text):
+      text += computations.get(called[1], "")
+    found[name] = next(kind for kind, pattern in KINDS.items() if re.search(pattern, text))
+  return found
+
+
+def profile(side: sides.Resjax, steps: int) -> collections.Counter[str]:
+  """Returns the milliseconds a step of each instruction."""
+  side(2)
+  with tempfile.TemporaryDirectory() as folder:
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    with jax.profiler.trace(folder, profiler_options=options):
+      side(steps)
+    (file,) = Path(folder).rglob("*.xplane.pb")
+    data = ProfileData.from_file(str(file))
+  names = kinds(side.compiled.as_text())
+  times: collections.Counter[str] = collections.Counter()
+  for line in (line for plane in data.planes for line in plane.lines):
+    # An event of a custom call has the target's name behind the instruction's.
+    found = ((re.sub(r"__onednn\S*", "", event.name), event) for event in line.events)
+    events = [Event(name, e.start_ns, e.start_ns + e.duration_ns) for name, e in found if name in names]
+    times.update(self_times(events))
+  return collections.Counter({name: time / 1e6 / steps for name, time in times.items()})
+
+
+def main(_) -> None:
+  os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+  jax.config.update("jax_num_cpu_devices", 1)
+  loop = models.Loop(_UNROLL.value, _REMAT.value)
+  rows: dict[str, dict[str, str]] = {kind: {"kind of operation": kind} for kind in [*KINDS, "all"]}
+  for depth in _DEPTHS.value:
+    side = sides.Resjax(int(depth), _BATCH.value, loop)
+    times, names = profile(side, _STEPS.value), kinds(side.compiled.as_text())
+    by_kind: collections.Counter[str] = collections.Counter()
+    for name, time in times.items():
+      by_kind[names[name]] += time
+    by_kind["all"] = sum(times.values())
+    for kind, row in rows.items():
+      row[f"ms at depth {depth}"] = f"{by_kind[kind]:.1f}"
+    for name, time in times.most_common(_OPERATIONS.value):
+      print(f"depth {depth}  {time:8.2f} ms  {names[name]:40} {name}")
+  measure.report([dict(row) for row in rows.values()], batch_size=_BATCH.value)
+
+
+if __name__ == "__main__":
+  app.run(main)
