@@ -69,4 +69,4 @@ tests.query("question == 'shortcut'")[["label", "than_label", "measure", "differ
 # Beside the paper's own numbers stands a verdict, and here it has to be that they cannot be compared:
 
 # %%
-compare_with_paper(logs)[["label", "claim", "here", "paper_low", "verdict", "because"]]
+compare_with_paper(logs)[["label", "claim", "here", "paper_low", "verdict", "reason"]]

@@ -35,7 +35,7 @@ points[["label", "seed", "params", "training_macs", "test_error", "train_loss", 
 
 # %%
 laws = scaling.power_laws(points)  # empty with fewer than three depths
-laws[["kind", "measure", "against", "runs", "exponent", "low", "high", "explained", "law"]]
+laws[["kind", "measure", "against", "runs", "exponent", "low", "high", "r_squared", "law"]]
 
 # %% [markdown]
 # The frontier: for each budget the depth that errs least, by the last test within the budget. A depth takes over when

@@ -59,7 +59,7 @@ def test_a_directory_without_runs_is_an_error(tmp_path):
 
 
 def test_nets_are_runs_less_the_seed_and_named_for_a_reader(tmp_path, sweep):
-  labels = [net.label for net in analysis.label_networks(sweep.runs)]
+  labels = [net.label for net in sweep.networks]
   assert labels == ["plain-20", "plain-44", "plain-56", "ResNet-20", "ResNet-44", "ResNet-56"]
   for shortcut in "ABC":
     synthetic.write_run(tmp_path, shortcut=shortcut)
@@ -69,12 +69,12 @@ def test_nets_are_runs_less_the_seed_and_named_for_a_reader(tmp_path, sweep):
     writer.update(id=swept, kind="residual", depth=20, shortcut="A", seed=3, **of)
   with records.RunWriter(tmp_path / "unnamed") as writer:
     writer.update(status="pending", **of)
-  found = analysis.label_networks(analysis.load(tmp_path).runs)
+  found = analysis.load(tmp_path).networks
   assert [net.label for net in found] == [
     *("plain-20", "ResNet-20 A", "ResNet-20 A zero_init_scale", "ResNet-20 B", "ResNet-20 C", "unnamed"),
   ]
   assert len({net.series for net in found}) == 6  # no two of them share a colour
-  assert [net.series for net in analysis.label_networks(sweep.runs)] == ["20", "44", "56"] * 2
+  assert [net.series for net in sweep.networks] == ["20", "44", "56"] * 2
 
 
 def test_errors_are_mean_and_spread_over_finished_seeds(sweep):

@@ -21,7 +21,8 @@ def test_figure6_has_a_panel_for_each_kind_and_names_every_net(sweep):
   for panel in panels:
     for depth in ("20", "44", "56"):
       assert re.search(rf"<text [^>]*>{depth}</text>", panel.svg)
-    assert "test error" in panel.svg and "training error" in panel.svg
+  legends = ["test error" in panel.svg and "training error" in panel.svg for panel in panels]
+  assert legends == [True, False]  # one legend for the figure
   assert "test and training error" in panels[0].description and "plain-56" in panels[0].description
 
 

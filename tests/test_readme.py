@@ -24,7 +24,7 @@ def results(tmp_path):
 
 def table(file) -> list[list[str]]:
   lines = [line for line in file.read_text().splitlines() if line.startswith("|")]
-  assert lines[0].startswith("| net | test error %") and set(lines[1]) == set("|-: ")
+  assert lines[0].startswith("| network | test error %") and set(lines[1]) == set("|-: ")
   return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -46,7 +46,7 @@ def test_a_line_a_net_with_the_papers_number_and_the_verdict(results, tmp_path):
   text = file.read_text()
   assert text.count("not comparable") == 0 and "model.norm_images batch of 128, paper per GPU, 64 images" in text
   assert "0.16 in the paper’s 5 runs of ResNet-110" in text  # plain-20 has one seed
-  assert text.index("](results/figures/overview.svg)") < text.index("| net |")
+  assert text.index("](results/figures/overview.svg)") < text.index("| network |")
   assert "<svg" in (results / "figures" / "overview.svg").read_text()
 
 
@@ -84,7 +84,7 @@ def test_verdicts_are_of_a_word(tmp_path):
 
 def test_without_a_net_of_the_paper_it_says_so(tmp_path):
   synthetic.write_run(tmp_path / "results" / "study", "residual", 8, every=32_000)
-  assert "No net of the paper has been trained" in written(tmp_path / "results", tmp_path).read_text()
+  assert "No network of the paper has been trained" in written(tmp_path / "results", tmp_path).read_text()
 
 
 def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
@@ -106,9 +106,9 @@ def test_findings_are_what_the_page_says_with_figures_that_are_there(results, tm
   file.write_text(FOUND + AROUND)
   assert report.main([str(results), "--readme", str(file)]) == 0
   text = file.read_text()
-  assert "old" not in text and "| net |" in text
+  assert "old" not in text and "| network |" in text
   page = (results / "study" / "report.html").read_text()
-  said = re.findall(r"^- (.*errs .*)$", text, re.MULTILINE)
+  said = re.findall(r"^- (The test error of .*)$", text, re.MULTILINE)
   assert said and all(sentence in page for sentence in said)
   linked = re.findall(r"\]\((.*?)\)", text)
   assert len(linked) == 3 and all((file.parent / path).exists() for path in linked)

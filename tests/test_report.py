@@ -119,11 +119,16 @@ def test_page_says_what_the_log_says(built):
   for words in (
     *("Does a deeper net train worse", "9 done", "1 failed", "38,000", "the training loss is not finite"),
     *("NVIDIA H200", "jax 0.10.2", "0123456789abcdef", "sha256:abab", "50,000", "batch of 128"),
-    *("ResNet-56 at step 38,000 of 64,000", "Made by python -m resjax.main --config experiments"),
-    *("agrees within error", "ResNet-44 errs", "one seed, no test", "with model.norm_images batch of 128"),
+    *("ResNet-56 at step 38,000 of 64,000", "Command\npython -m resjax.main --config experiments"),
     *(
-      "From plain-20 to plain-56 the test error goes",
-      "At 20 and 44 layers the residual net’s mean response is smaller",
+      "agrees within error",
+      "The test error of ResNet-44 is",
+      "(one seed each)",
+      "with model.norm_images batch of 128",
+    ),
+    *(
+      "From plain-20 to plain-56, the test error changes",
+      "The mean response of the residual network is smaller than that of the plain network at 20 and 44",
     ),
   ):
     assert words in text, words
@@ -133,8 +138,8 @@ def test_tables_and_figures_stand_beside_the_page(built):
   names = {path.name for path in (built.parent / "tables").iterdir()}
   assert names == {
     *("errors.csv", "runs.csv", "deviations.csv", "events.csv"),
-    *("error_curves.csv", "responses_original.csv", "responses_sorted.csv", "verdicts.csv", "comparisons.csv"),
-    *("mean_responses.csv", "response_decay.csv", "scaling.csv", "scaling_laws.csv"),
+    *("error_curves.csv", "responses_original.csv", "responses_sorted.csv", "paper_comparison.csv", "comparisons.csv"),
+    *("mean_responses.csv", "response_scaling.csv", "scaling.csv", "scaling_laws.csv"),
     *("frontier.csv", "training_macs_curves.csv"),
   }
   assert {path.name for path in (built.parent / "figures").iterdir()} == {
@@ -183,8 +188,8 @@ def test_page_of_a_sweep_that_has_hardly_begun(tmp_path, status, reached, respon
   text = Reader(page.build(tmp_path).read_text()).text
   assert "No run has finished yet" in text
   assert "trained elsewhere" not in text
-  assert ("No run has logged an error yet" in text) == (not reached)
-  assert ("No run has captured its responses yet" in text) == (not responses)
+  assert ("No errors have been logged yet" in text) == (not reached)
+  assert ("No responses have been recorded yet" in text) == (not responses)
 
 
 def test_page_of_runs_that_cannot_be_read(tmp_path):

@@ -78,7 +78,7 @@ def test_an_exact_power_is_found_and_a_scatter_has_an_interval():
   means = pd.DataFrame(exact, columns=["net", "kind", "depth", "mean"])
   row = response_scaling.fit_response_scaling(means).iloc[0]
   assert (row["exponent"], row["low"], row["high"]) == pytest.approx((-0.5, -0.5, -0.5), abs=1e-6)
-  assert row["at_one"] == pytest.approx(3.0) and (row["depths"], row["runs"]) == (3, 3)
+  assert row["coefficient"] == pytest.approx(3.0) and (row["depths"], row["runs"]) == (3, 3)
   bent = response_scaling.fit_response_scaling(means.assign(mean=means["mean"] * [1.0, 1.3, 1.0])).iloc[0]
   assert bent["low"] < bent["exponent"] < bent["high"]
   assert response_scaling.fit_response_scaling(means[:2]).empty  # two depths are a line, whatever is true
@@ -99,7 +99,7 @@ def test_every_net_has_a_map_and_curves(tmp_path):
     *("response-map-plain-d8", "response-plain-d8", "response-map-residual-A-d8", "response-residual-A-d8"),
   ]
   assert "data:image/png" in section.panels[0].svg  # cells as one picture
-  assert "goes from 8 at step 0 to 4 at step 10" in section.findings[0]
+  assert "changes from 8 at step 0 to 4 at step 10" in section.findings[0]
 
 
 def test_one_capture_makes_no_history(tmp_path):

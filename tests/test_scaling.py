@@ -36,10 +36,10 @@ def test_a_power_and_its_interval_are_those_of_the_regression_of_logarithms():
   fitted = power_law.fit(list(x), list(y))
   theirs = stats.linregress(np.log(x), np.log(y))
   half = stats.t.ppf(0.975, 3) * theirs.stderr
-  assert (fitted.exponent, fitted.low, fitted.high, fitted.explained) == pytest.approx(
+  assert (fitted.exponent, fitted.low, fitted.high, fitted.r_squared) == pytest.approx(
     (theirs.slope, theirs.slope - half, theirs.slope + half, theirs.rvalue**2)
   )
-  assert fitted.at_one == pytest.approx(math.exp(theirs.intercept))
+  assert fitted.coefficient == pytest.approx(math.exp(theirs.intercept))
 
 
 def test_two_places_are_no_power():
@@ -63,8 +63,8 @@ def test_a_law_is_found_where_there_is_one(tmp_path):
   )
   assert "response" not in found.index.get_level_values("measure")  # none was captured
   said = section.build(analysis.load(tmp_path)).findings
-  assert any(line.startswith("residual-A: the test error goes as depth to the power −0.5") for line in said)
-  assert any(line.startswith("plain: the test error follows no power of the depth") for line in said)
+  assert any(line.startswith("residual-A: test error scales as depth to the power −0.5") for line in said)
+  assert any(line.startswith("plain: test error follows no power law in depth") for line in said)
 
 
 def test_the_training_loss_is_that_of_the_last_tenth_of_the_steps(tmp_path):
@@ -84,7 +84,7 @@ def test_the_deeper_net_takes_the_frontier_over_once_it_is_told_apart(tmp_path):
   assert found["difference"].iloc[-1] == pytest.approx(0.05)
   assert found["sampling_error"].iloc[-1] == pytest.approx(math.hypot(0.0040, 0.00357), rel=1e-2)
   (sentence,) = section.build(analysis.load(tmp_path)).findings
-  assert "ResNet-10 from 1.9e12 to 5.8e12, ResNet-20 from 7.7e12 to 7.7e12; ResNet-10 errs 5.0 points more" in sentence
+  assert "ResNet-10 up to 5.8e12, ResNet-20 up to 7.7e12; there, ResNet-10 is 5.0 points worse" in sentence
 
 
 def test_one_depth_and_nets_from_elsewhere_give_no_frontier(tmp_path):

@@ -46,7 +46,7 @@ def test_lesions_tell_plain_from_residual(studied):
   table = section.data["lesions"].set_index("label")
   assert table.loc["plain-20", "undisturbed"] == 0.09 and table.loc["plain-20", "median"] == 0.9
   assert table.loc["ResNet-20", "worst"] < 0.15 and table.loc["ResNet-20", "blocks"] == 9
-  assert section.findings[0].startswith("plain-20 errs 9.00 % undisturbed; with one block deleted 90.00 to 90.00 %")
+  assert section.findings[0].startswith("plain-20: error 9.00 % intact and 90.00 to 90.00 % (median 90.00 %) with")
   assert [panel.name for panel in section.panels] == ["lesions-single", "lesions-delete_random", "lesions-reorder"]
   single = section.data["single_deletions"]
   assert list(single[single["label"] == "plain-20"]["position"]) == list(range(1, 10))
@@ -73,7 +73,7 @@ def test_gradients_of_a_study_stand_in_for_those_of_training(studied):
   assert plain["mean"].iloc[0] / plain["mean"].iloc[-1] == pytest.approx(0.8**19)
   ratio = section.data["gradient_ratio"].query("label == 'plain-20'")
   assert list(ratio["mean"]) == pytest.approx([norm / 3 for norm in plain["mean"]])
-  assert "the first layer’s gradient is 1/69 of the last one’s" in section.findings[0]
+  assert "the gradient norm of the first layer is 1/69 of that of the last layer" in section.findings[0]
 
 
 def test_gradients_captured_in_training_come_first(tmp_path):
@@ -93,8 +93,8 @@ def test_gradients_captured_in_training_come_first(tmp_path):
 def test_blocks_are_said_relative_to_their_inputs(studied):
   section = blocks.build(studied)
   assert section.findings == (
-    "plain-20: a block’s response is 1 times its input (median of 9 blocks; 1 to 1).",
-    "ResNet-20: a block’s response is 0.4 times its input (median of 9 blocks; 0.4 to 0.4).",
+    "plain-20: the response of a block is 1 times its input (median of 9 blocks; range 1 to 1).",
+    "ResNet-20: the response of a block is 0.4 times its input (median of 9 blocks; range 0.4 to 0.4).",
   )
   assert list(section.data["blocks"].query("net == 'plain-d20'")["position"]) == list(range(1, 10))
 
@@ -102,8 +102,8 @@ def test_blocks_are_said_relative_to_their_inputs(studied):
 def test_half_of_the_gradient_is_found(studied):
   section = paths.build(studied)
   assert section.findings == (
-    "plain-20: all of the gradient comes through one path of 9 blocks.",
-    "ResNet-20: half of the gradient comes through paths of at most 3 of 9 main branches.",
+    "plain-20: the whole gradient flows through one path of 9 blocks.",
+    "ResNet-20: half of the gradient flows through paths of at most 3 of 9 main branches.",
   )
   assert len(section.panels) == 1
 
@@ -117,7 +117,7 @@ def test_the_surface_is_drawn_and_eigenvalues_are_listed(studied):
 
 def test_deepened_nets_are_listed(studied):
   section = identity.build(studied)
-  assert "deepened from 20 to 26 layers: on" in section.findings[0]
+  assert "deepened from 20 to 26 layers by identity blocks: on" in section.findings[0]
   assert section.tables[0].rows[0][5:7] == ["9.00", "9.00"]
 
 

@@ -56,27 +56,24 @@ def test_comparisons_are_paired_by_seed(tmp_path):
   assert row["verdict"] == seed_statistics.WORSE
   same = table.query("question == 'shortcut' and measure == 'test'").iloc[0]
   assert (same["label"], same["than_label"], same["difference"]) == ("ResNet-20", "plain-20", 0)
-  assert (
-    math.isnan(same["p"]) and same["verdict"] == seed_statistics.UNDECIDED
-  )  # differences that do not vary have no t
+  # Differences that do not vary have no t.
+  assert math.isnan(same["p"]) and same["verdict"] == seed_statistics.UNDECIDED
 
 
-def test_a_difference_that_only_the_correction_hides_is_said_to_be_clear_of_zero(tmp_path):
+def test_a_difference_that_only_the_correction_hides_is_not_significant(tmp_path):
   for depth, errors in ((14, [0.10, 0.10, 0.10]), (20, [0.10, 0.16, 0.09]), (56, [0.13, 0.15, 0.16])):
     finished(tmp_path, "plain", depth, errors)
   (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
   p = stats.ttest_rel([0.13, 0.15, 0.16], [0.10, 0.10, 0.10]).pvalue
   assert p < 0.05 < 3 * p
-  assert (
-    f"clear of zero, but not once the p values of all pairs are corrected together ({3 * p:.2g})" in section.findings[0]
-  )
+  assert f"not significant once all pairs are corrected for (Holm p = {3 * p:.2g})" in section.findings[0]
 
 
 def test_seeds_that_all_differ_by_the_same_are_not_tested(tmp_path):
   finished(tmp_path, "plain", 14, [0.10, 0.20])
   finished(tmp_path, "plain", 20, [0.125, 0.225])
   (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
-  assert "every seed gives the same difference, so that there is no test" in section.findings[0]
+  assert "not testable, because all seeds give the same difference" in section.findings[0]
 
 
 def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
@@ -90,7 +87,7 @@ def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
   assert (row["difference"], row["seeds"], row["verdict"]) == (pytest.approx(0.065 / 3), 3, seed_statistics.WORSE)
   (section,) = [each for each in sections.build_all(logs) if each.key == "settings"]
   assert section.findings == (
-    "ResNet-8 padding_same errs 2.17 points more than ResNet-8, more than its seeds explain.",
+    "The test error of ResNet-8 padding_same is 2.17 points higher than that of ResNet-8, a significant difference.",
   )
   assert {row[0] for row in section.tables[0].rows} == {"ResNet-8 padding_same"}
 
@@ -128,7 +125,7 @@ def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
   finished(tmp_path, "residual", 56, [0.0790, 0.0795, 0.0800])
   finished(tmp_path, "residual", 110, [0.0661])
   rows = judged(tmp_path)
-  assert rows["ResNet-20"]["verdict"] == paper_comparison.AGREES and rows["ResNet-20"]["because"] == ""
+  assert rows["ResNet-20"]["verdict"] == paper_comparison.AGREES and rows["ResNet-20"]["reason"] == ""
   assert rows["ResNet-56"]["verdict"] == paper_comparison.DIFFERS
   assert rows["ResNet-56"]["difference"] == pytest.approx(0.0795 - 0.0697)
   # Three seeds here of spread 0.0005, one there, the sampling error once.
@@ -148,7 +145,7 @@ def test_bands_and_bounds(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("fields", "because"),
+  ("fields", "reason"),
   [
     ({"data": {"name": "digits"}}, "data is digits, not cifar10"),
     ({"deviations": [{"name": "train.steps", "paper": 64_000, "here": 800}]}, "train.steps 800, paper 64000"),
@@ -156,10 +153,10 @@ def test_bands_and_bounds(tmp_path):
     ({"status": records.RUNNING}, "no run has finished"),
   ],
 )
-def test_what_cannot_be_compared_says_why(tmp_path, fields, because):
+def test_what_cannot_be_compared_says_why(tmp_path, fields, reason):
   finished(tmp_path, "residual", 20, [0.0875], **fields)
   row = judged(tmp_path)["ResNet-20"]
-  assert row["verdict"] == paper_comparison.NOT_COMPARABLE and row["because"] == because
+  assert row["verdict"] == paper_comparison.NOT_COMPARABLE and row["reason"] == reason
   assert math.isnan(row["difference"])
 
 
@@ -170,7 +167,7 @@ def test_deviations_that_the_paper_leaves_open_are_named_and_compared(tmp_path):
   ]
   finished(tmp_path, "residual", 20, [0.0875], deviations=open_ones)
   row = judged(tmp_path)["ResNet-20"]
-  assert (row["verdict"], row["because"]) == (paper_comparison.AGREES, "with model.norm_images 0, paper 64")
+  assert (row["verdict"], row["reason"]) == (paper_comparison.AGREES, "with model.norm_images 0, paper 64")
 
 
 def test_nets_that_the_paper_has_not_get_no_verdict(tmp_path):

@@ -2,7 +2,7 @@
 
 from resjax.analysis.curves import error_curves, response_curves
 from resjax.analysis.logs import Logs, load
-from resjax.analysis.networks import Network, label_networks
+from resjax.analysis.networks import Network
 from resjax.analysis.tables import deviations, errors, events, progress, sampling_error
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
   "error_curves",
   "errors",
   "events",
-  "label_networks",
   "load",
   "progress",
   "response_curves",

@@ -7,7 +7,6 @@ import pandas as pd
 
 from resjax.analysis.logs import Logs
 from resjax.analysis.measurements import measured_responses
-from resjax.analysis.networks import label_networks
 
 NET_COLUMNS = ["label", "kind", "depth", "shortcut", "net"]
 
@@ -75,7 +74,7 @@ def summarize_seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
 
 def add_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
   """The curves in the order of the nets, what names a net at the left."""
-  order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in label_networks(logs.runs)]
+  order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in logs.networks]
   labels = pd.DataFrame(order, columns=NET_COLUMNS).astype({"depth": "Int64"})
   joined = labels.merge(curves, on="net", how="inner")
   return joined[[*NET_COLUMNS, *columns, "mean", "low", "high", "runs"]]

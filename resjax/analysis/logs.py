@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from resjax import files, records, study_records
+from resjax.analysis.networks import Network, label_networks
 
 # Stand at the left of every frame. `net` is the id without its seed: runs of one net differ in
 # nothing but the seed, so they may be averaged.
@@ -71,6 +72,20 @@ class Logs:
   settings: pd.DataFrame
   studies: Mapping[str, pd.DataFrame]
   problems: tuple[str, ...]
+
+  @functools.cached_property
+  def networks(self) -> tuple[Network, ...]:
+    """The networks of the runs, plain before residual and shallow before deep.
+
+    Raises:
+      ValueError: Two runs have the same id.
+    """
+    return tuple(label_networks(self.runs))
+
+  @functools.cached_property
+  def labels(self) -> dict[str, str]:
+    """The label of each network by its key, in the order of `networks`."""
+    return {net.key: net.label for net in self.networks}
 
   def write_parquet(self, directory: str | os.PathLike[str]) -> list[Path]:
     """Writes every frame that has rows as `<name>.parquet`, studies as `study_<name>.parquet`. Needs pyarrow.

@@ -9,7 +9,7 @@ from typing import Any
 from resjax import paper, records
 from resjax.analysis import paper_comparison, tables
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import NAMES, Network, label_networks
+from resjax.analysis.networks import NAMES, Network
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 ALL = "all studies"
@@ -113,7 +113,7 @@ def _of_study(study: str, logs: Logs) -> list[TrainedNetwork]:
     row["net"]: {str(key): value for key, value in row.items()} for row in tables.errors(logs).to_dict("records")
   }
   found = []
-  for net in label_networks(logs.runs):
+  for net in logs.networks:
     done = logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
     images = (done["steps"].astype("float64") * done["id"].map(sizes).astype("float64")).min()
     usual = net.key in (f"plain-d{net.depth}", f"residual-A-d{net.depth}")

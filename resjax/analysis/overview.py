@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from resjax.analysis import figures, style
 from resjax.analysis.curves import response_curves
 from resjax.analysis.longest_trained import TrainedNetwork
-from resjax.analysis.networks import label_networks
 from resjax.analysis.plotting import Panel
 
 NAME = "overview"
@@ -34,14 +33,15 @@ def figure(chosen: Sequence[TrainedNetwork]) -> Panel | None:
   drawn = len(kinds) + sum(not curves.empty for curves in responses.values())
   if not drawn:
     return None
-  every = [net for net in label_networks(logs.runs) if net.key in shown]
   with style.panels(-(-drawn // 2), 2 if drawn > 1 else 1) as (whole, axes):
     free = iter(axes)
-    said = [figures.draw_errors(next(free), errors, kind) for kind in kinds]
+    descriptions = [
+      figures.draw_errors(next(free), errors, kind, legend=not number) for number, kind in enumerate(kinds)
+    ]
     for order, title in figures.RESPONSE_TITLES.items():
       if not responses[order].empty:
-        figures.draw_responses(next(free), f"Responses {title.lower()}", responses[order], every)
-        said.append(f"Standard deviation of each layer's response, {title.lower()}.")
-    for left in free:
-      left.remove()
-    return Panel(NAME, style.to_svg(whole), " ".join(said))
+        legend = order == "original"
+        descriptions.append(figures.draw_responses(next(free), title, responses[order], logs.networks, legend))
+    for unused in free:
+      unused.remove()
+    return Panel(NAME, style.to_svg(whole), " ".join(descriptions))

@@ -1,7 +1,7 @@
 """The report: one self-contained page an experiment, its tables as CSV and its figures as SVG."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from resjax.analysis import formats, sections, seed_statistics, style, tables
 from resjax.analysis.logs import Logs, load
 from resjax.analysis.plotting import Panel
 from resjax.analysis.provenance import provenance
+from resjax.analysis.sections.section import run_commands
 
+_KEY_FIGURES = ("training", "responses")  # sections with Fig. 6 and Fig. 7, which open the page side by side
 # From good to bad; a status that is not ours is listed run by run only.
 _COUNTED = (*(records.DONE, records.RUNNING, records.PENDING, records.PREEMPTED, records.FAILED),)
 
@@ -61,6 +63,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
   parts = sections.build_all(logs)
   for section in parts:
     csv |= section.data
+  key_figures = [section for section in parts if section.key in _KEY_FIGURES]
   panels = [panel for section in parts for panel in section.panels]
   _write_all(directory / "tables", {f"{name}.csv": _csv(frame) for name, frame in csv.items()})
   _write_all(directory / "figures", {f"{panel.name}.svg": panel.svg for panel in panels})
@@ -69,11 +72,14 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     theme=style.THEME,
     errors=errors.to_dict("records"),
     level=f"{seed_statistics.LEVEL:.0%}",
-    sections=parts,
+    summary=_summary(parts),
+    key_figures=key_figures,
+    sections=[section for section in parts if section not in key_figures],
     inline=_inline,
     runs=runs.to_dict("records"),
     deviations=csv["deviations"].to_dict("records"),
     events=tables.merge_shared_events(csv["events"], len(runs)).to_dict("records"),
+    training_commands=run_commands(logs),
     problems=logs.problems,
     evaluated=next(iter(runs["split"]), "test"),
     has=_filled_columns(errors),
@@ -82,6 +88,16 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
   page = directory / "report.html"
   _replace(page, html)
   return page
+
+
+def _summary(parts: Sequence[sections.Section]) -> list[tuple[str, sections.Section]]:
+  """Returns the sentences that open the page, each with its section: the headlines, or else the first findings."""
+  headlines = [
+    (sentence, section)
+    for section in sorted(parts, key=lambda part: part.key == "paper")
+    for sentence in section.headlines
+  ]
+  return headlines or [(sentence, section) for section in parts for sentence in section.findings[:1]]
 
 
 def errors_with_intervals(logs: Logs) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from resjax import paper
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import Network, label_networks
+from resjax.analysis.networks import Network
 from resjax.analysis.tables import PAPER_DATA, errors, paper_columns
 
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees within error", "differs", "not comparable"
@@ -21,7 +21,7 @@ _OPEN = ("model.norm_images",)
 
 _COLUMNS = [
   *("label", "net", "claim", "here", "runs", "paper_low", "paper_high", "source", "difference", "error"),
-  *("verdict", "because"),
+  *("verdict", "reason"),
 ]
 
 
@@ -35,11 +35,11 @@ def compare_with_paper(logs: Logs) -> pd.DataFrame:
   Returns:
     label, net, claim (what the number is), here (mean over finished runs), runs, paper_low and paper_high (equal for a
     number, apart for a band, one missing for a bound), source, difference (to the nearer end; 0 inside), error (its
-    standard error), verdict, because (reasons, or the deviations that remain).
+    standard error), verdict, reason (why not comparable, or the remaining deviations).
   """
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
   rows = []
-  for net in label_networks(logs.runs):
+  for net in logs.networks:
     for row in paper_differences(net, measured[net.key]):
       rows.append({**_judged(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
@@ -101,11 +101,11 @@ def _judged(net: Network, row: Mapping[str, Any], measured: Mapping[str, Any], l
   deviating = _deviations(net, logs)
   reasons = _obstacles(net, measured, deviating, logs)
   if reasons:
-    return {**row, "difference": math.nan, "error": math.nan, "verdict": NOT_COMPARABLE, "because": "; ".join(reasons)}
+    return {**row, "difference": math.nan, "error": math.nan, "verdict": NOT_COMPARABLE, "reason": "; ".join(reasons)}
   agrees = abs(row["difference"]) <= MAX_STANDARD_ERRORS * row["error"]
   remaining = [said for name, said in deviating if name in _OPEN]
-  because = f"with {', '.join(remaining)}" if remaining else ""
-  return {**row, "verdict": AGREES if agrees else DIFFERS, "because": because}
+  reason = f"with {', '.join(remaining)}" if remaining else ""
+  return {**row, "verdict": AGREES if agrees else DIFFERS, "reason": reason}
 
 
 def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:

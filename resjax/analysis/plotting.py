@@ -2,23 +2,27 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from resjax.analysis import style
-from resjax.analysis.networks import Network
+from resjax.analysis.networks import Network, series_order
 
 SOLID: Any = "-"
 DASHED: Any = (0, (3, 1.7))
-LINE_STYLES: Mapping[str, Any] = {"plain": DASHED}  # by kind of net; the others are solid
+# By kind of network, then by variant. Plain networks are dashed in every figure.
+_PLAIN_STYLES: Sequence[Any] = (DASHED, (0, (6, 2)), (0, (1.5, 1.5)))
+_OTHER_STYLES: Sequence[Any] = (SOLID, (0, (7, 1.5, 1, 1.5)), (0, (1, 1)))
 # Beyond so many layers a curve draws groups of neighbours: their mean, and a band over them.
 MAX_POINTS = 200
 # Beyond this ratio of the largest value to a net's typical one the smaller ones would lie on a linear axis.
@@ -38,9 +42,17 @@ class Panel:
     return self.svg
 
 
+def network_colors(networks: Iterable[Network]) -> dict[str, str]:
+  """Returns the colour of each network by its key: one for each depth, the same in every figure of an experiment."""
+  every = list(networks)
+  of_series = style.series_colors(series_order(every))
+  return {net.key: of_series[net.series] for net in every}
+
+
 def line_style(net: Network) -> Any:
-  """The dashes of a net's curves: plain nets are dashed, wherever they are drawn."""
-  return LINE_STYLES.get(net.kind, SOLID)
+  """Returns the dashes of a network's curves, the same in every figure."""
+  styles = _PLAIN_STYLES if net.kind == "plain" else _OTHER_STYLES
+  return styles[net.variant % len(styles)]
 
 
 def network_curve(curves: pd.DataFrame, net: Network) -> dict[str, list[float]]:
@@ -90,20 +102,40 @@ def log_scale_if_wide(axes: Axes, curves: pd.DataFrame) -> None:
   drawn = curves[curves["mean"] > 0]
   typical = drawn.groupby("net")["mean"].median()
   if drawn["mean"].max() > _COMPARABLE * typical.min():
-    log_scale(axes, drawn["mean"])
+    log_scale(axes, "y")
   else:
     axes.set_ylim(bottom=0)
 
 
-def log_scale(axes: Axes, values: pd.Series) -> None:
-  """A logarithmic height with few, readable numbers at its side."""
-  axes.set_yscale("log", nonpositive="mask")
-  ratio = values.max() / values.min()
-  subs = (1, 1.5, 2, 3, 5, 7) if ratio < 10 else (1, 3) if ratio < 1000 else (1,)
-  axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
-  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-  axes.yaxis.set_minor_locator(NullLocator())
-  axes.yaxis.set_minor_formatter(NullFormatter())
+def log_scale(axes: Axes, name: Literal["x", "y"], label: Callable[[float], str] = "{:g}".format) -> None:
+  """Makes an axis logarithmic with several readable tick labels; call it after drawing.
+
+  Args:
+    axes: Axes with their curves.
+    name: The axis.
+    label: Text of a tick.
+  """
+  getattr(axes, f"set_{name}scale")("log", nonpositive="mask")
+  axis: Axis = getattr(axes, f"{name}axis")
+  axis.set_major_locator(FixedLocator(log_ticks(*getattr(axes, f"get_{name}lim")())))
+  axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+  axis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+  """Chooses tick positions of a logarithmic axis: at least three where possible, at most `most`.
+
+  Args:
+    low: Lower limit, positive.
+    high: Upper limit, above `low`.
+    most: Largest number of ticks.
+  """
+  exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+  for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+    ticks = [m * 10.0**e for e in exponents for m in mantissas if low <= m * 10.0**e <= high]
+    if len(ticks) >= 3:
+      return ticks[:: -(-len(ticks) // most)]
+  return [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
 
 
 def limits(norm: Normalize) -> tuple[float, float]:
@@ -141,8 +173,10 @@ def heat_map(
   bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, extend=extend)
   bar.set_label(label)
   bar.outline.set_visible(False)
+  if isinstance(norm, LogNorm):
+    bar.set_ticks(log_ticks(low, high), minor=False)
+    bar.ax.yaxis.set_minor_locator(NullLocator())
   bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-  bar.ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def cell_edges(middles: list[float]) -> list[float]:
@@ -175,8 +209,9 @@ def add_line_legend(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
   )
 
 
-def add_kind_legend(axes: Axes, drawn: list[Network], width: float = 1.8) -> None:
-  """The key of plain and residual, as far as they are drawn."""
+def add_kind_legend(axes: Axes, drawn: Sequence[Network], width: float = 1.8) -> None:
+  """Explains the line styles of plain and residual networks, if both are drawn."""
   kinds = {net.kind for net in drawn}
   keys = {"residual": (SOLID, width), "plain": (DASHED, width)}
-  add_line_legend(axes, {kind: keys[kind] for kind in keys if kind in kinds})
+  if len(kinds) > 1:
+    add_line_legend(axes, {kind: keys[kind] for kind in keys if kind in kinds})

@@ -1,4 +1,4 @@
-"""Powers fitted to measurements, with intervals. Needs scipy."""
+"""Power laws fitted to measurements, with intervals. Needs scipy."""
 
 import dataclasses
 import math
@@ -9,42 +9,46 @@ from scipy import special
 
 from resjax.analysis.seed_statistics import LEVEL
 
-LEAST = 3  # different places, below which any two points would be on a line
+MIN_DISTINCT = 3  # distinct x: any two points lie on a line
 
 
 @dataclasses.dataclass(frozen=True)
 class PowerLaw:
-  """height = at_one * place ** exponent.
+  """y = coefficient * x ** exponent.
 
   Attributes:
-    exponent: the fitted one.
-    low, high: its `LEVEL` interval.
-    at_one: the height at place one.
-    explained: share of the variance of the heights' logarithms that the line explains (R squared).
+    exponent: Fitted exponent.
+    low: Lower end of the `LEVEL` interval of the exponent.
+    high: Upper end of that interval.
+    coefficient: y at x = 1.
+    r_squared: Fraction of the variance of log y that the fit explains.
   """
 
   exponent: float
   low: float
   high: float
-  at_one: float
-  explained: float
+  coefficient: float
+  r_squared: float
 
 
-def fit(places: Sequence[float], heights: Sequence[float]) -> PowerLaw | None:
-  """Fits a power by least squares of the logarithms; None where there are fewer than `LEAST` different places.
+def fit(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
+  """Fits a power law by least squares of the logarithms.
 
-  The interval is Student's, of the points' scatter about the line, so that it is wide where they do not lie on one.
+  The interval is Student's, from the scatter of the points about the line.
 
   Args:
-    places: positive numbers; as many as `heights`.
-    heights: positive numbers.
+    x: Positive numbers.
+    y: Positive numbers, as many as `x`.
+
+  Returns:
+    The fit; None with fewer than `MIN_DISTINCT` distinct x.
   """
-  if len(set(places)) < LEAST:
+  if len(set(x)) < MIN_DISTINCT:
     return None
-  x, y = np.log(np.asarray(places, "float64")), np.log(np.asarray(heights, "float64"))
-  (slope, intercept), covariance = np.polyfit(x, y, 1, cov=True)
-  half = float(special.stdtrit(len(x) - 2, (1 + LEVEL) / 2)) * math.sqrt(covariance[0, 0])
-  left = float(((y - intercept - slope * x) ** 2).sum())
-  total = float(((y - y.mean()) ** 2).sum())
-  explained = 1 - left / total if total else math.nan
-  return PowerLaw(float(slope), float(slope) - half, float(slope) + half, math.exp(intercept), explained)
+  log_x, log_y = np.log(np.asarray(x, "float64")), np.log(np.asarray(y, "float64"))
+  (slope, intercept), covariance = np.polyfit(log_x, log_y, 1, cov=True)
+  half = float(special.stdtrit(len(log_x) - 2, (1 + LEVEL) / 2)) * math.sqrt(covariance[0, 0])
+  residual = float(((log_y - intercept - slope * log_x) ** 2).sum())
+  total = float(((log_y - log_y.mean()) ** 2).sum())
+  r_squared = 1 - residual / total if total else math.nan
+  return PowerLaw(float(slope), float(slope) - half, float(slope) + half, math.exp(intercept), r_squared)

@@ -1,4 +1,4 @@
-"""What the studies of a directory found, as Markdown, kept up to date inside text files."""
+"""Results and findings of all studies in a directory, written into Markdown files."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ from resjax.analysis.provenance import provenance
 from resjax.analysis.sections.paper_numbers import paper_number
 
 _QUOTED = ("Command", "Studied by", "Commit", "Data digest")  # as code
-_HEADINGS = ("net", "test error %", "paper %", "seeds", "of the schedule", "verdict", "study")
+_HEADINGS = ("network", "test error %", "paper %", "seeds", "schedule", "verdict", "study")
 _NUMBERS = _HEADINGS[1:5]
 
 
 def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
-  """Renews in text files what stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, for these names.
+  """Replaces the text between the lines `<!-- NAME -->` and `<!-- end of NAME -->` in Markdown files.
 
   "results" is a figure, `figures/overview.svg` below `root`, and a table of the paper's nets, each in the study at or
   below `root` that trained it best; "findings" what the pages of all studies say, and how they were made. Each file is
@@ -74,9 +74,9 @@ def _renewed(
 def _results(
   experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork], drawn: Panel | None, figures: str
 ) -> list[str]:
-  """The figure, the table and what there is to know of both, a paragraph each; `figures` is the folder's address."""
+  """Returns figure, table and explanations as paragraphs; `figures` is the relative path of the figures."""
   if not chosen:
-    return ["No net of the paper has been trained to an end here."]
+    return ["No network of the paper has been trained to the end here."]
   rule = ("---:" if heading in _NUMBERS else "---" for heading in _HEADINGS)
   table = "\n".join((_line(_HEADINGS), _line(rule), *(_line(_row(each)) for each in chosen)))
   said = []
@@ -93,9 +93,7 @@ def _results(
     if words
   )
   said += [table, _explained(experiments, chosen)]
-  return (
-    [*said, f"What differs from the paper, in settings that can change a result:\n\n{differs}"] if differs else said
-  )
+  return [*said, f"Deviations from the paper that can change a result:\n\n{differs}"] if differs else said
 
 
 def _row(trained: TrainedNetwork) -> tuple[str, ...]:
@@ -117,37 +115,42 @@ def _share(share: float) -> str:
 
 
 def _explained(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -> str:
-  """How to read the table, and what is known of the spread where there is one seed."""
+  """Explains the table, and for single seeds states the known spread over seeds."""
   sampled = sorted(each.errors["sampling_error"] for each in chosen)
   spreads = longest_trained.known_seed_spreads(experiments)
   starred = any(each.claim["source"] == "other reproductions" for each in chosen)
   said = [
-    "Errors are those of the last step on all test images, mean ± standard deviation over the seeds; sampling of the "
-    f"test set alone makes ± {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
-    f"The schedule is {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images, counted in images; “agrees” is "
-    "within two standard errors, whatever the schedule.",
+    "Test error at the last step on all test images, mean ± standard deviation over seeds; the sampling error of the test "
+    f"set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
+    f"The schedule is {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images, counted in images. “Agrees” means "
+    "within two standard errors.",
   ]
-  said += ["\\* Other reproductions: the paper shows plain nets as curves only."] if starred else []
+  said += ["\\* Other reproductions; the paper shows plain networks only as curves."] if starred else []
   if any(each.errors["done"] == 1 for each in chosen):
     known = paper.CIFAR10_RESIDUAL[110]
     said.append(
-      "One seed says nothing of other seeds. What is known of their spread: "
+      "A single seed does not show the spread over seeds, which is "
       f"{formats.percent(known.spread)} in the paper’s {known.runs} runs of ResNet-110"
-      + (f", {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here." if spreads else ".")
+      + (f" and {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here." if spreads else ".")
     )
   return " ".join(said)
 
 
 def _findings(experiments: Mapping[Path, Logs], folder: Path) -> str:
-  """What each section of each page says, where its figures are, and how the runs were made; for a file in `folder`."""
+  """Returns findings, links and provenance of each study, for a file in `folder`."""
   lines = []
   for directory, logs in experiments.items():
     figures, tables = (_seen_from(folder, directory / name) for name in ("figures", "tables"))
     lines += [f"### {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
-    lines += [f"[Figures]({figures}), [tables]({tables}).", "", "<details><summary>What its page says</summary>", ""]
+    lines += [
+      f"[Figures]({figures}), [tables]({tables}).",
+      "",
+      "<details><summary>Findings of its report</summary>",
+      "",
+    ]
     for section in sections.build_all(logs):
       lines += [f"**{section.title}**", "", *(f"- {sentence}" for sentence in section.findings), ""]
-    lines += ["</details>", "", "<details><summary>How it was made</summary>", ""]
+    lines += ["</details>", "", "<details><summary>Provenance</summary>", ""]
     for name, values in provenance(logs).items():
       shown = (f"`{value}`" if name in _QUOTED else value for value in values)
       lines.append(f"- {name}: {', '.join(shown)}")

@@ -9,7 +9,6 @@ import pandas as pd
 from resjax.analysis.curves import last_capture, layer_curves
 from resjax.analysis.logs import Logs
 from resjax.analysis.measurements import measured_responses
-from resjax.analysis.networks import label_networks
 
 _MEANS = ["label", "net", "id", "kind", "depth", "seed", "step", "layers", "mean"]
 
@@ -40,5 +39,5 @@ def mean_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.D
   last = last_capture(measured_responses(logs, reading)).dropna(subset=["std"])
   keys = ["net", "id", "kind", "depth", "seed", "step"]
   means = last.groupby(keys, sort=False, dropna=False)["std"].agg(layers="count", mean="mean").reset_index()
-  labels = {net.key: net.label for net in label_networks(logs.runs)}
+  labels = logs.labels
   return means.assign(label=means["net"].map(labels))[_MEANS]

@@ -8,11 +8,11 @@ from resjax.analysis.networks import key_without_depth
 # Of blocks that are independent and whose variances add up to the same sum at every depth (derived).
 INDEPENDENT_BLOCKS_EXPONENT = -0.5
 
-_COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "at_one"]
+_COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "coefficient"]
 
 
 def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
-  """Fits mean response = at_one * depth ** exponent to the runs of nets that are alike but for depth.
+  """Fits mean response = coefficient * depth ** exponent to the runs of nets that are alike but for depth.
 
   Series of fewer than three depths are left out.
 
@@ -21,7 +21,7 @@ def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     series (the key of the nets without their depth), kind, depths and runs (counts), exponent, low and high (interval
-    as of `power_law.fit`), at_one.
+    as of `power_law.fit`), coefficient.
   """
   usable = means[(means["mean"] > 0) & means["depth"].notna()]
   alike = usable["net"].map(key_without_depth)
@@ -32,5 +32,5 @@ def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
     if fitted:
       kind = next(iter(runs["kind"]))
       counts = len(set(depths)), len(runs)
-      rows.append((series, kind, *counts, fitted.exponent, fitted.low, fitted.high, fitted.at_one))
+      rows.append((series, kind, *counts, fitted.exponent, fitted.low, fitted.high, fitted.coefficient))
   return pd.DataFrame(rows, columns=_COLUMNS)

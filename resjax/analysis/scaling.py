@@ -11,7 +11,7 @@ import pandas as pd
 from resjax import records
 from resjax.analysis import power_law, response_history
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import key_without_depth, label_networks
+from resjax.analysis.networks import key_without_depth
 from resjax.analysis.tables import sampling_error
 
 PASSES_PER_STEP = 3  # of which the backward pass is two
@@ -27,7 +27,7 @@ _POINTS = [
   *("test_error", "train_loss", "response"),
 ]
 _LAWS = [
-  *("series", "kind", "measure", "against", "depths", "runs", "exponent", "low", "high", "at_one", "explained"),
+  *("series", "kind", "measure", "against", "depths", "runs", "exponent", "low", "high", "coefficient", "r_squared"),
   "law",
 ]
 _FRONTIER = [
@@ -45,7 +45,7 @@ def finished_runs(logs: Logs) -> pd.DataFrame:
     over the layers).
   """
   done = logs.runs[(logs.runs["status"] == records.DONE) & logs.runs["depth"].notna()]
-  labels = {net.key: net.label for net in label_networks(logs.runs)}
+  labels = logs.labels
   means = response_history.mean_responses(logs)
   ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
   responses = means[ended.fillna(False)].set_index("id")["mean"]
@@ -72,7 +72,7 @@ def power_laws(measured: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     series, kind, measure and against (keys of `MEASURES` and `PREDICTORS`), depths and runs (counts), exponent, low,
-    high, at_one, explained (as of `power_law.fit`), law (the interval is clear of zero and the line explains
+    high, coefficient, r_squared (as of `power_law.fit`), law (the interval is clear of zero and the line explains
     `MIN_R_SQUARED`).
   """
   rows: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def power_laws(measured: pd.DataFrame) -> pd.DataFrame:
         rows.append(
           {"series": series, "kind": next(iter(runs["kind"])), "measure": measure, "against": place}
           | {"depths": usable["depth"].nunique(), "runs": len(usable), **vars(fitted)}
-          | {"law": clear and fitted.explained >= MIN_R_SQUARED}
+          | {"law": clear and fitted.r_squared >= MIN_R_SQUARED}
         )
   return pd.DataFrame(rows, columns=_LAWS)
 
@@ -122,7 +122,7 @@ def frontier(logs: Logs) -> pd.DataFrame:
     depth (the best), from_macs, to_macs (of the budgets), error (at the stretch's end), than_label, difference and
     sampling_error (to the next best there: how much more it errs, and the standard error of that).
   """
-  every = {net.key: net for net in label_networks(logs.runs)}
+  every = {net.key: net for net in logs.networks}
   measured = curves(logs)
   rows = []
   for series, part in measured.groupby(measured["net"].map(key_without_depth), sort=False):

@@ -15,7 +15,7 @@ from scipy import special
 
 from resjax import records
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import Network, key_without_depth, label_networks
+from resjax.analysis.networks import Network, key_without_depth
 from resjax.analysis.tables import sampling_error
 
 LEVEL = 0.95  # of every interval
@@ -53,7 +53,7 @@ def intervals(logs: Logs) -> pd.DataFrame:
     interval of the mean over seeds), sampling_error (of one run's test error; missing for training). Fractions.
   """
   rows = []
-  for net in label_networks(logs.runs):
+  for net in logs.networks:
     done = _finished(logs, net)
     for measure, column in MEASURES.items():
       values = done[column].dropna()
@@ -109,7 +109,7 @@ def _finished(logs: Logs, net: Network) -> pd.DataFrame:
 def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(deeper, shallower) of nets that differ in depth only."""
   alike: dict[str, list[Network]] = {}
-  for net in label_networks(logs.runs):
+  for net in logs.networks:
     if net.depth is not None and not _finished(logs, net).empty:
       alike.setdefault(key_without_depth(net.key), []).append(net)
   found = []
@@ -123,7 +123,7 @@ def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(residual, plain) of one depth."""
-  every = label_networks(logs.runs)
+  every = logs.networks
   plain = {net.key.removeprefix("plain-"): net for net in every if net.kind == "plain"}
   residual = [net for net in every if net.kind == "residual"]
   paired = [(net, plain.get(re.sub(r"^residual-[^-]+-", "", net.key))) for net in residual]
@@ -132,7 +132,7 @@ def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """(net with a setting of its own, the net that has the experiment's)."""
-  every = {net.key: net for net in label_networks(logs.runs) if net.depth is not None}
+  every = {net.key: net for net in logs.networks if net.depth is not None}
   bases = {net.key: every.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in every.values()}
   return [(every[key], base) for key, base in bases.items() if base is not None and base.key != key]
 

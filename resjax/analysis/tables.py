@@ -7,7 +7,7 @@ import pandas as pd
 
 from resjax import paper, records
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import Network, label_networks
+from resjax.analysis.networks import Network
 
 PAPER_DATA = "cifar10"
 _ERRORS = [
@@ -38,7 +38,7 @@ def errors(logs: Logs) -> pd.DataFrame:
     paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
     with paper_source. The paper's numbers stand only beside its own nets on its own data.
   """
-  rows = [_error_row(net, logs) for net in label_networks(logs.runs)]
+  rows = [_error_row(net, logs) for net in logs.networks]
   return pd.DataFrame(rows, columns=_ERRORS).astype({"depth": "Int64", "best_step": "Int64"})
 
 
@@ -88,7 +88,7 @@ def progress(logs: Logs) -> pd.DataFrame:
     (the mean of its last interval), split and error (last test error, validation error where no
     test was run), torn.
   """
-  labels = {net.key: net.label for net in label_networks(logs.runs)}
+  labels = logs.labels
   runs = logs.runs[["net", "id", "seed", "status", "reason", "step", "steps", "torn"]].copy()
   logged = runs["id"].map(logs.metrics.groupby("id")["step"].max()).astype("Int64")
   # run.json is written less often than the log.
@@ -107,7 +107,7 @@ def progress(logs: Logs) -> pd.DataFrame:
 
 def deviations(logs: Logs) -> pd.DataFrame:
   """Where the runs depart from the paper: name, paper, here, nets ("all", or their labels)."""
-  every = label_networks(logs.runs)
+  every = logs.networks
   found = logs.deviations.copy()
   for column in ("paper", "here"):
     found[column] = found[column].map(str)
@@ -122,7 +122,7 @@ def deviations(logs: Logs) -> pd.DataFrame:
 
 def events(logs: Logs) -> pd.DataFrame:
   """What happened once in a run, failures and lost lines included: label, id, step, name, detail."""
-  labels = {net.key: net.label for net in label_networks(logs.runs)}
+  labels = logs.labels
   rows = [
     (labels[row["net"]], row["id"], row["step"], row["name"], row["detail"]) for row in logs.events.to_dict("records")
   ]

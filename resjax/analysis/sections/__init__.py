@@ -20,6 +20,8 @@ from resjax.analysis.sections import (
 )
 from resjax.analysis.sections.section import Section
 
+__all__ = ["Section", "build_all"]
+
 _BUILDERS = (
   *(paper_numbers.build, paired_tests.depth, paired_tests.settings, training.build, scaling.build),
   *(responses.build, responses.other_measurements, blocks.build, through_training.build),

@@ -1,4 +1,4 @@
-"""Blocks: how strong a block's response is beside what it is added to."""
+"""Blocks: size of each block's response relative to its input."""
 
 import pandas as pd
 
@@ -9,36 +9,35 @@ from resjax.analysis.sections.section import Section, line_panel, plotted_networ
 
 
 def build(logs: Logs) -> Section | None:
-  """None where no net's blocks were captured."""
+  """Builds the section; None if no block responses were recorded."""
   lines = last_capture(logs.studies["blocks"])
   lines = lines[lines["input_std"] > 0].dropna(subset=["branch_std"])
   if lines.empty:
     return None
   lines = lines.assign(ratio=lines["branch_std"] / lines["input_std"])
-  # A study captured otherwise comes after those before it; the first of each run is drawn.
+  # If a run was studied with several settings, the first one counts.
   lines = lines.drop_duplicates(["id", "step", "stage", "block"]).sort_values(["stage", "block"], kind="stable")
   lines = lines.assign(position=lines.groupby("id").cumcount() + 1)
   curves = add_labels(summarize_seeds(lines.groupby(["net", "step", "position"])["ratio"]), logs, ["step", "position"])
   axes = ("block", "response over input")
   return Section(
     key="blocks",
-    title="What a block adds to its input",
-    findings=_says(logs, curves),
-    caption="The standard deviation of a block’s main branch before the addition, over that of the block’s input. How "
-    "much of what comes in does each block change, and is it less in deeper nets? In plain nets, drawn dashed, the "
-    "branch takes the input’s place.",
+    title="Block responses relative to the input",
+    findings=_findings(logs, curves),
+    caption="Standard deviation of the main branch before the addition, divided by that of the block’s input. In "
+    "plain networks (dashed), the branch replaces the input.",
     panels=(line_panel(logs, curves, "position", "blocks", "Response relative to the input", axes, log=True),),
     data={"blocks": curves},
     commands=study_commands(logs, "responses"),
   )
 
 
-def _says(logs: Logs, curves: pd.DataFrame) -> tuple[str, ...]:
+def _findings(logs: Logs, curves: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for net in plotted_networks(logs, curves):
     own = curves[curves["net"] == net.key]["mean"]
     sentences.append(
-      f"{net.label}: a block’s response is {formats.figures(own.median())} times its input (median of {len(own)} "
-      f"blocks; {formats.figures(own.min())} to {formats.figures(own.max())})."
+      f"{net.label}: the response of a block is {formats.figures(own.median())} times its input (median of {len(own)} "
+      f"blocks; range {formats.figures(own.min())} to {formats.figures(own.max())})."
     )
   return tuple(sentences)

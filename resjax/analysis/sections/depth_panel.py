@@ -1,11 +1,11 @@
-"""A panel of something against depth, on logarithmic axes, with the powers that were fitted to it."""
+"""A panel of a quantity against depth, on logarithmic axes, with fitted power laws."""
 
 import pandas as pd
 
 from resjax.analysis import plotting, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.plotting import Panel
-from resjax.analysis.sections.section import network_colors, plotted_networks
+from resjax.analysis.sections.section import plotted_networks
 
 
 def depth_panel(
@@ -17,33 +17,33 @@ def depth_panel(
   words: tuple[str, str],
   scale: float = 1,
 ) -> Panel:
-  """Draws a point a run, and a line for each fitted power.
+  """Draws a point for each run and a line for each fitted power law.
 
   Args:
-    logs: the runs.
-    measured: net, kind, depth, `value`; one row a run.
-    value: the column that is drawn.
-    fitted: kind, exponent, at_one: of each line.
-    name: of the panel's file.
-    words: the title, and the name of what is drawn at the axis.
-    scale: of the heights, 100 for percent.
+    logs: Logs of the experiment.
+    measured: Columns net, kind, depth, `value`; one row per run.
+    value: Column to draw.
+    fitted: Columns kind, exponent, coefficient; one row per line.
+    name: File name of the panel.
+    words: Title, and label of the vertical axis.
+    scale: Factor of the values, 100 for percent.
   """
-  color = network_colors(logs)
+  color = plotting.network_colors(logs.networks)
   measured = measured[(measured[value] > 0) & measured["depth"].notna()]
   title, label = words
   with style.panel() as (figure, axes):
     for net in plotted_networks(logs, measured):
       own = measured[measured["net"] == net.key]
-      filled = color[net.series] if net.kind != "plain" else "none"
+      filled = color[net.key] if net.kind != "plain" else "none"
       heights = list(scale * own[value])
-      axes.plot(own["depth"], heights, "o", color=color[net.series], markerfacecolor=filled, markersize=6)
+      axes.plot(own["depth"], heights, "o", color=color[net.key], markerfacecolor=filled, markersize=6)
     for row in fitted.to_dict("records"):
       ends = [float(measured["depth"].min()), float(measured["depth"].max())]
-      heights = [scale * row["at_one"] * depth ** row["exponent"] for depth in ends]
-      dashes = plotting.LINE_STYLES.get(row["kind"], plotting.SOLID)
+      heights = [scale * row["coefficient"] * depth ** row["exponent"] for depth in ends]
+      dashes = plotting.DASHED if row["kind"] == "plain" else plotting.SOLID
       axes.plot(ends, heights, color=style.FAINT, linewidth=1.2, linestyle=dashes)
     axes.set_xscale("log")
-    plotting.log_scale(axes, scale * measured[value])
+    plotting.log_scale(axes, "y")
     depths = sorted(measured["depth"].unique())
     axes.set_xticks([float(depth) for depth in depths], [str(depth) for depth in depths])
     axes.minorticks_off()
@@ -52,6 +52,7 @@ def depth_panel(
     axes.set_title(title)
     keys = {"residual": ("residual, filled", plotting.SOLID), "plain": ("plain, open", plotting.DASHED)}
     there = set(measured["kind"])
-    plotting.add_line_legend(axes, {said: (dashes, 1.2) for kind, (said, dashes) in keys.items() if kind in there})
-    description = f"{title}: {label} against depth, a point a run, with fitted powers of the depth."
+    if len(there) > 1:
+      plotting.add_line_legend(axes, {said: (dashes, 1.2) for kind, (said, dashes) in keys.items() if kind in there})
+    description = f"{title}: {label} against depth, one point per run, with fitted power laws."
     return Panel(name, style.to_svg(figure), description)

@@ -1,4 +1,6 @@
-"""Gradient flow: how strong the loss's gradient is at each layer, and against the weights, through training."""
+"""Gradient flow: gradient norms of the layers, also relative to the weights, and their course in training."""
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -14,7 +16,7 @@ _MEASURES = {"norm": ("Gradient", "gradient norm"), "ratio": ("Gradient to weigh
 
 
 def build(logs: Logs) -> Section | None:
-  """None where no gradient was captured, in training or by a study."""
+  """Builds the section; None if neither training nor a study recorded gradients."""
   captured = gradients(logs)
   if captured.empty:
     return None
@@ -34,10 +36,10 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="gradients",
     title="Gradient flow",
-    findings=tuple(_said(net, data["gradient_norm"]) for net in plotted_networks(logs, data["gradient_norm"])),
-    caption="The norm of the loss’s gradient by the weights of each layer, and the same as a share of the weights’ own "
-    "norm, each net at its last capture: a curve that falls to the left is a gradient that vanishes on its way back, "
-    "one that rises to the left a gradient that explodes. A shortcut carries it back whole.",
+    findings=_findings(plotted_networks(logs, data["gradient_norm"]), data["gradient_norm"]),
+    caption="Norm of the gradient of the loss with respect to each layer’s weights, and its ratio to the norm of the "
+    "weights, in the last recorded step. A curve that falls towards the left shows vanishing gradients, one that rises "
+    "towards the left exploding ones.",
     panels=tuple(panels),
     data=data,
     commands=run_commands(logs) if len(logs.gradients) else study_commands(logs, "gradients"),
@@ -45,9 +47,9 @@ def build(logs: Logs) -> Section | None:
 
 
 def gradients(logs: Logs) -> pd.DataFrame:
-  """Norms captured in training, and of nets without those what a study measured; with `ratio`, norm / weight_norm.
+  """Returns the norms recorded in training or else by a study, with `ratio`, norm / weight_norm.
 
-  Of several settings of a study the first is taken.
+  If a study was run with several settings, the first one counts.
   """
   studied = logs.studies["gradients"]
   studied = studied[~studied["net"].isin(set(logs.gradients["net"]))]
@@ -63,15 +65,20 @@ def gradients(logs: Logs) -> pd.DataFrame:
 
 def _by_layer(logs: Logs, curves: pd.DataFrame, name: str, title: str, label: str) -> Panel:
   share = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
-  axes = ("layer, as a fraction of the net’s", label)
+  axes = ("layer, as a fraction of the network’s", label)
   return line_panel(logs, share, "position", name, f"{title} by layer", axes, log=True)
 
 
-def _said(net: Network, curves: pd.DataFrame) -> str:
+def _findings(networks: Iterable[Network], curves: pd.DataFrame) -> tuple[str, ...]:
+  return tuple(_sentence(net, curves) for net in networks)
+
+
+def _sentence(net: Network, curves: pd.DataFrame) -> str:
   own = curves[curves["net"] == net.key].sort_values("position")
   first, last = own.iloc[0], own.iloc[-1]
   times = first["mean"] / last["mean"]
   words = f"{formats.figures(times, 2)} times" if times >= 1 else f"1/{formats.figures(1 / times, 2)} of"
   return (
-    f"{net.label}, step {formats.count(own['step'].iloc[0])}: the first layer’s gradient is {words} the last one’s."
+    f"{net.label}, step {formats.count(own['step'].iloc[0])}: the gradient norm of the first layer is {words} that of "
+    "the last layer."
   )

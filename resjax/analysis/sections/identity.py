@@ -1,4 +1,4 @@
-"""Identity construction: a trained net deepened by blocks that do nothing, and what training on makes of it."""
+"""Identity construction: a trained network deepened by identity blocks, and the effect of further training."""
 
 import pandas as pd
 
@@ -7,14 +7,14 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
 _COLUMNS = (
-  *(Column("net", number=False), Column("seed"), Column("layers", "before"), Column("layers", "after")),
+  *(Column("network", number=False), Column("seed"), Column("layers", "before"), Column("layers", "after")),
   *(Column("largest change", "of a logit"), Column("error", "before"), Column("error", "deepened")),
-  *(Column("trained on", number=False), Column("from the start", number=False)),
+  *(Column("further training", number=False), Column("from scratch", number=False)),
 )
 
 
 def build(logs: Logs) -> Section | None:
-  """None where no net was deepened."""
+  """Builds the section; None if no network was deepened."""
   lines = logs.studies["identity"]
   if lines.empty:
     return None
@@ -30,22 +30,22 @@ def build(logs: Logs) -> Section | None:
   ]
   return Section(
     key="identity",
-    title="Deepened by the identity",
-    findings=_says(lines, labels),
-    caption="The paper’s opening argument: a deeper net that copies a shallower one and adds identity layers is as "
-    "good as it, so that training a deeper net should never do worse. The two runs named show what the solver makes of "
-    "that start, and what it finds without.",
+    title="Identity construction",
+    findings=_findings(lines, labels),
+    caption="The paper’s opening argument (Sec. 1): a deeper network that copies a shallower one and adds identity "
+    "layers is as good, so training a deeper network should never do worse. The two runs named are trained on from "
+    "that initialization and from scratch.",
     tables=(Table("Errors in percent; the runs are directories below the work directory.", _COLUMNS, rows),),
     data={"identity": lines},
     commands=study_commands(logs, "identity"),
   )
 
 
-def _says(lines: pd.DataFrame, labels: dict[str, str]) -> tuple[str, ...]:
+def _findings(lines: pd.DataFrame, labels: dict[str, str]) -> tuple[str, ...]:
   return tuple(
     f"{labels[row['net']]} deepened from {formats.count(row['from_depth'])} to {formats.count(row['to_depth'])} "
-    f"layers: on {formats.count(row['images'])} images no logit changes by more than "
-    f"{formats.figures(row['difference'], 2)}, and the error goes from {formats.percent(row['error_before'])} to "
-    f"{formats.percent(row['error'])} %."
+    f"layers by identity blocks: on {formats.count(row['images'])} images, the largest change of a logit is "
+    f"{formats.figures(row['difference'], 2)}, and the error is {formats.percent(row['error_before'])} % before and "
+    f"{formats.percent(row['error'])} % after."
     for row in lines.to_dict("records")
   )

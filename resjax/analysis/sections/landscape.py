@@ -1,4 +1,4 @@
-"""The loss around trained nets: a filter-normalised surface, and the largest eigenvalues of the Hessian."""
+"""Loss landscape: filter-normalized surfaces, and leading eigenvalues of the Hessian."""
 
 import numpy as np
 import pandas as pd
@@ -12,22 +12,21 @@ from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
 _COLUMNS = (
-  *(Column("net", number=False), Column("seed"), Column("eigenvalue", "number, from the largest")),
-  *(Column("value"), Column("residual", "bounds its error")),
+  *(Column("network", number=False), Column("seed"), Column("eigenvalue", "1 is the largest")),
+  *(Column("value"), Column("residual", "bound on the error")),
 )
 
 
 def build(logs: Logs) -> Section | None:
-  """None where neither surface nor eigenvalues were studied."""
+  """Builds the section; None if neither surfaces nor eigenvalues were studied."""
   surface = last_capture(logs.studies["landscape"]).dropna(subset=["loss"])
   hessian = last_capture(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
   if surface.empty and hessian.empty:
     return None
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
   caption = (
-    "Loss along two random directions from the trained net, which is in the middle; each filter of a direction has the "
-    "norm of the net’s own, so that nets can be compared; one scale of colours for all nets. A large eigenvalue is a "
-    "direction in which the loss bends sharply."
+    "Loss along two random, filter-normalized directions around the trained network (the cross); all networks share "
+    "one colour scale. A large eigenvalue of the Hessian belongs to a direction of high curvature."
   )
   rows = [
     [
@@ -36,11 +35,11 @@ def build(logs: Logs) -> Section | None:
     ]
     for row in _labelled(logs, hessian).to_dict("records")
   ]
-  tables = (Table("The leading eigenvalues of the loss’s Hessian.", _COLUMNS, rows),) if rows else ()
+  tables = (Table("Leading eigenvalues of the Hessian of the loss.", _COLUMNS, rows),) if rows else ()
   return Section(
     key="landscape",
     title="Loss landscape",
-    findings=_says(logs, surface, hessian),
+    findings=_findings(logs, surface, hessian),
     caption=caption,
     panels=tuple(_panels(logs, surface)),
     tables=tables,
@@ -54,7 +53,7 @@ def _labelled(logs: Logs, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
-  """The surface of each net's first seed."""
+  """Draws the surface of the first seed of each network."""
   positive = surface["loss"][surface["loss"] > 0]
   if positive.empty:
     return []
@@ -83,14 +82,14 @@ def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
     return Panel(f"landscape-{net.key}", style.to_svg(figure), description)
 
 
-def _says(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str, ...]:
+def _findings(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for net in plotted_networks(logs, surface):
     own = surface[surface["net"] == net.key]
     middle = own[(own["alpha"] == 0) & (own["beta"] == 0)]["loss"].mean()
     sentences.append(
-      f"{net.label}: the loss is {formats.figures(middle)} in the middle and {formats.figures(own['loss'].median())} "
-      f"in the median of the surface."
+      f"{net.label}: the loss is {formats.figures(middle)} at the trained network and "
+      f"{formats.figures(own['loss'].median())} in the median over the surface."
     )
   for net in plotted_networks(logs, hessian):
     own = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]

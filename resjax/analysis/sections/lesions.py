@@ -1,4 +1,4 @@
-"""Lesions: what a trained net loses with a block deleted, with several, or with blocks out of order."""
+"""Lesions: error of trained networks with blocks deleted or reordered."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from resjax.analysis.sections.section import (
   Section,
   Table,
   line_panel,
-  network_colors,
   plotted_networks,
   study_commands,
 )
@@ -22,18 +21,18 @@ from resjax.analysis.sections.section import (
 _SETTING = ["reestimated", "images", "source"]  # what the lines of one study share
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
-  *(Column("net", number=False), Column("statistics", number=False), Column("images"), Column("undisturbed")),
+  *(Column("network", number=False), Column("batch statistics", number=False), Column("images"), Column("intact")),
   *(
-    Column("least harm", "one block deleted"),
+    Column("lowest", "one block deleted"),
     Column("median"),
-    Column("most harm"),
+    Column("highest"),
     Column("blocks", "deleted in turn"),
   ),
 )
 
 
 def build(logs: Logs) -> Section | None:
-  """None where no net was lesioned."""
+  """Builds the section; None if no network was lesioned."""
   lines = last_capture(logs.studies["lesions"]).dropna(subset=["error"])
   if lines.empty:
     return None
@@ -45,7 +44,7 @@ def build(logs: Logs) -> Section | None:
     panels.append(_single_panel(logs, singles, base))
   for kind, x, title, label in (
     (study_records.DELETE_RANDOM, "count", "Several blocks deleted", "blocks deleted at random"),
-    (study_records.REORDER, "tau", "Blocks out of order", "rank correlation with the true order"),
+    (study_records.REORDER, "tau", "Blocks reordered", "rank correlation with the true order"),
   ):
     curves = _over_trials(logs, first[first["lesion"] == kind], x)
     if not curves.empty:
@@ -55,10 +54,10 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="lesions",
     title="Lesions",
-    findings=_says(table),
-    caption="The error of trained nets whose blocks are taken out, the shortcut left in their place, or put in another "
-    "order; dotted lines are the undisturbed nets. Bands span seeds, and the random draws. A net that goes on working "
-    "acts as many shallower nets at once; one that falls to chance needs its every layer.",
+    findings=_findings(table),
+    caption="Error of trained networks with blocks deleted (their shortcuts stay) or reordered. Dotted lines: intact "
+    "networks. Bands: range over seeds and random draws. A network that keeps working behaves like an ensemble of "
+    "shallower networks; one that falls to chance depends on every layer.",
     panels=tuple(panels),
     tables=(Table("Error in percent on a sample of images, one block deleted at a time.", _COLUMNS, _rows(table)),),
     data=data,
@@ -67,7 +66,7 @@ def build(logs: Logs) -> Section | None:
 
 
 def single_deletions(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
-  """Error with each block deleted, by the block's position from the input on."""
+  """Returns the error with each single block deleted, by the position of the block from the input."""
   deleted = lines[lines["lesion"] == study_records.DELETE]
   depth_order = deleted["stage"] * 100_000 + deleted["block"]  # no stage has so many blocks
   ranked = deleted.assign(position=depth_order.groupby(deleted["id"]).rank(method="dense").astype("Int64"))
@@ -76,7 +75,7 @@ def single_deletions(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
-  """One row a net and setting: its error undisturbed, and over the deletions of one block; means over seeds.
+  """Returns one row per network and setting: error intact and over all single deletions, as means over seeds.
 
   Returns:
     net, label, reestimated, images, undisturbed, best, median and worst (fractions), blocks (deleted in turn).
@@ -94,7 +93,7 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_setting(lines: pd.DataFrame) -> pd.DataFrame:
-  """The lines of one setting: statistics not re-estimated where both were studied."""
+  """Returns the lines of one setting, without re-estimated statistics where both were studied."""
   ordered = lines.sort_values("reestimated", kind="stable")
   return ordered[(ordered[_SETTING].astype(str) == ordered[_SETTING].astype(str).iloc[0]).all(axis="columns")]
 
@@ -105,18 +104,18 @@ def _undisturbed(lines: pd.DataFrame) -> dict[str, float]:
 
 
 def _over_trials(logs: Logs, lines: pd.DataFrame, x: str) -> pd.DataFrame:
-  """Mean and range over draws and seeds, by `x`; rank correlations in steps of a tenth."""
+  """Returns mean and range over draws and seeds, by `x`; rank correlations are rounded to a tenth."""
   at = lines[x].round(1) if x == "tau" else lines[x]
   curves = summarize_seeds(lines.assign(**{x: at}).dropna(subset=[x]).groupby(["net", "step", x], sort=True)["error"])
   return add_labels(curves, logs, ["step", x])
 
 
 def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> Panel:
-  drawn, color = plotted_networks(logs, singles), network_colors(logs)
+  drawn, color = plotted_networks(logs, singles), plotting.network_colors(logs.networks)
   with style.panel() as (figure, axes):
     ends = []
     for net in drawn:
-      curve, shade = plotting.network_curve(singles, net), color[net.series]
+      curve, shade = plotting.network_curve(singles, net), color[net.key]
       filled = "none" if net.kind == "plain" else shade
       heights = [100 * value for value in curve["mean"]]
       axes.plot(
@@ -137,7 +136,7 @@ def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> 
       ends.append((heights[-1], net.label, shade))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel("block that is deleted")
+    axes.set_xlabel("deleted block")
     axes.set_ylabel("error (%)")
     axes.set_title("One block deleted")
     plotting.add_kind_legend(axes, drawn, 1.0)
@@ -158,11 +157,11 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
   ]
 
 
-def _says(table: pd.DataFrame) -> tuple[str, ...]:
+def _findings(table: pd.DataFrame) -> tuple[str, ...]:
   return tuple(
-    f"{row['label']} errs {formats.percent(row['undisturbed'])} % undisturbed; with one block deleted "
-    f"{formats.percent(row['best'])} to {formats.percent(row['worst'])} %, in the median "
-    f"{formats.percent(row['median'])} %{', statistics re-estimated' if row['reestimated'] is True else ''}."
+    f"{row['label']}: error {formats.percent(row['undisturbed'])} % intact and {formats.percent(row['best'])} to "
+    f"{formats.percent(row['worst'])} % (median {formats.percent(row['median'])} %) with one block deleted"
+    f"{', after re-estimating the batch statistics' if row['reestimated'] is True else ''}."
     for row in table.to_dict("records")
     if row["blocks"] > 0
   )

@@ -1,4 +1,7 @@
-"""Is deeper better or worse, and what does a single setting change? Paired tests over the seeds."""
+"""Paired tests over seeds: effects of depth, of shortcuts and of single settings."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -8,39 +11,43 @@ from resjax.analysis.networks import key_without_depth
 from resjax.analysis.sections.section import Column, Section, Table, join_words, percentage_points, run_commands
 
 _COLUMNS = (
-  *(Column("net", number=False), Column("less", number=False), Column("error", number=False)),
+  *(Column("network", number=False), Column("compared with", number=False), Column("error", number=False)),
   *(Column("seeds"), Column("difference", "in points"), Column(f"{seed_statistics.LEVEL:.0%} interval", "over seeds")),
   *(Column("sampling", "of the difference"), Column("p", "Holm"), Column("verdict", number=False)),
 )
+_MOST_ROWS = 8  # of a table that is not folded
+_ONE_SEED = ("network", "compared with", "error", "difference", "sampling")
 _MEASURES = {"test": "test", "train": "training"}
 _VERDICTS = {
   (seed_statistics.DEPTH, seed_statistics.WORSE): "deeper is worse",
   (seed_statistics.DEPTH, seed_statistics.BETTER): "deeper is better",
-  (seed_statistics.SHORTCUT, seed_statistics.WORSE): "the shortcut harms",
+  (seed_statistics.SHORTCUT, seed_statistics.WORSE): "the shortcut hurts",
   (seed_statistics.SHORTCUT, seed_statistics.BETTER): "the shortcut helps",
 }
 _PAIRED = (
-  "Each seed of one net is paired with the same seed of the other, Student’s t of the differences; p values of one "
-  "question are corrected together (Holm). Interval and p tell how far another set of seeds could move the difference; "
-  "the sampling error beside them, how far another test set could. A difference has to beat both."
+  "Paired t test over seeds: each seed of one network is paired with the same seed of the other, and the p values of "
+  "one question are corrected together (Holm). Interval and p value describe the variation between seeds, the "
+  "sampling error that between test sets. Only a difference that exceeds both is evidence."
 )
 
 
 def depth(logs: Logs) -> Section | None:
-  """None where no two finished nets differ in depth or in their shortcuts only."""
+  """Builds the section on depth and shortcuts; None if no two finished networks differ only in one of them."""
   table = _about(logs, seed_statistics.DEPTH, seed_statistics.SHORTCUT)
   if table.empty:
     return None
+  deeper, shortcut = _depth_findings(table), _shortcut_findings(table)
   return Section(
     key="depth",
-    title="Deeper: better or worse?",
-    findings=_depth_says(table),
+    title="Effect of depth",
+    findings=(*deeper, *shortcut),
+    headlines=(*deeper, *shortcut[-1:]),
     caption=_PAIRED,
     tables=tuple(
       _table(caption, part)
       for question, caption in (
-        (seed_statistics.DEPTH, "The deeper net’s error less the shallower one’s."),
-        (seed_statistics.SHORTCUT, "The residual net’s error less that of the plain net of the same depth."),
+        (seed_statistics.DEPTH, "Error of the deeper network minus that of the shallower one."),
+        (seed_statistics.SHORTCUT, "Error of the residual network minus that of the plain network of the same depth."),
       )
       if len(part := table[table["question"] == question])
     ),
@@ -50,16 +57,17 @@ def depth(logs: Logs) -> Section | None:
 
 
 def settings(logs: Logs) -> Section | None:
-  """None where no two finished nets differ in a swept setting only."""
+  """Builds the section on swept settings; None if no two finished networks differ only in one."""
   table = _about(logs, seed_statistics.SETTING)
   if table.empty:
     return None
   return Section(
     key="settings",
-    title="What each setting changes",
-    findings=_settings_say(table),
+    title="Effect of each setting",
+    findings=(findings := _settings_findings(table)),
+    headlines=findings[:2],
     caption=_PAIRED,
-    tables=(_table("The error with the setting less that without it.", table),),
+    tables=(_table("Error with the setting minus that without it.", table),),
     data={"settings": table},
     commands=run_commands(logs),
   )
@@ -71,7 +79,13 @@ def _about(logs: Logs, *questions: str) -> pd.DataFrame:
 
 
 def _table(caption: str, table: pd.DataFrame) -> Table:
-  return Table(caption, _COLUMNS, [_row(row) for row in table.to_dict("records")])
+  """Returns the table of one question; without intervals and p values, and folded, if every network has one seed."""
+  rows = [_row(row) for row in table.to_dict("records")]
+  if (table["seeds"] > 1).any():
+    return Table(caption, _COLUMNS, rows, folded=len(rows) > _MOST_ROWS)
+  shown = [number for number, column in enumerate(_COLUMNS) if column.title in _ONE_SEED]
+  columns = tuple(_COLUMNS[number] for number in shown)
+  return Table(f"{caption} One seed each.", columns, [[row[number] for number in shown] for row in rows], folded=True)
 
 
 def _row(row: dict) -> list[str]:
@@ -86,58 +100,66 @@ def _row(row: dict) -> list[str]:
   ]
 
 
-def _depth_says(table: pd.DataFrame) -> tuple[str, ...]:
-  """A sentence for each kind of net, its deepest against its shallowest, and for the shortcut at each depth."""
+def _depth_findings(table: pd.DataFrame) -> list[str]:
+  """Returns a sentence for each kind of network that compares the deepest with the shallowest."""
   deeper = table[table["question"] == seed_statistics.DEPTH]
-  # The widest pair of a series stands last among its rows.
-  pairs = [rows for _, rows in deeper.groupby(deeper["net"].map(key_without_depth), sort=False)]
-  pairs += [rows for _, rows in table[table["question"] == seed_statistics.SHORTCUT].groupby("net", sort=False)]
+  return _sentences(rows for _, rows in deeper.groupby(deeper["net"].map(key_without_depth), sort=False))
+
+
+def _shortcut_findings(table: pd.DataFrame) -> list[str]:
+  """Returns a sentence for each depth that compares the residual with the plain network, shallow first."""
+  shortcut = table[table["question"] == seed_statistics.SHORTCUT]
+  return _sentences(rows for _, rows in shortcut.groupby("net", sort=False))
+
+
+def _sentences(comparisons: Iterable[pd.DataFrame]) -> list[str]:
+  """Returns a sentence for the last pair of each group of rows: of depths, that is the widest pair."""
   sentences = []
-  for rows in pairs:
+  for rows in comparisons:
     test = rows[rows["measure"] == "test"]
     train = rows[rows["measure"] == "train"]
     if len(test):
       sentences.append(_sentence(test.iloc[-1], train.iloc[-1] if len(train) else None))
-  return tuple(sentences)
+  return sentences
 
 
 def _sentence(test: pd.Series, train: pd.Series | None) -> str:
-  more = "more" if test["difference"] > 0 else "less"
-  said = (
-    f"{test['label']} errs {percentage_points(test['difference'])} {more} than {test['than_label']} on the test set"
-  )
+  text = f"{_difference(test, 1)}"
   if test["seeds"] < 2:
-    apart = abs(test["difference"]) > 2 * test["sampling_error"]
-    beyond = "more than the test set’s sampling error explains" if apart else "within the test set’s sampling error"
-    said += f": {beyond}, but one seed says nothing of other seeds"
+    beyond = abs(test["difference"]) > 2 * test["sampling_error"]
+    text += ", more than" if beyond else ", which is within"
+    text += " the sampling error of the test set" + (" explains" if beyond else "") + " (one seed each)"
   else:
     interval = f"{formats.signed(100 * test['low'], 1)} to {formats.signed(100 * test['high'], 1)}"
-    said += f" ({seed_statistics.LEVEL:.0%} interval {interval} over {test['seeds']} seeds): "
-    said += _VERDICTS.get((test["question"], test["verdict"]), _undecided(test))
+    text += f" ({seed_statistics.LEVEL:.0%} interval {interval}, {test['seeds']} seeds): "
+    text += _VERDICTS.get((test["question"], test["verdict"]), _undecided(test))
   if train is not None and test["difference"] > 0 and train["difference"] > 0:
-    said += f". Its training error is higher too, by {percentage_points(train['difference'])}"
-    said += ", so this is not overfitting" if train["verdict"] == seed_statistics.WORSE else ""
-  return said + "."
+    text += f". Its training error is also higher, by {percentage_points(train['difference'])}"
+    text += ", so this is not overfitting" if train["verdict"] == seed_statistics.WORSE else ""
+  return text + "."
+
+
+def _difference(row: Mapping[Any, Any] | pd.Series, digits: int) -> str:
+  """Says by how much two test errors differ: "The test error of A is 1.2 points lower than that of B"."""
+  direction = "higher" if row["difference"] > 0 else "lower"
+  size = percentage_points(row["difference"], digits)
+  return f"The test error of {row['label']} is {size} {direction} than that of {row['than_label']}"
 
 
 def _undecided(test: pd.Series) -> str:
-  if test["p"] < seed_statistics.SIGNIFICANT:  # the test alone would tell them apart
-    return f"clear of zero, but not once the p values of all pairs are corrected together ({test['p_holm']:.2g})"
+  if test["p"] < seed_statistics.SIGNIFICANT:  # significant only without the correction
+    return f"not significant once all pairs are corrected for (Holm p = {test['p_holm']:.2g})"
   if pd.isna(test["p"]):
-    return "every seed gives the same difference, so that there is no test"
-  return "the seeds do not tell them apart"
+    return "not testable, because all seeds give the same difference"
+  return "not significant"
 
 
-def _settings_say(table: pd.DataFrame) -> tuple[str, ...]:
-  """A sentence on the settings the seeds tell from the recipe, and one on the others."""
+def _settings_findings(table: pd.DataFrame) -> tuple[str, ...]:
+  """Returns a sentence for each setting with a significant effect, and one that names all others."""
   test = table[table["measure"] == "test"]
-  told = test[test["verdict"].isin([seed_statistics.BETTER, seed_statistics.WORSE])]
-  sentences = [
-    f"{row['label']} errs {percentage_points(row['difference'], 2)} {'more' if row['difference'] > 0 else 'less'} than "
-    f"{row['than_label']}, more than its seeds explain."
-    for row in told.to_dict("records")
-  ]
-  rest = join_words(row["label"] for row in test.drop(told.index).to_dict("records"))
+  significant = test[test["verdict"].isin([seed_statistics.BETTER, seed_statistics.WORSE])]
+  sentences = [f"{_difference(row, 2)}, a significant difference." for row in significant.to_dict("records")]
+  rest = join_words(row["label"] for row in test.drop(significant.index).to_dict("records"))
   if rest:
-    sentences.append(f"Not told apart from the recipe by the seeds there are: {rest}.")
+    sentences.append(f"No significant difference from the recipe: {rest}.")
   return tuple(sentences)

@@ -1,4 +1,4 @@
-"""Layer responses: the paper's Fig. 7, in training's reading and in the others that were captured."""
+"""Layer responses: Fig. 7, as recorded in training and as measured in other ways by studies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,77 +16,75 @@ from resjax.analysis import (
 )
 from resjax.analysis.curves import response_curves
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import label_networks
 from resjax.analysis.sections.depth_panel import depth_panel
 from resjax.analysis.sections.section import Section, join_words, run_commands, study_commands
 
 _TITLE = "Layer responses"
 _INDEPENDENT = (
-  "If a net’s blocks added independent parts of equal size to a sum that is as large at every depth, the mean response "
-  f"would go as depth to the power {formats.number(response_scaling.INDEPENDENT_BLOCKS_EXPONENT, 1)}."
+  "If all blocks added independent parts of equal size to a sum that does not depend on depth, the exponent would be "
+  f"{formats.number(response_scaling.INDEPENDENT_BLOCKS_EXPONENT, 1)}."
 )
 
 
 def build(logs: Logs) -> Section:
-  """Also there when nothing was captured yet: then it says so."""
+  """Builds the section on layer responses, also if none have been recorded yet."""
   data = {"responses_original": response_curves(logs, "original"), "responses_sorted": response_curves(logs, "sorted")}
   panels = figures.figure7(logs)
   if not panels:
-    return Section("responses", _TITLE, ("No run has captured its responses yet.",), data=data)
+    return Section("responses", _TITLE, ("No responses have been recorded yet.",), data=data)
   means = response_history.mean_responses(logs)
   ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
-  means = means[ended.fillna(False)]  # a net that is still training would bend the curve over depths
+  means = means[ended.fillna(False)]  # networks still in training would distort the fit
   fitted = response_scaling.fit_response_scaling(means)
   if len(means["depth"].unique()) > 1:
     panels.append(
-      depth_panel(
-        logs, means, "mean", fitted, "responses-by-depth", ("Mean over the layers, by depth", "mean response")
-      )
+      depth_panel(logs, means, "mean", fitted, "responses-by-depth", ("Mean response by depth", "mean response"))
     )
   return Section(
     key="responses",
     title=_TITLE,
-    findings=_says(means, fitted),
+    findings=(findings := _findings(means, fitted)),
+    headlines=findings[:2],
     caption=_caption(logs, data["responses_original"]),
     panels=tuple(panels),
-    data={**data, "mean_responses": means, "response_decay": fitted},
+    data={**data, "mean_responses": means, "response_scaling": fitted},
     commands=run_commands(logs),
   )
 
 
 def other_measurements(logs: Logs) -> Section | None:
-  """The same nets read otherwise, by studies of their checkpoints; None where there is no other reading."""
+  """Builds the section on responses that studies measured in other ways; None if there are none."""
   others = measurements.distinct_measurements(logs)[1:] if len(logs.studies["responses"]) else []
   if not others:
     return None
   panels, data, says = [], {}, []
-  for number, reading in enumerate(others, 1):
-    title = f"Reading {number}"
-    says.append(f"{title}: {measurements.describe(reading)}.")
+  for number, measurement in enumerate(others, 1):
+    title = f"Measurement {number}"
+    says.append(f"{title}: {measurements.describe(measurement)}.")
     for order, suffix, words in (("original", "", ""), ("sorted", "-sorted", ", sorted by size")):
-      curves = response_curves(logs, order, reading)
-      data[f"reading{number}{suffix.replace('-', '_')}"] = curves
+      curves = response_curves(logs, order, measurement)
+      data[f"measurement{number}{suffix.replace('-', '_')}"] = curves
       if not curves.empty:
-        name = f"fig7-reading{number}{suffix}"
-        panels.append(figures.response_panel(name, f"{title}{words}", curves, label_networks(logs.runs)))
-    means = response_history.mean_responses(logs, reading)
+        name = f"fig7-measurement{number}{suffix}"
+        panels.append(figures.response_panel(name, f"{title}{words}", curves, logs.networks))
+    means = response_history.mean_responses(logs, measurement)
     fitted = response_scaling.fit_response_scaling(means)
-    data |= {f"reading{number}_means": means, f"reading{number}_decay": fitted}
+    data |= {f"measurement{number}_means": means, f"measurement{number}_scaling": fitted}
     says += [f"{title}: {_by_net(means)}."] if len(means) else []
-    says += [f"{title}: over {_falls(row)}." for row in fitted.to_dict("records")]
+    says += [f"{title}: {_trend(row)}" for row in fitted.to_dict("records")]
   return Section(
-    key="readings",
-    title="Other readings of the responses",
+    key="measurements",
+    title="Responses measured in other ways",
     findings=tuple(says),
-    caption="The paper does not say which images, statistics and layers its Fig. 7 is of. Does its finding hold in "
-    f"all? {_INDEPENDENT}",
+    caption="The paper does not state which images, batch statistics and layers Fig. 7 was measured with. "
+    f"{_INDEPENDENT}",
     panels=tuple(panels),
     data=data,
     commands=study_commands(logs, "responses"),
   )
 
 
-def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
+def _findings(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   of_net = means.groupby(["kind", "depth"])["mean"].mean()
   both = [
@@ -97,23 +95,24 @@ def _says(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
   if both:
     smaller = [f"{depth}" for depth, plain, residual in both if residual < plain]
     larger = [f"{depth}" for depth, plain, residual in both if residual >= plain]
-    said = f"At {join_words(smaller or larger)} layers the residual net’s mean response is "
-    said += "smaller " if smaller else "not smaller "
-    said += "than the plain net’s" + (f"; at {join_words(larger)} it is not" if smaller and larger else "")
-    sentences.append(f"{said}.")
-  sentences += [f"Over {_falls(row)}." for row in fitted.to_dict("records")]
+    comparison = "smaller than" if smaller else "not smaller than"
+    text = f"The mean response of the residual network is {comparison} that of the plain network at "
+    text += f"{join_words(smaller or larger)} layers"
+    text += f", but not at {join_words(larger)}" if smaller and larger else ""
+    sentences.append(f"{text}.")
+  sentences += [_trend(row) for row in fitted.to_dict("records")]
   return tuple(sentences) or tuple(
-    f"{row['label']}: the mean response is {formats.figures(row['mean'])}." for row in _each_net(means)
+    f"The mean response of {row['label']} is {formats.figures(row['mean'])}." for row in _each_net(means)
   )
 
 
-def _falls(row: Mapping[Any, Any]) -> str:
-  """Over which depths the mean response falls, and how, from a row of `response_scaling.fit_response_scaling`."""
-  clear = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "neither clearly falls nor rises"
+def _trend(row: Mapping[Any, Any]) -> str:
+  """Says how the mean response changes with depth, from a row of `fit_response_scaling`."""
+  trend = "falls with depth" if row["high"] < 0 else "rises with depth" if row["low"] > 0 else "shows no trend in depth"
   return (
-    f"{row['depths']} depths ({row['series']}, {row['runs']} runs) the mean response {clear} with depth: it "
-    f"goes as depth to the power {formats.number(row['exponent'])} ({seed_statistics.LEVEL:.0%} interval "
-    f"{formats.number(row['low'])} to {formats.number(row['high'])})"
+    f"The mean response of {row['series']} networks {trend}: fitted exponent {formats.number(row['exponent'])} "
+    f"({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to {formats.number(row['high'])}; "
+    f"{row['depths']} depths, {row['runs']} runs)."
   )
 
 
@@ -128,30 +127,30 @@ def _each_net(means: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _caption(logs: Logs, curves: pd.DataFrame) -> str:
   caption = (
-    "How strongly each 3×3 layer responds after batch normalization, as in the paper’s Fig. 7: do the solid residual "
-    "curves lie below the dashed plain ones, and lower still the deeper the net?"
+    "Fig. 7: standard deviation of each 3×3 layer’s response, after batch normalization and before nonlinearity or "
+    "addition. Solid: residual networks, dashed: plain networks."
   )
   known = measurements.distinct_measurements(logs)
   words = measurements.describe(known[0]) if known else ""
   if words:
-    caption += f" Read so: {words}."
+    caption += f" Measured with {words}."
   if len(curves["depth"].unique()) > 1:
     caption += f" {_INDEPENDENT}"
   if (curves["layers"] > plotting.MAX_POINTS).any():
     dense = f"more than {plotting.MAX_POINTS} layers"
-    caption += f" Nets of {dense} are drawn as the mean of neighboring layers, with a band over them."
+    caption += f" Networks of {dense} are drawn as means of neighbouring layers, with their range as a band."
   if (curves["runs"] > 1).any():
-    caption += " Bands span the seeds."
+    caption += " Bands: range over seeds."
   unfinished = unfinished_captures(logs)
-  return f"{caption} Not yet at the end of training: {unfinished}." if unfinished else caption
+  return f"{caption} Not yet fully trained: {unfinished}." if unfinished else caption
 
 
 def unfinished_captures(logs: Logs) -> str:
-  """Names the nets whose responses are not those of a finished training, with the step."""
+  """Names the networks whose latest responses are from before the end of training, with the step."""
   steps = logs.responses.groupby("net")["step"].max()
   total = logs.runs.groupby("net")["steps"].max().astype("float64")
   return ", ".join(
     f"{net.label} at step {formats.count(steps[net.key])} of {formats.count(total[net.key])}"
-    for net in label_networks(logs.runs)
+    for net in logs.networks
     if net.key in steps and steps[net.key] != total[net.key]
   )

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from resjax.analysis import plotting, style
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import Network, label_networks, series_order
+from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 
 _COUNTS = ("count", "length")  # axes on which only whole numbers mean something
@@ -28,11 +28,21 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table as the page shows it; the first column names the row."""
+  """A table of the page; the first column names the row.
+
+  Attributes:
+    caption: What the rows and their unit are.
+    columns: The headings.
+    rows: One text for each column.
+    notes: Footnotes, numbered from 1 in this order (`footnotes` makes the marks).
+    folded: Whether a reader has to open the table.
+  """
 
   caption: str
   columns: tuple[Column, ...]
   rows: list[list[str]]
+  notes: tuple[str, ...] = ()
+  folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +50,21 @@ class Section:
   """One section of the report.
 
   Attributes:
-    key: unique in the page.
-    title: its heading.
-    says: what is seen, a sentence each.
-    caption: how to read the figures.
-    panels: the figures, drawn side by side.
-    tables: shown after the figures.
-    data: the frames behind figures and tables, by the name of their CSV file.
-    commands: what made the records it is drawn from.
+    key: Identifier, unique in the page.
+    title: Heading.
+    findings: One sentence for each finding.
+    headlines: The findings that open the page.
+    caption: How to read the figures.
+    panels: Figures, side by side where there is room.
+    tables: Tables, below the figures.
+    data: Frames behind figures and tables, by the name of their CSV file.
+    commands: Commands that made the records.
   """
 
   key: str
   title: str
   findings: tuple[str, ...]
+  headlines: tuple[str, ...] = ()
   caption: str = ""
   panels: tuple[Panel, ...] = ()
   tables: tuple[Table, ...] = ()
@@ -60,10 +72,25 @@ class Section:
   commands: tuple[str, ...] = ()
 
   def _repr_html_(self) -> str:
-    """A notebook shows what it says, and its figures; its tables are in `data`."""
+    """Shows findings and figures in a notebook; the tables are in `data`."""
     words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.findings)
     drawn = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
     return f"{words}{drawn}<p><small>{html.escape(self.caption)}</small></p>"
+
+
+def footnotes(reasons: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
+  """Numbers distinct reasons so that a table can refer to them.
+
+  Args:
+    reasons: The reasons of each row.
+
+  Returns:
+    The marks of each row ("¹ ³", or ""), and the distinct reasons in the order of their numbers.
+  """
+  notes = tuple(dict.fromkeys(reason for row in reasons for reason in row))
+  superscripts = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+  marks = [" ".join(str(notes.index(reason) + 1).translate(superscripts) for reason in row) for row in reasons]
+  return marks, notes
 
 
 def run_commands(logs: Logs) -> tuple[str, ...]:
@@ -77,15 +104,10 @@ def study_commands(logs: Logs, study: str) -> tuple[str, ...]:
   return tuple(made.loc[made["study"] == study, "command"].unique())
 
 
-def network_colors(logs: Logs) -> dict[str, str]:
-  """The colour of each series, the same in every figure of a page."""
-  return style.series_colors(series_order(label_networks(logs.runs)))
-
-
 def plotted_networks(logs: Logs, frame: pd.DataFrame) -> list[Network]:
   """The nets that have lines in `frame`, in reading order."""
   measured = set(frame["net"])
-  return [net for net in label_networks(logs.runs) if net.key in measured]
+  return [net for net in logs.networks if net.key in measured]
 
 
 def join_words(words: Iterable[str]) -> str:
@@ -114,19 +136,19 @@ def line_panel(
     **how: `scale` of the heights (100 for percent), `log` for a logarithmic height, `base` for {net: height} drawn as
       a thin line, `marker`.
   """
-  drawn, color = plotted_networks(logs, curves), network_colors(logs)
+  drawn, color = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
   scale = how.get("scale", 1)
   with style.panel() as (figure, axes):
     ends = []
     for net in drawn:
       curve = plotting.network_curve(curves, net)
-      shade = color[net.series]
+      shade = color[net.key]
       plotting.draw_curve(axes, curve, x, shade, 1.8, plotting.line_style(net), scale, how.get("marker"))
       if net.key in how.get("base", {}):
         axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
       ends.append((scale * curve["mean"][-1], net.label, shade))
     if how.get("log"):
-      plotting.log_scale(axes, curves["mean"][curves["mean"] > 0] * scale)
+      plotting.log_scale(axes, "y")
     if x in _COUNTS:
       axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(labels[0])

@@ -1,4 +1,4 @@
-"""Fig. 7 through training: for each net a heat map of step by layer, and curves at chosen steps."""
+"""Fig. 7 over training: for each network a heat map of step by layer, and curves at selected steps."""
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Section, join_words, plotted_networks, run_commands
 
-# Colours reach so far above and below the median: one net that explodes would leave the others one colour.
+# Range of the colour scale around the median: one diverging network must not flatten all others.
 _REACH = 30
 
 
 def build(logs: Logs) -> Section | None:
-  """None where no net was captured at two steps or more."""
+  """Builds the section; None if no network has responses from two or more steps."""
   curves = response_history.history(logs)
   several = curves.groupby("net")["step"].transform("nunique") > 1
   curves = curves[several]
@@ -24,12 +24,12 @@ def build(logs: Logs) -> Section | None:
     return None
   drawn = plotted_networks(logs, curves)
   return Section(
-    key="atlas",
-    title="Responses through training",
+    key="history",
+    title="Responses over training",
     findings=tuple(sentence for net in drawn if (sentence := _said(net, curves[curves["net"] == net.key]))),
-    caption="Left of each pair a column a capture, from the input layer at the bottom to the output; one scale of "
-    "colours for all nets. Right the same at chosen steps, the first faint, the last strong. At step 0 the running "
-    "statistics are still those of the start, mean 0 and variance 1: layers that use them are not normalised there.",
+    caption="Left: one column per recorded step, input layer at the bottom; all networks share one colour scale. "
+    "Right: the same at selected steps. At step 0 the running statistics are still mean 0 and variance 1, so layers "
+    "that use them are not normalized.",
     panels=tuple(panels(curves, drawn, "response", "response", curves["mean"])),
     data={"responses_through_training": curves},
     commands=run_commands(logs),
@@ -37,14 +37,14 @@ def build(logs: Logs) -> Section | None:
 
 
 def panels(curves: pd.DataFrame, drawn: list[Network], name: str, value: str, scaled: pd.Series) -> list[Panel]:
-  """A heat map and a panel of curves for each net.
+  """Draws a heat map and a panel of curves for each network.
 
   Args:
-    curves: of layers, for several steps, as `curves.layer_curves` returns them.
-    drawn: the nets.
-    name: begins the panels' names.
-    value: what is measured, in a word or two.
-    scaled: all values that share the scale of colours.
+    curves: Curves over layers at several steps, as returned by `curves.layer_curves`.
+    drawn: Networks to draw.
+    name: Prefix of the panel names.
+    value: Name of the measured quantity.
+    scaled: All values that share the colour scale.
   """
   positive = scaled[scaled > 0]
   middle = float(positive.median())
@@ -67,7 +67,7 @@ def _heat_map(net: Network, own: pd.DataFrame, name: str, value: str, norm: LogN
   with style.panel() as (figure, axes):
     y = plotting.cell_edges([float(position) for position in cells.index])
     numbers = cells.to_numpy("float64")
-    # A column a capture, whatever the steps between: the first steps matter most and are the closest together.
+    # Columns are equally wide: the first steps matter most and are closest together.
     plotting.heat_map(figure, axes, plotting.cell_edges(rank), y, np.where(numbers > 0, numbers, np.nan), norm, value)
     shown = response_history.evenly_spaced_steps(list(range(len(steps))), 6)
     axes.set_xticks(shown, [formats.count(steps[index]) for index in shown])
@@ -107,6 +107,6 @@ def _said(net: Network, own: pd.DataFrame) -> str:
   typical = own.groupby("step")["mean"].median()
   first, last = typical.index[0], typical.index[-1]
   return (
-    f"{net.label}: the median layer’s response goes from {typical.iloc[0]:.3g} at step {formats.count(first)} to "
-    f"{typical.iloc[-1]:.3g} at step {formats.count(last)}."
+    f"{net.label}: the median response over the layers changes from {typical.iloc[0]:.3g} at step "
+    f"{formats.count(first)} to {typical.iloc[-1]:.3g} at step {formats.count(last)}."
   )
