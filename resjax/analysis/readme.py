@@ -120,8 +120,8 @@ def _explained(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -
   spreads = longest_trained.known_seed_spreads(experiments)
   starred = any(each.claim["source"] == "other reproductions" for each in chosen)
   said = [
-    "Test error at the last step on all test images, mean ± standard deviation over seeds; the sampling error of the test "
-    f"set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
+    "Test error at the last step on all test images, mean ± standard deviation over seeds; the sampling error of the "
+    f"test set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
     f"The schedule is {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images, counted in images. “Agrees” means "
     "within two standard errors.",
   ]
