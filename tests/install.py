@@ -26,6 +26,8 @@ TRAIN = (
   *(f"-m resjax.convert --to torch {RUN} --out net.safetensors", "-m resjax.report runs", LOAD),
 )
 
+SCRIPTS = ("resjax", "resjax --version", "resjax train --list", "resjax report runs")  # the console script
+
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
@@ -33,7 +35,8 @@ class Environment:
 
   Attributes:
     extras: What stands in the brackets of `pip install '.[...]'`.
-    commands: Python's arguments; a space in one of them is written as ~, or as & in `--only`.
+    commands: Arguments of Python, or of the console script if they begin with `resjax`; a space in one of them is
+      written as ~, or as & in `--only`.
     wheel: Whether a wheel is built first, and installed where the checkout is not.
   """
 
@@ -48,7 +51,7 @@ ENVIRONMENTS = {
   "analysis": Environment("analysis", ("-m resjax.report LOGS", LOAD)),
   "imagenet": Environment("train,imagenet", (LIST, QUICK, "-c import~resjax.data.stream")),
   "notebooks": Environment("notebooks", (LOAD, "-m jupytext --to ipynb --output first.ipynb NOTEBOOK")),
-  "wheel": Environment("train", TRAIN, wheel=True),
+  "wheel": Environment("train", (*TRAIN, "-m resjax --version", *SCRIPTS), wheel=True),
 }
 
 
@@ -82,7 +85,11 @@ def attempt(name: str, folder: Path) -> list[tuple[str, bool, float, str]]:
     for command in wanted.commands:
       words = command.replace("LOGS", str(logs)).replace("NOTEBOOK", str(ROOT / "notebooks" / "01_read_the_logs.py"))
       arguments = [word.replace("~", " ").replace("&", " ") for word in words.split(" ")]
-      rows.append((f"python {command}".replace("~", " ").replace("&", " "), *run([python, *arguments], empty)))
+      program = [] if arguments[0] == "resjax" else [python]
+      shown = " ".join([*(["python"] if program else []), command]).replace("~", " ").replace("&", " ")
+      if not program:
+        arguments[0] = str(folder / "venv" / "bin" / "resjax")
+      rows.append((shown, *run([*program, *arguments], empty)))
   return rows
 
 

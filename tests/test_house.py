@@ -33,6 +33,7 @@ ALLOWED = {
   "studies": "config files sweep depth settings records study_records data listing command mesh models train",
   "evaluation": "config data mesh models records settings train",
   "weights": "config data depth models records settings train",
+  "__main__": "",
   "arguments": "files records settings",
   "main": "command listing registry settings train",
   "report": "arguments analysis files settings",
@@ -59,7 +60,17 @@ NO_JAX = (
     "main",
     "data",
   ),
-  *("arguments", "convert", "evaluate", "study", "studies.draws", "studies.lanczos", "planning.chips", "plan"),
+  *(
+    "__main__",
+    "arguments",
+    "convert",
+    "evaluate",
+    "study",
+    "studies.draws",
+    "studies.lanczos",
+    "planning.chips",
+    "plan",
+  ),
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
