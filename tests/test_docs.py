@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 SHORT = (
   *("--config.train.steps=2", "--config.train.batch_size=32", "--config.evaluation.every=2"),
   *("--config.checkpoint.every=2", "--config.responses.images=32", "--config.responses.batch_size=32"),
-  "--config.responses.steps=(0,)",
+  *("--config.responses.steps=(0,)", "--config.gradients.steps=()"),
   *("--config.evaluation.batch_size=32", "--config.execution.log_every=2"),
 )
 ARRAYS = ("--config.data.name=npz", "--config.data.path=own.npz")
