@@ -34,7 +34,7 @@ def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
   from resjax import mesh, models
   from resjax.config import Config, Data, Model, Train
   from resjax.data.augment import Statistics
-  from resjax.train import state, step, together
+  from resjax.train import batched_runs, state, step
 
   jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
   model, train, data, shape = Model(depth=depth), Train(batch_size=batch), Data(), jax.ShapeDtypeStruct
@@ -47,10 +47,10 @@ def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
     start = time.perf_counter()
     first = jax.block_until_ready(state.initial(model, train, 10, IMAGE, 0))
     init = time.perf_counter() - start
-    states, numbers = together.stack([first]), together.numbers([train])
+    states, hyperparameters = batched_runs.stack([first]), batched_runs.hyperparameters([train])
     start = time.perf_counter()
     net = models.build(model, 10, models.Loop(unroll))
-    lowered = step.train_steps.lower(net, train, data, 100, states, numbers, images, shape((), jnp.int32))
+    lowered = step.train_steps.lower(net, train, data, 100, states, hyperparameters, images, shape((), jnp.int32))
     return timed(lowered, time.perf_counter() - start) | {"init": init}
 
 

@@ -22,7 +22,8 @@ from benchmarks import measure
 from resjax import data, mesh, models
 from resjax.config import Config, Data, Execution, Model, Train
 from resjax.data import Dataset
-from resjax.train import resident, state, together
+from resjax.train import batched_runs, state
+from resjax.train.input import in_memory
 
 _DATA = flags.DEFINE_string("data", None, "CIFAR-10 archive or folder.", required=True)
 _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
@@ -44,10 +45,10 @@ def resjax_epoch(dataset: Dataset) -> Callable[[], float]:
   devices = mesh.make(settings)
   with jax.set_mesh(devices):
     net = models.build(settings.model, dataset.classes)
-    images = resident.Resident(settings, dataset, net)
+    images = in_memory.InMemoryInput(settings, dataset, net)
     start = state.initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
-    states = jax.device_put(together.stack([start]), mesh.replicated(devices))
-  numbers, done = together.numbers([settings.train]), 0
+    states = jax.device_put(batched_runs.stack([start]), mesh.replicated(devices))
+  hyperparameters, done = batched_runs.hyperparameters([settings.train]), 0
 
   def epoch() -> float:
     nonlocal states, done
@@ -55,7 +56,7 @@ def resjax_epoch(dataset: Dataset) -> Callable[[], float]:
     with jax.set_mesh(devices):
       while done < end:
         begun, done = done, min(done + settings.execution.log_every, end)
-        states, interval = images.advance(states, numbers, done, settings.execution.log_every)
+        states, interval = images.advance(states, hyperparameters, done, settings.execution.log_every)
         losses.append((done - begun, interval))
       return sum(float(interval.loss[0]) for _, interval in losses) / sum(steps for steps, _ in losses)
 

@@ -24,7 +24,7 @@ from absl import app, flags
 from benchmarks import measure, sides
 from benchmarks.measure import Side
 from resjax import mesh, models
-from resjax.train import together
+from resjax.train import batched_runs
 
 _CASES = flags.DEFINE_list("cases", ["20/float32", "20/float32/unroll=1", "20/float32/unroll=3"], "What is timed.")
 _LOCK = flags.DEFINE_string("lock", "", "File that is locked while something is timed.")
@@ -39,7 +39,7 @@ class Case:
   Attributes:
     depth, batch, precision: The net, images a step of a run, type of activations.
     unroll, remat: See `execution.unroll` and `execution.remat`.
-    seeds, form: Runs in the program, and which of `together.FORMS` carries them; "": the platform's.
+    seeds, form: Runs in the program, and which of `batched_runs.FORMS` carries them; "": the platform's.
     options: Of the compiler, "NAME:VALUE", separated by "+".
     side: "resjax", or "torch.compile" with the mode in `form`.
   """
@@ -135,14 +135,14 @@ def main(_) -> None:
   rows = []
   with ThreadPoolExecutor(_THREADS.value) as pool:
     makings: dict[str, Future[Side]] = {}
-    # `together` chooses the form while a program is traced: those of one form are made before the next are begun.
+    # `batched_runs` chooses the form while a program is traced: those of one form are made before the next are begun.
     by_form: dict[str, list[str]] = {}
     for text in _CASES.value:
       case = Case.parse(text)
       by_form.setdefault(case.form if case.side == "resjax" else "", []).append(text)
     for form, texts in by_form.items():
       if form:
-        together.FORM_OF_PLATFORM = dict.fromkeys(("cpu", "gpu", "tpu"), form)
+        batched_runs.FORM_OF_PLATFORM = dict.fromkeys(("cpu", "gpu", "tpu"), form)
       makings |= {text: made(Case.parse(text), pool) for text in texts}
       if len(by_form) > 1:
         _ = [making.exception() for making in makings.values()]

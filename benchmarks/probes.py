@@ -20,7 +20,8 @@ from benchmarks import measure, sides
 from resjax import mesh, models
 from resjax.config import Config, Data, Execution, Model, Responses, Train
 from resjax.data import Dataset
-from resjax.train import resident, state, step, together
+from resjax.train import batched_runs, state, step
+from resjax.train.input import in_memory
 
 _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
@@ -50,10 +51,10 @@ class Training:
     self.captures, self.done, self.mesh = captures, 0, mesh.make(self.settings)
     with jax.set_mesh(self.mesh):
       self.net = models.build(self.settings.model, 10)
-      self.images = resident.Resident(self.settings, random_images(), self.net)
+      self.images = in_memory.InMemoryInput(self.settings, random_images(), self.net)
       start = state.initial(self.settings.model, self.settings.train, 10, sides.IMAGE, 0)
-      self.states = jax.device_put(together.stack([start]), mesh.replicated(self.mesh))
-    self.numbers = together.numbers([self.settings.train])
+      self.states = jax.device_put(batched_runs.stack([start]), mesh.replicated(self.mesh))
+    self.hyperparameters = batched_runs.hyperparameters([self.settings.train])
 
   def lowered(self) -> str:
     """Returns the text of the training program."""
@@ -64,7 +65,7 @@ class Training:
         self.settings.data,
         INTERVAL,
         self.states,
-        self.numbers,
+        self.hyperparameters,
         self.images.training_set,
         jnp.int32(0),
       ).as_text()
@@ -77,7 +78,7 @@ class Training:
           variables = {"params": self.states.params, "batch_stats": self.states.batch_stats}
           jax.device_get(self.images.capture(jax.tree.map(lambda leaf: leaf[0], variables)))
         self.done += INTERVAL
-        self.states, _ = self.images.advance(self.states, self.numbers, self.done, INTERVAL)
+        self.states, _ = self.images.advance(self.states, self.hyperparameters, self.done, INTERVAL)
       jax.block_until_ready(self.states)
 
 

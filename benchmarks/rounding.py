@@ -18,7 +18,7 @@ from benchmarks import measure
 from resjax import data, mesh, models
 from resjax.config import Config, Data, Execution, Model, Train
 from resjax.data.augment import statistics
-from resjax.train import state, step, together
+from resjax.train import batched_runs, state, step
 
 _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
 _STEPS = flags.DEFINE_integer("steps", 50, "Steps of training, at least 10.", lower_bound=10)
@@ -35,11 +35,11 @@ def losses(settings: Config, digits: data.Dataset, start: state.State) -> list[f
     here = jax.sharding.get_mesh()
     images = digits.train_images, digits.train_labels, statistics(digits.train_images, settings.data)
     training_set = jax.device_put(step.TrainingData(*images), mesh.replicated(here))
-    states = together.stack([jax.device_put(start, mesh.state_shardings(here, start))])
-    numbers = jax.device_put(together.numbers([settings.train]), mesh.replicated(here))
+    states = batched_runs.stack([jax.device_put(start, mesh.state_shardings(here, start))])
+    hyperparameters = jax.device_put(batched_runs.hyperparameters([settings.train]), mesh.replicated(here))
     for stop in range(1, _STEPS.value + 1):
       states, interval = step.train_steps(
-        net, settings.train, settings.data, 1, states, numbers, training_set, jnp.int32(stop)
+        net, settings.train, settings.data, 1, states, hyperparameters, training_set, jnp.int32(stop)
       )
       found.append(float(interval.loss[0]))
   return found

@@ -13,7 +13,7 @@ from benchmarks.plain_flax import PlainResNet
 from resjax import mesh, models
 from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import statistics
-from resjax.train import state, step, together
+from resjax.train import batched_runs, state, step
 
 IMAGE = (32, 32, 3)
 INTERVAL = 100  # steps a dispatch, at most
@@ -44,10 +44,10 @@ class Resjax:
     with jax.set_mesh(mesh.make(Config(train=train))):
       everywhere = mesh.replicated(jax.sharding.get_mesh())
       starts = [state.initial(model, train, 10, IMAGE, seed) for seed in range(seeds)]
-      self._states = jax.device_put(together.stack(starts), everywhere)
+      self._states = jax.device_put(batched_runs.stack(starts), everywhere)
       training_set = jax.device_put(step.TrainingData(images, labels, statistics(images, data)), everywhere)
-      numbers = jax.device_put(together.numbers([train] * seeds), everywhere)
-      self._inputs = numbers, training_set
+      hyperparameters = jax.device_put(batched_runs.hyperparameters([train] * seeds), everywhere)
+      self._inputs = hyperparameters, training_set
       lowered = step.train_steps.lower(net, train, data, INTERVAL, self._states, *self._inputs, jnp.int32(0))
     self.compiled = lowered.compile(compiler_options=compiler_options)
     self._done = 0

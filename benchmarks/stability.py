@@ -21,7 +21,8 @@ from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import augment, normalize
 from resjax.data.order import batch_order
 from resjax.models import conv, norm
-from resjax.train import resident, step, together
+from resjax.train import batched_runs, step
+from resjax.train.input import in_memory
 from resjax.train.state import State, initial
 
 Advance = Callable[[State, int], tuple[State, float, float]]  # to a step; mean loss and error on the way
@@ -39,27 +40,27 @@ def plain_normalize(x, scale, bias, epsilon):
   return y, jax.lax.stop_gradient(mean), jax.lax.stop_gradient(var)
 
 
-def as_executed(settings: Config, images: resident.Resident, net: nn.Module) -> Advance:
+def as_executed(settings: Config, images: in_memory.InMemoryInput, net: nn.Module) -> Advance:
   """Trains as a run does."""
-  numbers = together.numbers([settings.train])
+  hyperparameters = batched_runs.hyperparameters([settings.train])
 
   def advance(state: State, stop: int) -> tuple[State, float, float]:
     start = int(state.step)
-    states, interval = images.advance(together.stack([state]), numbers, stop, _STEPS.value // TENTHS)
+    states, interval = images.advance(batched_runs.stack([state]), hyperparameters, stop, _STEPS.value // TENTHS)
     steps = stop - start
     return jax.tree.map(lambda leaf: leaf[0], states), float(interval.loss[0]) / steps, float(interval.wrong[0]) / steps
 
   return advance
 
 
-def step_by_step(settings: Config, images: resident.Resident, net: nn.Module) -> Advance:
+def step_by_step(settings: Config, images: in_memory.InMemoryInput, net: nn.Module) -> Advance:
   """Trains on the same batches, a dispatch a step: in a loop the plain forms are some twenty times slower on a CPU."""
   train, data_settings, held = settings.train, settings.data, images.training_set
 
   @functools.partial(jax.jit, donate_argnums=0)
   def one(state: State, held: step.TrainingData):
     order_key, augment_key = jax.random.split(jax.random.wrap_key_data(state.key))
-    chosen = mesh.split_batch(batch_order(order_key, state.step, 1, len(held.labels), train.batch_size)[0])
+    chosen = mesh.shard_batch(batch_order(order_key, state.step, 1, len(held.labels), train.batch_size)[0])
     batch = normalize(held.images[chosen], held.statistics)
     batch = augment(jax.random.fold_in(augment_key, state.step), batch, data_settings.pad, data_settings.mirror)
     return step.train_step(net, train, state, batch, held.labels[chosen])
@@ -80,7 +81,7 @@ def curve(dataset: data.Dataset, unroll: int, side: Callable[..., Advance]) -> l
   devices, every = mesh.make(settings), _STEPS.value // TENTHS
   with jax.set_mesh(devices):
     net = models.build(settings.model, dataset.classes, models.Loop(unroll))
-    advance = side(settings, resident.Resident(settings, dataset, net), net)
+    advance = side(settings, in_memory.InMemoryInput(settings, dataset, net), net)
     start = initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
     state = jax.device_put(start, mesh.replicated(devices))
     for stop in range(every, _STEPS.value + 1, every):

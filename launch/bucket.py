@@ -13,7 +13,7 @@ class Bucket:
 
   def __init__(self, address: str):
     """Takes its address, "gs://bucket/folder"."""
-    self._root = files.place(address)
+    self._root = files.as_path(address)
 
   def collect(self, jobs: list[Job], into: Path) -> None:
     """Copies what is new of the records of runs, not their checkpoints, into a work directory here.
@@ -28,10 +28,10 @@ class Bucket:
       found = {name: size for name, size in files.sizes(there).items() if any(map(Path(name).match, RECORDS))}
       new = [name for name, size in found.items() if name.endswith(".json") or size != _size(here / name)]
       new.sort(key=lambda name: name == "run.json")
-      for name, content in zip(new, files.contents([there / name for name in new]), strict=True):
+      for name, content in zip(new, files.read_all([there / name for name in new]), strict=True):
         here.mkdir(parents=True, exist_ok=True)
         if not (here / name).exists() or (here / name).read_bytes() != content:
-          files.replace(here / name, content)
+          files.write_atomically(here / name, content)
 
   def ended(self, name: str) -> int | None:
     """Returns the exit code that a slice left when all of its runs were over, or None."""

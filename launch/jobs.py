@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from resjax import command, listing, records
+from resjax import experiment_cli, listing, records
 from resjax.settings import ConfigError
 from resjax.sweep import Run
 
@@ -47,8 +47,8 @@ class Job:
 
 
 def start(main: Callable[[], int]) -> None:
-  """Starts a launcher: as `command.start`, and a package that is missing is one line that names the extra."""
-  command.start(lambda: with_extras(main))
+  """Starts a launcher: as `experiment_cli.run`, and a package that is missing is one line that names the extra."""
+  experiment_cli.run(lambda: with_extras(main))
 
 
 def with_extras(main: Callable[[], int]) -> int:
@@ -73,8 +73,8 @@ def chosen(bucket: bool = False) -> list[Job]:
   """
   if "://" in WORKDIR.value and not bucket:
     raise ConfigError(f"--workdir {WORKDIR.value!r}: must be a directory; only launch.tpu takes a bucket")
-  runs, first = command.chosen()[1], command.INDEX.value or 0
-  arguments = tuple(command.again())
+  runs, first = experiment_cli.selected_runs()[1], experiment_cli.INDEX.value or 0
+  arguments = tuple(experiment_cli.arguments_for_same_runs())
   return [Job(run, first + i, arguments, WORKDIR.value) for i, run in enumerate(runs)]
 
 

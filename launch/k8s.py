@@ -18,7 +18,7 @@ from absl import flags
 
 from launch import jobs, manifests
 from launch.jobs import Job
-from resjax import command
+from resjax import experiment_cli
 from resjax.planning import chips
 from resjax.settings import ConfigError
 
@@ -36,7 +36,7 @@ def main() -> int:
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))
-    return command.DONE
+    return experiment_cli.DONE
   if not _IMAGE.value:
     raise ConfigError("--image is missing")
   slice_, volume = chips.parse(_TOPOLOGY.value), _volume(_VOLUME.value)
@@ -46,12 +46,12 @@ def main() -> int:
   text = yaml.safe_dump_all(made, sort_keys=False)
   if jobs.DRY_RUN.value:
     print(text, end="")
-    return command.DONE
+    return experiment_cli.DONE
   if not shutil.which("kubectl"):
     raise ConfigError("kubectl is not on this machine: --dry_run prints what it would be given")
   sent = subprocess.run(["kubectl", "apply", "-f", "-"], input=text, text=True, check=False)
   print(f"to see them: kubectl get jobsets -l resjax={_label(every[0])}; to stop: kubectl delete with the same")
-  return command.DONE if sent.returncode == 0 else command.FAILED
+  return experiment_cli.DONE if sent.returncode == 0 else experiment_cli.FAILED
 
 
 def _manifest(job: Job, slice_: chips.Slice, volume: manifests.Volume) -> dict[str, Any]:

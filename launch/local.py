@@ -20,7 +20,7 @@ from launch import jobs, places
 from launch.jobs import Job
 from launch.places import Place
 from launch.pool import Pool
-from resjax import command
+from resjax import experiment_cli
 
 _JOBS = flags.DEFINE_integer("jobs", 0, "Runs at a time; 0: one a GPU, without GPUs one.", lower_bound=0)
 _GPUS = flags.DEFINE_string("gpus", "all", "GPUs to use: numbers with commas between, all or none.")
@@ -32,18 +32,18 @@ def main() -> int:
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))
-    return command.DONE
+    return experiment_cli.DONE
   gpus = places.gpus() if _GPUS.value == "all" else [] if _GPUS.value == "none" else _GPUS.value.split(",")
   shares, wanted = places.make(_JOBS.value, gpus), jobs.unfinished(every)
   if jobs.DRY_RUN.value:
     print(f"# {len(wanted)} runs at {len(shares)} places; each takes the next place that is free")
     for i, job in enumerate(wanted):
       print(_shown(job, shares[i % len(shares)]))
-    return command.DONE
+    return experiment_cli.DONE
   pool = Pool(shares, _start, lambda line: print(line, file=sys.stderr, flush=True))
   code = pool.run(wanted)
   for job, end in pool.codes.items():
-    if end == command.WRONG:
+    if end == experiment_cli.WRONG:
       print("\n".join(_log(job).read_text().splitlines()[-1:]), file=sys.stderr)
   print(jobs.table(every))
   return code

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from resjax import command
+from resjax import experiment_cli
 from resjax.planning.chips import Slice
 
 ACCELERATORS = {
@@ -95,7 +95,7 @@ def jobset(
     "rules": [
       {
         "action": "FailJob",
-        "onExitCodes": {"containerName": "run", "operator": "In", "values": [command.PREEMPTED]},
+        "onExitCodes": {"containerName": "run", "operator": "In", "values": [experiment_cli.PREEMPTED]},
       },
       {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]

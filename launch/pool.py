@@ -9,7 +9,7 @@ from typing import Any
 
 from launch.jobs import Job
 from launch.places import Place
-from resjax import command
+from resjax import experiment_cli
 
 POLL = 0.1  # seconds between two looks at the processes
 
@@ -62,24 +62,34 @@ class Pool:
           del self._running[place]
           self._ended(job, code)
     ends = set(self.codes.values())
-    if self._stopping and (self._waiting or command.PREEMPTED in ends):
-      return command.PREEMPTED
-    return command.WRONG if command.WRONG in ends else command.FAILED if ends - {command.DONE} else command.DONE
+    if self._stopping and (self._waiting or experiment_cli.PREEMPTED in ends):
+      return experiment_cli.PREEMPTED
+    return (
+      experiment_cli.WRONG
+      if experiment_cli.WRONG in ends
+      else experiment_cli.FAILED
+      if ends - {experiment_cli.DONE}
+      else experiment_cli.DONE
+    )
 
   @property
   def _starts(self) -> bool:
     """Whether anything may still be started."""
-    return not self._stopping and command.WRONG not in self.codes.values()
+    return not self._stopping and experiment_cli.WRONG not in self.codes.values()
 
   def _ended(self, job: Job, code: int) -> None:
-    if code in (command.PREEMPTED, -signal.SIGTERM, -signal.SIGINT):  # the latter two before it could save anything
-      code = command.PREEMPTED
+    if code in (
+      experiment_cli.PREEMPTED,
+      -signal.SIGTERM,
+      -signal.SIGINT,
+    ):  # two before it could save
+      code = experiment_cli.PREEMPTED
       if not self._stopping:
         self._tell(f"{job.run.id} was stopped by a signal: it starts again")
         self._waiting.appendleft(job)
         return
     self.codes[job] = code
-    ends = {command.DONE: "done", command.WRONG: "cannot be started", command.PREEMPTED: "stopped"}
+    ends = {experiment_cli.DONE: "done", experiment_cli.WRONG: "cannot be started", experiment_cli.PREEMPTED: "stopped"}
     self._tell(f"{job.run.id} {ends.get(code, f'killed by signal {-code}' if code < 0 else 'failed')}")
 
   def _stop(self, number: int, _: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 from google.cloud import tpu_v2
 
-from resjax import command
+from resjax import experiment_cli
 
 State = tpu_v2.QueuedResourceState.State
 TAKEN = (State.SUSPENDING, State.SUSPENDED)
@@ -78,7 +78,7 @@ class Fleet:
         self._create(each)
       while any(each.code is None for each in self._slices):
         if stopped():
-          return command.PREEMPTED
+          return experiment_cli.PREEMPTED
         time.sleep(poll)
         for each in self._slices:
           if each.code is None:
@@ -101,7 +101,7 @@ class Fleet:
       state = self._client.get_queued_resource(name=self._name(each)).state
     except NotFound:
       self._tell(f"{each.id}: somebody deleted it")
-      each.code = command.FAILED
+      each.code = experiment_cli.FAILED
       return
     if state.state != each.state:
       each.state = state.state
@@ -113,7 +113,7 @@ class Fleet:
     elif state.state == State.FAILED:
       self._tell(f"{each.id}: {state.failed_data.error.message or 'no reason given'}")
       self._delete(each)
-      each.code = command.FAILED
+      each.code = experiment_cli.FAILED
 
   def _create(self, each: Slice) -> None:
     self._client.create_queued_resource(request=request(each, self._parent))

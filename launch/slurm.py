@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 
 from launch import jobs
-from resjax import command
+from resjax import experiment_cli
 from resjax.settings import ConfigError
 
 _TIME = flags.DEFINE_integer("time", 240, "Minutes until a job has to make room; it queues itself again then.", 1)
@@ -48,11 +48,11 @@ def main() -> int:
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))
-    return command.DONE
+    return experiment_cli.DONE
   wanted, folder = jobs.unfinished(every), Path(jobs.WORKDIR.value).absolute() / ".launch" / "slurm"
   if not wanted:
     print("all runs are done")
-    return command.DONE
+    return experiment_cli.DONE
   import submitit  # not before it is needed: --help and --status do without
 
   if jobs.DRY_RUN.value:
@@ -60,7 +60,7 @@ def main() -> int:
     print(_script(_executor(unsent, folder), len(wanted)))
     for i, job in enumerate(wanted):
       print(f"# {i}: {shlex.join(job.command(sys.executable))}")
-    return command.DONE
+    return experiment_cli.DONE
   try:
     executor = _executor(submitit.SlurmExecutor, folder)
     # The process that submitit starts becomes the run, so that Slurm's signals reach it and its exit code Slurm.
@@ -71,7 +71,7 @@ def main() -> int:
     raise ConfigError(f"Slurm takes no jobs: {error}") from error
   array = sent[0].job_id.partition("_")[0]
   print(f"{len(sent)} runs submitted as job {array}; to see them: squeue --jobs {array}; to stop: scancel {array}")
-  return command.DONE
+  return experiment_cli.DONE
 
 
 def _executor(kind: Any, folder: Path) -> Any:

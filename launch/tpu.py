@@ -22,7 +22,7 @@ from absl import flags
 from launch import jobs, startup
 from launch.bucket import Bucket
 from launch.jobs import Job
-from resjax import command, files
+from resjax import experiment_cli, files
 from resjax.planning import chips
 from resjax.settings import ConfigError
 
@@ -46,11 +46,11 @@ TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
 
 def main() -> int:
   """Does what the command line says; returns the exit code."""
-  collected = files.on_disk(_COLLECT.value)
+  collected = files.local_path(_COLLECT.value)
   every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen(bucket=True)]
   if jobs.STATUS.value:
     print(jobs.table(every))
-    return command.DONE
+    return experiment_cli.DONE
   for flag in (_PROJECT, _ZONE):
     if not flag.value:
       raise ConfigError(f"--{flag.name} is missing")
@@ -62,7 +62,7 @@ def main() -> int:
   if _DELETE.value:
     for name in queued.delete_all(client(), parent, prefix):
       print(f"{name}: deleted")
-    return command.DONE
+    return experiment_cli.DONE
   for flag in (jobs.WORKDIR, _SOURCE):
     if not re.match(r"gs://[^/]+/.+", flag.value):
       raise ConfigError(f"--{flag.name} {flag.value!r}: must be gs://BUCKET/...")
@@ -71,13 +71,13 @@ def main() -> int:
     bucket.collect(every, collected)
   if not (wanted := jobs.unfinished(every)):
     print("all runs are done")
-    return command.DONE
+    return experiment_cli.DONE
   shares = [share for i in range(_SLICES.value) if (share := wanted[i :: _SLICES.value])]
   slices = [queued.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}", tpu_v2)) for i, share in enumerate(shares)]
   if not bucket:
     for each in slices:
       print(_shown(queued.request(each, parent)))
-    return command.DONE
+    return experiment_cli.DONE
   stop = _Stop()
   for each in slices:
     bucket.forget(each.name)

@@ -22,14 +22,14 @@ Prints what was mapped.
 import argparse
 from collections.abc import Sequence
 
-from resjax import arguments, files
+from resjax import cli, files
 
 PROJECTS, FORMATS = ("akamaster", "torchvision", "huggingface", "caffe"), ("torch",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Converts what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
-  parser = arguments.Parser("resjax.convert", __doc__)
+  parser = cli.Parser("resjax.convert", __doc__)
   way = parser.add_mutually_exclusive_group(required=True)
   way.add_argument("--from", dest="project", choices=PROJECTS, help="whose weights they are")
   way.add_argument("--to", dest="form", choices=FORMATS, help="whose names to use")
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   if given.mean and given.project != "caffe":
     parser.error("--mean goes with --from caffe")
   if given.form:
-    return arguments.guarded(parser.command, lambda: _write(given))
-  return arguments.guarded(parser.command, lambda: _read(given))
+    return cli.guarded(parser.command, lambda: _write(given))
+  return cli.guarded(parser.command, lambda: _read(given))
 
 
 def _read(given: argparse.Namespace) -> int:
@@ -52,8 +52,8 @@ def _read(given: argparse.Namespace) -> int:
   from resjax.evaluation import images, record
   from resjax.weights import adopted
 
-  source, out = files.on_disk(given.source), files.on_disk(given.out)
-  mean = files.on_disk(given.mean) if given.mean else None
+  source, out = files.local_path(given.source), files.local_path(given.out)
+  mean = files.local_path(given.mean) if given.mean else None
   mesh.start_backend(None)
   weights = adopted.read(given.project, source, mean)
   tested = images.read(given.data, weights.data) if given.data else None
@@ -64,23 +64,23 @@ def _read(given: argparse.Namespace) -> int:
     result = record.record(out, tested)
     print(f"images: {result.images}\nwrong: {result.wrong}\nerror: {result.error}\ntop5_error: {result.top5_error}")
   print(out)
-  return arguments.DONE
+  return cli.DONE
 
 
 def _write(given: argparse.Namespace) -> int:
   from resjax import mesh
-  from resjax.train import trained
+  from resjax.train import run_files
   from resjax.weights import exported, torch_files
 
-  directory, out = files.place(given.source), files.on_disk(given.out)
+  directory, out = files.as_path(given.source), files.local_path(given.out)
   mesh.start_backend(None)
-  arrays = exported.state_dict(trained.read(directory))
+  arrays = exported.state_dict(run_files.read(directory))
   torch_files.write(out, arrays)
   for name, array in arrays.items():
     print(f"{name} {list(array.shape)}")
   print(out)
-  return arguments.DONE
+  return cli.DONE
 
 
 if __name__ == "__main__":
-  arguments.run(main)
+  cli.run(main)

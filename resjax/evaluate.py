@@ -14,20 +14,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resjax import arguments, files
+from resjax import cli, files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Tests what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
-  parser = arguments.Parser("resjax.evaluate", __doc__)
+  parser = cli.Parser("resjax.evaluate", __doc__)
   parser.add_argument("--checkpoint", metavar="DIR", nargs="+", required=True, help="run directories")
   parser.add_argument("--data", metavar="PATH", required=True, help="the data set")
   parser.add_argument("--protocol", choices=("single", "10crop", "multiscale"), default="single", help="of the test")
   parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed")
   given = parser.parse_args(argv)
-  return arguments.guarded(
+  return cli.guarded(
     parser.command,
-    lambda: _evaluate([files.place(each) for each in given.checkpoint], given.data, given.protocol, given.format),
+    lambda: _evaluate([files.as_path(each) for each in given.checkpoint], given.data, given.protocol, given.format),
   )
 
 
@@ -40,7 +40,7 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
     result, tested = score.test(directories, path, protocol)
   except score.NotFinite as error:
     print(f"resjax.evaluate: {error}", file=sys.stderr)
-    return arguments.FAILED
+    return cli.FAILED
   for line in (*tested.notes, *(f"skipped: {fault}" for fault in tested.skipped)):
     print(line, file=sys.stderr)
   row = {
@@ -56,8 +56,8 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
     print(json.dumps(row))
   else:
     print("\n".join(f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in row.items()))
-  return arguments.DONE
+  return cli.DONE
 
 
 if __name__ == "__main__":
-  arguments.run(main)
+  cli.run(main)

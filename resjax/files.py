@@ -17,7 +17,7 @@ from typing import Any, cast
 BUCKET = "gs://"
 
 
-def place(address: str | os.PathLike[str]) -> Path:
+def as_path(address: str | os.PathLike[str]) -> Path:
   """Returns the path of an address; in a bucket it is etils' path, which has pathlib's methods.
 
   Raises:
@@ -35,14 +35,14 @@ def place(address: str | os.PathLike[str]) -> Path:
     from fsspec.config import conf
   except ModuleNotFoundError as error:
     raise OSError(f"{text}: needs {error.name}: install the extra cloud") from error
-  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it cannot do it raises, too; see `errors`
+  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it cannot do it raises, too; see `io_errors`
   # Without this a listing that was read once hides what other writers, or another reader here, have added since.
   for protocol in ("gs", "gcs"):
     conf.setdefault(protocol, {})["use_listings_cache"] = False
   return cast(Path, epath.Path(text))
 
 
-def on_disk(address: str | os.PathLike[str]) -> Path:
+def local_path(address: str | os.PathLike[str]) -> Path:
   """Returns the path of an address on this machine.
 
   Raises:
@@ -58,7 +58,7 @@ def in_bucket(path: Path) -> bool:
   return str(path).startswith(BUCKET)
 
 
-def errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+def io_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
   """Returns what may be raised where files on disk or in a bucket are read and written, and `others`."""
   if "gcsfs" not in sys.modules:
     return OSError, *others
@@ -69,7 +69,7 @@ def errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
   return OSError, ClientError, HttpError, GoogleAuthError, *others
 
 
-def contents(paths: Sequence[Path]) -> list[bytes]:
+def read_all(paths: Sequence[Path]) -> list[bytes]:
   """Returns what files hold, read side by side: a log in a bucket can be many parts, and each is a request."""
   if len(paths) < 2:
     return [path.read_bytes() for path in paths]
@@ -107,7 +107,7 @@ def create(path: Path, content: bytes) -> None:
       raise
 
 
-def replace(path: Path, content: bytes, alone: bool = True) -> None:
+def write_atomically(path: Path, content: bytes, alone: bool = True) -> None:
   """Writes a file whole. A kill at any moment leaves the old content or the new; the new is on disk after the call.
 
   Args:

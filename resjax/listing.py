@@ -41,7 +41,7 @@ def row(run: Run) -> Row:
   return dict(zip(KEYS, values, strict=True))
 
 
-def only(runs: Sequence[Run], expression: str) -> list[Run]:
+def filter_runs(runs: Sequence[Run], expression: str) -> list[Run]:
   """Returns the runs that match every `key=value[,value...]` of the expression, which spaces separate.
 
   Raises:

@@ -12,7 +12,7 @@ import json
 
 from absl import flags
 
-from resjax import command, listing, registry
+from resjax import experiment_cli, listing, registry
 from resjax.settings import ConfigError
 
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments, or with --config its runs, and start nothing.")
@@ -23,17 +23,21 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run director
 def main() -> int:
   """Lists or runs what the command line names; returns the exit code."""
   if _LIST.value:
-    rows = [listing.row(run) for run in command.chosen()[1]] if command.given() else registry.overview()
-    command.show(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
-    return command.DONE
-  experiment, runs = command.chosen()
+    rows = (
+      [listing.row(run) for run in experiment_cli.selected_runs()[1]]
+      if experiment_cli.names_experiment()
+      else registry.overview()
+    )
+    experiment_cli.print_output(json.dumps(rows, indent=1) if _LIST_FORMAT.value == "json" else listing.table(rows))
+    return experiment_cli.DONE
+  chosen, runs = experiment_cli.selected_runs()
   try:
-    from resjax.train import study  # only training needs JAX
+    from resjax.train import experiment  # only training needs JAX
   except ModuleNotFoundError as error:
     raise ConfigError(f"training needs {error.name}: install the extra train, cuda13 or tpu") from error
 
-  return study.run(experiment.question, runs, _WORKDIR.value)
+  return experiment.run(chosen.question, runs, _WORKDIR.value)
 
 
 if __name__ == "__main__":
-  command.start(main)
+  experiment_cli.run(main)

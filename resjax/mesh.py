@@ -144,10 +144,10 @@ def make(config: Config) -> Mesh:
       f"execution.fsdp = {split}: must divide the number of devices, {wanted or there}, and the batch sizes, of which "
       f"{common} is the greatest common divisor"
     )
-  return arrange(jax.devices()[: wanted or fitting[-1]], split)
+  return from_devices(jax.devices()[: wanted or fitting[-1]], split)
 
 
-def arrange(devices: Sequence[jax.Device], split: int) -> Mesh:
+def from_devices(devices: Sequence[jax.Device], split: int) -> Mesh:
   """Returns the mesh of these devices, of which `split` share one copy of the kernels."""
   return jax.make_mesh((len(devices) // split, split), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
@@ -157,7 +157,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def whole(tree: Any) -> Any:
+def gather(tree: Any) -> Any:
   """Returns arrays as each process can read them: those that are split over processes are put together."""
   if all(leaf.is_fully_addressable or leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
     return tree
@@ -169,7 +169,7 @@ def batch_spec(axis: int = 0) -> PartitionSpec:
   return PartitionSpec(*[None] * axis, AXES)
 
 
-def split_batch(array: jax.Array) -> jax.Array:
+def shard_batch(array: jax.Array) -> jax.Array:
   """Returns the array with its first axis, the batch, split over the devices; inside `jax.set_mesh` and `jax.jit`."""
   if jax.sharding.get_abstract_mesh().empty:
     return array
@@ -189,7 +189,7 @@ def state_shardings(mesh: Mesh, tree: Any) -> Any:
   return jax.tree.map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf.shape, mesh.shape[FSDP])), tree)
 
 
-def split_state(tree: Any) -> Any:
+def shard_state(tree: Any) -> Any:
   """Returns a train state laid out as `state_shardings` says; inside `jax.set_mesh` and `jax.jit`."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.shape[FSDP] == 1:

@@ -22,11 +22,11 @@ from typing import Any
 
 from absl import flags
 
-from resjax import command, listing
+from resjax import experiment_cli, listing
 from resjax.config import Config
-from resjax.planning import chips, measured, roofline, trials
+from resjax.planning import chips, measured, roofline, search
 from resjax.planning.chips import GIB, RESERVED, Slice
-from resjax.planning.trials import Trial
+from resjax.planning.search import Trial
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "The slice: v5e:2x4, v6e:4x4, v5p:4x4x4 ... or gpu:h100x8.")
 _BATCH_PER_CHIP = flags.DEFINE_integer("batch_per_chip", 0, "Images a step a chip; 0: train.batch_size over all.", 0)
@@ -38,10 +38,10 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the out
 
 def main() -> int:
   """Prints the plan of the runs the command line names; returns the exit code, 1 if one fits in no way."""
-  slice_, runs = chips.parse(_TOPOLOGY.value), command.chosen()[1]
+  slice_, runs = chips.parse(_TOPOLOGY.value), experiment_cli.selected_runs()[1]
   configs = [_on(each.config, slice_) for each in runs]
   for config in configs:
-    trials.check(config, slice_)
+    search.check(config, slice_)
   speeds = measured.read(_MEASURED.value) if _MEASURED.value else {}
   done: dict[Config, Trial] = {}
   rows = []
@@ -49,20 +49,20 @@ def main() -> int:
     program = _program(config)
     if program not in done:
       print(f"{each.id}: step {len(done) + 1} of {len(set(map(_program, configs)))}", file=sys.stderr, flush=True)
-      done[program] = trials.best(program, slice_, _EFFORT.value)
+      done[program] = search.best(program, slice_, _EFFORT.value)
     rows.append({"id": each.id, **row(config, done[program], speeds)})
   if _FORMAT.value == "json":
-    command.show(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))
+    experiment_cli.print_output(json.dumps({"runs": rows, "sum": total(rows, done)}, indent=1))
   else:
     table = [{key: value if key == "params" else _text(value) for key, value in each.items()} for each in rows]
     sums = "  ".join(f"{key}: {_text(value)}" for key, value in total(rows, done).items())
-    command.show(f"{listing.table(table)}\n\n{sums}")
-  return command.DONE if all(each["fits"] for each in rows) else command.FAILED
+    experiment_cli.print_output(f"{listing.table(table)}\n\n{sums}")
+  return experiment_cli.DONE if all(each["fits"] for each in rows) else experiment_cli.FAILED
 
 
 def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float]) -> dict[str, Any]:
   """Returns the columns of a run: config is the run's own, `trial` is of its program."""
-  devices, net = trials.device_count(trial.config, trial.slice_), listing.net(config)
+  devices, net = search.device_count(trial.config, trial.slice_), listing.net(config)
   batch, steps = trial.config.train.batch_size, config.train.steps
   bound = roofline.step(trial.config, net, trial.slice_, devices)
   speed = measured.find(speeds, net, batch, config.model.precision, trial.slice_.chip.kind, devices)
@@ -101,8 +101,8 @@ def total(rows: list[dict[str, Any]], done: dict[Config, Trial]) -> dict[str, An
 
 
 def _on(config: Config, slice_: Slice) -> Config:
-  size = _BATCH_PER_CHIP.value * trials.device_count(config, slice_)
-  return trials.replace(config, "train", batch_size=size) if size else config
+  size = _BATCH_PER_CHIP.value * search.device_count(config, slice_)
+  return search.replace(config, "train", batch_size=size) if size else config
 
 
 def _program(config: Config) -> Config:
@@ -125,4 +125,4 @@ def _text(value: Any) -> str:
 
 
 if __name__ == "__main__":
-  command.start(main)
+  experiment_cli.run(main)

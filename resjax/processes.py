@@ -60,7 +60,7 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
-def agree(values: Any) -> np.ndarray:
+def broadcast_from_first(values: Any) -> np.ndarray:
   """Returns what the first process passed, an array of integers that has one shape in all of them."""
   mine = np.asarray(values, np.int32)
   return mine if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(mine))

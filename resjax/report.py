@@ -15,7 +15,7 @@ table of the results into Markdown files, between the lines <!-- results --> and
 from collections.abc import Sequence
 from pathlib import Path
 
-from resjax import arguments, files
+from resjax import cli, files
 from resjax.settings import ConfigError
 
 _PORT = 8000
@@ -23,7 +23,7 @@ _PORT = 8000
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Builds the report of the directory named in `argv`; returns the exit code (0, or 2)."""
-  parser = arguments.Parser("resjax.report", __doc__)
+  parser = cli.Parser("resjax.report", __doc__)
   parser.add_argument("dir", metavar="DIR", help="an experiment's directory, or a parent of several")
   parser.add_argument(
     "--serve", metavar="PORT", type=int, nargs="?", const=_PORT, help=f"serve it, by default at port {_PORT}; 0: any"
@@ -39,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   def build() -> int:
     from resjax.analysis import page, readme  # after parsing: --help need not wait for pandas and matplotlib
 
-    directory = files.place(given.dir)
+    directory = files.as_path(given.dir)
     if files.in_bucket(directory) and (given.serve is not None or given.tensorboard == ""):
       raise ConfigError(f"{directory}: --serve, and --tensorboard without OUT, are for a directory on this machine")
     if given.tensorboard is not None:
       from resjax.analysis import load, tensorboard
 
-      out = files.on_disk(given.tensorboard or directory / "tensorboard")
+      out = files.local_path(given.tensorboard or directory / "tensorboard")
       tensorboard.write(load(directory), out)
       print(out)
     if given.readme:
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.serve is not None:
       return _serve(directory, given.serve)
     print(page.build(directory))
-    return arguments.DONE
+    return cli.DONE
 
-  return arguments.guarded(parser.command, build)
+  return cli.guarded(parser.command, build)
 
 
 def _serve(directory: Path, port: int) -> int:
@@ -68,8 +68,8 @@ def _serve(directory: Path, port: int) -> int:
       server.serve_forever()
     except KeyboardInterrupt:
       print()
-  return arguments.DONE
+  return cli.DONE
 
 
 if __name__ == "__main__":
-  arguments.run(main)
+  cli.run(main)

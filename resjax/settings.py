@@ -8,7 +8,7 @@ import typing
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
-UNSAID = object()  # of a setting that the paper leaves open or that has nothing to do with it
+UNSPECIFIED = object()  # of a setting that the paper leaves open or that has nothing to do with it
 T = TypeVar("T")
 
 
@@ -17,7 +17,7 @@ class ConfigError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Span:
+class Range:
   """The numbers from `low` to `high`, both included; without `high`, from `low` on."""
 
   low: float
@@ -31,15 +31,15 @@ class Span:
 
 
 MOST = 2**31 - 1  # integers have 32 bits on the devices
-COUNT, POSITIVE, NOT_NEGATIVE, SHARE = Span(0, MOST), Span(1, MOST), Span(0.0), Span(0.0, 1.0)
+COUNT, POSITIVE, NON_NEGATIVE, FRACTION = Range(0, MOST), Range(1, MOST), Range(0.0), Range(0.0, 1.0)
 
 
 def setting(
   default: Any,
   meaning: str,
   *,
-  allowed: Span | tuple[str, ...] | None = None,
-  paper: Any = UNSAID,
+  allowed: Range | tuple[str, ...] | None = None,
+  paper: Any = UNSPECIFIED,
 ) -> Any:
   """Declares a field of a settings class.
 
@@ -54,10 +54,10 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
-def said(field: dataclasses.Field, family: str) -> Any:
-  """Returns the value of a setting in the paper's recipe for nets of this family, or UNSAID."""
+def paper_value(field: dataclasses.Field, family: str) -> Any:
+  """Returns the value of a setting in the paper's recipe for nets of this family, or UNSPECIFIED."""
   paper = field.metadata["paper"]
-  return paper.get(family, UNSAID) if isinstance(paper, dict) else paper
+  return paper.get(family, UNSPECIFIED) if isinstance(paper, dict) else paper
 
 
 def sections(cls: type) -> dict[str, type]:
@@ -120,7 +120,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
   return cls(**made)
 
 
-def checked(key: str, value: Any, kind: Any, allowed: Span | tuple[str, ...] | None) -> Any:
+def checked(key: str, value: Any, kind: Any, allowed: Range | tuple[str, ...] | None) -> Any:
   """Returns `value` as `kind` (an int is a float, a list a tuple), or raises ConfigError."""
   if typing.get_origin(kind) is tuple:
     if not isinstance(value, list | tuple):
@@ -134,7 +134,7 @@ def checked(key: str, value: Any, kind: Any, allowed: Span | tuple[str, ...] | N
   if kind is float and not math.isfinite(value):
     raise ConfigError(f"{key} = {value!r}: must be finite")
   if allowed is not None and value not in allowed:
-    choices = f"must be {allowed}" if isinstance(allowed, Span) else f"must be one of {', '.join(allowed)}"
+    choices = f"must be {allowed}" if isinstance(allowed, Range) else f"must be one of {', '.join(allowed)}"
     raise ConfigError(f"{key} = {value!r}: {choices}")
   return value
 

@@ -17,12 +17,12 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from resjax import arguments, files, listing, settings
-from resjax.config import running, studies
+from resjax import cli, files, listing, settings
+from resjax.config import runtime, studies
 from resjax.settings import ConfigError
 
 STUDIES: dict[str, type] = {
-  "responses": running.ResponseCapture,
+  "responses": runtime.ResponseCapture,
   "gradients": studies.GradientFlow,
   "lesion": studies.Lesions,
   "landscape": studies.Landscape,
@@ -31,18 +31,18 @@ STUDIES: dict[str, type] = {
 # Settings that are those of the run's own captures unless others are given.
 AS_IN_THE_RUN = {
   name: [key for key, _ in settings.leaves(kind)]
-  for name, kind in (("responses", running.ResponseCapture), ("gradients", running.GradientCapture))
+  for name, kind in (("responses", runtime.ResponseCapture), ("gradients", runtime.GradientCapture))
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Makes the study that `argv` names; returns the exit code: 0, 1 where a run of it failed, 2, or 75 when stopped."""
   argv = sys.argv[1:] if argv is None else argv
-  first = arguments.Parser("resjax.study", __doc__)
+  first = cli.Parser("resjax.study", __doc__)
   first.add_argument("study", choices=STUDIES, help="which; its own --help says more")
   name = first.parse_args(argv[:1]).study
   kind = STUDIES[name]
-  parser = arguments.Parser(f"resjax.study {name}", kind.__doc__)
+  parser = cli.Parser(f"resjax.study {name}", kind.__doc__)
   parser.add_argument("--workdir", metavar="DIR", default="runs", help="of the trained nets")
   parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
   parser.add_argument(
@@ -59,19 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   def study() -> int:
     values = {key: _value(kind, key, text) for key, text in given.items()}
-    where = files.place(workdir)
+    where = files.as_path(workdir)
     settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
     from resjax.studies import work  # after parsing: --help need not wait for JAX
 
     well, rows = work.run(name, f"{first.prog} {shlex.join(argv)}", where, only, path, values)
     print(listing.table(rows))
-    return arguments.DONE if well else arguments.FAILED
+    return cli.DONE if well else cli.FAILED
 
   try:
-    return arguments.guarded(parser.command, study)
+    return cli.guarded(parser.command, study)
   except KeyboardInterrupt:
     print(f"{parser.command}: stopped; the same command goes on", file=sys.stderr)
-    return arguments.STOPPED
+    return cli.STOPPED
 
 
 def _value(kind: type, key: str, text: str) -> Any:
@@ -95,4 +95,4 @@ def _value(kind: type, key: str, text: str) -> Any:
 
 
 if __name__ == "__main__":
-  arguments.run(main)
+  cli.run(main)

@@ -70,7 +70,7 @@ def writer(directory: str | os.PathLike[str]) -> records.RunWriter:
   Raises:
     RecordsError: another process studies this run, or the directory cannot be used.
   """
-  return records.RunWriter(files.place(directory) / FOLDER, logs=LOG_KEYS)
+  return records.RunWriter(files.as_path(directory) / FOLDER, logs=LOG_KEYS)
 
 
 def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, Any]]], int]:
@@ -79,4 +79,4 @@ def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, An
   Returns:
     The lines by log, every key of `LOG_KEYS` present in each, and how many could not be read and were skipped.
   """
-  return records.read_logs(files.place(directory) / FOLDER, LOG_KEYS)
+  return records.read_logs(files.as_path(directory) / FOLDER, LOG_KEYS)

@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags
 
-from resjax import command, listing, paper
+from resjax import experiment_cli, listing, paper
 from resjax.config import Config
 from resjax.depth import Layer, Net
 from resjax.depth.memory import activation_bytes
@@ -39,24 +39,24 @@ ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside",
 def main() -> int:
   """Prints the summary of the nets the command line names; returns the exit code."""
   found: dict[Net, dict[str, Any]] = {}
-  for run in command.chosen()[1]:
+  for run in experiment_cli.selected_runs()[1]:
     net = of_images(run.config, _IMAGE_SIZE.value, _CLASSES.value)
     if net not in found:
       found[net] = summary(run.id.rpartition("-s")[0], run.config, net, _COMPILE.value)
       found[net] |= {"mesh": on_mesh(run.config, net, _MESH.value)} if _MESH.value else {}
   nets = list(found.values())
   if _FORMAT.value == "json":
-    command.show(json.dumps(nets, indent=1))
-    return command.DONE
+    experiment_cli.print_output(json.dumps(nets, indent=1))
+    return experiment_cli.DONE
   if len(nets) == 1:
-    command.show(listing.table(nets[0]["layers"]) + "\n")
-  command.show(
+    experiment_cli.print_output(listing.table(nets[0]["layers"]) + "\n")
+  experiment_cli.print_output(
     listing.table([{key: net[key] if key in ("params", "macs") else _text(net[key]) for key in ROW} for net in nets])
   )
   if _MESH.value:
     on_devices = [{"net": net["net"]} | {key: _text(value) for key, value in net["mesh"].items()} for net in nets]
-    command.show(f"\n{listing.table(on_devices)}")
-  return command.DONE
+    experiment_cli.print_output(f"\n{listing.table(on_devices)}")
+  return experiment_cli.DONE
 
 
 def of_images(config: Config, size: int, classes: int) -> Net:
@@ -174,4 +174,4 @@ def _text(value: Any) -> str:
 
 
 if __name__ == "__main__":
-  command.start(main)
+  experiment_cli.run(main)

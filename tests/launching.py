@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from absl import flags
 
-from resjax import command
+from resjax import experiment_cli
 
 COMMANDS = ("launch.local", "launch.slurm", "launch.tpu", "launch.k8s", "resjax.plan", "resjax.summary")
 
@@ -57,7 +57,7 @@ def called(
     argv = [name, *arguments]
     monkeypatch.setattr(sys, "argv", argv)
     try:
-      command._parse(argv)
+      experiment_cli._parse(argv)
       return through(module.main)
     finally:
       for flag in [flag for flag in flags.FLAGS if flag == "config" or flag.startswith("config.")]:

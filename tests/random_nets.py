@@ -10,7 +10,7 @@ from flax import traverse_util
 from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import Statistics
 from resjax.train import state
-from resjax.train.trained import Input, Trained
+from resjax.train.run_files import InputSpec, RestoredRun
 from resjax.weights import adopted, mapping
 
 
@@ -48,7 +48,7 @@ def write(
   return directory
 
 
-def net(model: Model, side: int, classes: int = 10, channels: int = 1, seed: int = 0) -> Trained:
+def net(model: Model, side: int, classes: int = 10, channels: int = 1, seed: int = 0) -> RestoredRun:
   """A net in memory; nothing is compiled for it."""
   rng, image_shape = np.random.default_rng(seed), (side, side, channels)
   shapes = state.initial.eval_shape(model, Train(), classes, image_shape, 0)
@@ -63,5 +63,5 @@ def net(model: Model, side: int, classes: int = 10, channels: int = 1, seed: int
   tree = {"params": shapes.params, "batch_stats": shapes.batch_stats}
   variables = jax.tree_util.tree_map_with_path(drawn, tree)
   statistics = Statistics(np.full(channels, 0.45, np.float32), np.full(channels, 0.25, np.float32))
-  taken = Input(image_shape, statistics)
-  return Trained(Path("in memory"), Config(model=model), taken, classes, 0, variables)
+  taken = InputSpec(image_shape, statistics)
+  return RestoredRun(Path("in memory"), Config(model=model), taken, classes, 0, variables)

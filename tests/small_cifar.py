@@ -48,7 +48,7 @@ def unpacked(path, contents):
 
 
 def label_names(name):
-  """Members with the names of the labels."""
+  """Ensemble with the names of the labels."""
   family = FAMILIES[name]
   return {
     member: "".join(f"{label}{i}\n" for i in range(family.labels[label])).encode()

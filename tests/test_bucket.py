@@ -155,7 +155,7 @@ def test_what_needs_a_disk_says_so(in_memory, monkeypatch, capsys):
 def test_other_addresses_are_refused(address):
   scheme = address.partition(":")[0]
   with pytest.raises(OSError, match=rf"{address}: {scheme}:// is not known; a directory, or gs://BUCKET/FOLDER"):
-    files.place(address)
+    files.as_path(address)
 
 
 def test_a_file_that_several_write_at_once_is_one_of_theirs(tmp_path):
@@ -163,13 +163,13 @@ def test_a_file_that_several_write_at_once_is_one_of_theirs(tmp_path):
   contents = {str(number).encode() * 100_000 for number in range(4)}
   with ThreadPoolExecutor(4) as pool:
     for _ in range(20):
-      list(pool.map(lambda content: files.replace(tmp_path / "page", content, alone=False), contents))
+      list(pool.map(lambda content: files.write_atomically(tmp_path / "page", content, alone=False), contents))
       assert (tmp_path / "page").read_bytes() in contents
   assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_a_path_on_disk_stays_what_it_is(tmp_path):
-  assert files.place(str(tmp_path)) == files.place(tmp_path) == tmp_path
-  files.replace(tmp_path / "a", b"1")
-  files.replace(tmp_path / "a", b"2", alone=False)
+  assert files.as_path(str(tmp_path)) == files.as_path(tmp_path) == tmp_path
+  files.write_atomically(tmp_path / "a", b"1")
+  files.write_atomically(tmp_path / "a", b"2", alone=False)
   assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"2"}

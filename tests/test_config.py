@@ -8,10 +8,10 @@ import pytest
 
 from resjax import config, settings
 from resjax.config import Config, freeze
-from resjax.settings import UNSAID, ConfigError, Span
+from resjax.settings import UNSPECIFIED, ConfigError, Range
 
 LEAVES = dict(settings.leaves(Config))
-SAID = {key: field for key, field in LEAVES.items() if field.metadata["paper"] is not UNSAID}
+SAID = {key: field for key, field in LEAVES.items() if field.metadata["paper"] is not UNSPECIFIED}
 # The paper's recipe to the letter. 20 layers are legal for both kinds of block, and 512 images are a multiple of all
 # batches tried here.
 BASE = freeze({"model": {"depth": 20, "norm_images": 64}, "responses": {"images": 512, "batch_size": 128}})
@@ -139,7 +139,7 @@ def test_every_setting_has_a_meaning_and_its_numbers_a_range(key):
   assert field.metadata["meaning"]
   number = field.default if not isinstance(field.default, tuple) else 0
   if isinstance(number, int | float) and not isinstance(number, bool):
-    assert isinstance(field.metadata["allowed"], Span)
+    assert isinstance(field.metadata["allowed"], Range)
 
 
 @pytest.mark.parametrize("key", LEAVES)

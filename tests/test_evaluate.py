@@ -14,7 +14,7 @@ import pytest
 
 from resjax import convert, evaluate, records, report
 from resjax.config import Data, Model
-from resjax.train import trained
+from resjax.train import run_files
 from tests import random_nets
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
@@ -165,7 +165,7 @@ def test_damage_is_noticed(there, tmp_path, capsys):
   net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
   arguments = ["--checkpoint", str(net), "--data", str(there / "ten.npz")]
 
-  def said():
+  def paper_value():
     assert evaluate.main(arguments) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -174,16 +174,16 @@ def test_damage_is_noticed(there, tmp_path, capsys):
   with records.RunWriter(net) as writer:
     digest = writer.run["params_digest"]
     writer.update(params_digest="0" * 64)
-    assert "is damaged: not the params_digest of run.json" in said()
+    assert "is damaged: not the params_digest of run.json" in paper_value()
     writer.update(params_digest=digest)
   assert evaluate.main(arguments) == 0
   capsys.readouterr()
-  taken = (net / trained.INPUT).read_bytes()
-  (net / trained.INPUT).write_bytes(taken[:100])
-  assert "input.npz: damaged" in said()
-  (net / trained.INPUT).unlink()
-  assert "input.npz: missing" in said()
-  (net / trained.INPUT).write_bytes(taken)
+  taken = (net / run_files.INPUT).read_bytes()
+  (net / run_files.INPUT).write_bytes(taken[:100])
+  assert "input.npz: damaged" in paper_value()
+  (net / run_files.INPUT).unlink()
+  assert "input.npz: missing" in paper_value()
+  (net / run_files.INPUT).write_bytes(taken)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])

@@ -12,11 +12,11 @@ from resjax import mesh, models
 from resjax.config import Data, Evaluation, Model
 from resjax.data.augment import Statistics
 from resjax.evaluation import score
+from resjax.evaluation.ensemble import Ensemble, size_of
 from resjax.evaluation.images import ImageSet
-from resjax.evaluation.members import Members, size_of
 from resjax.evaluation.protocols import CROP, PROTOCOLS, SIDES, scale_views
 from resjax.settings import ConfigError
-from resjax.train import trained
+from resjax.train import run_files
 from tests import random_nets
 
 CLASSES = 7
@@ -167,7 +167,7 @@ def kept(monkeypatch):
 )
 def test_equals_a_slow_reference(name, protocol, count, nets, photos, kept):
   """float32, the same pixels, batched otherwise: 1e-5 of a probability."""
-  net = trained.read(nets[name])
+  net = run_files.read(nets[name])
   pictures = photos[:count]
   score.evaluate([net], image_set(pictures), PROTOCOLS[protocol])
   for label, image in enumerate(pictures):
@@ -176,18 +176,18 @@ def test_equals_a_slow_reference(name, protocol, count, nets, photos, kept):
 
 def test_sides_of_scales_and_the_middle_of_a_long_image(nets, photos):
   """Of 40 by 400 pixels the middle 160 are shown; sides are multiples of 32 near 64, 73.1, 109.7, 137.1, 182.9."""
-  views = scale_views(photos[7], size_of(trained.read(nets["resized"])))
+  views = scale_views(photos[7], size_of(run_files.read(nets["resized"])))
   assert [view.shape[:2] for view in views] == [(64, 256), (64, 288), (96, 448), (128, 544), (192, 736)]
-  exact = scale_views(photos[2], size_of(trained.read(nets["cifar"])))  # of stride 4: near 32, 36.6, 54.9, 68.6, 91.4
+  exact = scale_views(photos[2], size_of(run_files.read(nets["cifar"])))  # of stride 4: near 32, 36.6, 54.9, 68.6, 91.4
   assert [view.shape[0] for view in exact] == [32, 36, 56, 68, 92]
   marked = np.zeros((40, 400, 3), np.uint8)
   marked[:, :120] = marked[:, 280:] = 255
-  assert max(view.max() for view in scale_views(marked, size_of(trained.read(nets["resized"])))) == 0
+  assert max(view.max() for view in scale_views(marked, size_of(run_files.read(nets["resized"])))) == 0
 
 
 @pytest.mark.parametrize("protocol", ["single", "10crop"])
 def test_an_ensemble_of_one_equals_its_member_and_of_two_is_their_mean(protocol, nets, photos, kept):
-  one, other = trained.read(nets["resized"]), trained.read(nets["other"])
+  one, other = run_files.read(nets["resized"]), run_files.read(nets["other"])
   for some in ([one], [other], [one, one], [one, other]):
     score.evaluate(some, image_set(photos[:CLASSES:3]), PROTOCOLS[protocol])
   first, second, twice, both = ([own for some in each.kept.values() for own in some] for each in kept)
@@ -198,7 +198,7 @@ def test_an_ensemble_of_one_equals_its_member_and_of_two_is_their_mean(protocol,
 
 @pytest.mark.parametrize(("batch_size", "count"), [(8, 61), (24, 24), (24, 7), (512, 61)])
 def test_every_image_counts_once(batch_size, count, nets, kept):
-  net = trained.read(nets["cifar"])
+  net = run_files.read(nets["cifar"])
   config = dataclasses.replace(net.config, evaluation=Evaluation(batch_size=batch_size))
   net = dataclasses.replace(net, config=config)
   pictures = list(np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8))
@@ -235,7 +235,7 @@ def test_few_shapes_for_many_sizes(nets):
 
   Where the shorter side is m strides the longer one is m to 3m, in either direction.
   """
-  size, rng = size_of(trained.read(nets["resized"])), np.random.default_rng(0)
+  size, rng = size_of(run_files.read(nets["resized"])), np.random.default_rng(0)
   sizes = rng.integers(100, 300, (1000, 2))
   shapes = {view.shape for height, width in sizes for view in scale_views(np.zeros((height, width, 3), np.uint8), size)}
   assert len({tuple(size) for size in sizes}) > 900
@@ -252,7 +252,7 @@ def test_few_shapes_for_many_sizes(nets):
   ],
 )
 def test_what_does_not_fit_is_refused(change, said, nets, photos):
-  some = [trained.read(nets[name]) for name in ("resized", "other", "cifar")]
+  some = [run_files.read(nets[name]) for name in ("resized", "other", "cifar")]
   with pytest.raises(ConfigError, match=said):
     score.evaluate(change(some), image_set(photos), PROTOCOLS["single"])
 
@@ -260,17 +260,17 @@ def test_what_does_not_fit_is_refused(change, said, nets, photos):
 def test_grey_images_do_not_fit_a_colour_net(nets):
   grey = [np.zeros((32, 32, 1), np.uint8)]
   with pytest.raises(ConfigError, match="photos: images of 1 channels, the net takes 3"):
-    score.evaluate([trained.read(nets["cifar"])], image_set(grey), PROTOCOLS["single"])
+    score.evaluate([run_files.read(nets["cifar"])], image_set(grey), PROTOCOLS["single"])
   with pytest.raises(ConfigError, match="photos: no image to test on"):
-    score.evaluate([trained.read(nets["cifar"])], image_set([]), PROTOCOLS["single"])
+    score.evaluate([run_files.read(nets["cifar"])], image_set([]), PROTOCOLS["single"])
 
 
 def test_members_share_statistics_with_no_one(nets):
   """Each member normalises with its own statistics: the same weights and another mean give another answer."""
-  net = trained.read(nets["cifar"])
-  taken = trained.Input(net.input.image_shape, Statistics(np.zeros(3, np.float32), np.ones(3, np.float32)))
+  net = run_files.read(nets["cifar"])
+  taken = run_files.InputSpec(net.input.image_shape, Statistics(np.zeros(3, np.float32), np.ones(3, np.float32)))
   other = dataclasses.replace(net, input=taken)
   view = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-  with jax.set_mesh(mesh.arrange(jax.devices(), 1)):
-    one, both = (Members(some).probabilities(PROTOCOLS["single"], view) for some in ([net], [net, other]))
+  with jax.set_mesh(mesh.from_devices(jax.devices(), 1)):
+    one, both = (Ensemble(some).probabilities(PROTOCOLS["single"], view) for some in ([net], [net, other]))
   assert np.abs(one - both).max() > 0.01

@@ -24,24 +24,24 @@ ALLOWED = {
   "registry": "config sweep settings",
   "data": "config files settings mesh",
   "listing": "config sweep depth settings data",
-  "command": "files registry listing config settings sweep records",
+  "experiment_cli": "files registry listing config settings sweep records",
   "processes": "settings",
   "mesh": "config files settings processes",
   "models": "config depth",
   "analysis": "files records study_records paper depth",
-  "train": "config files sweep depth settings records data listing command mesh models processes",
-  "studies": "config files sweep depth settings records study_records data listing command mesh models train",
+  "train": "config files sweep depth settings records data listing experiment_cli mesh models processes",
+  "studies": "config files sweep depth settings records study_records data listing experiment_cli mesh models train",
   "evaluation": "config data mesh models records settings train",
   "weights": "config data depth models records settings train",
   "__main__": "",
-  "arguments": "files records settings",
-  "main": "command listing registry settings train",
-  "report": "arguments analysis files settings",
+  "cli": "files records settings",
+  "main": "experiment_cli listing registry settings train",
+  "report": "cli analysis files settings",
   "experiments": "config sweep",
   "planning": "config data depth mesh models records settings train listing",
-  "launch": "command files listing planning records settings sweep",
+  "launch": "experiment_cli files listing planning records settings sweep",
 }
-ALSO = {"train/study.py": "analysis"}  # it writes the report when all runs are done
+ALSO = {"train/experiment.py": "analysis"}  # it writes the report when all runs are done
 ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that come with their own issues
 
 NO_JAX = (
@@ -56,13 +56,13 @@ NO_JAX = (
     "sweep",
     "registry",
     "listing",
-    "command",
+    "experiment_cli",
     "main",
     "data",
   ),
   *(
     "__main__",
-    "arguments",
+    "cli",
     "convert",
     "evaluate",
     "study",
@@ -162,7 +162,7 @@ def test_no_module_imports_itself_on_the_way():
     ("from resjax.train import loop", ["resjax.train.loop"]),
     ("from . import depth", ["resjax.depth"]),
     ("from .train.loop import train", ["resjax.train.loop"]),
-    ("def f():\n  if True:\n    from resjax.train import study", ["resjax.train.study"]),
+    ("def f():\n  if True:\n    from resjax.train import experiment", ["resjax.train.experiment"]),
     ("import os.path\nfrom collections import abc", []),
   ],
 )

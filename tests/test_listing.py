@@ -61,12 +61,12 @@ def test_the_data_set_decides_the_first_and_last_layer(tmp_path):
   ],
 )
 def test_only_takes_runs_in_their_own_order(runs, expression, chosen):
-  assert ids(listing.only(runs, expression)) == chosen
+  assert ids(listing.filter_runs(runs, expression)) == chosen
 
 
 @pytest.mark.parametrize("expression", ["", "  "])
 def test_only_nothing_said_takes_all(runs, expression):
-  assert listing.only(runs, expression) == runs
+  assert listing.filter_runs(runs, expression) == runs
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_only_nothing_said_takes_all(runs, expression):
 )
 def test_only_says_what_there_is(runs, expression, says):
   with pytest.raises(ConfigError) as caught:
-    listing.only(runs, expression)
+    listing.filter_runs(runs, expression)
   assert str(caught.value).startswith(says)
 
 

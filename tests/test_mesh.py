@@ -13,7 +13,7 @@ from resjax import config, data, listing, mesh, models
 from resjax.config import Config, Data, Evaluation, Execution, Model, Responses, Train
 from resjax.data import augment
 from resjax.settings import ConfigError
-from resjax.train import program, responses, state, step, together
+from resjax.train import batched_runs, program, responses, state, step
 
 # At the full rate rounding is a thousandfold after ten steps.
 NET, DIGITS = Model(depth=8), Data(name="digits", pad=1)
@@ -38,12 +38,12 @@ def losses(settings: Config, training_set, stops) -> tuple[list[float], state.St
     here = jax.sharding.get_mesh()
     images = jax.device_put(training_set, mesh.replicated(here))
     start = state.initial(NET, TRAIN, 10, (8, 8, 1), 0)
-    states = together.stack([jax.device_put(start, mesh.state_shardings(here, start))])
-    numbers = jax.device_put(together.numbers([TRAIN]), mesh.replicated(here))
+    states = batched_runs.stack([jax.device_put(start, mesh.state_shardings(here, start))])
+    hyperparameters = jax.device_put(batched_runs.hyperparameters([TRAIN]), mesh.replicated(here))
     found = []
     for stop in stops:
       net = models.build(NET, 10)
-      states, interval = step.train_steps(net, TRAIN, DIGITS, 10, states, numbers, images, jnp.int32(stop))
+      states, interval = step.train_steps(net, TRAIN, DIGITS, 10, states, hyperparameters, images, jnp.int32(stop))
       found.append(float(interval.loss[0]) / int(interval.steps[0]))
   return found, states
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import roofline as measured_roofline
 from resjax.config import Config, Execution, Model, Train
 from resjax.depth import memory
-from resjax.planning import chips, measured, roofline, trials
+from resjax.planning import chips, measured, roofline, search
 from resjax.planning.compiled import Program
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -84,7 +84,7 @@ def test_bytes_are_those_the_benchmark_counts():
 )
 def test_a_batch_that_does_not_divide_names_the_nearest(config, where, says):
   with pytest.raises(ConfigError) as raised:
-    trials.check(config, chips.parse(where))
+    search.check(config, chips.parse(where))
   assert str(raised.value) == says
 
 
@@ -112,16 +112,16 @@ class Compiler:
 )
 def test_the_first_setting_that_fits_is_proposed(monkeypatch, gigabytes, setting):
   compiler = Compiler(gigabytes)
-  monkeypatch.setattr(trials, "_compiler", lambda: compiler)
-  found = trials.best(Config(), chips.parse("v5e:2x4"), "full")
+  monkeypatch.setattr(search, "_compiler", lambda: compiler)
+  found = search.best(Config(), chips.parse("v5e:2x4"), "full")
   assert (found.fits, found.setting) == (True, setting)
   assert compiler.asked[0] == ("none", "v5e:2x4", 128)
 
 
 def test_what_fits_in_no_way_is_tried_in_every_one(monkeypatch):
   compiler = Compiler(lambda *_: 100)
-  monkeypatch.setattr(trials, "_compiler", lambda: compiler)
-  assert not trials.best(Config(), chips.parse("v5e:2x4"), "full").fits
+  monkeypatch.setattr(search, "_compiler", lambda: compiler)
+  assert not search.best(Config(), chips.parse("v5e:2x4"), "full").fits
   assert [where for _, where, _ in compiler.asked][:6] == ["v5e:2x4"] * 3 + ["v5e:4x4", "v5e:4x8", "v5e:8x8"]
   assert [batch for _, _, batch in compiler.asked][-4:] == [64, 32, 16, 8]
 
@@ -129,9 +129,9 @@ def test_what_fits_in_no_way_is_tried_in_every_one(monkeypatch):
 @pytest.mark.parametrize(("gigabytes", "efforts"), [(3, ["quick"]), (40, ["quick", "full"] * 3)])
 def test_what_does_not_fit_quickly_compiled_is_compiled_in_full(monkeypatch, gigabytes, efforts):
   compiler = Compiler(lambda *_: gigabytes)
-  monkeypatch.setattr(trials, "_compiler", lambda: compiler)
+  monkeypatch.setattr(search, "_compiler", lambda: compiler)
   config = dataclasses.replace(Config(), execution=Execution(devices=8, remat="group"))
-  trials.best(dataclasses.replace(config, train=Train(batch_size=32)), chips.parse("v5e:2x4"), "quick")
+  search.best(dataclasses.replace(config, train=Train(batch_size=32)), chips.parse("v5e:2x4"), "quick")
   assert compiler.efforts == efforts
 
 
@@ -152,7 +152,7 @@ def plan(monkeypatch, capsys, *arguments: str, code: int = 0) -> dict:
 
 def test_seeds_share_a_step_and_the_sum_is_that_of_the_rows(monkeypatch, capsys):
   compiler = Compiler(lambda *_: 1)
-  monkeypatch.setattr(trials, "_compiler", lambda: compiler)
+  monkeypatch.setattr(search, "_compiler", lambda: compiler)
   found = plan(monkeypatch, capsys, "--config=cifar_depth_sweep", "--only=depth=20,32 kind=plain", "--price=2")
   assert len(found["runs"]) == found["sum"]["runs"] == 10
   assert found["sum"]["steps compiled"] == len(compiler.asked) == 2
@@ -165,13 +165,13 @@ def test_seeds_share_a_step_and_the_sum_is_that_of_the_rows(monkeypatch, capsys)
 
 
 def test_a_batch_per_chip(monkeypatch, capsys):
-  monkeypatch.setattr(trials, "_compiler", lambda: Compiler(lambda *_: 1))
+  monkeypatch.setattr(search, "_compiler", lambda: Compiler(lambda *_: 1))
   arguments = ("--config=cifar_depth_sweep", "--only=depth=20 seed=0", "--topology=v5p:8x8x8", "--batch_per_chip=4")
   assert {row["batch"] for row in plan(monkeypatch, capsys, *arguments)["runs"]} == {2048}
 
 
 def test_what_does_not_fit_is_said_and_is_exit_code_1(monkeypatch, capsys):
-  monkeypatch.setattr(trials, "_compiler", lambda: Compiler(lambda *_: 100))
+  monkeypatch.setattr(search, "_compiler", lambda: Compiler(lambda *_: 100))
   found = plan(monkeypatch, capsys, "--config=cifar_depth_sweep", "--only=id=plain-d20-s0", code=1)
   assert (found["runs"][0]["fits"], found["sum"]["do not fit"]) == (False, 1)
 

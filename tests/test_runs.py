@@ -17,7 +17,7 @@ import time
 import pytest
 
 from resjax import files, records
-from resjax.train import trained
+from resjax.train import run_files
 from tests.faults.kinds import small_disk
 from tests.short_run import finish, folder, start, what_counts
 
@@ -154,7 +154,7 @@ def test_a_run_in_a_bucket_is_stopped_and_goes_on_to_the_bit(undisturbed, enviro
     for name, value in found.items():
       monkeypatch.setenv(name, value)
     process = start("gs://bucket/runs", environment | found)
-    run = files.place("gs://bucket/runs/quickstart/residual-A-d8-s0")
+    run = files.as_path("gs://bucket/runs/quickstart/residual-A-d8-s0")
     while not (run / "metrics-00001.jsonl").exists():
       assert process.poll() is None, finish(process)
       time.sleep(0.2)
@@ -167,7 +167,7 @@ def test_a_run_in_a_bucket_is_stopped_and_goes_on_to_the_bit(undisturbed, enviro
     assert out.splitlines()[-1] == "gs://bucket/runs/quickstart/report.html"
     assert "restored" in [event["name"] for event in records.read_run(run).run["events"]]
     assert what_counts("gs://bucket/runs") == what_counts(undisturbed[0])
-    assert trained.read(run).step == 60  # the parameters are compared with the digest of the record
+    assert run_files.read(run).step == 60  # the parameters are compared with the digest of the record
     deepened = ["identity", "--workdir", "gs://bucket/runs/quickstart", "--depth=14", "--steps=2", "--images=12"]
     command = [sys.executable, "-m", "resjax.study", *deepened]
     study = subprocess.run(command, env=environment | found, capture_output=True, text=True, timeout=300, check=False)

@@ -3,24 +3,24 @@ import dataclasses
 import pytest
 
 from resjax import settings
-from resjax.settings import ConfigError, Span, setting
+from resjax.settings import ConfigError, Range, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
   """A section."""
 
-  rate: float = setting(0.1, "a number", allowed=Span(0.0, 1.0), paper=0.1)
-  shares: tuple[float, ...] = setting((0.5,), "numbers", allowed=Span(0.0, 1.0))
-  steps: tuple[int, ...] = setting((), "integers", allowed=Span(0))
+  rate: float = setting(0.1, "a number", allowed=Range(0.0, 1.0), paper=0.1)
+  shares: tuple[float, ...] = setting((0.5,), "numbers", allowed=Range(0.0, 1.0))
+  steps: tuple[int, ...] = setting((), "integers", allowed=Range(0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Outer:
   """Settings of every type."""
 
-  count: int = setting(1, "an integer", allowed=Span(1, 9))
-  size: float = setting(1.0, "without an upper end", allowed=Span(0.0))
+  count: int = setting(1, "an integer", allowed=Range(1, 9))
+  size: float = setting(1.0, "without an upper end", allowed=Range(0.0))
   free: float = setting(0.0, "any number")
   kind: str = setting("a", "a choice", allowed=("a", "b"))
   name: str = setting("", "any text")

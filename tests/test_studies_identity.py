@@ -11,7 +11,7 @@ from resjax import models, records, study, study_records
 from resjax.config import Config, Data, Execution, Gradients, Model, Responses, Train
 from resjax.settings import ConfigError
 from resjax.studies import apart, deepened
-from resjax.train import evaluate, trained
+from resjax.train import evaluate, run_files
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -99,8 +99,8 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
   assert [each["here"] for each in on.run["deviations"] if each["name"] == "initial weights"] == [
     "residual-A-d8-s0 at step 0, deepened by blocks that are the identity"
   ]
-  ends = [trained.read(tmp_path / row[key]).variables["params"] for key in ("run", "scratch")]
-  old = trained.read(directory).variables["params"]
+  ends = [run_files.read(tmp_path / row[key]).variables["params"] for key in ("run", "scratch")]
+  old = run_files.read(directory).variables["params"]
   kernels = [tree["stage1"]["block1"]["conv1"]["kernel"] for tree in (old, *ends)]
   assert np.allclose(kernels[0], kernels[1]) and not np.allclose(kernels[0], kernels[2])  # the rate is 0
   before = (tmp_path / row["run"] / "metrics.jsonl").read_bytes()

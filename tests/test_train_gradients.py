@@ -11,9 +11,9 @@ from resjax import data, mesh, models
 from resjax.config import Config, Data, Execution, Gradients, Model, Train
 from resjax.data.augment import normalize
 from resjax.models import layout
-from resjax.train import gradients, state, step, together
-from resjax.train.resident import Resident
-from resjax.train.timetable import Timetable
+from resjax.train import batched_runs, gradients, state, step
+from resjax.train.input.in_memory import InMemoryInput
+from resjax.train.periodic_actions import PeriodicActions
 
 CONFIG = Config(
   model=Model(depth=10, blocks=(2, 1, 1)),
@@ -37,7 +37,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def resident(digits):
-  return Resident(CONFIG, digits, models.build(CONFIG.model, 10))
+  return InMemoryInput(CONFIG, digits, models.build(CONFIG.model, 10))
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +77,17 @@ def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, st
   for every in (0, 10):
     config = dataclasses.replace(CONFIG, gradients=dataclasses.replace(CONFIG.gradients, every=every))
     net = models.build(config.model, digits.classes, models.Loop(config.execution.unroll, config.execution.remat))
-    images = Resident(config, digits, net).training_set
-    numbers = together.numbers([config.train])
-    states = together.stack([start])
-    arguments = net, config.train, config.data, 20, states, numbers, images, jnp.int32(0)
+    images = InMemoryInput(config, digits, net).training_set
+    hyperparameters = batched_runs.hyperparameters([config.train])
+    states = batched_runs.stack([start])
+    arguments = net, config.train, config.data, 20, states, hyperparameters, images, jnp.int32(0)
     texts.add(step.train_steps.lower(*arguments).as_text())
   assert len(texts) == 1
 
 
 def test_captures_are_due_at_their_steps():
   chosen = dataclasses.replace(CONFIG.gradients, every=8, steps=(0, 3))
-  timetable = Timetable(dataclasses.replace(CONFIG, gradients=chosen))
-  assert [done for done in range(21) if timetable.captures_gradients(done)] == [0, 3, 8, 16]
-  assert [timetable.next_stop(done) for done in (0, 3, 8)] == [3, 8, 16]
-  assert timetable.pauses(3) and not timetable.pauses(4)
+  actions = PeriodicActions(dataclasses.replace(CONFIG, gradients=chosen))
+  assert [done for done in range(21) if actions.captures_gradients(done)] == [0, 3, 8, 16]
+  assert [actions.next_stop(done) for done in (0, 3, 8)] == [3, 8, 16]
+  assert actions.pauses(3) and not actions.pauses(4)

@@ -14,7 +14,7 @@ from resjax.config import Data, Model, Responses, Train
 from resjax.data.augment import normalize, statistics
 from resjax.models import layout
 from resjax.models.probes import COLLECTION
-from resjax.train import evaluate, responses, state, step, together
+from resjax.train import batched_runs, evaluate, responses, state, step
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8)
@@ -38,7 +38,14 @@ def start():
 def advance(net, train, current, images, stop, most=20):
   """Trains one run, as a group of one."""
   states, intervals = step.train_steps(
-    net, train, DIGITS, most, together.stack([current]), together.numbers([train]), images, jnp.int32(stop)
+    net,
+    train,
+    DIGITS,
+    most,
+    batched_runs.stack([current]),
+    batched_runs.hyperparameters([train]),
+    images,
+    jnp.int32(stop),
   )
   return jax.tree.map(lambda leaf: leaf[0], (states, intervals))
 
@@ -68,7 +75,7 @@ def test_the_loss_falls(after_twenty):
 
 
 def test_intervals_may_be_cut_anywhere(training_set, after_twenty):
-  """Bit-identical: a run that was interrupted executes the same program on the same numbers."""
+  """Bit-identical: a run that was interrupted executes the same program on the same hyperparameters."""
   whole, (interval,) = after_twenty
   cut, parts = trained(training_set, [1, 7, 20])
   assert layout.digest(cut.params) == layout.digest(whole.params)
@@ -90,10 +97,12 @@ def test_programs_are_traced_once(digits, training_set, monkeypatch):
   train = dataclasses.replace(TRAIN, warmup="on")
   for seed, rate in enumerate((0.1, 0.05, 0.01)):
     current = state.initial(net, train, 10, (8, 8, 1), seed)
-    numbers = together.numbers([dataclasses.replace(train, learning_rate=rate, weight_decay=rate / 100)])
-    states = together.stack([current])
+    hyperparameters = batched_runs.hyperparameters(
+      [dataclasses.replace(train, learning_rate=rate, weight_decay=rate / 100)]
+    )
+    states = batched_runs.stack([current])
     for stop in (3, 4, 20):
-      states, _ = step.train_steps(build, train, DIGITS, 20, states, numbers, training_set, jnp.int32(stop))
+      states, _ = step.train_steps(build, train, DIGITS, 20, states, hyperparameters, training_set, jnp.int32(stop))
       tree = {"params": states.params, "batch_stats": states.batch_stats}
       one = jax.tree.map(lambda leaf: leaf[0], tree)
       evaluate.evaluate(build, 360, one, digits.test_images, digits.test_labels, training_set.statistics)
@@ -105,10 +114,10 @@ def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
   net = models.build(NET, 10)
   trains = [TRAIN, TRAIN, dataclasses.replace(TRAIN, learning_rate=0.05, weight_decay=1e-3)]
   starts = [state.initial(NET, TRAIN, 10, (8, 8, 1), seed) for seed in (3, 4, 5)]
-  states, losses = together.stack(starts), []
+  states, losses = batched_runs.stack(starts), []
   for stop in range(1, 11):
     states, intervals = step.train_steps(
-      net, TRAIN, DIGITS, 20, states, together.numbers(trains), training_set, jnp.int32(stop)
+      net, TRAIN, DIGITS, 20, states, batched_runs.hyperparameters(trains), training_set, jnp.int32(stop)
     )
     losses.append(intervals.loss)
     if stop == 1:

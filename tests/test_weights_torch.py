@@ -11,7 +11,7 @@ from resjax.config import Model
 from resjax.data.augment import normalize
 from resjax.models import layout
 from resjax.settings import ConfigError
-from resjax.train import trained
+from resjax.train import run_files
 from resjax.weights import adopted, exported, mapping, torch_files
 
 torch = pytest.importorskip("torch")
@@ -68,7 +68,7 @@ def test_there_and_back(case, tmp_path):
   """The state dict that is written is the one that was read, to the bit."""
   project, net, path, _ = case
   adopted.write(tmp_path / "run", adopted.read(project, path, None), "a test")
-  written = exported.state_dict(trained.read(tmp_path / "run"))
+  written = exported.state_dict(run_files.read(tmp_path / "run"))
   assert {name: value.shape for name, value in written.items()} == {
     name: tuple(value.shape) for name, value in net.state_dict().items()
   }
@@ -167,7 +167,7 @@ def test_zeros_behind_become_zeros_on_both_sides(tmp_path):
   )
   assert shapes == mapping.shapes(donor.model, 10, (32, 32, 3))
   adopted.write(tmp_path / "run", weights, "a test")
-  arrays = exported.state_dict(trained.read(tmp_path / "run"))
+  arrays = exported.state_dict(run_files.read(tmp_path / "run"))
   net = foreign.CifarNet(2)
   net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
   images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)

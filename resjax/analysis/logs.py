@@ -116,7 +116,7 @@ def load(root: str | os.PathLike[str]) -> Logs:
   Raises:
     records.RecordsError: `root` is not a directory, or there is no run in it.
   """
-  root = files.place(root)
+  root = files.as_path(root)
   directories = records.find_runs(root)
   if not directories:
     raise records.RecordsError(f"{root}: holds no run (no run.json in it or two levels below)")

@@ -33,7 +33,7 @@ def build(root: str | os.PathLike[str]) -> Path:
   Raises:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run.
   """
-  root = files.place(root)
+  root = files.as_path(root)
   directories = records.find_runs(root)
   if not directories:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
@@ -116,7 +116,7 @@ def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
 
 def _replace(path: Path, content: str) -> None:
   """Writes a file that others write, too: each run of a sweep builds the page when it ends."""
-  files.replace(path, content.encode(), alone=False)
+  files.write_atomically(path, content.encode(), alone=False)
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file is not there, has none of
       the texts, or not both lines once and in this order.
   """
-  root = files.place(root)
+  root = files.as_path(root)
   directories = records.find_runs(root)
   if not directories or directories == [root]:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
@@ -37,9 +37,9 @@ def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   drawn = overview.figure(chosen) if chosen else None
   renewed = {path: _renewed(path, root, experiments, chosen, drawn) for path in paths}
   if drawn:
-    files.replace(_figure(root), drawn.svg.encode())
+    files.write_atomically(_figure(root), drawn.svg.encode())
   for path, text in renewed.items():
-    files.replace(path, text.encode())
+    files.write_atomically(path, text.encode())
 
 
 def _figure(root: Path) -> Path:

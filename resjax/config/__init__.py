@@ -8,8 +8,8 @@ from resjax.config.data import Data
 from resjax.config.model import Model
 from resjax.config.recipes import default, digits, imagenet, small_images
 from resjax.config.root import Config, freeze
-from resjax.config.running import Checkpoint, Evaluation, Execution, Gradients, Responses
-from resjax.config.solver import Train
+from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
+from resjax.config.training import Train
 
 __all__ = [
   "Checkpoint",

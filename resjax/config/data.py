@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resjax.settings import COUNT, NOT_NEGATIVE, SHARE, ConfigError, Span, setting
+from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, ConfigError, Range, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Data:
     paper="pixel_mean",
   )
   mean: tuple[float, ...] = setting(
-    (), "with normalize=given: subtracted from pixel / 255, a number a channel", allowed=SHARE
+    (), "with normalize=given: subtracted from pixel / 255, a number a channel", allowed=FRACTION
   )
-  std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NOT_NEGATIVE)
+  std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NON_NEGATIVE)
   pad: int = setting(
     4,
     "pixels of zeros on each side before the random crop of an image that is held whole",
@@ -48,24 +48,24 @@ class Data:
   )
   mirror: bool = setting(True, "mirror half of the training images", paper=True)
   image_size: int = setting(
-    224, "of image files: pixels of a side of the square that the net sees", allowed=Span(1, 4096), paper=224
+    224, "of image files: pixels of a side of the square that the net sees", allowed=Range(1, 4096), paper=224
   )
   resize: tuple[int, ...] = setting(
     (256, 480),
     "of image files: span of the shorter side, in pixels, before the random crop, decoded anew every epoch; "
     "at test the lower end and the centre. Empty: all images decoded once, to image_size, and held on the devices, "
     "where `pad` and `mirror` serve them as they do CIFAR",
-    allowed=Span(1, 16384),
+    allowed=Range(1, 16384),
     paper=(256, 480),
   )
   lighting: float = setting(
     0.1,
     "of image files decoded anew: deviation of the random share of each principal component of colour",
-    allowed=NOT_NEGATIVE,
+    allowed=NON_NEGATIVE,
     paper=0.1,
   )
   test_share: float = setting(
-    0.1, "of an image folder without val/: share of the images tested on instead of trained on", allowed=SHARE
+    0.1, "of an image folder without val/: share of the images tested on instead of trained on", allowed=FRACTION
   )
 
   def __post_init__(self) -> None:

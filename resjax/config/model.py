@@ -3,7 +3,7 @@
 import dataclasses
 
 from resjax.depth import FAMILIES, DepthError, Net, Structure
-from resjax.settings import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, ConfigError, setting
+from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, ConfigError, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Model:
     allowed=COUNT,
     paper={"cifar": 64},
   )
-  norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=SHARE)
-  norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NOT_NEGATIVE)
+  norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=FRACTION)
+  norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NON_NEGATIVE)
 
   def __post_init__(self) -> None:
     built_of, of_family = FAMILIES[self.family].built_of, f"in nets of model.family = {self.family!r}"

@@ -9,8 +9,8 @@ from typing import Any
 from resjax import settings
 from resjax.config.data import Data
 from resjax.config.model import Model
-from resjax.config.running import Checkpoint, Evaluation, Execution, Gradients, Responses
-from resjax.config.solver import Train
+from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
+from resjax.config.training import Train
 from resjax.settings import COUNT, ConfigError, setting
 
 
@@ -71,9 +71,9 @@ class Config:
     here = settings.flatten(self.to_dict())
     found = []
     for key, field in settings.leaves(Config):
-      said = settings.said(field, self.model.family)
+      said = settings.paper_value(field, self.model.family)
       paper = list(said) if isinstance(said, tuple) else said
-      if said is not settings.UNSAID and here[key] != paper:
+      if said is not settings.UNSPECIFIED and here[key] != paper:
         found.append({"name": key, "paper": paper, "here": here[key]})
     return found
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from resjax.config.running import GradientCapture
-from resjax.settings import COUNT, NOT_NEGATIVE, POSITIVE, Span, setting
+from resjax.config.runtime import GradientCapture
+from resjax.settings import COUNT, NON_NEGATIVE, POSITIVE, Range, setting
 
 SAMPLE = "images; evenly spread over the set; as many as there are where there are fewer"
 
@@ -45,9 +45,9 @@ class Landscape:
   batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
   mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
   points: int = setting(
-    11, "of the grid, on each axis; an odd number has the net itself in its middle", allowed=Span(2, 1001)
+    11, "of the grid, on each axis; an odd number has the net itself in its middle", allowed=Range(2, 1001)
   )
-  reach: float = setting(1.0, "of the grid on each side of the net, in norms of its filters", allowed=NOT_NEGATIVE)
+  reach: float = setting(1.0, "of the grid on each side of the net, in norms of its filters", allowed=NON_NEGATIVE)
   eigenvalues: int = setting(3, "leading eigenvalues of the Hessian; 0: none", allowed=COUNT)
   iterations: int = setting(30, "of Lanczos, at most", allowed=POSITIVE)
   seed: int = setting(0, "of the directions and of Lanczos' first vector", allowed=COUNT)
@@ -60,6 +60,6 @@ class Identity:
   depth: int = setting(0, "of the deepened net; 0: twice the blocks", allowed=COUNT)
   train: bool = setting(True, "train the deepened net on, and that depth from the start; False: compare logits only")
   steps: int = setting(0, "optimizer steps from there on; 0: as many as the net was trained", allowed=COUNT)
-  learning_rate: float = setting(0.0, "rate before the first drop; 0: as the net was trained", allowed=NOT_NEGATIVE)
+  learning_rate: float = setting(0.0, "rate before the first drop; 0: as the net was trained", allowed=NON_NEGATIVE)
   images: int = setting(256, f"to compare the logits on: test {SAMPLE}", allowed=POSITIVE)
   batch_size: int = setting(128, "images a forward pass of that comparison", allowed=POSITIVE)

@@ -133,6 +133,6 @@ def _store(path: Path, sums: Sums) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     np.savez(content, **sums._asdict())
-    files.replace(path, content.getvalue(), alone=False)
+    files.write_atomically(path, content.getvalue(), alone=False)
   except OSError as error:
     raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from None

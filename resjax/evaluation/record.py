@@ -10,11 +10,11 @@ import numpy as np
 from resjax import mesh, models
 from resjax.config import Execution
 from resjax.evaluation import protocols, score
+from resjax.evaluation.ensemble import size_of
 from resjax.evaluation.images import ImageSet
-from resjax.evaluation.members import size_of
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.train import responses, trained
+from resjax.train import responses, run_files
 
 
 def record(directory: Path, tested: ImageSet) -> score.Score:
@@ -24,7 +24,7 @@ def record(directory: Path, tested: ImageSet) -> score.Score:
     ConfigError: the images do not fit the net, or are fewer than the capture takes.
     NotFinite: the net gives something else than numbers.
   """
-  net = trained.read(directory)
+  net = run_files.read(directory)
   single = protocols.PROTOCOLS["single"]
   result = score.evaluate([net], tested, single)
   skipped = list(tested.skipped)

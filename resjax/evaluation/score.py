@@ -10,13 +10,13 @@ import numpy as np
 from resjax import mesh
 from resjax.config import Execution
 from resjax.evaluation import images
-from resjax.evaluation.gather import Gatherer
+from resjax.evaluation.batching import ViewBatcher
+from resjax.evaluation.ensemble import Ensemble
 from resjax.evaluation.images import ImageSet
-from resjax.evaluation.members import Members
 from resjax.evaluation.protocols import PROTOCOLS, Protocol
 from resjax.settings import ConfigError
-from resjax.train import trained
-from resjax.train.trained import Trained
+from resjax.train import run_files
+from resjax.train.run_files import RestoredRun
 
 TOP = 5
 
@@ -78,12 +78,12 @@ def test(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, 
     ConfigError: a directory or the data cannot be used, or they do not fit each other.
     NotFinite: a net gives something else than numbers.
   """
-  nets = [trained.read(directory) for directory in directories]
+  nets = [run_files.read(directory) for directory in directories]
   tested = images.read(path, nets[0].config.data)
   return evaluate(nets, tested, PROTOCOLS[protocol]), tested
 
 
-def evaluate(nets: Sequence[Trained], tested: ImageSet, protocol: Protocol) -> Score:
+def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) -> Score:
   """Tests nets that answer together, on all devices there are.
 
   Views of one shape are gathered until they fill a batch; what is left at the end is filled up to a power of two with
@@ -95,16 +95,16 @@ def evaluate(nets: Sequence[Trained], tested: ImageSet, protocol: Protocol) -> S
   """
   here = dataclasses.replace(nets[0].config, execution=Execution())
   with jax.set_mesh(mesh.make(here)):
-    members = Members(nets)
-    if tested.classes != members.classes:
-      raise ConfigError(f"{tested} has {tested.classes} classes, the net {members.classes}")
-    score, gatherer = Score(members.classes), Gatherer(members, protocol, here.evaluation.batch_size)
-    for image, label in tested.pairs(protocol.shorter(members.size)):
-      if image.shape[-1] != members.channels:
-        raise ConfigError(f"{tested}: images of {image.shape[-1]} channels, the net takes {members.channels}")
-      for answer in gatherer.put(protocol.views(image, members.size), label):
+    ensemble = Ensemble(nets)
+    if tested.classes != ensemble.classes:
+      raise ConfigError(f"{tested} has {tested.classes} classes, the net {ensemble.classes}")
+    score, batcher = Score(ensemble.classes), ViewBatcher(ensemble, protocol, here.evaluation.batch_size)
+    for image, label in tested.pairs(protocol.shorter(ensemble.size)):
+      if image.shape[-1] != ensemble.channels:
+        raise ConfigError(f"{tested}: images of {image.shape[-1]} channels, the net takes {ensemble.channels}")
+      for answer in batcher.put(protocol.views(image, ensemble.size), label):
         score.add(*answer)
-    for answer in gatherer.rest():
+    for answer in batcher.rest():
       score.add(*answer)
   if not score.images:
     raise ConfigError(f"{tested}: no image to test on")

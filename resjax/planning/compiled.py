@@ -54,7 +54,7 @@ def compile_step(config: Config, slice_: Slice, devices: int, effort: str) -> Pr
   """
   there = topologies.get_topology_desc(platform="tpu", topology_name=slice_.name).devices[:devices]
   images = data.describe(config.data)
-  chips = mesh.arrange(there, config.execution.fsdp)
+  chips = mesh.from_devices(there, config.execution.fsdp)
   start = time.monotonic()
   try:
     lowered = program.lower(config, listing.net(config), chips, images.train_images)

@@ -30,7 +30,7 @@ def find_runs(root: str | os.PathLike[str]) -> list[Path]:
   Raises:
     RecordsError: `root` is not a directory.
   """
-  root = files.place(root)
+  root = files.as_path(root)
   if not root.is_dir():
     raise RecordsError(f"{root}: no such directory")
   found = {path.parent for pattern in ("", "*/", "*/*/") for path in root.glob(f"{pattern}run.json")}
@@ -43,7 +43,7 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
   Raises:
     RecordsError: run.json or config.json cannot be read, or the schema is newer than ours.
   """
-  directory = files.place(directory)
+  directory = files.as_path(directory)
   run = EMPTY_RUN | read_run_json(directory)
   try:
     for key, form in FORMS.items():
@@ -65,7 +65,7 @@ def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dic
   """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
   parsed = {
     log: [
-      parse(raw, own) for content in files.contents(parts(directory, log)) for raw in content.splitlines(keepends=True)
+      parse(raw, own) for content in files.read_all(parts(directory, log)) for raw in content.splitlines(keepends=True)
     ]
     for log, own in keys.items()
   }

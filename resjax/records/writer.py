@@ -54,7 +54,7 @@ class RunWriter:
   def __init__(
     self, directory: str | os.PathLike[str], active: bool = True, logs: Mapping[str, tuple[str, ...]] = LOG_KEYS
   ):
-    self.directory, self.active, self._logs, self._lock = files.place(directory), active, logs, -1
+    self.directory, self.active, self._logs, self._lock = files.as_path(directory), active, logs, -1
     self._run: dict[str, Any] = dict(EMPTY_RUN)
     self._written: dict[str, int] = {}  # the number of each log's newest part, in a bucket
     self._open = active
@@ -173,7 +173,7 @@ class RunWriter:
       if files.in_bucket(self.directory):
         self._claim(log)
       there = parts(self.directory, log)
-      for part, content in zip(there, files.contents(there), strict=True):
+      for part, content in zip(there, files.read_all(there), strict=True):
         lines = content.splitlines(keepends=True)
         kept = [raw for raw in lines if (row := parse(raw, keys)) and row["step"] <= step]
         if len(kept) < len(lines):
@@ -193,7 +193,7 @@ class RunWriter:
     if not self.active:
       return
     self._check_open()
-    files.replace(path, content)
+    files.write_atomically(path, content)
 
 
 def _lock(path: Path) -> int:

@@ -134,7 +134,7 @@ def stage_moments(
   """
 
   def batch(start: jax.Array) -> dict[str, jax.Array]:
-    index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
+    index = mesh.shard_batch((start + jnp.arange(batch_size)) % len(images))
     x, _ = apart.stem(variables, normalize(images[index], statistics), train=False)
     found = {}
     for stage, blocks in apart.stages.items():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from resjax import command, files, mesh, models, records, study_records
+from resjax import experiment_cli, files, mesh, models, records, study_records
 from resjax.config import Config
 from resjax.config.studies import Identity
 from resjax.records import RunWriter
@@ -17,7 +17,7 @@ from resjax.studies.apart import Apart
 from resjax.studies.shown import Shown
 from resjax.studies.subject import Subject, has_checkpoint
 from resjax.sweep import Run
-from resjax.train import evaluate, state, study, trained
+from resjax.train import evaluate, experiment, run_files, state
 from resjax.train.checkpoints import Checkpoints
 
 QUESTION = (
@@ -66,7 +66,7 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
       _save(directory, subject, config, variables)
       writer.append("identity", rows)
       shown.show(1, f"logits differ by at most {found['difference']:.2g}")
-  if study.go_through(QUESTION, [on, scratch], workdir) == command.PREEMPTED:
+  if experiment.run_all(QUESTION, [on, scratch], workdir) == experiment_cli.PREEMPTED:
     raise KeyboardInterrupt
   _say_where_from(directory, subject)
   row = rows[-1]
@@ -158,7 +158,7 @@ def _save(directory: Path, subject: Subject, config: Config, variables: dict[str
   """Writes the checkpoint of step 0 that training goes on from."""
   start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
   start = dataclasses.replace(start, **variables)
-  with Checkpoints(directory / trained.CHECKPOINTS, config) as checkpoints:
+  with Checkpoints(directory / run_files.CHECKPOINTS, config) as checkpoints:
     checkpoints.save(jax.device_put(jax.tree.map(jnp.asarray, start), mesh.replicated(jax.sharding.get_mesh())))
 
 

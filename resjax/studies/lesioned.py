@@ -49,7 +49,7 @@ def test(
   total = len(labels)
 
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    index = mesh.split_batch(start + jnp.arange(batch_size))
+    index = mesh.shard_batch(start + jnp.arange(batch_size))
     counts, index = index < total, jnp.minimum(index, total - 1)
     logits, _ = _each(apart, variables, own_statistics, lesions, normalize(images[index], statistics), train=False)
     losses = jax.vmap(optax.softmax_cross_entropy_with_integer_labels, (0, None))(logits, labels[index])
@@ -78,7 +78,7 @@ def reestimate(
   old = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), variables["batch_stats"])
 
   def batch(total: Tree, start: jax.Array) -> tuple[Tree, None]:
-    index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
+    index = mesh.shard_batch((start + jnp.arange(batch_size)) % len(images))
     _, new = _each(forgetting, variables, old, lesions, normalize(images[index], statistics), train=True)
     return jax.tree.map(jnp.add, total, new), None
 

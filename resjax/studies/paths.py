@@ -47,7 +47,7 @@ def parts(
   total = len(labels)
 
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    index = mesh.split_batch(start + jnp.arange(batch_size))
+    index = mesh.shard_batch(start + jnp.arange(batch_size))
     counts, index = index < total, jnp.minimum(index, total - 1)
     return _batch(exact, variables, normalize(images[index], statistics), labels[index], counts)
 

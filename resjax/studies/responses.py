@@ -8,7 +8,7 @@ import numpy as np
 
 from resjax import settings, study_records
 from resjax.config import Config
-from resjax.config.running import ResponseCapture
+from resjax.config.runtime import ResponseCapture
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.studies.shown import Shown

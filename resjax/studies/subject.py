@@ -18,7 +18,7 @@ from resjax.data.augment import Statistics
 from resjax.depth import Layer
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import trained
+from resjax.train import run_files
 
 
 @functools.cache
@@ -124,13 +124,13 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
       found[directory] = named
   if not found:
     raise ConfigError(f"{workdir}: holds no run with a checkpoint")
-  chosen = listing.only(list(found.values()), only)
+  chosen = listing.filter_runs(list(found.values()), only)
   return {directory: run.config for directory, run in found.items() if run in chosen}
 
 
 def has_checkpoint(directory: Path) -> bool:
   """Whether a run directory has a checkpoint that is whole; whether it is sound is seen when it is read."""
-  folder = directory / trained.CHECKPOINTS
+  folder = directory / run_files.CHECKPOINTS
   return folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir())
 
 
@@ -144,7 +144,7 @@ def read(directory: Path, path: str | None) -> Subject:
   Raises:
     ConfigError: the run directory is damaged.
   """
-  net = trained.read(directory)
+  net = run_files.read(directory)
   settings = net.config
   if path is not None:
     settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path=path, checksum="any"))

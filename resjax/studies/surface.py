@@ -122,7 +122,7 @@ def _sums(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the sum of the losses and the number of wrong images of a batch."""
   place = start + jnp.arange(batch_size)
-  counts, index = place < len(labels), mesh.split_batch(place % len(labels))
+  counts, index = place < len(labels), mesh.shard_batch(place % len(labels))
   inputs, tree = normalize(images[index], statistics), {**variables, "params": params}
   logits, _ = net.apply(tree, inputs, train=mode == "batch", mutable=["batch_stats"])
   each = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])

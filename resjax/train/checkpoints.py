@@ -82,7 +82,7 @@ class Checkpoints:
     with _saving(self._directory):
       self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
     if step != self.latest:
-      about = {"config": _lasting(self._config), "sha256": _digests(mesh.whole(state))}
+      about = {"config": _lasting(self._config), "sha256": _digests(mesh.gather(state))}
       metrics = None if error is None else {"error": error}
       sealed = {**about, "seal": _seal(about)}
       with _saving(self._directory):
@@ -164,7 +164,7 @@ def _saving(directory: Path) -> Iterator[None]:
   """Raises as OSError, in one line, what is raised of a save: TensorStore says ValueError of a full disk."""
   try:
     yield
-  except files.errors(ValueError) as error:
+  except files.io_errors(ValueError) as error:
     why = " ".join(str(error).split()).replace(f"{files.absolute(directory)}/", "")  # or the paths push the reason out
     raise OSError(f"{directory}: a checkpoint cannot be saved: {why[:600]}") from error
 

@@ -35,7 +35,7 @@ def evaluate(
   total = len(labels)
 
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    index = mesh.split_batch(start + jnp.arange(batch_size))
+    index = mesh.shard_batch(start + jnp.arange(batch_size))
     counts, index = index < total, jnp.minimum(index, total - 1)
     return evaluate_batch(net, variables, images[index], labels[index], counts, statistics)
 
@@ -64,7 +64,7 @@ def logits(net: nn.Module, batch_size: int, variables: Any, images: jax.Array, s
   total = len(images)
 
   def batch(start: jax.Array) -> jax.Array:
-    index = mesh.split_batch(jnp.minimum(start + jnp.arange(batch_size), total - 1))
+    index = mesh.shard_batch(jnp.minimum(start + jnp.arange(batch_size), total - 1))
     return net.apply(variables, normalize(images[index], statistics), train=False)
 
   each = lax.map(batch, jnp.arange(0, total, batch_size))
@@ -88,7 +88,7 @@ def training_set_statistics(
   """
 
   def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
-    index = mesh.split_batch((start + jnp.arange(batch_size)) % len(images))
+    index = mesh.shard_batch((start + jnp.arange(batch_size)) % len(images))
     return jax.tree.map(jnp.add, total, batch_statistics(net, variables, images[index], statistics)), None
 
   starts = jnp.arange(0, len(images), batch_size)

@@ -30,7 +30,7 @@ def block_loop(config: Config, net: Net, devices: Mesh) -> Loop:
   bytes_limit = _bytes_limit(first)
   if bytes_limit is None:
     return loop
-  images = config.train.batch_size * config.execution.together // devices.size
+  images = config.train.batch_size * config.execution.runs_per_program // devices.size
   return Loop(loop.unroll, memory.fitting_remat(net, config.model.precision, images, SHARE * bytes_limit))
 
 

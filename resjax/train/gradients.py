@@ -11,7 +11,7 @@ from flax import linen as nn, traverse_util
 from jax import lax
 
 from resjax import mesh
-from resjax.config.running import GradientCapture
+from resjax.config.runtime import GradientCapture
 from resjax.data.augment import Statistics, normalize
 from resjax.depth import Layer
 from resjax.models import layout
@@ -47,7 +47,7 @@ def capture(
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels[index]).mean()
 
   def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
-    index = mesh.split_batch(start + jnp.arange(settings.batch_size))
+    index = mesh.shard_batch(start + jnp.arange(settings.batch_size))
     return jax.tree.map(jnp.add, total, jax.grad(loss_of)(variables["params"], index)), None
 
   starts = jnp.arange(0, settings.images, settings.batch_size)

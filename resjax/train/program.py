@@ -16,9 +16,9 @@ from resjax.config import Config
 from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.depth import Net
-from resjax.train import state, step, together
+from resjax.train import batched_runs, state, step
 from resjax.train.execution_form import block_loop
-from resjax.train.timetable import Timetable
+from resjax.train.periodic_actions import PeriodicActions
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
@@ -64,26 +64,28 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
   model = models.build(config.model, net.classes, block_loop(config, net, devices))
   with jax.set_mesh(devices):
     one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)
-    states = together.stack.eval_shape([one])
+    states = batched_runs.stack.eval_shape([one])
     states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
-    numbers = {name: _placed(value, everywhere) for name, value in together.numbers([config.train]).items()}
+    hyperparameters = {
+      name: _placed(value, everywhere) for name, value in batched_runs.hyperparameters([config.train]).items()
+    }
     channels = net.image_shape[-1:]
     mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
     statistics = Statistics(_array(mean, jnp.float32, everywhere), _array(channels, jnp.float32, everywhere))
     if is_streamed(config.data):
-      from resjax.train import streamed  # needs the extra imagenet
+      from resjax.train.input import streaming  # needs the extra imagenet
 
       batch = config.train.batch_size
       empty = jax.eval_shape(step.Interval.empty)
       intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)
-      return streamed.streamed_step.trace(
+      return streaming.streamed_step.trace(
         model,
         config.train,
         config.data,
         states,
         intervals,
-        numbers,
+        hyperparameters,
         _array((1, batch, *net.image_shape), jnp.uint8, split),
         _array((1, batch), jnp.int32, split),
         statistics,
@@ -96,9 +98,9 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
       model,
       config.train,
       config.data,
-      Timetable(config).longest,
+      PeriodicActions(config).longest,
       states,
-      numbers,
+      hyperparameters,
       training_set,
       _array((), jnp.int32, everywhere),
     )

@@ -10,7 +10,7 @@ from flax import linen as nn, traverse_util
 from jax import lax
 
 from resjax import mesh
-from resjax.config.running import ResponseCapture
+from resjax.config.runtime import ResponseCapture
 from resjax.data.augment import Statistics, normalize
 from resjax.depth import Layer
 from resjax.models import layout
@@ -37,7 +37,7 @@ def capture(
   train = settings.mode == "batch"
 
   def batch(start: jax.Array) -> Any:
-    index = mesh.split_batch(start + jnp.arange(settings.batch_size))
+    index = mesh.shard_batch(start + jnp.arange(settings.batch_size))
     mutable = [COLLECTION, "batch_stats"] if train else [COLLECTION]
     _, sown = net.apply(variables, normalize(images[index], statistics), train=train, mutable=mutable)
     return sown[COLLECTION]
@@ -108,7 +108,7 @@ def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moment
 
 def _by_name(moments: Any) -> dict[str, np.ndarray]:
   """What `capture` returned, float64 [2, channels, parts of all batches] by the name of the layer or block."""
-  by_block = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), mesh.whole(moments))
+  by_block = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), mesh.gather(moments))
   flat = traverse_util.flatten_dict(layout.unstacked(by_block), sep="/")
   return {name: np.moveaxis(leaf, 0, -1).reshape(*leaf.shape[1:3], -1) for name, leaf in flat.items()}
 

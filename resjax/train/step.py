@@ -14,7 +14,7 @@ from resjax import mesh
 from resjax.config import Data, Train
 from resjax.data.augment import Statistics, augment, normalize
 from resjax.data.order import batch_order
-from resjax.train import optimizer, schedule, together
+from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.state import State
 
 
@@ -80,7 +80,7 @@ def train_steps(
   data: Data,
   most: int,
   states: State,
-  numbers: dict[str, jax.Array],
+  hyperparameters: dict[str, jax.Array],
   images: TrainingData,
   stop: jax.Array,
 ) -> tuple[State, Interval]:
@@ -88,10 +88,10 @@ def train_steps(
 
   Args:
     net: the model.
-    train, data: settings; of `train`, `numbers` are used instead where there are some.
+    train, data: settings; of `train`, `hyperparameters` are used instead where there are some.
     most: the longest interval, in steps.
     states: before, of one step, each leaf [runs, ...]; their memory is given to the states after.
-    numbers: see `together.numbers`.
+    hyperparameters: see `batched_runs.hyperparameters`.
     images: the training set.
     stop: int32 scalar, at most `most` steps ahead.
 
@@ -104,18 +104,20 @@ def train_steps(
     order_key, augment_key = jax.random.split(jax.random.wrap_key_data(key))
     return batch_order(order_key, first, most, len(images.labels), train.batch_size), augment_key
 
-  orders, augment_keys = together.for_each(ordered, states.key)
+  orders, augment_keys = batched_runs.map_runs(ordered, states.key)
 
-  def one(state: State, interval: Interval, numbers: dict[str, jax.Array], order: jax.Array, augment_key: jax.Array):
-    chosen = mesh.split_batch(order[state.step - first])
+  def one(
+    state: State, interval: Interval, hyperparameters: dict[str, jax.Array], order: jax.Array, augment_key: jax.Array
+  ):
+    chosen = mesh.shard_batch(order[state.step - first])
     batch = normalize(images.images[chosen], images.statistics)
     batch = augment(jax.random.fold_in(augment_key, state.step), batch, data.pad, data.mirror)
-    its_train = dataclasses.replace(train, **numbers)
+    its_train = dataclasses.replace(train, **hyperparameters)
     state, loss, wrong, rate = train_step(net, its_train, state, batch, images.labels[chosen])
     return state, interval.add(state, loss, wrong, rate)
 
   def body(carry: tuple[State, Interval]) -> tuple[State, Interval]:
-    return together.for_each(one, *carry, numbers, orders, augment_keys)
+    return batched_runs.map_runs(one, *carry, hyperparameters, orders, augment_keys)
 
   intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
   return lax.while_loop(lambda carry: carry[0].step[0] < stop, body, (states, intervals))
@@ -150,9 +152,9 @@ def train_step(
   after = dataclasses.replace(
     state,
     step=state.step + 1,
-    params=mesh.split_state(params),
+    params=mesh.shard_state(params),
     batch_stats=batch_stats,
-    optimizer=mesh.split_state(optimizer_state),
+    optimizer=mesh.shard_state(optimizer_state),
     warmup=schedule.advance(state.warmup, train, state.step, wrong),
   )
   return after, loss, wrong, rate

@@ -14,7 +14,7 @@ from resjax.config import Config
 from resjax.models import layout
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.train import state, trained
+from resjax.train import run_files, state
 from resjax.train.checkpoints import Checkpoints
 from resjax.weights import akamaster, caffe, caffe_files, huggingface, mapping, torch_files, torchvision
 from resjax.weights.mapping import Weights
@@ -65,12 +65,12 @@ def write(directory: Path, weights: Weights, origin: str) -> None:
   table = model.net(weights.image_shape, weights.classes)
   with RunWriter(directory) as writer:
     writer.write_config(config.to_dict())
-    trained.write_input(directory, trained.Input(weights.image_shape, weights.statistics))
+    run_files.write_input(directory, run_files.InputSpec(weights.image_shape, weights.statistics))
     params, batch_stats = (
       jax.tree.map(jnp.asarray, layout.stacked(weights.variables[key])) for key in mapping.COLLECTIONS
     )
     fresh = state.initial(model, config.train, weights.classes, weights.image_shape, config.seed)
-    with Checkpoints(directory / trained.CHECKPOINTS, config) as checkpoints:
+    with Checkpoints(directory / run_files.CHECKPOINTS, config) as checkpoints:
       checkpoints.save(dataclasses.replace(fresh, params=params, batch_stats=batch_stats))
     writer.update(
       id=directory.name,

@@ -6,7 +6,7 @@ import numpy as np
 from resjax.config import Model
 from resjax.models import layout
 from resjax.settings import ConfigError
-from resjax.train.trained import Trained
+from resjax.train.run_files import RestoredRun
 from resjax.weights import akamaster, channels, mapping, pytorch, torchvision
 
 # What the code of those projects computes; a file of weights does not say it.
@@ -17,7 +17,7 @@ FIXED = {
 NAMES = {"cifar": akamaster.NAMES, "imagenet": torchvision.NAMES}
 
 
-def state_dict(net: Trained) -> dict[str, np.ndarray]:
+def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
   """Returns the arrays of a CIFAR net as akamaster/pytorch_resnet_cifar10 names them, an ImageNet net's as torchvision.
 
   Zeros that an option-A shortcut adds behind the channels are moved to both sides, as the former has them. Images are

@@ -52,7 +52,7 @@ def guarded(command: str, call: Callable[[], int]) -> int:
   logging.set_verbosity(logging.ERROR)  # what libraries warn of would stand beside that line
   try:
     return call()
-  except files.errors(ConfigError, RecordsError) as error:
+  except files.io_errors(ConfigError, RecordsError) as error:
     print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
   except ModuleNotFoundError as error:
     if error.name not in EXTRAS:

@@ -52,7 +52,7 @@ def experiment(tmp_path_factory):
 
 def start(experiment, workdir, environment, together):
   command = [sys.executable, "-m", "resjax.main", "--config", str(experiment), "--workdir", str(workdir)]
-  command.append(f"--config.execution.together={together}")
+  command.append(f"--config.execution.runs_per_program={together}")
   return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

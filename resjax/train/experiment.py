@@ -13,16 +13,16 @@ from typing import Any
 
 import jax
 
-from resjax import command, data, files, listing, mesh, processes, records, settings
+from resjax import data, experiment_cli, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
 from resjax.config import Config
 from resjax.data import Dataset, FileDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import checkpoints, execution_form, loop, together, trained
-from resjax.train.journal import Journal
+from resjax.train import batched_runs, checkpoints, execution_form, loop, run_files
 from resjax.train.progress import Progress
+from resjax.train.run_log import RunLog
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -41,12 +41,12 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
   Raises:
     ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
   """
-  where = files.place(workdir)
+  where = files.as_path(workdir)
   mesh.start_backend(where)
-  return go_through(question, runs, where)
+  return run_all(question, runs, where)
 
 
-def go_through(question: str, runs: list[Run], workdir: Path) -> int:
+def run_all(question: str, runs: list[Run], workdir: Path) -> int:
   """As `run`, where JAX has been started."""
   directories = {run.id: workdir / run.folder / run.id for run in runs}
   for each in runs:
@@ -68,9 +68,9 @@ def go_through(question: str, runs: list[Run], workdir: Path) -> int:
       if first:
         ids = ", ".join(each.run.id for each in group)
         print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
-      return command.PREEMPTED
+      return experiment_cli.PREEMPTED
   failed = _conclude(runs, directories, workdir) if first else 0
-  return command.FAILED if processes.agree(failed) else command.DONE
+  return experiment_cli.FAILED if processes.broadcast_from_first(failed) else experiment_cli.DONE
 
 
 def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
@@ -91,7 +91,7 @@ class _Unfinished:
 
 
 def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinished]]:
-  """Returns the unfinished runs in order, at most `execution.together` as a group where they can be one program.
+  """Returns the unfinished runs in order, grouped by `execution.runs_per_program` where they can be one program.
 
   Such runs are of equal shape and have their newest checkpoints at one step. All processes return the same.
 
@@ -99,14 +99,14 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
     ConfigError: a checkpoint is of a run with other settings.
   """
   first = processes.is_first()
-  done = processes.agree(
+  done = processes.broadcast_from_first(
     [first and records.read_run(directories[each.id]).run["status"] == records.DONE for each in runs]
   )
   alike: dict[tuple[Config, int | None], list[_Unfinished]] = {}
   for each in (each for each, is_done in zip(runs, done, strict=True) if not is_done):
-    step, refused = checkpoints.newest_sound(directories[each.id] / trained.CHECKPOINTS, each.config)
-    alike.setdefault((together.shape(each.config), step), []).append(_Unfinished(each, step, refused))
-  most = runs[0].config.execution.together
+    step, refused = checkpoints.newest_sound(directories[each.id] / run_files.CHECKPOINTS, each.config)
+    alike.setdefault((batched_runs.shared_config(each.config), step), []).append(_Unfinished(each, step, refused))
+  most = runs[0].config.execution.runs_per_program
   return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 
@@ -119,7 +119,7 @@ def _train(
   """Trains runs as one program; returns `preempted` if a signal stopped it, else what became of the last run."""
   first = processes.is_first()
   with contextlib.ExitStack() as stack:
-    journals = []
+    logs = []
     for each in group:
       run = each.run
       writer = stack.enter_context(RunWriter(directories[run.id], first))
@@ -131,13 +131,13 @@ def _train(
         detail = f"{before or 'not recorded'} before, {now} from here on: not bit-identical to a run with one form"
         writer.event(each.step, "convolution changed", detail)
       progress = stack.enter_context(Progress(run.id, run.config.train.steps, first))
-      journals.append(Journal(run.config, writer, progress, each.refused))
+      logs.append(RunLog(run.config, writer, progress, each.refused))
     try:
-      outcomes = loop.train(journals, dataset, stop)
+      outcomes = loop.train(logs, dataset, stop)
     except jax.errors.JaxRuntimeError as error:
       outcomes = [loop.Outcome(records.FAILED, _reason(error, group[0].run.config))] * len(group)
-    for journal, outcome in zip(journals, outcomes, strict=True):
-      journal.end(outcome.status, outcome.reason)
+    for log, outcome in zip(logs, outcomes, strict=True):
+      log.end(outcome.status, outcome.reason)
   statuses = [outcome.status for outcome in outcomes]
   return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
 
@@ -211,7 +211,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
     "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),
-    "command": f"{command.program()} {shlex.join(sys.argv[1:])}",
+    "command": f"{experiment_cli.program_name()} {shlex.join(sys.argv[1:])}",
   }
 
 

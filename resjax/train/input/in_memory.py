@@ -13,7 +13,7 @@ from resjax.train import evaluate, gradients, responses, step
 from resjax.train.state import State
 
 
-class Resident:
+class InMemoryInput:
   """The images on the devices of the current mesh, and what is done with them.
 
   Attributes:
@@ -42,12 +42,12 @@ class Resident:
     self.splits, self.images = tuple(splits), len(dataset.train_labels)
 
   def advance(
-    self, states: State, numbers: dict[str, jax.Array], stop: int, longest: int
+    self, states: State, hyperparameters: dict[str, jax.Array], stop: int, longest: int
   ) -> tuple[State, step.Interval]:
     """Trains until `stop` steps are done, at most `longest` from here: see `step.train_steps`."""
     config = self._config
     return step.train_steps(
-      self._net, config.train, config.data, longest, states, numbers, self.training_set, jnp.int32(stop)
+      self._net, config.train, config.data, longest, states, hyperparameters, self.training_set, jnp.int32(stop)
     )
 
   def evaluate(self, variables: Any, split: str) -> tuple[int, float, int]:

@@ -22,7 +22,7 @@ ONLY = flags.DEFINE_string("only", "", "Runs to take: key=value[,value...], spac
 INDEX = flags.DEFINE_integer("index", None, "The one run to take: a row of --list after --only, counted from 0.")
 
 
-def start(main: Callable[[], int]) -> None:
+def run(main: Callable[[], int]) -> None:
   """Parses the command line, calls `main` and exits with what it returns.
 
   `--help` prints the module's docstring, its flags and every setting. What the user got wrong (ConfigError,
@@ -32,7 +32,7 @@ def start(main: Callable[[], int]) -> None:
   app.run(lambda _: _guarded(main), flags_parser=lambda argv: _guarded(lambda: _parse(argv)))
 
 
-def chosen() -> tuple[registry.Experiment, list[Run]]:
+def selected_runs() -> tuple[registry.Experiment, list[Run]]:
   """Returns the experiment of `--config` and those of its runs that `--only` and `--index` leave.
 
   Raises:
@@ -43,7 +43,7 @@ def chosen() -> tuple[registry.Experiment, list[Run]]:
     raise ConfigError("--config is missing: name an experiment; --list shows them")
   experiment = registry.find(name)
   pinned = config_flags.get_override_values(flags.FLAGS["config"])
-  runs, index = listing.only(experiment.runs(variant, pinned), ONLY.value), INDEX.value
+  runs, index = listing.filter_runs(experiment.runs(variant, pinned), ONLY.value), INDEX.value
   if index is None:
     return experiment, runs
   if not 0 <= index < len(runs):
@@ -51,7 +51,7 @@ def chosen() -> tuple[registry.Experiment, list[Run]]:
   return experiment, [runs[index]]
 
 
-def again() -> list[str]:
+def arguments_for_same_runs() -> list[str]:
   """Returns the arguments of a command line that name the same runs: experiment, settings and filter, not the index."""
   name, variant, _ = _named(sys.argv)
   overridden = config_flags.get_override_values(flags.FLAGS["config"])
@@ -60,12 +60,12 @@ def again() -> list[str]:
   return [f"--config={name}:{variant}" if variant else f"--config={name}", *settings_given, *only]
 
 
-def given() -> bool:
+def names_experiment() -> bool:
   """Whether the command line names an experiment."""
   return bool(_named(sys.argv)[0])
 
 
-def show(text: str) -> None:
+def print_output(text: str) -> None:
   """Prints what was asked for; a reader that has gone, as in `| head`, is no error."""
   try:
     print(text, flush=True)
@@ -73,7 +73,7 @@ def show(text: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
 
 
-def program() -> str:
+def program_name() -> str:
   """Returns how this program was started: "python -m resjax.main"."""
   spec = sys.modules["__main__"].__spec__
   return f"python -m {spec.name}" if spec else sys.argv[0]
@@ -133,8 +133,8 @@ def _named(argv: list[str]) -> tuple[str, str, list[str]]:
 def _guarded(call: Callable[[], T]) -> T:
   try:
     return call()
-  except files.errors(ConfigError, RecordsError, flags.Error) as error:
-    print(f"{program()}: {' '.join(str(error).split())}", file=sys.stderr)
+  except files.io_errors(ConfigError, RecordsError, flags.Error) as error:
+    print(f"{program_name()}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(WRONG)
 
 

@@ -3,7 +3,7 @@
 from resjax.config import Config, Gradients, Responses
 
 
-class Timetable:
+class PeriodicActions:
   """The fixed steps at which a run stops for its log, evaluations, captures and saves.
 
   They are the same however often a run was interrupted, and so are the programs that run between them.

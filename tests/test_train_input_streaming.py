@@ -8,8 +8,8 @@ import pytest
 from resjax import config, mesh, models
 from resjax.data import load
 from resjax.data.augment import lighting
-from resjax.train import state, together
-from resjax.train.streamed import Streamed
+from resjax.train import batched_runs, state
+from resjax.train.input.streaming import StreamingInput
 from tests.small_photos import train_and_val
 
 RUN = {
@@ -24,19 +24,19 @@ RUN = {
 
 @pytest.fixture
 def training(tmp_path):
-  """Returns what makes a `Streamed` anew, its states before the first step, and the folder of its images."""
+  """Returns what makes a `StreamingInput` anew, its states before the first step, and the folder of its images."""
   folder = train_and_val(tmp_path / "photos")
   settings = config.freeze(RUN | {"data": RUN["data"] | {"path": str(folder)}})
   net = models.build(settings.model, 2, models.Loop(1, "none"))
   with jax.set_mesh(mesh.make(settings)):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    numbers = jax.device_put(together.numbers([settings.train]), everywhere)
+    hyperparameters = jax.device_put(batched_runs.hyperparameters([settings.train]), everywhere)
 
     def start(seed=0):
       first = state.initial(settings.model, settings.train, 2, (16, 16, 3), seed)
-      return together.stack([jax.device_put(first, everywhere)])
+      return batched_runs.stack([jax.device_put(first, everywhere)])
 
-    yield lambda: Streamed(settings, load(settings.data), net, tmp_path / "store"), numbers, start, folder
+    yield lambda: StreamingInput(settings, load(settings.data), net, tmp_path / "store"), hyperparameters, start, folder
 
 
 def same(one, other):
@@ -45,20 +45,20 @@ def same(one, other):
 
 def test_goes_on_anywhere(training):
   """Bit by bit: the same program on the same batches."""
-  make, numbers, start, _ = training
-  whole, interval = make().advance(start(), numbers, 5, 10)
+  make, hyperparameters, start, _ = training
+  whole, interval = make().advance(start(), hyperparameters, 5, 10)
   assert (int(interval.steps[0]), int(whole.step[0])) == (5, 5)
   first = make()
-  states, _ = first.advance(start(), numbers, 2, 10)
-  states, _ = first.advance(states, numbers, 3, 10)
-  states, _ = make().advance(states, numbers, 5, 10)
+  states, _ = first.advance(start(), hyperparameters, 2, 10)
+  states, _ = first.advance(states, hyperparameters, 3, 10)
+  states, _ = make().advance(states, hyperparameters, 5, 10)
   same(states, whole)
-  other, _ = make().advance(start(seed=1), numbers, 5, 10)
+  other, _ = make().advance(start(seed=1), hyperparameters, 5, 10)
   assert not np.array_equal(jax.tree.leaves(other.params)[0], jax.tree.leaves(whole.params)[0])
 
 
 def test_every_image_is_tested_and_broken_ones_are_named(training):
-  make, numbers, start, folder = training
+  make, hyperparameters, start, folder = training
   streamed = make()
   one = jax.tree.map(lambda leaf: leaf[0], start())
   variables = {"params": one.params, "batch_stats": one.batch_stats}
@@ -70,7 +70,7 @@ def test_every_image_is_tested_and_broken_ones_are_named(training):
   (folder / "train/class1/train_0.JPEG").write_bytes(b"")
   streamed = make()
   assert streamed.evaluate(variables, "test")[0] == 5
-  _, interval = streamed.advance(start(), numbers, 3, 10)
+  _, interval = streamed.advance(start(), hyperparameters, 3, 10)
   assert np.isfinite(interval.loss[0])
   assert [fault.split(":")[0] for fault in streamed.faults()] == [
     "val/class0/val_0.JPEG",

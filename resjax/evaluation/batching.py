@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from resjax.evaluation.members import Members
+from resjax.evaluation.ensemble import Ensemble
 from resjax.evaluation.protocols import Protocol
 
 Answer = tuple[np.ndarray, int]  # probabilities, float64 [classes], and the label
@@ -22,25 +22,25 @@ class _Open:
   total: np.ndarray
 
 
-class Gatherer:
+class ViewBatcher:
   """Takes images as views, and gives their probabilities when all views of an image are done. In `jax.set_mesh`."""
 
-  def __init__(self, members: Members, protocol: Protocol, batch_size: int):
+  def __init__(self, ensemble: Ensemble, protocol: Protocol, batch_size: int):
     """Takes nothing yet.
 
     Args:
-      members: the nets.
+      ensemble: the nets.
       protocol: what they are shown.
       batch_size: inputs of the nets' own size a forward pass; of larger ones fewer.
     """
-    self._members, self._protocol = members, protocol
+    self._ensemble, self._protocol = ensemble, protocol
     self._devices = jax.sharding.get_abstract_mesh().size
-    self._pixels = batch_size * members.size.side**2
+    self._pixels = batch_size * ensemble.size.side**2
     self._waiting: dict[tuple[int, ...], list[tuple[_Open, np.ndarray]]] = {}
 
   def put(self, views: list[np.ndarray], label: int) -> Iterator[Answer]:
     """Takes the views of an image, uint8 [h, w, C], and yields what is done by now."""
-    image = _Open(label, len(views), len(views), np.zeros(self._members.classes))
+    image = _Open(label, len(views), len(views), np.zeros(self._ensemble.classes))
     for view in views:
       waiting = self._waiting.setdefault(view.shape, [])
       waiting.append((image, view))
@@ -63,7 +63,7 @@ class Gatherer:
       size *= 2
     size = min(size, self._batch(waiting[0][1].shape))
     views = np.stack([view for _, view in waiting] + [waiting[0][1]] * (size - count))
-    for (image, _), own in zip(waiting, self._members.probabilities(self._protocol, views)[:count], strict=True):
+    for (image, _), own in zip(waiting, self._ensemble.probabilities(self._protocol, views)[:count], strict=True):
       image.total += own
       image.left -= 1
       if not image.left:

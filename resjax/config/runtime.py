@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resjax.settings import COUNT, POSITIVE, Span, setting
+from resjax.settings import COUNT, POSITIVE, Range, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Execution:
     "insides of blocks; group: sqrt(blocks) blocks at a time; auto: elementwise on a CPU, else what fits the memory",
     allowed=("auto", "none", "elementwise", "block", "group"),
   )
-  together: int = setting(
+  runs_per_program: int = setting(
     1,
     "runs trained as one program, where they differ in seed, rates and decay only",
     allowed=POSITIVE,
   )
   workers: int = setting(
-    -1, "processes that decode images; 0: none but the run's own; -1: one a core", allowed=Span(-1, 1024)
+    -1, "processes that decode images; 0: none but the run's own; -1: one a core", allowed=Range(-1, 1024)
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resjax.settings import NOT_NEGATIVE, POSITIVE, SHARE, Span, setting
+from resjax.settings import FRACTION, NON_NEGATIVE, POSITIVE, Range, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Train:
   batch_size: int = setting(
     128, "images a step, over all devices", allowed=POSITIVE, paper={"cifar": 128, "imagenet": 256}
   )
-  learning_rate: float = setting(0.1, "rate before the first drop", allowed=NOT_NEGATIVE, paper=0.1)
+  learning_rate: float = setting(0.1, "rate before the first drop", allowed=NON_NEGATIVE, paper=0.1)
   schedule: str = setting(
     "steps",
     "the rate drops at given steps, when the validation error stops falling, or as half a cosine to 0",
@@ -23,19 +23,19 @@ class Train:
   drops: tuple[float, ...] = setting(
     (0.5, 0.75),
     "of schedule steps: shares of `steps` after which the rate drops (32k and 48k of 64k)",
-    allowed=SHARE,
+    allowed=FRACTION,
     paper={"cifar": (0.5, 0.75)},
   )
   plateau_patience: int = setting(
     5, "of schedule plateau: evaluations without a new best error before the rate drops", allowed=POSITIVE
   )
   plateau_gain: float = setting(
-    0.001, "of schedule plateau: by how much a new best error must be lower, a fraction", allowed=Span(1e-6, 1.0)
+    0.001, "of schedule plateau: by how much a new best error must be lower, a fraction", allowed=Range(1e-6, 1.0)
   )
-  drop_factor: float = setting(0.1, "what each drop multiplies the rate with", allowed=SHARE, paper=0.1)
-  momentum: float = setting(0.9, "of SGD", allowed=SHARE, paper=0.9)
+  drop_factor: float = setting(0.1, "what each drop multiplies the rate with", allowed=FRACTION, paper=0.1)
+  momentum: float = setting(0.9, "of SGD", allowed=FRACTION, paper=0.9)
   nesterov: bool = setting(False, "Nesterov's momentum", paper=False)
-  weight_decay: float = setting(1e-4, "times the weights, added to the gradient", allowed=NOT_NEGATIVE, paper=1e-4)
+  weight_decay: float = setting(1e-4, "times the weights, added to the gradient", allowed=NON_NEGATIVE, paper=1e-4)
   decay_norm_and_bias: bool = setting(True, "weight decay on norm scales and on biases, too")
   warmup: str = setting(
     "auto",
@@ -43,9 +43,9 @@ class Train:
     allowed=("auto", "on", "off"),
     paper="auto",
   )
-  warmup_rate: float = setting(0.01, "rate during the warm-up", allowed=NOT_NEGATIVE, paper=0.01)
+  warmup_rate: float = setting(0.01, "rate during the warm-up", allowed=NON_NEGATIVE, paper=0.01)
   warmup_error: float = setting(
-    0.8, "the warm-up ends when the mean training error of its window is below", allowed=SHARE, paper=0.8
+    0.8, "the warm-up ends when the mean training error of its window is below", allowed=FRACTION, paper=0.8
   )
   warmup_window: int = setting(
     100, "steps of that window; one batch of 128 has an error of 3.5 points", allowed=POSITIVE

@@ -20,7 +20,7 @@ class RunFailed(Exception):
   """The run cannot go on; the message says at which step and why."""
 
 
-class Journal:
+class RunLog:
   """The records of one run in progress."""
 
   def __init__(self, config: Config, writer: RunWriter, progress: Progress, refused: list[Refusal]):

@@ -11,24 +11,24 @@ from jax import lax
 
 from resjax.config import Config, Train
 
-NUMBERS = ("learning_rate", "drop_factor", "momentum", "weight_decay", "warmup_rate", "warmup_error")
+HYPERPARAMETERS = ("learning_rate", "drop_factor", "momentum", "weight_decay", "warmup_rate", "warmup_error")
 
 
-def shape(config: Config) -> Config:
-  """Returns the settings with those at their defaults that are numbers to the compiled step.
+def shared_config(config: Config) -> Config:
+  """Returns the settings with those at their defaults that are hyperparameters to the compiled step.
 
   Runs for which this is equal can be trained as one program, and one after another without compiling again.
   """
-  train = dataclasses.replace(config.train, **{name: getattr(Train(), name) for name in NUMBERS})
+  train = dataclasses.replace(config.train, **{name: getattr(Train(), name) for name in HYPERPARAMETERS})
   return dataclasses.replace(config, seed=0, train=train)
 
 
-def numbers(trains: Sequence[Train]) -> dict[str, np.ndarray]:
-  """Returns those numbers, float32 [runs] each."""
-  return {name: np.array([getattr(train, name) for train in trains], np.float32) for name in NUMBERS}
+def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
+  """Returns those hyperparameters, float32 [runs] each."""
+  return {name: np.array([getattr(train, name) for train in trains], np.float32) for name in HYPERPARAMETERS}
 
 
-def for_each(one: Callable[..., Any], *stacked: Any) -> Any:
+def map_runs(one: Callable[..., Any], *stacked: Any) -> Any:
   """Applies a function to each run; all arguments and results have the runs as leading axis."""
   runs = len(jax.tree.leaves(stacked)[0])
   form = FORMS["one after another" if runs == 1 else FORM_OF_PLATFORM.get(jax.default_backend(), "batched")]

@@ -13,17 +13,17 @@ from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.evaluation.protocols import Protocol, Size
 from resjax.settings import ConfigError
-from resjax.train.trained import Trained
+from resjax.train.run_files import RestoredRun
 
 
-class Members:
-  """Trained nets that answer together: the mean of their probabilities. Inside `jax.set_mesh`.
+class Ensemble:
+  """RestoredRun nets that answer together: the mean of their probabilities. Inside `jax.set_mesh`.
 
   Attributes:
     size, channels, classes: of all of them.
   """
 
-  def __init__(self, nets: Sequence[Trained]):
+  def __init__(self, nets: Sequence[RestoredRun]):
     """Puts the nets on the devices.
 
     Raises:
@@ -54,7 +54,7 @@ class Members:
     return np.mean([np.asarray(member, np.float64) for member in each], axis=0)
 
 
-def size_of(net: Trained) -> Size:
+def size_of(net: RestoredRun) -> Size:
   """Returns what of a net matters to its images.
 
   Raises:
@@ -75,9 +75,9 @@ def _probabilities(
   net: nn.Module, protocol: Protocol, size: Size, variables: Any, statistics: Statistics, views: jax.Array
 ) -> jax.Array:
   """Returns float32 [B, classes], the mean over the inputs of each view."""
-  inputs = protocol.inputs(mesh.split_batch(views), statistics, size)
+  inputs = protocol.inputs(mesh.shard_batch(views), statistics, size)
   crops, batch, *shape = inputs.shape
   # A view's inputs stay together, so that they stay on its device.
-  together = mesh.split_batch(inputs.swapaxes(0, 1).reshape(batch * crops, *shape))
+  together = mesh.shard_batch(inputs.swapaxes(0, 1).reshape(batch * crops, *shape))
   logits = net.apply(variables, together, train=False)
   return jax.nn.softmax(logits).reshape(batch, crops, -1).mean(1)

@@ -20,7 +20,7 @@ INPUT = "input.npz"
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
+class InputSpec:
   """What a net takes.
 
   Attributes:
@@ -33,7 +33,7 @@ class Input:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class RestoredRun:
   """A trained net.
 
   Attributes:
@@ -47,13 +47,13 @@ class Trained:
 
   directory: Path
   config: Config
-  input: Input
+  input: InputSpec
   classes: int
   step: int
   variables: dict[str, Any]
 
 
-def read(directory: Path) -> Trained:
+def read(directory: Path) -> RestoredRun:
   """Reads the newest checkpoint of a run directory, also while the run is going on.
 
   Raises:
@@ -73,10 +73,10 @@ def read(directory: Path) -> Trained:
   if digest and run.run["status"] == records.DONE and layout.digest(variables["params"]) != digest:
     raise ConfigError(f"{directory / CHECKPOINTS}: step {step} is damaged: not the params_digest of run.json")
   classes = len(variables["params"]["head"]["dense"]["bias"])
-  return Trained(directory, settings, read_input(directory), classes, step, variables)
+  return RestoredRun(directory, settings, read_input(directory), classes, step, variables)
 
 
-def read_input(directory: Path) -> Input:
+def read_input(directory: Path) -> InputSpec:
   """Returns what `write_input` wrote.
 
   Raises:
@@ -89,18 +89,18 @@ def read_input(directory: Path) -> Input:
       np.load(stream, allow_pickle=False) as file,
     ):  # np.load alone leaves a damaged one open
       height, width, channels = (int(size) for size in file["image_shape"])
-      return Input((height, width, channels), Statistics(file["mean"], file["std"]))
+      return InputSpec((height, width, channels), Statistics(file["mean"], file["std"]))
   except FileNotFoundError:
     raise ConfigError(f"{path}: missing; it says how images are normalised") from None
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())})") from None
 
 
-def write_input(directory: Path, taken: Input) -> None:
+def write_input(directory: Path, taken: InputSpec) -> None:
   """Writes, beside a run's checkpoints, what its net takes; an existing file is replaced whole."""
   if not processes.is_first():
     return
   mean, std = np.asarray(taken.statistics.mean), np.asarray(taken.statistics.std)
   content = io.BytesIO()
   np.savez(content, mean=mean, std=std, image_shape=np.array(taken.image_shape))
-  files.replace(directory / INPUT, content.getvalue())
+  files.write_atomically(directory / INPUT, content.getvalue())

@@ -19,18 +19,18 @@ from resjax.data.augment import Statistics, given, lighting, normalize
 from resjax.data.files import Files
 from resjax.data.moments import moments
 from resjax.data.stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
-from resjax.train import evaluate, gradients, responses, together
+from resjax.train import batched_runs, evaluate, gradients, responses
 from resjax.train.state import State
 from resjax.train.step import Interval, train_step
 
 AHEAD = 2  # steps given to the devices before the host waits for the first of them
 
 
-class Streamed:
+class StreamingInput:
   """The image files, the processes that decode them, and what is done with them on the devices of the current mesh.
 
-  It stands where `Resident` does. Steps are dispatched one by one; the next batch is sent while the last is trained on,
-  and nothing is read back.
+  It has the interface of `InMemoryInput`. Steps are dispatched one by one; the next batch is sent while the last is
+  trained on, and nothing is read back.
 
   Attributes:
     splits: names of what can be evaluated, "test" and, where images are held out, "val".
@@ -65,12 +65,14 @@ class Streamed:
     self._done = 0  # steps that the streams have yielded batches of; known here, so that the devices need not be asked
     self._faults: dict[str, None] = {}
 
-  def advance(self, states: State, numbers: dict[str, jax.Array], stop: int, longest: int) -> tuple[State, Interval]:
+  def advance(
+    self, states: State, hyperparameters: dict[str, jax.Array], stop: int, longest: int
+  ) -> tuple[State, Interval]:
     """Trains runs until `stop` steps are done.
 
     Args:
       states: before, of one step, each leaf [runs, ...]; their memory is given to the states after.
-      numbers: see `together.numbers`.
+      hyperparameters: see `batched_runs.hyperparameters`.
       stop: steps.
       longest: has no meaning here.
 
@@ -90,7 +92,7 @@ class Streamed:
         config.data,
         states,
         intervals,
-        numbers,
+        hyperparameters,
         images,
         labels,
         self.statistics,
@@ -213,7 +215,7 @@ def streamed_step(
   data: Data,
   states: State,
   intervals: Interval,
-  numbers: dict[str, jax.Array],
+  hyperparameters: dict[str, jax.Array],
   images: jax.Array,
   labels: jax.Array,
   statistics: Statistics,
@@ -223,10 +225,10 @@ def streamed_step(
 
   Args:
     net: the model.
-    train, data: settings; of `train`, `numbers` are used instead where there are some.
+    train, data: settings; of `train`, `hyperparameters` are used instead where there are some.
     states: before, each leaf [runs, ...]; their memory is given to the states after.
     intervals: what happened so far.
-    numbers: see `together.numbers`.
+    hyperparameters: see `batched_runs.hyperparameters`.
     images: uint8 [runs, B, H, W, C], cropped and mirrored.
     labels: int32 [runs, B].
     statistics: what the images are normalised with.
@@ -237,14 +239,14 @@ def streamed_step(
   """
 
   def one(
-    state: State, interval: Interval, numbers: dict[str, jax.Array], images: jax.Array, labels: jax.Array
+    state: State, interval: Interval, hyperparameters: dict[str, jax.Array], images: jax.Array, labels: jax.Array
   ) -> tuple[State, Interval]:
     _, augment_key = jax.random.split(jax.random.wrap_key_data(state.key))
     batch = normalize(images, statistics)
     if data.lighting:
       batch = lighting(jax.random.fold_in(augment_key, state.step), batch, components, data.lighting)
-    its_train = dataclasses.replace(train, **numbers)
-    state, loss, wrong, rate = train_step(net, its_train, state, mesh.split_batch(batch), labels)
+    its_train = dataclasses.replace(train, **hyperparameters)
+    state, loss, wrong, rate = train_step(net, its_train, state, mesh.shard_batch(batch), labels)
     return state, interval.add(state, loss, wrong, rate)
 
-  return together.for_each(one, states, intervals, numbers, images, labels)
+  return batched_runs.map_runs(one, states, intervals, hyperparameters, images, labels)

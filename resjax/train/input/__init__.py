@@ -1,0 +1,1 @@
+"""Input strategies: how the training and test images reach the devices."""
