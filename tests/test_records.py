@@ -228,3 +228,10 @@ def test_find_runs_covers_run_experiment_and_parent(tmp_path):
 
 def test_time_is_utc_to_the_second():
   assert records.utc_now().endswith("+00:00") and "." not in records.utc_now()
+
+
+def test_a_setting_written_under_its_old_name_is_read_under_its_new_one(tmp_path):
+  with RunWriter(tmp_path) as writer:
+    writer.update(status=records.PENDING)
+    writer.write_config({"seed": 3, "execution": {"together": 5, "remat": "none"}})
+  assert read_run(tmp_path).config == {"seed": 3, "execution": {"runs_per_program": 5, "remat": "none"}}

@@ -13,6 +13,7 @@ from resjax.records.schema import (
   LIST_KEYS,
   LOG_KEYS,
   NESTED_KEYS,
+  RENAMED_SETTINGS,
   SCHEMA,
   RecordsError,
   Run,
@@ -56,9 +57,20 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
       _check(run["result"][key], int | float)
   except TypeError as e:
     raise RecordsError(f"{directory / 'run.json'}: {key!r} has not the form it should") from e
-  config = directory / "config.json"
   logs, torn = read_logs(directory, LOG_KEYS)
-  return Run(directory, _read_json(config) if config.exists() else {}, run, torn=torn, **logs)
+  return Run(directory, _read_config(directory / "config.json"), run, torn=torn, **logs)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+  """Returns the settings in config.json under their present names, or {} if there is no such file."""
+  if not path.exists():
+    return {}
+  config = _read_json(path)
+  for section, old, new in RENAMED_SETTINGS:
+    values = config.get(section)
+    if isinstance(values, dict) and old in values:
+      values[new] = values.pop(old)
+  return config
 
 
 def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:

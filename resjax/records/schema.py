@@ -40,6 +40,8 @@ FORMS: dict[str, type] = {
   **dict.fromkeys(("id", "experiment", "variant", "status", "reason", "kind", "shortcut", "commit", "command"), str),
   **dict.fromkeys(("depth", "seed", "params", "macs", "step", "steps"), int),
 }
+# Settings of config.json that an earlier version wrote under another name: section, old name and new name.
+RENAMED_SETTINGS = (("execution", "together", "runs_per_program"),)
 EMPTY_RUN: dict[str, Any] = {key: [] if key in LIST_KEYS else None for key in RUN_KEYS}
 
 
