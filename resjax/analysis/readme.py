@@ -20,9 +20,9 @@ _NUMBERS = _HEADINGS[1:5]
 def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   """Replaces the text between the lines `<!-- NAME -->` and `<!-- end of NAME -->` in Markdown files.
 
-  "results" is a figure, `figures/overview.svg` below `root`, and a table of the paper's nets, each in the study at or
-  below `root` that trained it best; "findings" what the pages of all studies say, and how they were made. Each file is
-  replaced whole, and none is if one of them cannot be.
+  "figure" is `figures/overview.svg` below `root`; "results" a table of the paper's networks, each from the study at or
+  below `root` that trained it longest; "findings" the findings and provenance of all studies. Files are replaced whole,
+  and none is if one of them cannot be.
 
   Raises:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file is not there, has none of
@@ -55,7 +55,8 @@ def _renewed(
     raise records.RecordsError(f"{path}: no such file")
   whole = old = path.read_text("utf-8")
   written = {
-    "results": lambda: "\n\n".join(_results(experiments, chosen, drawn, _seen_from(path.parent, root / "figures"))),
+    "results": lambda: "\n\n".join(_results(experiments, chosen)),
+    "figure": lambda: _figure_text(chosen, drawn, _seen_from(path.parent, root / "figures")),
     "findings": lambda: _findings(experiments, path.parent),
   }
   marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in written}
@@ -71,28 +72,27 @@ def _renewed(
   return whole
 
 
-def _results(
-  experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork], drawn: Panel | None, figures: str
-) -> list[str]:
-  """Returns figure, table and explanations as paragraphs; `figures` is the relative path of the figures."""
+def _figure_text(chosen: list[TrainedNetwork], drawn: Panel | None, figures: str) -> str:
+  """Returns the figure with its caption, or a sentence if there is nothing to draw."""
+  if drawn is None:
+    return "No curves to draw yet."
+  study = overview.best_study(chosen)[0].study
+  return f"![{drawn.description}]({figures}/{overview.NAME}.svg)\n\nFig. 6 (top) and Fig. 7 (bottom) of the paper, from `{study}`."
+
+
+def _results(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -> list[str]:
+  """Returns the table of results and its explanations as paragraphs."""
   if not chosen:
     return ["No network of the paper has been trained to the end here."]
   rule = ("---:" if heading in _NUMBERS else "---" for heading in _HEADINGS)
   table = "\n".join((_line(_HEADINGS), _line(rule), *(_line(_row(each)) for each in chosen)))
-  said = []
-  if drawn:
-    study = overview.best_study(chosen)[0].study
-    said += [
-      f"![{drawn.description}]({figures}/{overview.NAME}.svg)",
-      f"Fig. 6 and Fig. 7 of the paper, from `{study}`.",
-    ]
   differing = longest_trained.deviations_by_study(chosen).items()
   differs = "\n".join(
     f"- {study if study == longest_trained.ALL else f'`{study}`'}: {'; '.join(words)}."
     for study, words in differing
     if words
   )
-  said += [table, _explained(experiments, chosen)]
+  said = [table, _explained(experiments, chosen)]
   return [*said, f"Deviations from the paper that can change a result:\n\n{differs}"] if differs else said
 
 
