@@ -9,7 +9,8 @@ from resjax.analysis import readme
 from tests import synthetic
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-AROUND = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+FIGURE = "<!-- figure -->\nold\n<!-- end of figure -->\n"
+AROUND = f"before\n{FIGURE}{BEGIN}\nold\n{END}\nafter\n"
 FOUND = "<!-- findings -->\nold\n<!-- end of findings -->\n"
 
 
@@ -95,7 +96,7 @@ def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
   assert report.main(command) == 0
   text = files[0].read_text()
   assert text == files[1].read_text()
-  assert text.startswith(f"before\n{BEGIN}\n\n![") and text.endswith(f"\n\n{END}\nafter\n")
+  assert text.startswith("before\n<!-- figure -->\n\n![") and text.endswith(f"\n\n{END}\nafter\n")
   assert report.main(command) == 0 and files[0].read_text() == text
   assert capsys.readouterr().err == ""
 

@@ -77,7 +77,8 @@ def _figure_text(chosen: list[TrainedNetwork], drawn: Panel | None, figures: str
   if drawn is None:
     return "No curves to draw yet."
   study = overview.best_study(chosen)[0].study
-  return f"![{drawn.description}]({figures}/{overview.NAME}.svg)\n\nFig. 6 (top) and Fig. 7 (bottom) of the paper, from `{study}`."
+  caption = f"Fig. 6 (top) and Fig. 7 (bottom) of the paper, from `{study}`."
+  return f"![{drawn.description}]({figures}/{overview.NAME}.svg)\n\n{caption}"
 
 
 def _results(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -> list[str]:
