@@ -27,7 +27,7 @@ from absl import app, flags
 from PIL import Image
 
 from resjax.config import Data
-from resjax.data import folder, stream
+from resjax.data import batch_stream, folder
 from resjax.data.files import FolderFiles
 
 _PATH = flags.DEFINE_string("path", None, "An image folder.", required=True)
@@ -84,7 +84,7 @@ def pooled(pool: ProcessPoolExecutor, make: Callable[[int], object], pieces: int
 
 def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
   """Plain Pillow in a pool of processes."""
-  share = stream.Share(_BATCH.value)
+  share = batch_stream.Share(_BATCH.value)
   make = functools.partial(pillow_piece, files, data, share.piece)
   for pieces in pooled(pool, make, share.pieces):
     yield len(np.concatenate(pieces))
@@ -92,7 +92,7 @@ def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> It
 
 def bound_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
   """Decoding alone."""
-  share = stream.Share(_BATCH.value)
+  share = batch_stream.Share(_BATCH.value)
   for _ in pooled(pool, functools.partial(decoded_piece, files, share.piece), share.pieces):
     yield _BATCH.value
 
@@ -132,8 +132,8 @@ def torch_side(files: FolderFiles, data: Data) -> Iterator[int]:
 
 def our_side(files: FolderFiles, data: Data) -> Iterator[int]:
   """The pipeline of a run."""
-  make = stream.TrainPieces(files, data, 0, stream.Share(_BATCH.value))
-  for batch in stream.batches(make, 0, ENDLESS // _BATCH.value, _WORKERS.value):
+  make = batch_stream.TrainPieces(files, data, 0, batch_stream.Share(_BATCH.value))
+  for batch in batch_stream.batches(make, 0, ENDLESS // _BATCH.value, _WORKERS.value):
     yield len(batch.images)
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import jobs, places
+from launch import jobs, resources
 from launch.jobs import Job
-from launch.places import Place
 from launch.pool import Pool
+from launch.resources import Slot
 from resjax import experiment_cli
 
 _JOBS = flags.DEFINE_integer("jobs", 0, "Runs at a time; 0: one a GPU, without GPUs one.", lower_bound=0)
@@ -33,10 +33,10 @@ def main() -> int:
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
-  gpus = places.gpus() if _GPUS.value == "all" else [] if _GPUS.value == "none" else _GPUS.value.split(",")
-  shares, wanted = places.make(_JOBS.value, gpus), jobs.unfinished(every)
+  gpus = resources.gpus() if _GPUS.value == "all" else [] if _GPUS.value == "none" else _GPUS.value.split(",")
+  shares, wanted = resources.make(_JOBS.value, gpus), jobs.unfinished(every)
   if jobs.DRY_RUN.value:
-    print(f"# {len(wanted)} runs at {len(shares)} places; each takes the next place that is free")
+    print(f"# {len(wanted)} runs in {len(shares)} slots; each takes the next slot that is free")
     for i, job in enumerate(wanted):
       print(_shown(job, shares[i % len(shares)]))
     return experiment_cli.DONE
@@ -49,13 +49,13 @@ def main() -> int:
   return code
 
 
-def _start(job: Job, place: Place) -> subprocess.Popen:
+def _start(job: Job, slot: Slot) -> subprocess.Popen:
   log = _log(job)
   log.parent.mkdir(parents=True, exist_ok=True)
   with log.open("ab") as file:
     return subprocess.Popen(
-      place.command(job.command(sys.executable)),
-      env=os.environ | place.environment(job.workdir),
+      slot.command(job.command(sys.executable)),
+      env=os.environ | slot.environment(job.workdir),
       stdin=subprocess.DEVNULL,
       stdout=file,
       stderr=file,
@@ -63,10 +63,10 @@ def _start(job: Job, place: Place) -> subprocess.Popen:
     )
 
 
-def _shown(job: Job, place: Place) -> str:
+def _shown(job: Job, slot: Slot) -> str:
   """Returns the command as a shell would take it."""
-  told = [f"{name}={shlex.quote(value)}" for name, value in place.environment(job.workdir).items()]
-  return " ".join([*told, shlex.join(place.command(job.command(sys.executable)))])
+  told = [f"{name}={shlex.quote(value)}" for name, value in slot.environment(job.workdir).items()]
+  return " ".join([*told, shlex.join(slot.command(job.command(sys.executable)))])
 
 
 def _log(job: Job) -> Path:

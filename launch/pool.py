@@ -1,4 +1,4 @@
-"""Processes on some places, as many at a time as there are places; those that were stopped from outside start again."""
+"""Processes on some slots, as many at a time as there are slots; those that were stopped from outside start again."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.jobs import Job
-from launch.places import Place
+from launch.resources import Slot
 from resjax import experiment_cli
 
 POLL = 0.1  # seconds between two looks at the processes
@@ -23,19 +23,19 @@ class Pool:
 
   def __init__(
     self,
-    places: Sequence[Place],
-    start: Callable[[Job, Place], subprocess.Popen],
+    slots: Sequence[Slot],
+    start: Callable[[Job, Slot], subprocess.Popen],
     tell: Callable[[str], None],
   ):
     """Takes over SIGTERM, SIGINT and SIGHUP: they are handed on, and nothing more is started.
 
     Args:
-      places: where processes run, one at a time each.
-      start: starts a job at a place, in a process group of its own, so that a terminal's signals come from here only.
+      slots: where processes run, one at a time each.
+      start: starts a job at a slot, in a process group of its own, so that a terminal's signals come from here only.
       tell: takes a line for the user.
     """
-    self._places, self._start, self._tell = list(places), start, tell
-    self._running: dict[Place, tuple[Job, subprocess.Popen]] = {}
+    self._slots, self._start, self._tell = list(slots), start, tell
+    self._running: dict[Slot, tuple[Job, subprocess.Popen]] = {}
     self._waiting: deque[Job] = deque()
     self._stopping = False
     self._signals: deque[int] = deque()  # that have come and were not handed on yet
@@ -50,16 +50,16 @@ class Pool:
     """
     self._waiting.extend(jobs)
     while self._running or (self._waiting and self._starts):
-      for place in self._places:
-        if self._waiting and self._starts and place not in self._running:
+      for slot in self._slots:
+        if self._waiting and self._starts and slot not in self._running:
           job = self._waiting.popleft()
-          self._running[place] = job, self._start(job, place)
-          self._tell(f"{job.run.id} at {place}")
+          self._running[slot] = job, self._start(job, slot)
+          self._tell(f"{job.run.id} at {slot}")
       time.sleep(POLL)
       self._hand_on()
-      for place, (job, process) in list(self._running.items()):
+      for slot, (job, process) in list(self._running.items()):
         if (code := process.poll()) is not None:
-          del self._running[place]
+          del self._running[slot]
           self._ended(job, code)
     ends = set(self.codes.values())
     if self._stopping and (self._waiting or experiment_cli.PREEMPTED in ends):

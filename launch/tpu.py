@@ -56,11 +56,11 @@ def main() -> int:
       raise ConfigError(f"--{flag.name} is missing")
   from google.cloud import tpu_v2
 
-  from launch import queued
+  from launch import queued_resources
 
   parent, prefix = f"projects/{_PROJECT.value}/locations/{_ZONE.value}", _prefix(every[0])
   if _DELETE.value:
-    for name in queued.delete_all(client(), parent, prefix):
+    for name in queued_resources.delete_all(client(), parent, prefix):
       print(f"{name}: deleted")
     return experiment_cli.DONE
   for flag in (jobs.WORKDIR, _SOURCE):
@@ -73,15 +73,17 @@ def main() -> int:
     print("all runs are done")
     return experiment_cli.DONE
   shares = [share for i in range(_SLICES.value) if (share := wanted[i :: _SLICES.value])]
-  slices = [queued.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}", tpu_v2)) for i, share in enumerate(shares)]
+  slices = [
+    queued_resources.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}", tpu_v2)) for i, share in enumerate(shares)
+  ]
   if not bucket:
     for each in slices:
-      print(_shown(queued.request(each, parent)))
+      print(_shown(queued_resources.request(each, parent)))
     return experiment_cli.DONE
   stop = _Stop()
   for each in slices:
     bucket.forget(each.name)
-  fleet = queued.Fleet(client(), parent, slices, lambda line: print(line, file=sys.stderr, flush=True))
+  fleet = queued_resources.Fleet(client(), parent, slices, lambda line: print(line, file=sys.stderr, flush=True))
   code = fleet.run(bucket.ended, lambda: bucket.collect(wanted, collected), lambda: stop.came, _POLL.value)
   print(jobs.table(every))
   return code

@@ -50,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read(given: argparse.Namespace) -> int:
   from resjax import mesh  # after parsing: --help need not wait for JAX
   from resjax.evaluation import images, record
-  from resjax.weights import adopted
+  from resjax.weights import import_run
 
   source, out = files.local_path(given.source), files.local_path(given.out)
   mean = files.local_path(given.mean) if given.mean else None
   mesh.start_backend(None)
-  weights = adopted.read(given.project, source, mean)
+  weights = import_run.read(given.project, source, mean)
   tested = images.read(given.data, weights.data) if given.data else None
-  adopted.write(out, weights, f"{given.project}: {source.name}")
+  import_run.write(out, weights, f"{given.project}: {source.name}")
   for theirs, ours in weights.mapped.items():
     print(f"{theirs} -> {ours}")
   if tested:
@@ -70,11 +70,11 @@ def _read(given: argparse.Namespace) -> int:
 def _write(given: argparse.Namespace) -> int:
   from resjax import mesh
   from resjax.train import run_files
-  from resjax.weights import exported, torch_files
+  from resjax.weights import export_torch, torch_files
 
   directory, out = files.as_path(given.source), files.local_path(given.out)
   mesh.start_backend(None)
-  arrays = exported.state_dict(run_files.read(directory))
+  arrays = export_torch.state_dict(run_files.read(directory))
   torch_files.write(out, arrays)
   for name, array in arrays.items():
     print(f"{name} {list(array.shape)}")

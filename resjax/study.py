@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     values = {key: _value(kind, key, text) for key, text in given.items()}
     where = files.as_path(workdir)
     settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
-    from resjax.studies import work  # after parsing: --help need not wait for JAX
+    from resjax.studies import runner  # after parsing: --help need not wait for JAX
 
-    well, rows = work.run(name, f"{first.prog} {shlex.join(argv)}", where, only, path, values)
+    well, rows = runner.run(name, f"{first.prog} {shlex.join(argv)}", where, only, path, values)
     print(listing.table(rows))
     return cli.DONE if well else cli.FAILED
 

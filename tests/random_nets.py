@@ -11,7 +11,7 @@ from resjax.config import Config, Data, Model, Train
 from resjax.data.augment import Statistics
 from resjax.train import state
 from resjax.train.run_files import InputSpec, RestoredRun
-from resjax.weights import adopted, mapping
+from resjax.weights import import_run, mapping
 
 
 def write(
@@ -44,7 +44,7 @@ def write(
   tree = traverse_util.unflatten_dict(variables, sep="/")
   mean = rng.uniform(0.3, 0.6, image_shape if mean_image else channels).astype(np.float32)
   statistics = Statistics(mean, np.full(channels, 0.25, np.float32))
-  adopted.write(directory, mapping.Weights(model, data, image_shape, classes, statistics, tree, {}), "a test")
+  import_run.write(directory, mapping.Weights(model, data, image_shape, classes, statistics, tree, {}), "a test")
   return directory
 
 

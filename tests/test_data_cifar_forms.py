@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resjax.config import Data
-from resjax.data import cifar_find, load
+from resjax.data import cifar_detection, load
 from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
 from tests.small_cifar import archive, as_parquet, as_python, made, pickled, png, small, unpacked
@@ -251,8 +251,8 @@ def test_what_is_there_is_recognised(name, tmp_path):
   (tmp_path / family.python.archive).touch()
   (tmp_path / "folder" / "train" / "a class").mkdir(parents=True)
   for below in ("python", f"python/{family.python.folder}", "parquet", family.python.archive):
-    assert cifar_find.recognised(tmp_path / below) == name
-  assert cifar_find.recognised(tmp_path / "folder") is None
+    assert cifar_detection.recognised(tmp_path / below) == name
+  assert cifar_detection.recognised(tmp_path / "folder") is None
 
 
 def test_a_form_imports_only_what_it_needs(tmp_path):

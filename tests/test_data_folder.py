@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resjax.config import Data
-from resjax.data import describe, load, whole
+from resjax.data import decoded_images, describe, load
 from resjax.data.dataset import FileDataset
 from resjax.settings import ConfigError
 from tests.small_photos import TINY, encoded, needs_tiny, picture, train_and_val, write
@@ -162,7 +162,7 @@ def test_no_sound_image(tmp_path):
 
 
 def test_too_many_to_be_held(tmp_path, monkeypatch):
-  monkeypatch.setattr(whole, "MOST", 16 * 32 * 32 * 3 - 1)
+  monkeypatch.setattr(decoded_images, "MOST", 16 * 32 * 32 * 3 - 1)
   path = str(train_and_val(tmp_path))
   with pytest.raises(ConfigError, match=r"data.resize is empty: 16 images .* data.resize=\(32,32\) decodes them anew"):
     load(Data(**HELD, path=path))

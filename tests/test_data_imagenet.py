@@ -10,8 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from resjax.config import Data
-from resjax.data import describe, load, stream
-from resjax.data.stream import Share, TestPieces as InOrder, TrainPieces
+from resjax.data import batch_stream, describe, load
+from resjax.data.batch_stream import Share, TestPieces as InOrder, TrainPieces
 from resjax.settings import ConfigError
 from tests.small_photos import encoded, picture
 
@@ -62,7 +62,7 @@ def test_prepared_and_read(data, capfd):
   assert train["n01440764_0.JPEG"][1] == encoded(picture(30, 40, 0)), "the bytes of the archive"
   assert test["ILSVRC2012_val_00000002.JPEG"][1] == encoded(picture(30, 40, 100))
   assert found.classes == 1000
-  (batch,) = stream.batches(InOrder(found.train, data, Share(6)), 0, 1, 0)
+  (batch,) = batch_stream.batches(InOrder(found.train, data, Share(6)), 0, 1, 0)
   assert batch.counts.all(), "PNG and CMYK, too"
 
 
@@ -77,7 +77,7 @@ def test_prepared_once(data, tmp_path):
 
 def test_worker_processes_read_records(data):
   make = TrainPieces(load(data).train, data, 3, Share(6))
-  alone, together = (list(stream.batches(make, 0, 2, workers)) for workers in (0, 2))
+  alone, together = (list(batch_stream.batches(make, 0, 2, workers)) for workers in (0, 2))
   for one, other in zip(alone, together, strict=True):
     np.testing.assert_array_equal(one.images, other.images)
     np.testing.assert_array_equal(one.labels, other.labels)

@@ -17,7 +17,7 @@ from tensorboardX.record_writer import RecordWriter
 from resjax.config import Data
 from resjax.data import cifar_format, cifar_tfds, load
 from resjax.data.cifar_format import FAMILIES
-from resjax.data.prepared import prepare
+from resjax.data.tfds_preparation import prepare
 from resjax.settings import ConfigError
 from tests.small_cifar import archive, label_names, made, small
 

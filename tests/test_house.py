@@ -66,7 +66,7 @@ NO_JAX = (
     "convert",
     "evaluate",
     "study",
-    "studies.draws",
+    "studies.lesion_plans",
     "studies.lanczos",
     "planning.chips",
     "plan",

@@ -1,4 +1,4 @@
-"""Runs on this machine: places, restarts, signals, exit codes. The runs are small shell scripts, but for one test."""
+"""Runs on this machine: slots, restarts, signals, exit codes. The runs are small shell scripts, but for one test."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from launch import jobs, places
+from launch import jobs, resources
 from launch.jobs import Job
-from launch.places import Place
 from launch.pool import Pool
+from launch.resources import Slot
 from resjax import registry
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -44,8 +44,8 @@ class Shell:
     self.processes: list[subprocess.Popen] = []
     self.most = 0
 
-  def __call__(self, job: Job, place: Place) -> subprocess.Popen:
-    self.started.append((job.run.id, place.number))
+  def __call__(self, job: Job, slot: Slot) -> subprocess.Popen:
+    self.started.append((job.run.id, slot.number))
     alive = sum(process.poll() is None for process in self.processes)
     self.most = max(self.most, alive + 1)
     environment = os.environ | {"ID": job.run.id}
@@ -56,14 +56,14 @@ class Shell:
 
 def ran(script: str, six: list[Job], folder, count: int = 2) -> tuple[int, Shell, list[str]]:
   shell, told = Shell(script, folder), []
-  pool = Pool([Place(i, (0,), ()) for i in range(count)], shell, told.append)
+  pool = Pool([Slot(i, (0,), ()) for i in range(count)], shell, told.append)
   return pool.run(six), shell, told
 
 
 def test_all_are_done_as_many_at_a_time_as_there_are_places(six, tmp_path):
   code, shell, told = ran("sleep 0.05", six, tmp_path)
   assert (code, shell.most, len(shell.started)) == (0, 2, 6)
-  assert {place for _, place in shell.started} == {0, 1}
+  assert {slot for _, slot in shell.started} == {0, 1}
   assert sum(line.endswith(" done") for line in told) == 6
 
 
@@ -109,29 +109,29 @@ def test_a_signal_is_handed_on_once_and_nothing_more_is_started(six, tmp_path, n
 
 def test_cores_and_gpus_are_shared_out(monkeypatch):
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-  shares = places.make(3, [])
-  assert [place.cores for place in shares] == [(0, 1), (2, 3, 4), (5, 6, 7)]
-  with_gpus = places.make(0, ["0", "1", "2", "3"])
-  assert [(place.cores, place.gpus) for place in with_gpus][1] == ((2, 3), ("1",))
+  shares = resources.make(3, [])
+  assert [slot.cores for slot in shares] == [(0, 1), (2, 3, 4), (5, 6, 7)]
+  with_gpus = resources.make(0, ["0", "1", "2", "3"])
+  assert [(slot.cores, slot.gpus) for slot in with_gpus][1] == ((2, 3), ("1",))
   assert with_gpus[1].environment("w")["CUDA_VISIBLE_DEVICES"] == "1"
-  assert [place.gpus for place in places.make(2, ["0", "1", "2", "3"])] == [("0", "1"), ("2", "3")]
+  assert [slot.gpus for slot in resources.make(2, ["0", "1", "2", "3"])] == [("0", "1"), ("2", "3")]
   with pytest.raises(ConfigError, match="--jobs 5: must be 1 to 4, as many as there are GPUs"):
-    places.make(5, ["0", "1", "2", "3"])
+    resources.make(5, ["0", "1", "2", "3"])
   with pytest.raises(ConfigError, match="--jobs 9: must be 1 to 8, as many as there are cores"):
-    places.make(9, [])
+    resources.make(9, [])
 
 
-def test_places_do_not_share_compiled_programs(monkeypatch):
+def test_slots_do_not_share_compiled_programs(monkeypatch):
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/c")
-  stores = {Place(i, (i,), ()).environment("w")["JAX_COMPILATION_CACHE_DIR"] for i in range(2)}
-  assert stores == {"/c/place0", "/c/place1"}
+  stores = {Slot(i, (i,), ()).environment("w")["JAX_COMPILATION_CACHE_DIR"] for i in range(2)}
+  assert stores == {"/c/slot0", "/c/slot1"}
 
 
 def test_visible_gpus_are_those_of_the_environment(monkeypatch):
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5f")
-  assert places.gpus() == ["2", "GPU-5f"]
+  assert resources.gpus() == ["2", "GPU-5f"]
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-  assert places.gpus() == []
+  assert resources.gpus() == []
 
 
 def test_what_would_be_started_is_shown(monkeypatch, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_what_would_be_started_is_shown(monkeypatch, tmp_path, capsys):
   arguments = ["--config=quickstart", "--only=kind=plain", "--config.train.steps=7", "--gpus=none", "--dry_run"]
   assert called(monkeypatch, "launch.local", [*arguments, f"--workdir={tmp_path}"]) == 0
   comment, *lines = capsys.readouterr().out.splitlines()
-  assert comment.startswith("# 2 runs at 1 places")
+  assert comment.startswith("# 2 runs in 1 slots")
   cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
   for index, line in zip((1, 2), lines, strict=True):
     assert line.endswith(

@@ -8,7 +8,7 @@ pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not instal
 
 from google.cloud import tpu_v2
 
-from launch import queued, startup
+from launch import queued_resources, startup
 from launch.bucket import Bucket
 from launch.jobs import Job
 from resjax import records
@@ -22,10 +22,10 @@ PARENT = "projects/p/locations/z"
 GIVEN = ["--config=quickstart", "--project=p", "--zone=z", "--source=gs://b/code.tar.gz", "--workdir=gs://b/runs"]
 
 
-def fleet(client, *names: str) -> tuple[queued.Fleet, list[queued.Slice], list[str]]:
+def fleet(client, *names: str) -> tuple[queued_resources.Fleet, list[queued_resources.Slice], list[str]]:
   resource = tpu_v2.QueuedResource(tpu={"node_spec": [{"parent": PARENT, "node": {"runtime_version": "v"}}]})
-  slices, told = [queued.Slice(name, resource) for name in names], []
-  return queued.Fleet(client, PARENT, slices, told.append), slices, told
+  slices, told = [queued_resources.Slice(name, resource) for name in names], []
+  return queued_resources.Fleet(client, PARENT, slices, told.append), slices, told
 
 
 def run(
@@ -87,7 +87,7 @@ def test_a_slice_that_somebody_deleted_is_not_asked_for_again():
   with served(api) as client:
     slices, (each,), told = fleet(client, "s")
     slices._create(each)
-    queued.delete_all(client, PARENT, "s-")
+    queued_resources.delete_all(client, PARENT, "s-")
     slices._look(each, lambda name: None)
   assert (each.code, told) == (1, ["s-0: somebody deleted it"])
 
@@ -117,7 +117,7 @@ def test_leftovers_are_found_by_name():
     slices, each, _ = fleet(client, "resjax-a-0", "resjax-b-0", "other")
     for one in each:
       slices._create(one)
-    assert queued.delete_all(client, PARENT, "resjax-a-") == [f"{PARENT}/queuedResources/resjax-a-0-0"]
+    assert queued_resources.delete_all(client, PARENT, "resjax-a-") == [f"{PARENT}/queuedResources/resjax-a-0-0"]
 
 
 def test_what_is_sent_is_shown(monkeypatch, tmp_path, capsys):

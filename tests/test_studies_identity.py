@@ -10,7 +10,7 @@ import pytest
 from resjax import models, records, study, study_records
 from resjax.config import Config, Data, Execution, Gradients, Model, Responses, Train
 from resjax.settings import ConfigError
-from resjax.studies import apart, deepened
+from resjax.studies import net2deeper, segmented_model
 from resjax.train import evaluate, run_files
 from tests import random_nets
 
@@ -36,11 +36,13 @@ def test_the_logits_stay(images, changes):
   """To 1e-5 of their size: a plain net's new norms multiply by what they divide by."""
   model = dataclasses.replace(NET, **changes)
   net = random_nets.net(model, 8)
-  deeper = deepened.model(model, 0)
+  deeper = net2deeper.model(model, 0)
   assert (deeper.depth, deeper.blocks) == (14, (4, 2))
   fresh = random_nets.net(deeper, 8, seed=1).variables
-  moments = deepened.stage_moments(apart.Apart(model, 10), 5, net.variables, images, net.input.statistics)
-  variables = deepened.variables(deeper, net.variables, fresh, moments)
+  moments = net2deeper.stage_moments(
+    segmented_model.SegmentedModel(model, 10), 5, net.variables, images, net.input.statistics
+  )
+  variables = net2deeper.variables(deeper, net.variables, fresh, moments)
   assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, fresh)
   before, after = (
     np.asarray(evaluate.logits(models.build(each, 10), 5, tree, images, net.input.statistics))
@@ -63,12 +65,12 @@ def test_the_logits_stay(images, changes):
 )
 def test_what_cannot_be_deepened(net, depth, says):
   with pytest.raises(ConfigError, match=says):
-    deepened.model(net, depth)
+    net2deeper.model(net, depth)
 
 
 def test_twice_the_blocks():
-  assert deepened.model(Model(depth=20), 0).depth == 38
-  assert deepened.model(Model(family="imagenet", depth=18), 0).blocks == (4, 4, 4, 4)
+  assert net2deeper.model(Model(depth=20), 0).depth == 38
+  assert net2deeper.model(Model(family="imagenet", depth=18), 0).blocks == (4, 4, 4, 4)
 
 
 def test_the_command_trains_on_and_anew(tmp_path, capsys):

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from resjax import models, study, study_records
 from resjax.config import Data, Model
 from resjax.data.augment import normalize
-from resjax.studies import lanczos, surface
+from resjax.studies import lanczos, loss_surface
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -30,7 +30,7 @@ def arrays(net):
 
 def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
   params = net.variables["params"]
-  found, other = surface.direction(params, 0, 1), surface.direction(params, 0, 2)
+  found, other = loss_surface.direction(params, 0, 1), loss_surface.direction(params, 0, 2)
   own, kernel = params["stage1"]["rest"]["conv2"]["kernel"], found["stage1"]["rest"]["conv2"]["kernel"]
   assert kernel.shape == (2, 3, 3, 2, 2)
   np.testing.assert_allclose(
@@ -42,7 +42,7 @@ def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
   )
   assert not dense["bias"].any() and not found["stem"]["norm"]["scale"].any()
   assert not np.allclose(kernel, other["stage1"]["rest"]["conv2"]["kernel"])
-  again = surface.direction(params, 0, 1)
+  again = loss_surface.direction(params, 0, 1)
   assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), found, again))
 
 
@@ -65,7 +65,9 @@ def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
 
   def times(vector):
     tree = unflat(vector.astype(np.float32))
-    return np.asarray(ravel_pytree(surface.hessian_times(model, 8, "running", net.variables, tree, *arrays))[0], float)
+    return np.asarray(
+      ravel_pytree(loss_surface.hessian_times(model, 8, "running", net.variables, tree, *arrays))[0], float
+    )
 
   found = lanczos.largest(times, len(flat), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)

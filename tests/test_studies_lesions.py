@@ -14,7 +14,7 @@ from resjax import models, study, study_records
 from resjax.config import Data, Model
 from resjax.config.studies import Lesions
 from resjax.settings import ConfigError
-from resjax.studies import apart, draws, lesioned
+from resjax.studies import lesion_forward, lesion_plans, segmented_model
 from resjax.train import evaluate
 from tests import random_nets
 
@@ -22,7 +22,7 @@ DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=12, blocks=(3, 2))
 SHORTER = Model(depth=10, blocks=(2, 2))
 PLACES = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
-WHOLE = draws.Lesion("none", (), ((1, 2, 3), (1, 2)), 0)
+WHOLE = lesion_plans.Lesion("none", (), ((1, 2, 3), (1, 2)), 0)
 DELETED = dataclasses.replace(WHOLE, deleted=((1, 2),))
 FIRST_DELETED = dataclasses.replace(WHOLE, deleted=((2, 1),))
 MOVED = dataclasses.replace(WHOLE, order=((1, 3, 2), (1, 2)))
@@ -64,8 +64,10 @@ def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
   net = random_net(kind)
   lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
   own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
-  parts = apart.Apart(net.config.model, 10)
-  results = lesioned.test(parts, 16, net.variables, own, draws.arrays(lesions), *images, net.input.statistics)
+  parts = segmented_model.SegmentedModel(net.config.model, 10)
+  results = lesion_forward.test(
+    parts, 16, net.variables, own, lesion_plans.arrays(lesions), *images, net.input.statistics
+  )
   model, variables = net.config.model, net.variables
   expected = [
     outcome(model, variables, net, images),
@@ -85,19 +87,19 @@ def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
 def test_statistics_taken_again_are_those_of_the_shorter_net(images):
   """To 1e-4: sums over the batch in another order, five norms deep."""
   net = random_net("residual")
-  parts = apart.Apart(net.config.model, 10)
-  lesions = draws.arrays([WHOLE, DELETED])
-  found = lesioned.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)
+  parts = segmented_model.SegmentedModel(net.config.model, 10)
+  lesions = lesion_plans.arrays([WHOLE, DELETED])
+  found = lesion_forward.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)
   shorter = {key: without_second(tree) for key, tree in net.variables.items()}
   arguments = shorter, images[0], net.input.statistics
   expected = evaluate.training_set_statistics(models.build(SHORTER, 10), 16, *arguments)
-  deleted = without_second(apart.at(found, 1))
+  deleted = without_second(segmented_model.at(found, 1))
   jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), deleted, expected)
 
 
 def test_draws():
   settings = Lesions(counts=(1, 2, 9), trials=2)
-  lesions = draws.draw([3, 4], settings)
+  lesions = lesion_plans.draw([3, 4], settings)
   kinds = [lesion.kind for lesion in lesions]
   assert {kind: kinds.count(kind) for kind in study_records.LESIONS} == {
     "none": 1,
@@ -107,7 +109,7 @@ def test_draws():
     "reorder": 4,
   }
   assert len({json.dumps(lesion.line()) for lesion in lesions}) >= len(lesions) - 2  # draws may coincide
-  fewer = draws.draw([3, 4], dataclasses.replace(settings, counts=(2,)))
+  fewer = lesion_plans.draw([3, 4], dataclasses.replace(settings, counts=(2,)))
   assert [lesion for lesion in lesions if lesion.count == 2] == [lesion for lesion in fewer if lesion.count == 2]
   for lesion in lesions:
     line = lesion.line()
@@ -117,10 +119,10 @@ def test_draws():
 
 
 def test_kendalls_tau():
-  assert draws.tau([(1, 2, 3), (1, 2)]) == 1
-  assert draws.tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
+  assert lesion_plans.tau([(1, 2, 3), (1, 2)]) == 1
+  assert lesion_plans.tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
   pairs = list(itertools.combinations((1, 4, 3, 2), 2))
-  assert draws.tau([(1, 4, 3, 2)]) == sum(1 if a < b else -1 for a, b in pairs) / len(pairs)
+  assert lesion_plans.tau([(1, 4, 3, 2)]) == sum(1 if a < b else -1 for a, b in pairs) / len(pairs)
 
 
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):
@@ -173,4 +175,4 @@ def test_a_study_must_be_named(capsys):
 
 def test_vgg_is_refused():
   with pytest.raises(ConfigError, match="pooling between them"):
-    apart.check(Model(family="vgg", block="single", depth=16))
+    segmented_model.check(Model(family="vgg", block="single", depth=16))

@@ -8,7 +8,7 @@ from resjax import models
 from resjax.data.augment import normalize
 from resjax.models import layout
 from resjax.settings import ConfigError
-from resjax.weights import adopted, caffe_files
+from resjax.weights import caffe_files, import_run
 
 pytest.importorskip("torch")
 foreign = pytest.importorskip("tests.foreign_nets")
@@ -38,7 +38,7 @@ def images():
 @pytest.mark.parametrize(("blocks", "old"), [((2, 1, 1, 1), False), ((1, 1, 6, 1), True)], ids=["letters", "numbers"])
 def test_gives_the_logits_of_their_layers(blocks, old, images, tmp_path):
   net = foreign.CaffeNet(blocks, 8, 5, old)
-  weights = adopted.read("caffe", written(tmp_path / "x.caffemodel", net), None)
+  weights = import_run.read("caffe", written(tmp_path / "x.caffemodel", net), None)
   assert (weights.model.bottleneck_stride, weights.model.pool_padding) == ("1x1", "behind")
   assert weights.model.blocks == blocks and weights.classes == 5
   assert weights.mapped["scale2a_branch1"] == "stage1/block1/projection_norm"
@@ -51,9 +51,9 @@ def test_mean_image(images, tmp_path):
   blue_first = mean[..., ::-1].transpose(2, 0, 1)[None]
   (tmp_path / "mean.binaryproto").write_bytes(foreign.blob(blue_first, old=True).SerializeToString())
   path = written(tmp_path / "x.caffemodel", net)
-  weights = adopted.read("caffe", path, tmp_path / "mean.binaryproto")
+  weights = import_run.read("caffe", path, tmp_path / "mean.binaryproto")
   assert agree(weights, net, images, mean)
-  assert not agree(adopted.read("caffe", path, None), net, images, mean)
+  assert not agree(import_run.read("caffe", path, None), net, images, mean)
   assert np.allclose(np.multiply(weights.data.mean, 255), mean.mean((0, 1)))
 
 
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_named(spoil, said, tmp_path):
   net = foreign.CaffeNet((1, 1, 1, 1), 8, 5)
   spoil(net)
   with pytest.raises(ConfigError, match=said) as refusal:
-    adopted.read("caffe", written(tmp_path / "x.caffemodel", net), None)
+    import_run.read("caffe", written(tmp_path / "x.caffemodel", net), None)
   assert "\n" not in str(refusal.value)
 
 
@@ -105,4 +105,4 @@ def test_other_files_are_refused(content, tmp_path):
 def test_a_mean_image_of_another_size_is_refused(tmp_path):
   (tmp_path / "mean").write_bytes(foreign.blob(np.ones((1, 3, 256, 256))).SerializeToString())
   with pytest.raises(ConfigError, match=r"the mean image is \[256, 256, 3\], must be \[224, 224, 3\]"):
-    adopted.read("caffe", written(tmp_path / "x", foreign.CaffeNet((1, 1, 1, 1), 8, 5)), tmp_path / "mean")
+    import_run.read("caffe", written(tmp_path / "x", foreign.CaffeNet((1, 1, 1, 1), 8, 5)), tmp_path / "mean")

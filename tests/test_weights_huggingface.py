@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from resjax.settings import ConfigError
-from resjax.weights import adopted
+from resjax.weights import import_run
 from tests.test_weights_torch import logits, theirs
 
 torch = pytest.importorskip("torch")
@@ -48,7 +48,7 @@ def saved(folder, **settings):
 def difference(folder, net, side=64, **normalisation):
   """Returns how far our logits are from theirs, by norm."""
   images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-  weights = adopted.read("huggingface", folder, None)
+  weights = import_run.read("huggingface", folder, None)
   return weights, parity.relative_distance(
     logits(weights, images), theirs(lambda x: net(x).logits, images, **normalisation)
   )
@@ -78,21 +78,21 @@ def test_the_preprocessor_says_how_images_are_normalised(tmp_path):
   for wrong, said in (("[", "cannot be read"), ('{"image_mean": [1], "image_std": "x"}', "must be lists of numbers")):
     path.write_text(wrong)
     with pytest.raises(ConfigError, match=rf"^{path}: .*{said}"):
-      adopted.read("huggingface", tmp_path, None)
+      import_run.read("huggingface", tmp_path, None)
 
 
 def test_the_file_or_its_folder_in_either_format(tmp_path):
   """A PyTorch file is read by its name, and a net that was compiled too."""
   net = saved(tmp_path, **SMALL)
-  ways = [adopted.read("huggingface", path, None) for path in (tmp_path, tmp_path / "model.safetensors")]
+  ways = [import_run.read("huggingface", path, None) for path in (tmp_path, tmp_path / "model.safetensors")]
   (tmp_path / "model.safetensors").unlink()
   torch.save({f"_orig_mod.{name}": value for name, value in net.state_dict().items()}, tmp_path / "pytorch_model.bin")
-  ways.append(adopted.read("huggingface", tmp_path, None))
+  ways.append(import_run.read("huggingface", tmp_path, None))
   kernels = [way.variables["params"]["stage2"]["block2"]["conv1"]["kernel"] for way in ways]
   assert all(np.array_equal(kernel, kernels[0]) for kernel in kernels)
   (tmp_path / "pytorch_model.bin").unlink()
   with pytest.raises(ConfigError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
-    adopted.read("huggingface", tmp_path, None)
+    import_run.read("huggingface", tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -118,20 +118,20 @@ def test_what_does_not_fit_is_named(change, said, tmp_path):
   else:
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
   with pytest.raises(ConfigError, match=said) as refusal:
-    adopted.read("huggingface", tmp_path, None)
+    import_run.read("huggingface", tmp_path, None)
   assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 600
 
 
 def test_a_net_without_its_last_layer(tmp_path):
   transformers.ResNetModel(transformers.ResNetConfig(**SMALL)).save_pretrained(tmp_path)
   with pytest.raises(ConfigError, match=r"has no classifier\.1\.weight"):
-    adopted.read("huggingface", tmp_path, None)
+    import_run.read("huggingface", tmp_path, None)
 
 
 def test_their_names_are_known_elsewhere(tmp_path):
   saved(tmp_path, **SMALL)
   with pytest.raises(ConfigError, match="has the names of Hugging Face's transformers: --from huggingface"):
-    adopted.read("torchvision", tmp_path / "model.safetensors", None)
+    import_run.read("torchvision", tmp_path / "model.safetensors", None)
 
 
 def test_the_command(tmp_path):

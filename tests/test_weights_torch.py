@@ -12,7 +12,7 @@ from resjax.data.augment import normalize
 from resjax.models import layout
 from resjax.settings import ConfigError
 from resjax.train import run_files
-from resjax.weights import adopted, exported, mapping, torch_files
+from resjax.weights import export_torch, import_run, mapping, torch_files
 
 torch = pytest.importorskip("torch")
 foreign = pytest.importorskip("tests.foreign_nets")
@@ -60,15 +60,15 @@ def case(request, tmp_path):
 def test_gives_their_logits(case):
   """float32 in two libraries, through at most 20 layers: 1e-4 by norm."""
   project, net, path, images = case
-  found = logits(adopted.read(project, path, None), images)
+  found = logits(import_run.read(project, path, None), images)
   assert parity.relative_distance(found, theirs(net, images)) < 1e-4
 
 
 def test_there_and_back(case, tmp_path):
   """The state dict that is written is the one that was read, to the bit."""
   project, net, path, _ = case
-  adopted.write(tmp_path / "run", adopted.read(project, path, None), "a test")
-  written = exported.state_dict(run_files.read(tmp_path / "run"))
+  import_run.write(tmp_path / "run", import_run.read(project, path, None), "a test")
+  written = export_torch.state_dict(run_files.read(tmp_path / "run"))
   assert {name: value.shape for name, value in written.items()} == {
     name: tuple(value.shape) for name, value in net.state_dict().items()
   }
@@ -141,7 +141,7 @@ def test_wrappers_in_any_nesting(way, tmp_path):
   found = torch_files.read(tmp_path / "x.th")
   assert found.keys() == net.state_dict().keys()
   assert all(np.array_equal(found[name], value.numpy()) for name, value in net.state_dict().items())
-  assert adopted.read("akamaster", tmp_path / "x.th", None).model.depth == 8
+  assert import_run.read("akamaster", tmp_path / "x.th", None).model.depth == 8
 
 
 def test_prefixes_in_a_safetensors_file(tmp_path):
@@ -149,7 +149,7 @@ def test_prefixes_in_a_safetensors_file(tmp_path):
     "_orig_mod.module.", {name: value.numpy() for name, value in foreign.CifarNet(1).state_dict().items()}
   )
   torch_files.write(tmp_path / "x.safetensors", arrays)
-  assert adopted.read("akamaster", tmp_path / "x.safetensors", None).model.depth == 8
+  assert import_run.read("akamaster", tmp_path / "x.safetensors", None).model.depth == 8
 
 
 def test_a_name_that_begins_like_a_prefix_is_kept(tmp_path):
@@ -161,13 +161,13 @@ def test_zeros_behind_become_zeros_on_both_sides(tmp_path):
   """A net trained here with option A as the paper says it gives the same logits in the other project's code."""
   model = Model(depth=14)
   shapes = mapping.shapes(model, 10, (32, 32, 3))
-  donor = adopted.read("akamaster", saved(foreign.randomize(foreign.CifarNet(2)), tmp_path / "donor.th"), None)
+  donor = import_run.read("akamaster", saved(foreign.randomize(foreign.CifarNet(2)), tmp_path / "donor.th"), None)
   weights = mapping.Weights(
     model, donor.data, donor.image_shape, donor.classes, donor.statistics, donor.variables, donor.mapped
   )
   assert shapes == mapping.shapes(donor.model, 10, (32, 32, 3))
-  adopted.write(tmp_path / "run", weights, "a test")
-  arrays = exported.state_dict(run_files.read(tmp_path / "run"))
+  import_run.write(tmp_path / "run", weights, "a test")
+  arrays = export_torch.state_dict(run_files.read(tmp_path / "run"))
   net = foreign.CifarNet(2)
   net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
   images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_named(way, said, tmp_path):
   ways(state)[way]()
   torch.save(state, tmp_path / "x.th")
   with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.th: {said}"):
-    adopted.read("akamaster", tmp_path / "x.th", None)
+    import_run.read("akamaster", tmp_path / "x.th", None)
 
 
 def write_cut(path):
@@ -250,9 +250,9 @@ def test_other_files_are_refused_and_run_no_code(write, said, suffix, tmp_path, 
 )
 def test_nets_that_pytorch_projects_cannot_compute_are_not_written(change):
   with pytest.raises(ConfigError, match=rf"^model.{next(iter(change))} = "):
-    exported.check(Model(**change))
+    export_torch.check(Model(**change))
 
 
 def test_v1_is_not_written_as_v15():
   with pytest.raises(ConfigError, match=r"model.bottleneck_stride = '1x1'"):
-    exported.check(Model(family="imagenet", depth=50, block="bottleneck", shortcut="B"))
+    export_torch.check(Model(family="imagenet", depth=50, block="bottleneck", shortcut="B"))

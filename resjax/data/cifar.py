@@ -8,7 +8,7 @@ that only some forms need are imported where that form is read.
 from pathlib import Path
 
 from resjax.config import Data
-from resjax.data import cifar_files, cifar_find
+from resjax.data import cifar_detection, cifar_files
 from resjax.data.cifar_format import FAMILIES, SHAPE, Family, parse
 from resjax.data.dataset import Description, Source
 from resjax.settings import ConfigError
@@ -31,20 +31,20 @@ def load(data: Data) -> Source:
     from resjax.data import cifar_tfds  # slow to import
 
     return _prepared(cifar_tfds.prepared(data.name, family), family, data)
-  found = cifar_find.find(Path(data.path).expanduser(), data.name)
-  if found.form == cifar_find.PARQUET:
+  found = cifar_detection.find(Path(data.path).expanduser(), data.name)
+  if found.form == cifar_detection.PARQUET:
     from resjax.data import cifar_parquet  # needs pyarrow and Pillow
 
     return cifar_parquet.load(found.files, data.name, family, found.path)
-  if found.form == cifar_find.TFDS:
+  if found.form == cifar_detection.TFDS:
     return _prepared(found.path, family, data)
   return _published(found, family, data)
 
 
-def _published(found: cifar_find.Found, family: Family, data: Data) -> Source:
+def _published(found: cifar_detection.Found, family: Family, data: Data) -> Source:
   """Reads the binary or the Python version."""
   form = found.form
-  if form == cifar_find.ARCHIVE:
+  if form == cifar_detection.ARCHIVE:
     version, contents = cifar_files.read_archive(found.path, family)
     form = f"{version.name} archive"
   else:
@@ -65,7 +65,7 @@ def _prepared(folder: Path, family: Family, data: Data) -> Source:
   contents = cifar_tfds.read(folder, family)
   # The records make up the binary files again, byte for byte, and so have their checksums.
   notes = _accepted(folder, cifar_files.difference(contents, family, family.binary), data)
-  return parse(contents, family, str(folder), cifar_find.TFDS, notes)
+  return parse(contents, family, str(folder), cifar_detection.TFDS, notes)
 
 
 def _accepted(path: Path, difference: str, data: Data) -> tuple[str, ...]:

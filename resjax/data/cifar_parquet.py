@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from resjax.data.cifar_find import PARQUET
+from resjax.data.cifar_detection import PARQUET
 from resjax.data.cifar_format import SHAPE, Family
 from resjax.data.cifar_png import decode
 from resjax.data.dataset import Images, Source

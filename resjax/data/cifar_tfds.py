@@ -20,7 +20,7 @@ from PIL import Image
 from resjax.data.cifar_files import check_complete, unpack
 from resjax.data.cifar_format import SHAPE, Family, joined, records
 from resjax.data.cifar_png import decode
-from resjax.data.prepared import line, prepare
+from resjax.data.tfds_preparation import line, prepare
 from resjax.settings import ConfigError
 
 READ_AT_ONCE = 1000  # records

@@ -45,12 +45,13 @@ def load(data: Data) -> Source:
   Raises:
     ConfigError: the files are not as they should be, no image can be decoded, or there are too many to be held.
   """
-  from resjax.data import whole  # needs an extra, and is slow to import
+  from resjax.data import decoded_images  # needs an extra, and is slow to import
 
   found = _find(data)
-  whole.check_size(data, len(found.train) + len(found.test))
+  decoded_images.check_size(data, len(found.train) + len(found.test))
   decoded = {
-    name: whole.decode_all(files, data.image_size) for name, files in (("train", found.train), ("test", found.test))
+    name: decoded_images.decode_all(files, data.image_size)
+    for name, files in (("train", found.train), ("test", found.test))
   }
   for name, (images, skipped) in decoded.items():
     if not len(images):

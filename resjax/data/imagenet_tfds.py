@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from resjax.config import Data
 from resjax.data.files import Encoded, Unreadable
-from resjax.data.prepared import line, prepare
+from resjax.data.tfds_preparation import line, prepare
 from resjax.settings import ConfigError
 
 ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}

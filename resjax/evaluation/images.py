@@ -11,7 +11,7 @@ import numpy as np
 
 from resjax import data
 from resjax.config import Data
-from resjax.data import cifar_find
+from resjax.data import cifar_detection
 from resjax.data.dataset import Dataset, FileDataset
 from resjax.data.files import Files, Unreadable
 from resjax.settings import ConfigError
@@ -90,7 +90,7 @@ def recognised(path: str) -> Data:
     raise ConfigError(f"--data {path}: no such file or folder")
   if there.suffix == ".npz":
     return Data(name="npz", path=path)
-  if name := cifar_find.recognised(there):
+  if name := cifar_detection.recognised(there):
     return Data(name=name, path=path, checksum="any")
   if there.is_dir():
     return Data(name=FOLDER, path=path)
@@ -99,7 +99,7 @@ def recognised(path: str) -> Data:
 
 def _decoded(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
   """Yields images and labels, decoded by as many threads as there are cores; lists what is skipped."""
-  from resjax.data.decode import decode  # needs the extra imagenet
+  from resjax.data.image_decoder import decode  # needs the extra imagenet
 
   def one(place: tuple[Files, int]) -> tuple[np.ndarray, int] | str:
     files, index = place

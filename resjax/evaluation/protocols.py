@@ -88,7 +88,7 @@ def cropped(image: np.ndarray, shorter: int, side: int) -> np.ndarray:
   """Returns the centre square of `side` pixels of the image with a shorter side of `shorter`."""
   if image.shape[:2] == (side, side) == (shorter, shorter):
     return image
-  from resjax.data.decode import crop  # needs the extra imagenet, which CIFAR does without
+  from resjax.data.image_decoder import crop  # needs the extra imagenet, which CIFAR does without
 
   return crop(image, shorter, side).reshape(side, side, -1)
 

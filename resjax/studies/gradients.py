@@ -11,9 +11,9 @@ from resjax.config import Config
 from resjax.config.studies import GradientFlow
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies import apart, paths
-from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject
+from resjax.studies import gradient_paths, segmented_model
+from resjax.studies.progress import StudyProgress
+from resjax.studies.trained_model import TrainedModel
 from resjax.train import gradients
 
 
@@ -28,46 +28,46 @@ def check(config: Config, flow: GradientFlow) -> None:
   if flow.images % flow.batch_size:
     raise ConfigError(f"images = {flow.images}: must be a multiple of batch_size = {flow.batch_size}")
   if flow.path_images:
-    apart.check(config.model)
+    segmented_model.check(config.model)
 
 
-def run(subject: Subject, flow: GradientFlow, writer: RunWriter) -> list[dict[str, Any]]:
+def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[dict[str, Any]]:
   """Writes gradients.jsonl and paths.jsonl, unless they have these lines already; returns a line of the summary.
 
   Raises:
     ConfigError: the images do not fit the net, or there are too few.
   """
   pieces = [_norms, *([_paths] if flow.path_images else [])]
-  row: dict[str, Any] = {"id": subject.id}
-  with Shown(f"gradients {subject.id}", len(pieces), 0, "part") as shown:
+  row: dict[str, Any] = {"id": trained.id}
+  with StudyProgress(f"gradients {trained.id}", len(pieces), 0, "part") as progress:
     for piece in pieces:
-      found = piece(subject, flow, writer)
+      found = piece(trained, flow, writer)
       row |= found
-      shown.show(1, ", ".join(f"{key} {value}" for key, value in found.items()))
+      progress.show(1, ", ".join(f"{key} {value}" for key, value in found.items()))
   return [row]
 
 
-def _norms(subject: Subject, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
-  images, labels = subject.first("train", flow.images)
-  own = {"step": subject.step, "images": flow.images, "batch_size": flow.batch_size, "mode": flow.mode}
-  rows = _known(subject, "gradients", own)
+def _norms(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
+  images, labels = trained.first("train", flow.images)
+  own = {"step": trained.step, "images": flow.images, "batch_size": flow.batch_size, "mode": flow.mode}
+  rows = _known(trained, "gradients", own)
   if not rows:
-    found = gradients.capture(subject.net, flow, subject.variables, images, labels, subject.statistics)
-    lines = gradients.lines(subject.step, subject.table, jax.device_get(found))
+    found = gradients.capture(trained.net, flow, trained.variables, images, labels, trained.statistics)
+    lines = gradients.lines(trained.step, trained.table, jax.device_get(found))
     rows = [{**row, **own} for row in lines]
     writer.append("gradients", rows)
   blocks = [row["norm"] for row in rows if row["stage"]]
   return {"norm in first block": f"{blocks[0]:.3g}", "in last": f"{blocks[-1]:.3g}"}
 
 
-def _paths(subject: Subject, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
-  images, labels = subject.sample("train", flow.path_images)
-  taken = apart.Apart(subject.config.model, subject.classes)
-  own = {"step": subject.step, "images": len(labels), "source": "train", "blocks": sum(taken.stages.values())}
-  rows = _known(subject, "paths", own)
+def _paths(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
+  images, labels = trained.sample("train", flow.path_images)
+  taken = segmented_model.SegmentedModel(trained.config.model, trained.classes)
+  own = {"step": trained.step, "images": len(labels), "source": "train", "blocks": sum(taken.stages.values())}
+  rows = _known(trained, "paths", own)
   if not rows:
-    arguments = subject.variables, images, labels, subject.statistics
-    found = jax.device_get(paths.parts(taken, flow.path_batch_size, *arguments))
+    arguments = trained.variables, images, labels, trained.statistics
+    found = jax.device_get(gradient_paths.parts(taken, flow.path_batch_size, *arguments))
     products, squares, whole = (np.asarray(array, np.float64) for array in found)
     rows = [
       {**own, "length": length, "share": share, "norm": norm}
@@ -78,7 +78,7 @@ def _paths(subject: Subject, flow: GradientFlow, writer: RunWriter) -> dict[str,
   return {"blocks": own["blocks"], "mean length of path": f"{mean:.2f}"}
 
 
-def _known(subject: Subject, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
+def _known(trained: TrainedModel, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns the lines of a log that were written with these settings."""
-  rows = study_records.read(subject.directory)[0][log]
+  rows = study_records.read(trained.directory)[0][log]
   return [row for row in rows if all(row[key] == value for key, value in own.items())]

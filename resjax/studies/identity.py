@@ -12,10 +12,10 @@ from resjax import experiment_cli, files, mesh, models, records, study_records
 from resjax.config import Config
 from resjax.config.studies import Identity
 from resjax.records import RunWriter
-from resjax.studies import deepened
-from resjax.studies.apart import Apart
-from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject, has_checkpoint
+from resjax.studies import net2deeper
+from resjax.studies.progress import StudyProgress
+from resjax.studies.segmented_model import SegmentedModel
+from resjax.studies.trained_model import TrainedModel, has_checkpoint
 from resjax.sweep import Run
 from resjax.train import evaluate, experiment, run_files, state
 from resjax.train.checkpoints import Checkpoints
@@ -29,10 +29,10 @@ MOMENTS = 1024  # training images that the norms of a plain net's new blocks are
 
 def check(config: Config, settings: Identity) -> None:
   """Raises ConfigError if a run's net cannot be deepened so."""
-  deepened.model(config.model, settings.depth)
+  net2deeper.model(config.model, settings.depth)
 
 
-def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[str, Any]]:
+def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[dict[str, Any]]:
   """Deepens a net, writes what that changes, and trains it on, beside a net of that depth from the start.
 
   The two are runs like others, of the experiment `<experiment>-identity` beside the net's own: the deepened one starts
@@ -47,28 +47,28 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
     ConfigError: the images do not fit the net, or the run directories are of other settings.
     KeyboardInterrupt: training was stopped by a signal, after a save.
   """
-  of = records.read_run(subject.directory).run
+  of = records.read_run(trained.directory).run
   if (of["variant"] or "").endswith(VARIANT):
     return []
-  config = _config(subject.config, settings)
+  config = _config(trained.config, settings)
   if not settings.train:
-    return [_compare(subject, config, settings, writer)]
-  on, scratch = _runs(subject, of, config)
-  workdir = files.absolute(subject.directory).parents[1]
+    return [_compare(trained, config, settings, writer)]
+  on, scratch = _runs(trained, of, config)
+  workdir = files.absolute(trained.directory).parents[1]
   directory = workdir / on.folder / on.id
   facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
-  known = [row for row in study_records.read(subject.directory)[0]["identity"] if row["step"] == subject.step]
+  known = [row for row in study_records.read(trained.directory)[0]["identity"] if row["step"] == trained.step]
   rows = [row for row in known if row["run"] == facts["run"] and has_checkpoint(directory)]
-  with Shown(f"identity {subject.id}", 1, len(rows[:1]), "net") as shown:
+  with StudyProgress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
-      variables, found = _deepen(subject, config, settings)
-      rows = [{"step": subject.step, **found, **facts}]
-      _save(directory, subject, config, variables)
+      variables, found = _deepen(trained, config, settings)
+      rows = [{"step": trained.step, **found, **facts}]
+      _save(directory, trained, config, variables)
       writer.append("identity", rows)
-      shown.show(1, f"logits differ by at most {found['difference']:.2g}")
+      progress.show(1, f"logits differ by at most {found['difference']:.2g}")
   if experiment.run_all(QUESTION, [on, scratch], workdir) == experiment_cli.PREEMPTED:
     raise KeyboardInterrupt
-  _say_where_from(directory, subject)
+  _say_where_from(directory, trained)
   row = rows[-1]
   changed = _changed(row)
   first = {**dict.fromkeys(changed, ""), "depth": row["depth"]}  # of the net from the start, which changed nothing
@@ -78,20 +78,20 @@ def run(subject: Subject, settings: Identity, writer: RunWriter) -> list[dict[st
   ]
 
 
-def _compare(subject: Subject, config: Config, settings: Identity, writer: RunWriter) -> dict[str, Any]:
+def _compare(trained: TrainedModel, config: Config, settings: Identity, writer: RunWriter) -> dict[str, Any]:
   """Writes what deepening changes, unless it is known, and returns a line of the summary."""
-  own = {"step": subject.step, "depth": config.model.depth, "run": None, "scratch": None}
+  own = {"step": trained.step, "depth": config.model.depth, "run": None, "scratch": None}
   rows = [
     row
-    for row in study_records.read(subject.directory)[0]["identity"]
+    for row in study_records.read(trained.directory)[0]["identity"]
     if all(row[key] == value for key, value in own.items())
   ]
-  with Shown(f"identity {subject.id}", 1, len(rows[:1]), "net") as shown:
+  with StudyProgress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
-      rows = [{**own, **_deepen(subject, config, settings)[1]}]
+      rows = [{**own, **_deepen(trained, config, settings)[1]}]
       writer.append("identity", rows)
-      shown.show(1, f"logits differ by at most {rows[0]['difference']:.2g}")
-  return {"id": subject.id, **_changed(rows[-1])}
+      progress.show(1, f"logits differ by at most {rows[0]['difference']:.2g}")
+  return {"id": trained.id, **_changed(rows[-1])}
 
 
 def _changed(row: dict[str, Any]) -> dict[str, str]:
@@ -113,40 +113,40 @@ def _config(config: Config, settings: Identity) -> Config:
 
   return dataclasses.replace(
     config,
-    model=deepened.model(config.model, settings.depth),
+    model=net2deeper.model(config.model, settings.depth),
     train=dataclasses.replace(config.train, steps=steps, learning_rate=rate),
     responses=within(config.responses),
     gradients=within(config.gradients),
   )
 
 
-def _runs(subject: Subject, of: dict[str, Any], config: Config) -> tuple[Run, Run]:
+def _runs(trained: TrainedModel, of: dict[str, Any], config: Config) -> tuple[Run, Run]:
   """Returns the run of the deepened net, and that of the same depth from the start; `of` is the net's run.json."""
-  old, new = f"-d{subject.config.model.depth}", f"-d{config.model.depth}"
-  names = [f"{new}-from{subject.config.model.depth}", new]
-  ids = [subject.id.replace(old, name, 1) if old in subject.id else subject.id + name for name in names]
+  old, new = f"-d{trained.config.model.depth}", f"-d{config.model.depth}"
+  names = [f"{new}-from{trained.config.model.depth}", new]
+  ids = [trained.id.replace(old, name, 1) if old in trained.id else trained.id + name for name in names]
   variant = "-".join(part for part in (of["variant"], VARIANT) if part)
   one, other = (Run(each, of["experiment"] or "converted", variant, config) for each in ids)
   return one, other
 
 
-def _deepen(subject: Subject, config: Config, settings: Identity) -> tuple[dict[str, Any], dict[str, Any]]:
+def _deepen(trained: TrainedModel, config: Config, settings: Identity) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns the variables of the deepened net, and the columns of identity.jsonl that say what that changes."""
-  start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
+  start = state.initial(config.model, config.train, trained.classes, trained.image_shape, config.seed)
   fresh = {"params": start.params, "batch_stats": start.batch_stats}
-  taken = Apart(subject.config.model, subject.classes)
-  training, _ = subject.sample("train", MOMENTS)
-  moments = deepened.stage_moments(taken, settings.batch_size, subject.variables, training, subject.statistics)
-  variables = deepened.variables(config.model, subject.variables, fresh, moments)
-  images, labels = subject.sample("test", settings.images)
-  nets = (subject.net, subject.variables), (models.build(config.model, subject.classes), variables)
+  taken = SegmentedModel(trained.config.model, trained.classes)
+  training, _ = trained.sample("train", MOMENTS)
+  moments = net2deeper.stage_moments(taken, settings.batch_size, trained.variables, training, trained.statistics)
+  variables = net2deeper.variables(config.model, trained.variables, fresh, moments)
+  images, labels = trained.sample("test", settings.images)
+  nets = (trained.net, trained.variables), (models.build(config.model, trained.classes), variables)
   before, after = (
-    np.asarray(evaluate.logits(net, settings.batch_size, tree, images, subject.statistics)) for net, tree in nets
+    np.asarray(evaluate.logits(net, settings.batch_size, tree, images, trained.statistics)) for net, tree in nets
   )
   error_before, error = (float((each.argmax(-1) != np.asarray(labels)).mean()) for each in (before, after))
   return variables, {
     "depth": config.model.depth,
-    "from_depth": subject.config.model.depth,
+    "from_depth": trained.config.model.depth,
     "difference": float(np.abs(before - after).max()),
     "error_before": error_before,
     "error": error,
@@ -154,20 +154,20 @@ def _deepen(subject: Subject, config: Config, settings: Identity) -> tuple[dict[
   }
 
 
-def _save(directory: Path, subject: Subject, config: Config, variables: dict[str, Any]) -> None:
+def _save(directory: Path, trained: TrainedModel, config: Config, variables: dict[str, Any]) -> None:
   """Writes the checkpoint of step 0 that training goes on from."""
-  start = state.initial(config.model, config.train, subject.classes, subject.image_shape, config.seed)
+  start = state.initial(config.model, config.train, trained.classes, trained.image_shape, config.seed)
   start = dataclasses.replace(start, **variables)
   with Checkpoints(directory / run_files.CHECKPOINTS, config) as checkpoints:
     checkpoints.save(jax.device_put(jax.tree.map(jnp.asarray, start), mesh.replicated(jax.sharding.get_mesh())))
 
 
-def _say_where_from(directory: Path, subject: Subject) -> None:
+def _say_where_from(directory: Path, trained: TrainedModel) -> None:
   """Names among the deviations of a run that its net was not made of random weights."""
   name = "initial weights"
   with RunWriter(directory) as writer:
     there = [row for row in writer.run["deviations"] if row["name"] != name]
-    origin = f"{subject.id} at step {subject.step}, deepened by blocks that are the identity"
+    origin = f"{trained.id} at step {trained.step}, deepened by blocks that are the identity"
     writer.update(deviations=[*there, {"name": name, "paper": "random", "here": origin}])
 
 

@@ -10,9 +10,9 @@ from resjax import mesh, study_records
 from resjax.config import Config
 from resjax.config.studies import Landscape
 from resjax.records import RunWriter
-from resjax.studies import lanczos, surface
-from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject
+from resjax.studies import lanczos, loss_surface
+from resjax.studies.progress import StudyProgress
+from resjax.studies.trained_model import TrainedModel
 
 DIGITS = 9  # of a point's place, so that grids of other sizes share what points they can
 
@@ -21,27 +21,27 @@ def check(_: Config, __: Landscape) -> None:
   """Any net can be studied so."""
 
 
-def run(subject: Subject, settings: Landscape, writer: RunWriter) -> list[dict[str, Any]]:
+def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[dict[str, Any]]:
   """Writes the points and eigenvalues that the records do not have yet; returns a line of the summary.
 
   Raises:
     ConfigError: the images do not fit the net.
   """
-  images, labels = subject.sample("train", settings.images)
+  images, labels = trained.sample("train", settings.images)
   own = {
-    "step": subject.step,
+    "step": trained.step,
     "images": len(labels),
     "source": "train",
     "mode": settings.mode,
     "seed": settings.seed,
   }
-  arrays = images, labels, subject.statistics
-  points = _points(subject, settings, writer, own, arrays)
-  eigenvalues = _eigenvalues(subject, settings, writer, own, arrays) if settings.eigenvalues else []
+  arrays = images, labels, trained.statistics
+  points = _points(trained, settings, writer, own, arrays)
+  eigenvalues = _eigenvalues(trained, settings, writer, own, arrays) if settings.eigenvalues else []
   middle = min(points, key=lambda row: abs(row["alpha"]) + abs(row["beta"]))
   return [
     {
-      "id": subject.id,
+      "id": trained.id,
       "points": len(points),
       "loss nearest the net": f"{middle['loss']:.4g}",
       "highest": f"{max(row['loss'] for row in points):.4g}",
@@ -51,23 +51,23 @@ def run(subject: Subject, settings: Landscape, writer: RunWriter) -> list[dict[s
 
 
 def _points(
-  subject: Subject, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
 ) -> list[dict[str, Any]]:
   """Returns the lines of the grid's points, after writing those that are missing, a row of the grid at a time."""
   places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
-  known = {(row["alpha"], row["beta"]): row for row in _known(subject, "landscape", own)}
+  known = {(row["alpha"], row["beta"]): row for row in _known(trained, "landscape", own)}
   wanted = [(alpha, beta) for alpha in places for beta in places]
   missing = [point for point in wanted if point not in known]
   everywhere = mesh.replicated(jax.sharding.get_mesh())
   directions = jax.device_put(
-    tuple(surface.direction(subject.variables["params"], settings.seed, number) for number in (1, 2)), everywhere
+    tuple(loss_surface.direction(trained.variables["params"], settings.seed, number) for number in (1, 2)), everywhere
   )
-  with Shown(f"landscape {subject.id}", len(wanted), len(wanted) - len(missing), "point") as shown:
+  with StudyProgress(f"landscape {trained.id}", len(wanted), len(wanted) - len(missing), "point") as progress:
     for at in range(0, len(missing), settings.points):
       some = missing[at : at + settings.points]
       filled = np.array(some + some[:1] * (settings.points - len(some)), np.float32)  # one shape, one program
-      found = surface.losses(
-        subject.net, settings.batch_size, settings.mode, subject.variables, directions, filled, *arrays
+      found = loss_surface.losses(
+        trained.net, settings.batch_size, settings.mode, trained.variables, directions, filled, *arrays
       )
       rows = [
         {**own, "alpha": alpha, "beta": beta, "loss": float(loss), "error": float(error)}
@@ -75,26 +75,28 @@ def _points(
       ]
       writer.append("landscape", rows)
       known |= {(row["alpha"], row["beta"]): row for row in rows}
-      shown.show(len(rows), f"loss {rows[-1]['loss']:.4g}")
+      progress.show(len(rows), f"loss {rows[-1]['loss']:.4g}")
   return [known[point] for point in wanted]
 
 
 def _eigenvalues(
-  subject: Subject, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
 ) -> list[dict[str, Any]]:
   """Returns the lines of the eigenvalues, after writing them if there are too few."""
-  known = _known(subject, "hessian", own)
+  known = _known(trained, "hessian", own)
   if len(known) >= settings.eigenvalues:
     return known[: settings.eigenvalues]
-  flat, unflat = ravel_pytree(subject.variables["params"])
+  flat, unflat = ravel_pytree(trained.variables["params"])
   most = min(settings.iterations, len(flat))
-  with Shown(f"hessian {subject.id}", most, 0, "product") as shown:
+  with StudyProgress(f"hessian {trained.id}", most, 0, "product") as progress:
 
     def times(vector: np.ndarray) -> np.ndarray:
       tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
-      product = surface.hessian_times(subject.net, settings.batch_size, settings.mode, subject.variables, tree, *arrays)
+      product = loss_surface.hessian_times(
+        trained.net, settings.batch_size, settings.mode, trained.variables, tree, *arrays
+      )
       result = np.asarray(ravel_pytree(product)[0], np.float64)
-      shown.show(1, f"{vector @ result:.4g}")
+      progress.show(1, f"{vector @ result:.4g}")
       return result
 
     found = lanczos.largest(times, len(flat), settings.eigenvalues, settings.iterations, settings.seed)
@@ -106,7 +108,7 @@ def _eigenvalues(
   return rows
 
 
-def _known(subject: Subject, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
+def _known(trained: TrainedModel, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns the lines of a log that were written with these settings."""
-  rows = study_records.read(subject.directory)[0][log]
+  rows = study_records.read(trained.directory)[0][log]
   return [row for row in rows if all(row[key] == value for key, value in own.items())]

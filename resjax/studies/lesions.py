@@ -12,10 +12,10 @@ from resjax import mesh, study_records
 from resjax.config import Config
 from resjax.config.studies import Lesions
 from resjax.records import RunWriter
-from resjax.studies import apart, lesioned
-from resjax.studies.draws import Lesion, arrays, draw
-from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject
+from resjax.studies import lesion_forward, segmented_model
+from resjax.studies.lesion_plans import Lesion, arrays, draw
+from resjax.studies.progress import StudyProgress
+from resjax.studies.trained_model import TrainedModel
 from resjax.study_records import DELETE, NONE
 
 CHUNK = 15  # lesions tested at once, beside the undisturbed net
@@ -24,10 +24,10 @@ KEY = ("step", "kind", "stage", "block", "count", "trial", "seed", "reestimated"
 
 def check(config: Config, _: Lesions) -> None:
   """Raises ConfigError if a run's net cannot be studied so."""
-  apart.check(config.model)
+  segmented_model.check(config.model)
 
 
-def run(subject: Subject, settings: Lesions, writer: RunWriter) -> list[dict[str, Any]]:
+def run(trained: TrainedModel, settings: Lesions, writer: RunWriter) -> list[dict[str, Any]]:
   """Tests the lesions that are not in the records yet, and writes them there.
 
   Returns:
@@ -36,33 +36,33 @@ def run(subject: Subject, settings: Lesions, writer: RunWriter) -> list[dict[str
   Raises:
     ConfigError: the images do not fit the net.
   """
-  images, labels = subject.sample("test", settings.images)
-  taken = apart.Apart(subject.config.model, subject.classes)
-  tests = _Tests(subject, settings, taken, images, labels)
+  images, labels = trained.sample("test", settings.images)
+  taken = segmented_model.SegmentedModel(trained.config.model, trained.classes)
+  tests = _Tests(trained, settings, taken, images, labels)
   lesions = draw(list(taken.stages.values()), settings)
   wanted = [tests.line(lesion, again) for again in tests.modes for lesion in lesions]
-  known = {_key(row) for row in study_records.read(subject.directory)[0]["lesions"]}
+  known = {_key(row) for row in study_records.read(trained.directory)[0]["lesions"]}
   missing = {
     again: [lesion for lesion in lesions if _key(tests.line(lesion, again)) not in known] for again in tests.modes
   }
   left = sum(map(len, missing.values()))
-  with Shown(f"lesion {subject.id}", len(wanted), len(wanted) - left, "lesion") as shown:
+  with StudyProgress(f"lesion {trained.id}", len(wanted), len(wanted) - left, "lesion") as progress:
     for again, part in missing.items():
       for lines in tests.results(lesions[0], part, again):
         writer.append("lesions", lines)
-        shown.show(len(lines), f"{lines[-1]['kind']} error {100 * lines[-1]['error']:.2f}%")
+        progress.show(len(lines), f"{lines[-1]['kind']} error {100 * lines[-1]['error']:.2f}%")
   keys = {_key(row) for row in wanted}
-  rows = [row for row in study_records.read(subject.directory)[0]["lesions"] if _key(row) in keys]
-  return [_summary(subject.id, [row for row in rows if row["reestimated"] == again], again) for again in tests.modes]
+  rows = [row for row in study_records.read(trained.directory)[0]["lesions"] if _key(row) in keys]
+  return [_summary(trained.id, [row for row in rows if row["reestimated"] == again], again) for again in tests.modes]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tests:
   """A net and the images that it is tested on."""
 
-  subject: Subject
+  trained: TrainedModel
   settings: Lesions
-  apart: apart.Apart
+  segmented: segmented_model.SegmentedModel
   images: jax.Array
   labels: jax.Array
 
@@ -74,7 +74,7 @@ class _Tests:
   def line(self, lesion: Lesion, again: bool) -> dict[str, Any]:
     """Returns a line of lesions.jsonl without its result."""
     return {
-      "step": self.subject.step,
+      "step": self.trained.step,
       **lesion.line(),
       "reestimated": again,
       "statistics_images": self.settings.statistics_images if again else None,
@@ -98,17 +98,19 @@ class _Tests:
 
   def _test(self, lesions: Sequence[Lesion], again: bool) -> tuple[jax.Array, jax.Array]:
     """Tests lesions, of which the first is none."""
-    subject, size = self.subject, self.settings.batch_size
+    trained, size = self.trained, self.settings.batch_size
     which = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
-    variables = subject.variables
+    variables = trained.variables
     if again:
-      training, _ = subject.sample("train", self.settings.statistics_images)
-      own = lesioned.reestimate(self.apart, size, variables, which, training, subject.statistics)
+      training, _ = trained.sample("train", self.settings.statistics_images)
+      own = lesion_forward.reestimate(self.segmented, size, variables, which, training, trained.statistics)
       # Before a lesion the net is the undisturbed one, with statistics that were taken again, too.
-      variables = {**variables, "batch_stats": apart.at(own, 0)}
+      variables = {**variables, "batch_stats": segmented_model.at(own, 0)}
     else:
       own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lesions), *leaf.shape)), variables["batch_stats"])
-    return lesioned.test(self.apart, size, variables, own, which, self.images, self.labels, subject.statistics)
+    return lesion_forward.test(
+      self.segmented, size, variables, own, which, self.images, self.labels, trained.statistics
+    )
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -11,8 +11,8 @@ from resjax.config import Config
 from resjax.config.runtime import ResponseCapture
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies.shown import Shown
-from resjax.studies.subject import Subject
+from resjax.studies.progress import StudyProgress
+from resjax.studies.trained_model import TrainedModel
 from resjax.train import responses
 
 OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that a line names
@@ -30,30 +30,30 @@ def check(_: Config, capture: ResponseCapture) -> None:
     raise ConfigError(f"images = {capture.images}: must be a multiple of batch_size = {capture.batch_size}")
 
 
-def run(subject: Subject, capture: ResponseCapture, writer: RunWriter) -> list[dict[str, Any]]:
+def run(trained: TrainedModel, capture: ResponseCapture, writer: RunWriter) -> list[dict[str, Any]]:
   """Writes responses.jsonl and blocks.jsonl, unless they have these lines already; returns a line of the summary.
 
   Raises:
     ConfigError: the images do not fit the net, or there are too few.
   """
-  images, _ = subject.first(capture.source, capture.images)
+  images, _ = trained.first(capture.source, capture.images)
   own = {key: getattr(capture, key) for key in OWN}
   of_blocks = {key: own[key] for key in OWN if key != "first_conv"}
-  known = study_records.read(subject.directory)[0]
-  rows = _matching(known["responses"], {**own, "step": subject.step})
-  blocks = _matching(known["blocks"], {**of_blocks, "step": subject.step})
-  with Shown(f"responses {subject.id}", 1, int(bool(rows and blocks)), "capture") as shown:
+  known = study_records.read(trained.directory)[0]
+  rows = _matching(known["responses"], {**own, "step": trained.step})
+  blocks = _matching(known["blocks"], {**of_blocks, "step": trained.step})
+  with StudyProgress(f"responses {trained.id}", 1, int(bool(rows and blocks)), "capture") as progress:
     if not (rows and blocks):
-      moments = responses.capture(subject.net, capture, subject.variables, images, subject.statistics)
+      moments = responses.capture(trained.net, capture, trained.variables, images, trained.statistics)
       if not blocks:
-        blocks = responses.block_lines(capture, subject.step, subject.table, moments)
+        blocks = responses.block_lines(capture, trained.step, trained.table, moments)
         writer.append("blocks", [{**row, **of_blocks} for row in blocks])
       if not rows:
-        rows = [{**row, **own} for row in responses.lines(capture, subject.step, subject.table, moments)]
+        rows = [{**row, **own} for row in responses.lines(capture, trained.step, trained.table, moments)]
         writer.append("responses", rows)
-      shown.show(1, capture.mode)
+      progress.show(1, capture.mode)
   mean = np.mean([row["std"] for row in rows])
-  return [{"id": subject.id, **own, "layers": len(rows), "mean std": f"{mean:.4f}"}]
+  return [{"id": trained.id, **own, "layers": len(rows), "mean std": f"{mean:.4f}"}]
 
 
 def _matching(lines: list[dict[str, Any]], wanted: Mapping[str, Any]) -> list[dict[str, Any]]:

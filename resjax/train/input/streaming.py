@@ -16,9 +16,9 @@ from resjax import mesh
 from resjax.config import Config, Data, Train
 from resjax.data import FileDataset
 from resjax.data.augment import Statistics, given, lighting, normalize
+from resjax.data.batch_stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
 from resjax.data.files import Files
-from resjax.data.moments import moments
-from resjax.data.stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
+from resjax.data.image_statistics import moments
 from resjax.train import batched_runs, evaluate, gradients, responses
 from resjax.train.state import State
 from resjax.train.step import Interval, train_step

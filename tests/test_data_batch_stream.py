@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from resjax.config import Data
-from resjax.data import draws, load, stream
+from resjax.data import batch_stream, load, random_crops
+from resjax.data.batch_stream import Share, TestPieces as InOrder, TrainPieces
 from resjax.data.files import Unreadable
-from resjax.data.stream import Share, TestPieces as InOrder, TrainPieces
 from tests.small_photos import encoded, picture, train_and_val, write
 
 SMALL = {"name": "folder", "image_size": 24, "resize": (26, 40)}
@@ -30,31 +30,31 @@ def photos(tmp_path):
 
 
 def test_every_epoch_has_every_image_once():
-  found = draws.order(3, 0, 700, 100).reshape(7, 100)
+  found = random_crops.order(3, 0, 700, 100).reshape(7, 100)
   assert (np.sort(found) == np.arange(100)).all()
   assert len({row.tobytes() for row in found}) == 7
-  assert not (draws.order(4, 0, 100, 100) == found[0]).all()
+  assert not (random_crops.order(4, 0, 100, 100) == found[0]).all()
 
 
 def test_the_order_is_for_ever():
   # Runs are continued with other releases of numpy.
-  assert draws.order(0, 8, 6, 10).tolist() == [6, 7, 0, 1, 9, 6]
-  found = draws.crops(1, 2**40, 2, (256, 480), True)
+  assert random_crops.order(0, 8, 6, 10).tolist() == [6, 7, 0, 1, 9, 6]
+  found = random_crops.crops(1, 2**40, 2, (256, 480), True)
   assert found.sides.tolist() == [315, 256]
 
 
 def test_draws_depend_on_the_position_alone():
-  whole = draws.crops(5, 0, 60, (256, 480), True)
-  part = draws.crops(5, 17, 9, (256, 480), True)
+  whole = random_crops.crops(5, 0, 60, (256, 480), True)
+  part = random_crops.crops(5, 17, 9, (256, 480), True)
   for name in ("sides", "rows", "columns", "mirrored"):
     np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[17:26])
-  np.testing.assert_array_equal(draws.order(5, 17, 9, 13), draws.order(5, 0, 60, 13)[17:26])
+  np.testing.assert_array_equal(random_crops.order(5, 17, 9, 13), random_crops.order(5, 0, 60, 13)[17:26])
 
 
 def test_draws_are_even():
   """20,000 draws: means and extremes to five standard errors."""
   count = 20_000
-  found = draws.crops(0, 0, count, (256, 480), True)
+  found = random_crops.crops(0, 0, count, (256, 480), True)
   assert (found.sides.min(), found.sides.max()) == (256, 480)
   assert abs(found.sides.mean() - 368) < 5 * (224 / 12**0.5) / count**0.5
   for shares in (found.rows, found.columns):
@@ -64,14 +64,14 @@ def test_draws_are_even():
   numbers = np.stack([found.sides, found.rows, found.columns, found.mirrored])
   off_diagonal = np.corrcoef(numbers)[np.triu_indices(4, 1)]
   assert np.abs(off_diagonal).max() < 5 / count**0.5
-  assert not draws.crops(0, 0, count, (256, 480), False).mirrored.any()
+  assert not random_crops.crops(0, 0, count, (256, 480), False).mirrored.any()
 
 
 def test_workers_make_what_one_process_makes(photos):
   data, found = photos
   make = TrainPieces(found.train, data, 7, Share(4))
-  alone = list(stream.batches(make, 1, 9, 0))
-  same(stream.batches(make, 1, 9, 2), alone)
+  alone = list(batch_stream.batches(make, 1, 9, 0))
+  same(batch_stream.batches(make, 1, 9, 2), alone)
   assert alone[0].images.shape == (4, 24, 24, 3)
   assert alone[0].counts.all()
 
@@ -79,8 +79,8 @@ def test_workers_make_what_one_process_makes(photos):
 def test_a_stream_begins_at_any_step(photos):
   data, found = photos
   make = TrainPieces(found.train, data, 7, Share(4))
-  whole = list(stream.batches(make, 0, 9, 0))  # epochs end within a batch
-  same(stream.batches(make, 4, 9, 0), whole[4:])
+  whole = list(batch_stream.batches(make, 0, 9, 0))  # epochs end within a batch
+  same(batch_stream.batches(make, 4, 9, 0), whole[4:])
   assert len({batch.images.tobytes() for batch in whole}) == 9
   other = TrainPieces(found.train, data, 8, Share(4))
   assert not (other(0).images == whole[0].images).all()
@@ -88,18 +88,18 @@ def test_a_stream_begins_at_any_step(photos):
 
 @pytest.mark.parametrize("hosts", [2, 3])
 def test_the_parts_of_all_hosts_are_the_batch(photos, hosts, monkeypatch):
-  monkeypatch.setattr(stream, "PIECE", 2)  # so that a host's part has several pieces
+  monkeypatch.setattr(batch_stream, "PIECE", 2)  # so that a host's part has several pieces
   data, found = photos
   for cls, rest in ((TrainPieces, (found.train, data, 7)), (InOrder, (found.test, data))):
-    whole = list(stream.batches(cls(*rest, Share(12)), 0, 3 if cls is TrainPieces else 1, 0))
-    parts = [list(stream.batches(cls(*rest, Share(12, i, hosts)), 0, len(whole), 0)) for i in range(hosts)]
-    same([stream.Batch.joined(row) for row in zip(*parts, strict=True)], whole)
+    whole = list(batch_stream.batches(cls(*rest, Share(12)), 0, 3 if cls is TrainPieces else 1, 0))
+    parts = [list(batch_stream.batches(cls(*rest, Share(12, i, hosts)), 0, len(whole), 0)) for i in range(hosts)]
+    same([batch_stream.Batch.joined(row) for row in zip(*parts, strict=True)], whole)
 
 
 def test_an_epoch_shows_every_image(photos):
   """Blue says which image it is; 5 images of each class, 10 in all."""
   data, found = photos
-  (batch,) = stream.batches(TrainPieces(found.train, data, 0, Share(10)), 0, 1, 0)
+  (batch,) = batch_stream.batches(TrainPieces(found.train, data, 0, Share(10)), 0, 1, 0)
   blues = np.sort(batch.images[..., 2].mean(axis=(1, 2)))
   np.testing.assert_allclose(blues, [*range(40, 45), *range(200, 205)], atol=2)  # JPEG
   assert sorted(batch.labels.tolist()) == [0] * 5 + [1] * 5
@@ -109,7 +109,7 @@ def test_tests_see_every_image_once_in_order(photos):
   data, found = photos
   make = InOrder(found.test, data, Share(4))
   assert make.batches == 2
-  first, last = stream.batches(make, 0, 2, 0)
+  first, last = batch_stream.batches(make, 0, 2, 0)
   assert np.concatenate([first.labels, last.labels[:2]]).tolist() == [0, 0, 0, 1, 1, 1]
   assert last.counts.tolist() == [True, True, False, False]
   red = first.images[0, :, :, 0].astype(int)
@@ -133,12 +133,12 @@ def broken(folder):
 def test_broken_training_images_are_replaced_by_the_next_in_the_order(photos):
   data, found = photos
   make = TrainPieces(found.train, data, 7, Share(10))
-  sound = list(stream.batches(make, 0, 3, 0))
+  sound = list(batch_stream.batches(make, 0, 3, 0))
   broken(found.train.root)
-  now = list(stream.batches(make, 0, 3, 0))
-  same(stream.batches(make, 0, 3, 2), now)
+  now = list(batch_stream.batches(make, 0, 3, 0))
+  same(batch_stream.batches(make, 0, 3, 2), now)
   bad = [i for i, name in enumerate(found.train.names) if name.endswith(("class0/train_1.JPEG", "class1/train_4.JPEG"))]
-  order = draws.order(7, 0, 40, 10)
+  order = random_crops.order(7, 0, 40, 10)
   for step, (old, new) in enumerate(zip(sound, now, strict=True)):
     assert [fault.split(":")[0] for fault in new.faults]
     assert {fault.split(":")[0] for fault in new.faults} <= {found.train.names[i] for i in bad}
@@ -156,7 +156,7 @@ def test_broken_training_images_are_replaced_by_the_next_in_the_order(photos):
 def test_broken_test_images_do_not_count(photos):
   data, found = photos
   broken(found.test.root)
-  (batch,) = stream.batches(InOrder(found.test, data, Share(8)), 0, 1, 0)
+  (batch,) = batch_stream.batches(InOrder(found.test, data, Share(8)), 0, 1, 0)
   assert batch.counts.tolist() == [True, False, True, True, True, True, False, False]
   assert [fault.split(":")[0] for fault in batch.faults] == ["val/class0/val_1.JPEG"]
 
@@ -169,7 +169,7 @@ def test_a_set_without_a_sound_image_ends_the_stream(photos, workers, monkeypatc
   with pytest.raises(
     Unreadable, match=r"1000 images in a row cannot be decoded; the last: train/class\d/train_\d.JPEG"
   ):
-    list(stream.batches(TrainPieces(found.train, data, 0, Share(4)), 0, 1, workers))
+    list(batch_stream.batches(TrainPieces(found.train, data, 0, Share(4)), 0, 1, workers))
 
 
 def test_all_kinds_of_images_pass(tmp_path):
@@ -184,7 +184,7 @@ def test_all_kinds_of_images_pass(tmp_path):
     "val/a/x.JPEG": encoded(pixels),
   }
   data = Data(**SMALL, path=str(write(tmp_path, files)))
-  (batch,) = stream.batches(TrainPieces(load(data).train, data, 0, Share(12)), 0, 1, 0)
+  (batch,) = batch_stream.batches(TrainPieces(load(data).train, data, 0, Share(12)), 0, 1, 0)
   assert batch.counts.all()
   assert batch.faults == ()
 
@@ -197,6 +197,6 @@ def test_a_share_of_an_uneven_batch():
 
 def test_a_stream_can_be_left(photos):
   data, found = photos
-  made = stream.batches(TrainPieces(found.train, data, 0, Share(4)), 0, 10_000, 2)
+  made = batch_stream.batches(TrainPieces(found.train, data, 0, Share(4)), 0, 10_000, 2)
   next(made)
   made.close()

@@ -15,14 +15,14 @@ from jax import lax
 
 from resjax import mesh
 from resjax.data.augment import Statistics, normalize
-from resjax.studies.apart import Apart, Variables, at, part
+from resjax.studies.segmented_model import SegmentedModel, Variables, at, part
 
 Tree = Any
 
 
-@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("segmented", "batch_size"))
 def test(
-  apart: Apart,
+  segmented: SegmentedModel,
   batch_size: int,
   variables: Variables,
   own_statistics: Tree,
@@ -34,7 +34,7 @@ def test(
   """Tests a net with each of some lesions.
 
   Args:
-    apart: the net.
+    segmented: the net.
     batch_size: images a forward pass.
     variables: `params` and `batch_stats` of the undisturbed net.
     own_statistics: batch statistics with each lesion, [lesions, ...]; those of undisturbed first blocks are not read.
@@ -51,7 +51,7 @@ def test(
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
     index = mesh.shard_batch(start + jnp.arange(batch_size))
     counts, index = index < total, jnp.minimum(index, total - 1)
-    logits, _ = _each(apart, variables, own_statistics, lesions, normalize(images[index], statistics), train=False)
+    logits, _ = _each(segmented, variables, own_statistics, lesions, normalize(images[index], statistics), train=False)
     losses = jax.vmap(optax.softmax_cross_entropy_with_integer_labels, (0, None))(logits, labels[index])
     wrong = (logits.argmax(-1) != labels[index]) & counts
     return jnp.where(counts, losses, 0).sum(-1), wrong.sum(-1)
@@ -60,9 +60,9 @@ def test(
   return losses.sum(0), wrongs.sum(0)
 
 
-@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("segmented", "batch_size"))
 def reestimate(
-  apart: Apart,
+  segmented: SegmentedModel,
   batch_size: int,
   variables: Variables,
   lesions: Mapping[str, dict[str, jax.Array]],
@@ -73,7 +73,7 @@ def reestimate(
 
   The last batch is filled up from the first images. See `test` for the arguments.
   """
-  forgetting = dataclasses.replace(apart, net=dataclasses.replace(apart.net, norm_momentum=0.0))
+  forgetting = dataclasses.replace(segmented, net=dataclasses.replace(segmented.net, norm_momentum=0.0))
   count = len(jax.tree.leaves(lesions)[0])
   old = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), variables["batch_stats"])
 
@@ -88,7 +88,7 @@ def reestimate(
 
 
 def _each(
-  apart: Apart,
+  segmented: SegmentedModel,
   variables: Variables,
   own_statistics: Tree,
   lesions: Mapping[str, dict[str, jax.Array]],
@@ -96,33 +96,35 @@ def _each(
   train: bool,
 ) -> tuple[jax.Array, Tree]:
   """Returns the logits [lesions, B, classes] of normalised images, and the batch statistics [lesions, ...]."""
-  shared, statistics = _undisturbed(apart, variables, x, train)
+  shared, statistics = _undisturbed(segmented, variables, x, train)
 
   def one(arguments: tuple[Mapping[str, dict[str, jax.Array]], Tree]) -> tuple[jax.Array, Tree]:
     lesion, own = arguments
     its = {**variables, "batch_stats": own}
     x, found = shared["stem"], dict(statistics)
-    for stage, blocks in apart.stages.items():
-      x, found[stage] = _stage(apart, stage, blocks, its, lesion[stage], shared[stage], statistics[stage], x, train)
-    logits, found["head"] = apart.head(its, x, train)
+    for stage, blocks in segmented.stages.items():
+      x, found[stage] = _stage(segmented, stage, blocks, its, lesion[stage], shared[stage], statistics[stage], x, train)
+    logits, found["head"] = segmented.head(its, x, train)
     return logits, {name: found[name] for name in own}
 
   return lax.map(one, (lesions, own_statistics))
 
 
-def _undisturbed(apart: Apart, variables: Variables, x: jax.Array, train: bool) -> tuple[dict[str, Any], Tree]:
+def _undisturbed(
+  segmented: SegmentedModel, variables: Variables, x: jax.Array, train: bool
+) -> tuple[dict[str, Any], Tree]:
   """Returns the outputs of the stem, and of the blocks by stage, [blocks, B, h, w, c]; and the batch statistics."""
   outputs: dict[str, Any] = {}
   statistics: dict[str, Any] = {}
-  x, statistics["stem"] = apart.stem(variables, x, train)
+  x, statistics["stem"] = segmented.stem(variables, x, train)
   outputs["stem"] = x
-  for stage, blocks in apart.stages.items():
-    x, first = apart.block(stage, True, part(variables, stage, "block1"), x, train)
+  for stage, blocks in segmented.stages.items():
+    x, first = segmented.block(stage, True, part(variables, stage, "block1"), x, train)
     statistics[stage], outputs[stage] = {"block1": first}, x[None]
     if blocks > 1:
 
       def body(x: jax.Array, own: Variables, stage: str = stage) -> tuple[jax.Array, Any]:
-        x, found = apart.block(stage, False, own, x, train)
+        x, found = segmented.block(stage, False, own, x, train)
         return x, (x, found)
 
       x, (rest, statistics[stage]["rest"]) = lax.scan(body, x, part(variables, stage, "rest"))
@@ -131,7 +133,7 @@ def _undisturbed(apart: Apart, variables: Variables, x: jax.Array, train: bool) 
 
 
 def _stage(
-  apart: Apart,
+  segmented: SegmentedModel,
   stage: str,
   blocks: int,
   variables: Variables,
@@ -144,7 +146,7 @@ def _stage(
   """Returns a stage's output and batch statistics with a lesion.
 
   Args:
-    apart, variables, train: see `_each`; the statistics are those with the lesion.
+    segmented, variables, train: see `_each`; the statistics are those with the lesion.
     stage, blocks: its name, and how many blocks it has.
     lesion: of this stage.
     shared: outputs of its undisturbed blocks.
@@ -152,8 +154,8 @@ def _stage(
     x: its input.
   """
   first = part(variables, stage, "block1")
-  kept = functools.partial(apart.block, stage, True, first, train=train)
-  cut = functools.partial(apart.without, stage, True, first, train=train)
+  kept = functools.partial(segmented.block, stage, True, first, train=train)
+  cut = functools.partial(segmented.without, stage, True, first, train=train)
   x, own = lax.cond(
     lesion["shared"],
     lambda _: (shared[lesion["start"]], statistics["block1"]),
@@ -168,8 +170,8 @@ def _stage(
     x, found = carry
     block = lesion["order"][i]
     its = at(rest, block)
-    kept = functools.partial(apart.block, stage, False, its, train=train)
-    cut = functools.partial(apart.without, stage, False, its, train=train)
+    kept = functools.partial(segmented.block, stage, False, its, train=train)
+    cut = functools.partial(segmented.without, stage, False, its, train=train)
     x, new = lax.cond(lesion["keep"][i], kept, cut, x)
     return x, jax.tree.map(lambda all_, one: all_.at[block].set(one), found, new)
 

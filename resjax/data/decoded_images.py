@@ -7,8 +7,8 @@ import numpy as np
 
 from resjax.config import Data
 from resjax.data.dataset import Images
-from resjax.data.decode import crop, decode
 from resjax.data.files import Files, Unreadable
+from resjax.data.image_decoder import crop, decode
 from resjax.settings import ConfigError
 
 MOST = 16 * 2**30  # bytes held on every device, beside the net

@@ -11,8 +11,8 @@ import numpy as np
 
 from resjax import files
 from resjax.config import Data
+from resjax.data.batch_stream import Share, TestPieces, in_order
 from resjax.data.files import Files
-from resjax.data.stream import Share, TestPieces, in_order
 from resjax.settings import ConfigError
 
 PIECE = 32  # images

@@ -17,22 +17,22 @@ from jax import lax
 
 from resjax import mesh
 from resjax.data.augment import Statistics, normalize
-from resjax.studies.apart import Apart, Variables, part
+from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
 
-@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("segmented", "batch_size"))
 def parts(
-  apart: Apart,
+  segmented: SegmentedModel,
   batch_size: int,
   variables: Variables,
   images: jax.Array,
   labels: jax.Array,
   statistics: Statistics,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Takes the gradient of the loss by the first block's input apart, with running statistics, in float32.
+  """Takes the gradient of the loss by the first block's input segmented, with running statistics, in float32.
 
   Args:
-    apart: the net, of L blocks.
+    segmented: the net, of L blocks.
     batch_size: images a pass.
     variables: its `params` and `batch_stats`.
     images: uint8 [N, H, W, C].
@@ -43,7 +43,7 @@ def parts(
     Sums over the images: the product of each part with the whole gradient, float32 [L + 1]; the square of each part,
     [L + 1]; the square of the whole gradient, which is computed on its own.
   """
-  exact = dataclasses.replace(apart, net=dataclasses.replace(apart.net, precision="float32"))
+  exact = dataclasses.replace(segmented, net=dataclasses.replace(segmented.net, precision="float32"))
   total = len(labels)
 
   def batch(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -55,51 +55,56 @@ def parts(
 
 
 def _batch(
-  apart: Apart, variables: Variables, x: jax.Array, labels: jax.Array, counts: jax.Array
+  segmented: SegmentedModel, variables: Variables, x: jax.Array, labels: jax.Array, counts: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns the sums of `parts` over the images that count, of a batch of normalised ones."""
-  x, _ = apart.stem(variables, x, train=False)
+  x, _ = segmented.stem(variables, x, train=False)
   inputs: dict[str, tuple[jax.Array, Any]] = {}  # of each stage's first block, and of its others
-  for stage, blocks in apart.stages.items():
+  for stage, blocks in segmented.stages.items():
     first = x
-    x, _ = apart.block(stage, True, part(variables, stage, "block1"), x, train=False)
+    x, _ = segmented.block(stage, True, part(variables, stage, "block1"), x, train=False)
     rest = None
     if blocks > 1:
 
       def forward(x: jax.Array, own: Variables, stage: str = stage) -> tuple[jax.Array, jax.Array]:
-        return apart.block(stage, False, own, x, train=False)[0], x
+        return segmented.block(stage, False, own, x, train=False)[0], x
 
       x, rest = lax.scan(forward, x, part(variables, stage, "rest"))
     inputs[stage] = first, rest
 
   def loss(x: jax.Array) -> jax.Array:
-    logits, _ = apart.head(variables, x, train=False)
+    logits, _ = segmented.head(variables, x, train=False)
     return jnp.where(counts, optax.softmax_cross_entropy_with_integer_labels(logits, labels), 0).sum()
 
   whole = jax.grad(loss)(x)
-  polynomial = jnp.zeros((sum(apart.stages.values()) + 1, *whole.shape), whole.dtype).at[0].set(whole)
+  polynomial = jnp.zeros((sum(segmented.stages.values()) + 1, *whole.shape), whole.dtype).at[0].set(whole)
   carry = whole, polynomial
-  for stage, blocks in reversed(apart.stages.items()):
+  for stage, blocks in reversed(segmented.stages.items()):
     first, rest = inputs[stage]
     if blocks > 1:
 
       def backward(carry: Any, block: Any, stage: str = stage) -> tuple[Any, None]:
         x, own = block
-        return _back(apart, stage, False, own, x, carry), None
+        return _back(segmented, stage, False, own, x, carry), None
 
       carry, _ = lax.scan(backward, carry, (rest, part(variables, stage, "rest")), reverse=True)
-    carry = _back(apart, stage, True, part(variables, stage, "block1"), first, carry)
+    carry = _back(segmented, stage, True, part(variables, stage, "block1"), first, carry)
   whole, polynomial = carry
   axes = tuple(range(1, polynomial.ndim))
   return (polynomial * whole).sum(axes), jnp.square(polynomial).sum(axes), jnp.square(whole).sum()
 
 
 def _back(
-  apart: Apart, stage: str, first: bool, variables: Variables, x: jax.Array, carry: tuple[jax.Array, jax.Array]
+  segmented: SegmentedModel,
+  stage: str,
+  first: bool,
+  variables: Variables,
+  x: jax.Array,
+  carry: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
   """Carries the whole gradient and its parts from a block's output to its input `x`."""
   whole, polynomial = carry
-  block = functools.partial(apart.block, stage, first, variables, train=False)
+  block = functools.partial(segmented.block, stage, first, variables, train=False)
   _, both = jax.vjp(lambda x: block(x)[0], x)
   _, shortcut = jax.vjp(lambda x: block(x, disturb=lax.stop_gradient)[0], x)
 

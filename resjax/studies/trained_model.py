@@ -31,7 +31,7 @@ def load(settings: Data) -> Dataset | FileDataset:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class TrainedModel:
   """A trained net on the devices of the current mesh.
 
   Attributes:
@@ -134,7 +134,7 @@ def has_checkpoint(directory: Path) -> bool:
   return folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir())
 
 
-def read(directory: Path, path: str | None) -> Subject:
+def read(directory: Path, path: str | None) -> TrainedModel:
   """Reads the newest checkpoint of a run directory onto the devices of the current mesh.
 
   Args:
@@ -151,7 +151,7 @@ def read(directory: Path, path: str | None) -> Subject:
   variables, statistics = jax.device_put(
     (net.variables, net.input.statistics), mesh.replicated(jax.sharding.get_mesh())
   )
-  return Subject(
+  return TrainedModel(
     records.read_run(directory).run["id"] or directory.name,
     directory,
     settings,

@@ -18,7 +18,7 @@ from jax import lax
 from resjax import config, mesh
 from resjax.data.augment import Statistics, normalize
 from resjax.settings import ConfigError
-from resjax.studies.apart import Apart, Variables, part
+from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
 STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks do by themselves
 
@@ -119,14 +119,14 @@ def _turned_plain(net: config.Model, collection: str, name: str, layer: Any, mom
   return {key: jnp.broadcast_to(value, layer[key].shape) for key, value in values.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("apart", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("segmented", "batch_size"))
 def stage_moments(
-  apart: Apart, batch_size: int, variables: Variables, images: jax.Array, statistics: Statistics
+  segmented: SegmentedModel, batch_size: int, variables: Variables, images: jax.Array, statistics: Statistics
 ) -> dict[str, jax.Array]:
   """Returns mean and variance of each channel of each stage's output, with running statistics, [2, C] a stage.
 
   Args:
-    apart: the net.
+    segmented: the net.
     batch_size: images a forward pass; the last pass is filled up from the first images.
     variables: its `params` and `batch_stats`.
     images: uint8 [N, H, W, C].
@@ -135,14 +135,14 @@ def stage_moments(
 
   def batch(start: jax.Array) -> dict[str, jax.Array]:
     index = mesh.shard_batch((start + jnp.arange(batch_size)) % len(images))
-    x, _ = apart.stem(variables, normalize(images[index], statistics), train=False)
+    x, _ = segmented.stem(variables, normalize(images[index], statistics), train=False)
     found = {}
-    for stage, blocks in apart.stages.items():
-      x, _ = apart.block(stage, True, part(variables, stage, "block1"), x, train=False)
+    for stage, blocks in segmented.stages.items():
+      x, _ = segmented.block(stage, True, part(variables, stage, "block1"), x, train=False)
       if blocks > 1:
 
         def forward(x: jax.Array, own: Variables, stage: str = stage) -> tuple[jax.Array, None]:
-          return apart.block(stage, False, own, x, train=False)[0], None
+          return segmented.block(stage, False, own, x, train=False)[0], None
 
         x, _ = lax.scan(forward, x, part(variables, stage, "rest"))
       wide = x.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""A net taken apart: first layers, blocks one by one, last layers, as functions of their variables."""
+"""A network in segments: first layers, blocks one by one, last layers, as functions of their variables."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def check(net: config.Model) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Apart:
+class SegmentedModel:
   """The parts of a net.
 
   Attributes:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resjax.data.decode import crop, decode
 from resjax.data.files import Encoded, FolderFiles, Unreadable
+from resjax.data.image_decoder import crop, decode
 from tests.small_photos import PHOTOS, encoded, needs_photos, picture
 
 PIXELS = picture(60, 90)

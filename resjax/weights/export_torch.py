@@ -7,7 +7,7 @@ from resjax.config import Model
 from resjax.models import layout
 from resjax.settings import ConfigError
 from resjax.train.run_files import RestoredRun
-from resjax.weights import akamaster, channels, mapping, pytorch, torchvision
+from resjax.weights import akamaster, mapping, option_a_channels, pytorch, torchvision
 
 # What the code of those projects computes; a file of weights does not say it.
 FIXED = {
@@ -30,7 +30,7 @@ def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
   check(model)
   variables = {name: layout.unstacked(jax.tree.map(np.asarray, tree)) for name, tree in net.variables.items()}
   if model.shortcut == "A" and model.option_a_zeros == "end":
-    variables = channels.zeros_on_both_sides(variables)
+    variables = option_a_channels.zeros_on_both_sides(variables)
   return pytorch.with_counters(mapping.written(variables, NAMES[model.family].array))
 
 

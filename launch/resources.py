@@ -11,7 +11,7 @@ from resjax.settings import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Slot:
   """Where one process runs.
 
   Attributes:
@@ -26,7 +26,7 @@ class Place:
 
   def __str__(self) -> str:
     on = f", GPU {','.join(self.gpus)}" if self.gpus else ""
-    return f"place {self.number} (core {','.join(map(str, self.cores))}{on})"
+    return f"slot {self.number} (core {','.join(map(str, self.cores))}{on})"
 
   def environment(self, workdir: str) -> dict[str, str]:
     """Returns what a process there is told by environment variables.
@@ -36,17 +36,17 @@ class Place:
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     store = Path(given) if given else Path(workdir).absolute() / ".compiled" / platform.node()
     told = {
-      "JAX_COMPILATION_CACHE_DIR": f"{store}/place{self.number}",
+      "JAX_COMPILATION_CACHE_DIR": f"{store}/slot{self.number}",
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }
     return told | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
   def command(self, command: list[str]) -> list[str]:
-    """Returns the command, held to the cores of the place."""
+    """Returns the command, held to the cores of the slot."""
     return ["taskset", "--cpu-list", ",".join(map(str, self.cores)), *command]
 
 
-def make(jobs: int, gpus: list[str]) -> list[Place]:
+def make(jobs: int, gpus: list[str]) -> list[Slot]:
   """Returns `jobs` equal shares of the cores this process may use, and of the GPUs.
 
   Args:
@@ -63,7 +63,7 @@ def make(jobs: int, gpus: list[str]) -> list[Place]:
   jobs = jobs or (most if gpus else 1)
   if not 1 <= jobs <= most:
     raise ConfigError(f"--jobs {jobs}: must be 1 to {most}, as many as there are {of}")
-  return [Place(i, tuple(_share(cores, i, jobs)), tuple(_share(gpus, i, jobs))) for i in range(jobs)]
+  return [Slot(i, tuple(_share(cores, i, jobs)), tuple(_share(gpus, i, jobs))) for i in range(jobs)]
 
 
 def gpus() -> list[str]:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from resjax.config import Data
-from resjax.data.decode import crop, decode
-from resjax.data.draws import crops, order
 from resjax.data.files import Encoded, Files, Unreadable
+from resjax.data.image_decoder import crop, decode
+from resjax.data.random_crops import crops, order
 
 MOST_BROKEN = 1000  # in a row; then it is not the images
 PIECE = 32  # images

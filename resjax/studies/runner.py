@@ -13,8 +13,8 @@ from resjax import mesh, records, settings, study_records
 from resjax.config import Config, studies
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies import gradients, identity, landscape, lesions, responses, subject
-from resjax.studies.subject import Subject
+from resjax.studies import gradients, identity, landscape, lesions, responses, trained_model
+from resjax.studies.trained_model import TrainedModel
 
 Given = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -32,7 +32,7 @@ class Study:
 
   settings: Callable[[Config, Given], Any]
   check: Callable[[Config, Any], None]
-  run: Callable[[Subject, Any, RunWriter], Rows]
+  run: Callable[[TrainedModel, Any, RunWriter], Rows]
 
 
 def _own(kind: type) -> Callable[[Config, Given], Any]:
@@ -43,7 +43,7 @@ def _own(kind: type) -> Callable[[Config, Given], Any]:
 def _mesh(its: Any) -> Mesh:
   """Returns as many devices as all batches of a study can be split over."""
   sizes = [getattr(its, field.name) for field in dataclasses.fields(its) if field.name.endswith("batch_size")]
-  return subject.make_mesh(math.gcd(*sizes))
+  return trained_model.make_mesh(math.gcd(*sizes))
 
 
 STUDIES = {
@@ -74,7 +74,7 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
   """
   mesh.start_backend(None if (workdir / "run.json").is_file() else workdir)
   study = STUDIES[name]
-  found = subject.find(workdir, only)
+  found = trained_model.find(workdir, only)
   chosen = {directory: study.settings(config, given) for directory, config in found.items()}
   for directory, config in found.items():
     try:
@@ -84,7 +84,7 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
   rows = []
   for directory, its in chosen.items():
     with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
-      net = subject.read(directory, path)
+      net = trained_model.read(directory, path)
       rows += study.run(net, its, writer)
       _record(writer, {"step": net.step, "study": name, "command": command}, directory)
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows

@@ -12,7 +12,7 @@ import pytest
 from resjax import study, study_records
 from resjax.config import Data, Model
 from resjax.data.augment import normalize
-from resjax.studies import apart, paths
+from resjax.studies import gradient_paths, segmented_model
 from tests import random_nets
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
@@ -28,16 +28,18 @@ def images():
 @functools.partial(jax.jit, static_argnames="model")
 def whole_gradient(model, variables, statistics, images, factor):
   """By the first block's input; each main branch's derivative times `factor`, its value as it is."""
-  taken = apart.Apart(model, 10)
+  taken = segmented_model.SegmentedModel(model, 10)
 
   def scaled(y):
     return factor * y + jax.lax.stop_gradient((1 - factor) * y)
 
   def loss(x):
     for stage, blocks in taken.stages.items():
-      x, _ = taken.block(stage, True, apart.part(variables, stage, "block1"), x, False, scaled)
+      x, _ = taken.block(stage, True, segmented_model.part(variables, stage, "block1"), x, False, scaled)
       for i in range(blocks - 1):
-        x, _ = taken.block(stage, False, apart.at(apart.part(variables, stage, "rest"), i), x, False, scaled)
+        x, _ = taken.block(
+          stage, False, segmented_model.at(segmented_model.part(variables, stage, "rest"), i), x, False, scaled
+        )
     logits, _ = taken.head(variables, x, False)
     return optax.softmax_cross_entropy_with_integer_labels(logits, images[1]).sum()
 
@@ -49,7 +51,7 @@ def test_parts_are_the_coefficients_of_a_polynomial(images):
   """Products with the whole gradient, at three factors, to 1e-4; the batch of 4 does not divide the 6 images."""
   net = random_nets.net(NET, 8)
   gradient = functools.partial(whole_gradient, NET, net.variables, net.input.statistics, images)
-  found = paths.parts(apart.Apart(NET, 10), 4, net.variables, *images, net.input.statistics)
+  found = gradient_paths.parts(segmented_model.SegmentedModel(NET, 10), 4, net.variables, *images, net.input.statistics)
   products, squares, square = (np.asarray(array, np.float64) for array in found)
   assert len(products) == len(squares) == 4
   assert products.sum() / square == pytest.approx(1, abs=1e-4)

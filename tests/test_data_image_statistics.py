@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from resjax.config import Data
-from resjax.data import load, moments
-from resjax.data.stream import Share, TestPieces as InOrder, batches
+from resjax.data import image_statistics, load
+from resjax.data.batch_stream import Share, TestPieces as InOrder, batches
 from resjax.settings import ConfigError
 from tests.small_photos import PHOTOS, needs_photos, train_and_val
 
@@ -28,7 +28,10 @@ def slow(files, data):
 def test_against_numpy(photos, tmp_path, workers):
   """The sums are whole numbers; what is left is the rounding to float32, and for components that of eigh."""
   data, found = photos
-  ours, images = moments.moments(found.train, data, found.digest, tmp_path / "store", workers), slow(found.train, data)
+  ours, images = (
+    image_statistics.moments(found.train, data, found.digest, tmp_path / "store", workers),
+    slow(found.train, data),
+  )
   np.testing.assert_allclose(ours.mean, images.mean(axis=0), rtol=1e-7)
   colours = images.reshape(-1, 3)
   np.testing.assert_allclose(ours.channel_mean, colours.mean(axis=0), rtol=1e-7)
@@ -44,22 +47,22 @@ def test_against_numpy(photos, tmp_path, workers):
 
 def test_computed_once(photos, tmp_path, monkeypatch):
   data, found = photos
-  store, calls, compute = tmp_path / "store", [], moments.compute
+  store, calls, compute = tmp_path / "store", [], image_statistics.compute
 
   def counted(*arguments):
     calls.append(arguments)
     return compute(*arguments)
 
-  monkeypatch.setattr(moments, "compute", counted)
-  first = moments.moments(found.train, data, found.digest, store, 0)
-  again = moments.moments(found.train, data, found.digest, store, 0)
+  monkeypatch.setattr(image_statistics, "compute", counted)
+  first = image_statistics.moments(found.train, data, found.digest, store, 0)
+  again = image_statistics.moments(found.train, data, found.digest, store, 0)
   assert len(calls) == 1
   np.testing.assert_array_equal(first.mean, again.mean)
   np.testing.assert_array_equal(first.components, again.components)
   # Whatever the sums depend on: the files, the split, the size.
-  moments.moments(found.train, data, "other", store, 0)
-  moments.moments(found.train.take(np.arange(5)), data, found.digest, store, 0)
-  moments.moments(found.train, Data(**SMALL | {"resize": (30, 40)}), found.digest, store, 0)
+  image_statistics.moments(found.train, data, "other", store, 0)
+  image_statistics.moments(found.train.take(np.arange(5)), data, found.digest, store, 0)
+  image_statistics.moments(found.train, Data(**SMALL | {"resize": (30, 40)}), found.digest, store, 0)
   assert len(calls) == len(list(store.iterdir())) == 4
 
 
@@ -67,12 +70,12 @@ def test_computed_once(photos, tmp_path, monkeypatch):
 def test_a_damaged_store_is_computed_again(photos, tmp_path, content):
   data, found = photos
   store = tmp_path / "store"
-  first = moments.moments(found.train, data, found.digest, store, 0)
+  first = image_statistics.moments(found.train, data, found.digest, store, 0)
   (path,) = store.iterdir()
   whole = path.read_bytes()
   for damaged in (content, whole[: len(whole) // 2]):
     path.write_bytes(damaged)
-    again = moments.moments(found.train, data, found.digest, store, 0)
+    again = image_statistics.moments(found.train, data, found.digest, store, 0)
     np.testing.assert_array_equal(first.mean, again.mean)
     assert path.read_bytes() == whole
 
@@ -80,7 +83,7 @@ def test_a_damaged_store_is_computed_again(photos, tmp_path, content):
 def test_broken_images_are_left_out(photos, tmp_path):
   data, found = photos
   (found.train.root / found.train.names[3]).write_bytes(b"")
-  ours = moments.moments(found.train, data, found.digest, tmp_path / "store", 0)
+  ours = image_statistics.moments(found.train, data, found.digest, tmp_path / "store", 0)
   np.testing.assert_allclose(ours.mean, slow(found.train, data).mean(axis=0), rtol=1e-7)
   assert len(slow(found.train, data)) == len(found.train) - 1
 
@@ -89,11 +92,11 @@ def test_what_cannot_be(photos, tmp_path):
   data, found = photos
   (tmp_path / "file").write_bytes(b"")
   with pytest.raises(ConfigError, match=r"file/\w+.npz: cannot be written"):
-    moments.moments(found.train, data, found.digest, tmp_path / "file", 0)
+    image_statistics.moments(found.train, data, found.digest, tmp_path / "file", 0)
   for name in found.train.names:
     (found.train.root / name).write_bytes(b"")
   with pytest.raises(ConfigError, match=r"no training image can be decoded"):
-    moments.moments(found.train, data, found.digest, tmp_path / "store", 0)
+    image_statistics.moments(found.train, data, found.digest, tmp_path / "store", 0)
 
 
 @needs_photos
@@ -101,7 +104,7 @@ def test_photographs_have_the_colours_that_are_handed_around(tmp_path):
   """Variances and components that ImageNet code uses (0.2175, 0.0188, 0.0045), to what 144 photographs can tell."""
   data = Data(name="folder", path=str(PHOTOS / "imagenet-samples"))
   found = load(data)
-  ours = moments.moments(found.train, data, found.digest, tmp_path, 0)
+  ours = image_statistics.moments(found.train, data, found.digest, tmp_path, 0)
   np.testing.assert_allclose(ours.channel_mean, [0.485, 0.456, 0.406], atol=0.03)
   variances = np.linalg.norm(ours.components, axis=0)
   np.testing.assert_allclose(variances, [0.2175, 0.0188, 0.0045], rtol=0.25)

@@ -7,7 +7,7 @@ import time
 from tqdm import tqdm
 
 
-class Shown:
+class StudyProgress:
   """The progress of a study of one net; a context manager."""
 
   def __init__(self, name: str, total: int, known: int, unit: str):
@@ -25,7 +25,7 @@ class Shown:
       tqdm(total=total, initial=known, desc=name, unit=unit, dynamic_ncols=True) if sys.stderr.isatty() else None
     )
 
-  def __enter__(self) -> "Shown":
+  def __enter__(self) -> "StudyProgress":
     return self
 
   def __exit__(self, *_: object) -> None:
