@@ -62,14 +62,14 @@ numpy.savez(sys.argv[1], x_train=x(5000), y_train=y(5000), x_test=x(1000), y_tes
   local one="20/bfloat16,20/float32,110/bfloat16,110/float32,56/bfloat16,56/float32,20/bfloat16/unroll=1,20/bfloat16/unroll=3"
   one+=",110/bfloat16/unroll=1,110/bfloat16/batch=1024,1202/bfloat16/remat=group"
   one+=",20/bfloat16/options=xla_gpu_exclude_nondeterministic_ops:True"
-  local seeds="20/bfloat16/seeds=5/form=batched,20/float32/seeds=5/form=batched,20/bfloat16/seeds=5/form=one_after_another"
-  seeds+=",20/bfloat16/seeds=5/form=one_after_another/options=xla_gpu_command_buffer_scheduling_mode:CONCURRENT"
+  local seeds="20/bfloat16/seeds=5/form=vmap,20/float32/seeds=5/form=vmap,20/bfloat16/seeds=5/form=unrolled"
+  seeds+=",20/bfloat16/seeds=5/form=unrolled/options=xla_gpu_command_buffer_scheduling_mode:CONCURRENT"
   local torch20="20/bfloat16/side=torch.compile/form=reduce-overhead,20/float32/side=torch.compile/form=reduce-overhead"
   local torch110=${torch20//20\//110\/} pair="20/bfloat16"
   if [ -n "$TOY" ]; then
     short=(--rounds=1 --seconds=0.1) steps=10 small=(--config.model.width=2 --config.train.batch_size=16)
     one="8/float32/batch=16,8/float32/batch=16/unroll=1,8/bfloat16/batch=16,8/nosuch"
-    seeds="8/float32/batch=16/seeds=2/form=batched,8/float32/batch=16/seeds=2/form=one_after_another"
+    seeds="8/float32/batch=16/seeds=2/form=vmap,8/float32/batch=16/seeds=2/form=unrolled"
     torch20="8/float32/side=torch.compile/form=default/batch=16" torch110="" pair="8/float32/batch=16"
   fi
 

@@ -3,7 +3,7 @@
     python -m benchmarks.execution_forms [--cases 20/bfloat16,110/float32/unroll=1] [--rounds 3] [--out forms.json]
 
 A case is `depth/precision`, then what differs from one seed, batch 128 and the platform's default loop, such as
-`unroll=3`, `batch=1024`, `seeds=5`, `form=batched` or `options=NAME:VALUE` of the compiler. All cases are compiled at
+`unroll=3`, `batch=1024`, `seeds=5`, `form=vmap` or `options=NAME:VALUE` of the compiler. All cases are compiled at
 the same time, on all cores, then timed one by one, each printed when it is there. `--lock` names a file that whoever
 times something holds meanwhile, so that several of these programs can share a device. CPU milliseconds are those of all
 cores: on a machine that does other work beside, compare these, on one core (`taskset -c 0`).

@@ -60,9 +60,7 @@ class Training:
     """Returns the text of the training program."""
     with jax.set_mesh(self.mesh):
       return step.train_steps.lower(
-        self.net,
-        self.settings.train,
-        self.settings.data,
+        step.Program(self.net, self.settings.train, self.settings.data),
         INTERVAL,
         self.states,
         self.hyperparameters,
@@ -76,7 +74,7 @@ class Training:
       for _ in range(intervals):
         if self.captures:
           variables = {"params": self.states.params, "batch_stats": self.states.batch_stats}
-          jax.device_get(self.images.capture(jax.tree.map(lambda leaf: leaf[0], variables)))
+          jax.device_get(self.images.capture_responses(jax.tree.map(lambda leaf: leaf[0], variables)))
         self.done += INTERVAL
         self.states, _ = self.images.advance(self.states, self.hyperparameters, self.done, INTERVAL)
       jax.block_until_ready(self.states)

@@ -39,7 +39,7 @@ def losses(settings: Config, digits: data.Dataset, start: state.State) -> list[f
     hyperparameters = jax.device_put(batched_runs.hyperparameters([settings.train]), mesh.replicated(here))
     for stop in range(1, _STEPS.value + 1):
       states, interval = step.train_steps(
-        net, settings.train, settings.data, 1, states, hyperparameters, training_set, jnp.int32(stop)
+        step.Program(net, settings.train, settings.data), 1, states, hyperparameters, training_set, jnp.int32(stop)
       )
       found.append(float(interval.loss[0]))
   return found

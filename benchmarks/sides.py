@@ -48,7 +48,9 @@ class Resjax:
       training_set = jax.device_put(step.TrainingData(images, labels, statistics(images, data)), everywhere)
       hyperparameters = jax.device_put(batched_runs.hyperparameters([train] * seeds), everywhere)
       self._inputs = hyperparameters, training_set
-      lowered = step.train_steps.lower(net, train, data, INTERVAL, self._states, *self._inputs, jnp.int32(0))
+      lowered = step.train_steps.lower(
+        step.Program(net, train, data), INTERVAL, self._states, *self._inputs, jnp.int32(0)
+      )
     self.compiled = lowered.compile(compiler_options=compiler_options)
     self._done = 0
 

@@ -107,7 +107,7 @@ def test_what_is_written_for_pytorch_it_loads(there, tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    (["--checkpoint", "absent", "--data", "ten.npz"], "absent: no run directory"),
+    (["--checkpoint", "absent", "--data", "ten.npz"], "absent: is no run directory"),
     (["--checkpoint", "net", "--data", "absent"], "absent: no such file or folder"),
     (["--checkpoint", "net", "--data", "two.npz"], "two.npz has 2 classes, the net 10"),
     (["--checkpoint", "net", "--data", "grey.npz"], "grey.npz: images of 1 channels, the net takes 3"),
@@ -165,7 +165,7 @@ def test_damage_is_noticed(there, tmp_path, capsys):
   net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
   arguments = ["--checkpoint", str(net), "--data", str(there / "ten.npz")]
 
-  def paper_value():
+  def error_line():
     assert evaluate.main(arguments) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -174,15 +174,15 @@ def test_damage_is_noticed(there, tmp_path, capsys):
   with records.RunWriter(net) as writer:
     digest = writer.run["params_digest"]
     writer.update(params_digest="0" * 64)
-    assert "is damaged: not the params_digest of run.json" in paper_value()
+    assert "is damaged: its parameters do not have the params_digest of run.json" in error_line()
     writer.update(params_digest=digest)
   assert evaluate.main(arguments) == 0
   capsys.readouterr()
   taken = (net / run_files.INPUT).read_bytes()
   (net / run_files.INPUT).write_bytes(taken[:100])
-  assert "input.npz: damaged" in paper_value()
+  assert "input.npz: is damaged" in error_line()
   (net / run_files.INPUT).unlink()
-  assert "input.npz: missing" in paper_value()
+  assert "input.npz: is missing; it holds the statistics that images are normalized with" in error_line()
   (net / run_files.INPUT).write_bytes(taken)
 
 

@@ -182,4 +182,7 @@ def test_two_runs_side_by_side(tmp_path):
   wrong = [*line, f"--workdir={tmp_path}", "--config.responses.images=1024"]
   done = subprocess.run(wrong, capture_output=True, text=True, check=False)
   assert done.returncode == 2
-  assert done.stderr.splitlines()[-1] == "python -m resjax.main: responses.images = 1024: there are 360 test images"
+  assert (
+    done.stderr.splitlines()[-1]
+    == "python -m resjax.main: responses.images = 1024: must be at most 360, the number of test images"
+  )

@@ -43,7 +43,9 @@ def losses(settings: Config, training_set, stops) -> tuple[list[float], state.St
     found = []
     for stop in stops:
       net = models.build(NET, 10)
-      states, interval = step.train_steps(net, TRAIN, DIGITS, 10, states, hyperparameters, images, jnp.int32(stop))
+      states, interval = step.train_steps(
+        step.Program(net, TRAIN, DIGITS), 10, states, hyperparameters, images, jnp.int32(stop)
+      )
       found.append(float(interval.loss[0]) / int(interval.steps[0]))
   return found, states
 

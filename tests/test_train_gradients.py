@@ -80,7 +80,7 @@ def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, st
     images = InMemoryInput(config, digits, net).training_set
     hyperparameters = batched_runs.hyperparameters([config.train])
     states = batched_runs.stack([start])
-    arguments = net, config.train, config.data, 20, states, hyperparameters, images, jnp.int32(0)
+    arguments = step.Program(net, config.train, config.data), 20, states, hyperparameters, images, jnp.int32(0)
     texts.add(step.train_steps.lower(*arguments).as_text())
   assert len(texts) == 1
 
@@ -88,6 +88,6 @@ def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, st
 def test_captures_are_due_at_their_steps():
   chosen = dataclasses.replace(CONFIG.gradients, every=8, steps=(0, 3))
   actions = PeriodicActions(dataclasses.replace(CONFIG, gradients=chosen))
-  assert [done for done in range(21) if actions.captures_gradients(done)] == [0, 3, 8, 16]
+  assert [done for done in range(21) if actions.gradients_due(done)] == [0, 3, 8, 16]
   assert [actions.next_stop(done) for done in (0, 3, 8)] == [3, 8, 16]
-  assert actions.pauses(3) and not actions.pauses(4)
+  assert actions.any_due(3) and not actions.any_due(4)

@@ -76,7 +76,7 @@ def test_every_image_is_tested_and_broken_ones_are_named(training):
     "val/class0/val_0.JPEG",
     "train/class1/train_0.JPEG",
   ]
-  assert jax.tree.leaves(streamed.capture(variables))
+  assert jax.tree.leaves(streamed.capture_responses(variables))
   for leaf in jax.tree.leaves(streamed.average_statistics(variables)):
     assert np.isfinite(leaf).all()
 

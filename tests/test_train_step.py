@@ -38,9 +38,7 @@ def start():
 def advance(net, train, current, images, stop, most=20):
   """Trains one run, as a group of one."""
   states, intervals = step.train_steps(
-    net,
-    train,
-    DIGITS,
+    step.Program(net, train, DIGITS),
     most,
     batched_runs.stack([current]),
     batched_runs.hyperparameters([train]),
@@ -102,7 +100,9 @@ def test_programs_are_traced_once(digits, training_set, monkeypatch):
     )
     states = batched_runs.stack([current])
     for stop in (3, 4, 20):
-      states, _ = step.train_steps(build, train, DIGITS, 20, states, hyperparameters, training_set, jnp.int32(stop))
+      states, _ = step.train_steps(
+        step.Program(build, train, DIGITS), 20, states, hyperparameters, training_set, jnp.int32(stop)
+      )
       tree = {"params": states.params, "batch_stats": states.batch_stats}
       one = jax.tree.map(lambda leaf: leaf[0], tree)
       evaluate.evaluate(build, 360, one, digits.test_images, digits.test_labels, training_set.statistics)
@@ -117,7 +117,7 @@ def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
   states, losses = batched_runs.stack(starts), []
   for stop in range(1, 11):
     states, intervals = step.train_steps(
-      net, TRAIN, DIGITS, 20, states, batched_runs.hyperparameters(trains), training_set, jnp.int32(stop)
+      step.Program(net, TRAIN, DIGITS), 20, states, batched_runs.hyperparameters(trains), training_set, jnp.int32(stop)
     )
     losses.append(intervals.loss)
     if stop == 1:

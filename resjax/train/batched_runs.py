@@ -1,4 +1,4 @@
-"""Runs that can be trained as one program: what of them may differ, and how they are carried through a step."""
+"""Several runs in one program: which settings may differ between them, and how a step is mapped over them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,50 +15,50 @@ HYPERPARAMETERS = ("learning_rate", "drop_factor", "momentum", "weight_decay", "
 
 
 def shared_config(config: Config) -> Config:
-  """Returns the settings with those at their defaults that are hyperparameters to the compiled step.
+  """Returns the settings with the seed and all hyperparameters at their defaults.
 
-  Runs for which this is equal can be trained as one program, and one after another without compiling again.
+  Runs with equal shared settings can be trained in one program, or one after another without a second compilation.
   """
   train = dataclasses.replace(config.train, **{name: getattr(Train(), name) for name in HYPERPARAMETERS})
   return dataclasses.replace(config, seed=0, train=train)
 
 
 def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
-  """Returns those hyperparameters, float32 [runs] each."""
+  """Returns the hyperparameters that are arguments of the compiled step, float32 [runs] each."""
   return {name: np.array([getattr(train, name) for train in trains], np.float32) for name in HYPERPARAMETERS}
 
 
 def map_runs(one: Callable[..., Any], *stacked: Any) -> Any:
-  """Applies a function to each run; all arguments and results have the runs as leading axis."""
+  """Maps a function over the runs, which are the leading axis of all arguments and results."""
   runs = len(jax.tree.leaves(stacked)[0])
-  form = FORMS["one after another" if runs == 1 else FORM_OF_PLATFORM.get(jax.default_backend(), "batched")]
+  form = FORMS["unrolled" if runs == 1 else FORM_OF_PLATFORM.get(jax.default_backend(), "vmap")]
   return form(one, *stacked)
 
 
-def _batched(one: Callable[..., Any], *stacked: Any) -> Any:
+def _vmapped(one: Callable[..., Any], *stacked: Any) -> Any:
   return jax.vmap(one)(*stacked)
 
 
-def _in_turn(one: Callable[..., Any], *stacked: Any) -> Any:
+def _looped(one: Callable[..., Any], *stacked: Any) -> Any:
   return lax.map(lambda arguments: one(*arguments), stacked)
 
 
-def _one_after_another(one: Callable[..., Any], *stacked: Any) -> Any:
+def _unrolled(one: Callable[..., Any], *stacked: Any) -> Any:
   runs = len(jax.tree.leaves(stacked)[0])
   results = [one(*jax.tree.map(lambda leaf, run=run: leaf[run], stacked)) for run in range(runs)]
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
 FORMS: dict[str, Callable[..., Any]] = {
-  "batched": _batched,  # one batch of work, which fills a device that a small net leaves idle
-  "in turn": _in_turn,  # a loop over the runs
-  "one after another": _one_after_another,  # that loop unrolled: what is small is fused over the runs
+  "vmap": _vmapped,  # one batched computation, which fills a device that a small network leaves idle
+  "map": _looped,  # a loop over the runs
+  "unrolled": _unrolled,  # that loop unrolled, so that XLA can fuse small operations across runs
 }
-# On a CPU a convolution with weights of its own for each image is slow, and no core is idle.
-FORM_OF_PLATFORM = {"cpu": "in turn"}
+# On a CPU the grouped convolutions that `vmap` makes are slow, and no core is idle.
+FORM_OF_PLATFORM = {"cpu": "map"}
 
 
 @jax.jit
 def stack(trees: Sequence[Any]) -> Any:
-  """Returns the trees of several runs as one, each leaf with the runs as leading axis."""
+  """Returns the trees of several runs as one tree; the leading axis of each leaf is the run."""
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

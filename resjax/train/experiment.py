@@ -1,4 +1,4 @@
-"""The runs of an experiment, one after another, each in its run directory; then the table and the report."""
+"""Trains the runs of an experiment, each in its run directory; then prints the table and builds the report."""
 
 import contextlib
 import dataclasses
@@ -28,18 +28,18 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def run(question: str, runs: list[Run], workdir: str) -> int:
-  """Runs, or continues, the runs in order; finished ones are skipped, a failure does not stop the others.
+  """Starts or continues the runs in order; finished runs are skipped, and a failed run does not stop the others.
 
   Args:
-    question: of the experiment.
-    runs: of one experiment and variant.
-    workdir: the work directory.
+    question: Question of the experiment, recorded with each run.
+    runs: Runs of one experiment and variant.
+    workdir: Work directory, on disk or in a bucket.
 
   Returns:
     The exit code.
 
   Raises:
-    ConfigError: a data set, the mesh or an existing run directory does not fit; nothing was written then.
+    ConfigError: A data set, the mesh or an existing run directory does not fit the settings; nothing was written.
   """
   where = files.as_path(workdir)
   mesh.start_backend(where)
@@ -47,7 +47,7 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
 
 
 def run_all(question: str, runs: list[Run], workdir: Path) -> int:
-  """As `run`, where JAX has been started."""
+  """Does what `run` does, once JAX has been started."""
   directories = {run.id: workdir / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)
@@ -67,14 +67,14 @@ def run_all(question: str, runs: list[Run], workdir: Path) -> int:
     if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
       if first:
         ids = ", ".join(each.run.id for each in group)
-        print(f"stopped by a signal, saved at {ids}; the same command goes on there", file=sys.stderr)
+        print(f"stopped by a signal after a save of {ids}; the same command continues there", file=sys.stderr)
       return experiment_cli.PREEMPTED
   failed = _conclude(runs, directories, workdir) if first else 0
   return experiment_cli.FAILED if processes.broadcast_from_first(failed) else experiment_cli.DONE
 
 
 def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
-  """Prints the table and builds the report; returns how many runs failed."""
+  """Prints the table of all runs and builds the report; returns the number of failed runs."""
   table = [records.read_run(directories[each.id]).run for each in runs]
   print(listing.table([_outcome(row) for row in table]))
   print(page.build(workdir / runs[0].folder))
@@ -83,7 +83,13 @@ def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> i
 
 @dataclasses.dataclass(frozen=True)
 class _Unfinished:
-  """A run that has steps to do: from its newest sound checkpoint on, None: from the first; and what was refused."""
+  """A run with steps left.
+
+  Attributes:
+    run: The run.
+    step: Step of its newest intact checkpoint; None: it starts from the first step.
+    refused: Damaged checkpoints that are newer.
+  """
 
   run: Run
   step: int | None
@@ -93,10 +99,10 @@ class _Unfinished:
 def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinished]]:
   """Returns the unfinished runs in order, grouped by `execution.runs_per_program` where they can be one program.
 
-  Such runs are of equal shape and have their newest checkpoints at one step. All processes return the same.
+  Such runs have equal shared settings and their newest checkpoints at the same step. All processes return the same.
 
   Raises:
-    ConfigError: a checkpoint is of a run with other settings.
+    ConfigError: A checkpoint belongs to a run with other settings.
   """
   first = processes.is_first()
   done = processes.broadcast_from_first(
@@ -116,7 +122,7 @@ def _train(
   directories: dict[str, Path],
   stop: processes.StopSignal,
 ) -> str:
-  """Trains runs as one program; returns `preempted` if a signal stopped it, else what became of the last run."""
+  """Trains runs in one program; returns `preempted` if a signal stopped it, else the status of the last run."""
   first = processes.is_first()
   with contextlib.ExitStack() as stack:
     logs = []
@@ -137,13 +143,13 @@ def _train(
     except jax.errors.JaxRuntimeError as error:
       outcomes = [loop.Outcome(records.FAILED, _reason(error, group[0].run.config))] * len(group)
     for log, outcome in zip(logs, outcomes, strict=True):
-      log.end(outcome.status, outcome.reason)
+      log.finish(outcome.status, outcome.reason)
   statuses = [outcome.status for outcome in outcomes]
   return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
 
 
 def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
-  """Returns what run.json says of an error of the device; of too little memory, which settings need less."""
+  """Returns the reason for run.json of an error of the device; if memory ran out, with settings that need less."""
   text = " ".join(str(error).split())[:500]
   if "RESOURCE_EXHAUSTED" not in text and "out of memory" not in text.lower():
     return text
@@ -156,7 +162,7 @@ def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
 
 
 def _check_directory(directory: Path, config: Config) -> None:
-  """Raises ConfigError if the run directory belongs to a run with other settings."""
+  """Raises ConfigError if the run directory holds a run with other settings."""
   if not (directory / "run.json").exists():
     return
   there = records.read_run(directory)
@@ -166,18 +172,18 @@ def _check_directory(directory: Path, config: Config) -> None:
 
 
 def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
-  """Raises ConfigError if there are fewer images than are to be captured on."""
+  """Raises ConfigError if a capture takes more images than the data set has."""
   wanted = {"responses": (config.responses.source, config.responses.images)}
   if config.gradients.used:
     wanted["gradients"] = "train", config.gradients.images
   for key, (source, images) in wanted.items():
     there = dataset.count(source)
     if images > there:
-      raise ConfigError(f"{key}.images = {images}: there are {there} {source} images")
+      raise ConfigError(f"{key}.images = {images}: must be at most {there}, the number of {source} images")
 
 
 def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str, Any]:
-  """What run.json says of a run before it starts."""
+  """Returns the values of run.json that are known before a run starts."""
   row = listing.row(each)
   return {
     **{key: row[key] for key in ("id", "experiment", "variant", "kind", "depth", "shortcut", "seed", "params", "macs")},
@@ -197,7 +203,7 @@ def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str
 
 
 def _circumstances(config: Config) -> dict[str, Any]:
-  """What run.json says of where and how a run is executed."""
+  """Returns the values of run.json on the hardware and software that execute a run."""
   devices = mesh.make(config)
   first = devices.devices.flat[0]
   return {
@@ -216,9 +222,9 @@ def _circumstances(config: Config) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-  """Returns the commit of this code, with "+changes" where files differ from it.
+  """Returns the commit of this code, with "+changes" appended if files differ from it.
 
-  Outside a checkout it is what RESJAX_COMMIT says, or None.
+  Outside a Git checkout it is the value of RESJAX_COMMIT, or None.
   """
   here = Path(__file__).parent
   try:
@@ -229,7 +235,7 @@ def _commit() -> str | None:
 
 
 def _outcome(row: dict[str, Any]) -> dict[str, Any]:
-  """Returns a row of the table at the end; errors in percent."""
+  """Returns the row of a run in the final table, errors in percent."""
   result = row["result"] or {}
 
   def percent(key: str) -> str:

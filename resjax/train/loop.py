@@ -1,4 +1,4 @@
-"""Runs from their first step or their newest checkpoint to their last step: one, or several as one program.
+"""The host's part of training: one run, or several in one program, from first step or checkpoint to last step.
 
 Runs with the same `batched_runs.shared_config` differ in seeds and hyperparameters only. Their states are stacked along
 a leading axis, and each has its own records and checkpoints, so that nothing shows how they were run.
@@ -9,23 +9,17 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
 from resjax import mesh, models, records
-from resjax.config import Config
 from resjax.data import Dataset, FileDataset
-from resjax.train import batched_runs, run_files, schedule, state, step
+from resjax.train import batched_runs, input as inputs, run_files, schedule, state, step
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.execution_form import block_loop
-from resjax.train.input.in_memory import InMemoryInput
 from resjax.train.periodic_actions import PeriodicActions
 from resjax.train.run_log import RunFailed, RunLog
-
-if TYPE_CHECKING:
-  from resjax.train.input.streaming import StreamingInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Outcome:
 
   Attributes:
     status: `done`, `preempted` or `failed`, as in run.json.
-    reason: why it failed.
+    reason: Why the run failed; None if it did not.
   """
 
   status: str
@@ -42,18 +36,18 @@ class Outcome:
 
 
 def train(logs: Sequence[RunLog], dataset: Dataset | FileDataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
-  """Trains runs of equal shape to their end, recording them; interrupted ones go on where their newest checkpoint is.
+  """Trains runs with equal shared settings to their last step, from their newest checkpoints on.
 
   Args:
-    logs: of the runs, whose newest checkpoints are of one step.
-    dataset: their images.
-    asked_to_stop: whether to save and stop at the next occasion.
+    logs: Logs of the runs, whose newest checkpoints are of the same step.
+    dataset: Images of the runs.
+    asked_to_stop: Whether to save and stop; asked after each dispatch.
 
   Returns:
-    How each run ended. One whose loss is not finite fails alone.
+    The outcome of each run. A run whose loss is not finite fails alone.
 
   Raises:
-    ConfigError: a batch cannot be split over the devices.
+    ConfigError: A batch cannot be split over the devices.
   """
   with jax.set_mesh(mesh.make(logs[0].config)), contextlib.ExitStack() as stack:
     checkpoints = [
@@ -65,7 +59,7 @@ def train(logs: Sequence[RunLog], dataset: Dataset | FileDataset, asked_to_stop:
 
 
 class _Training:
-  """Runs in progress: their states, on the devices of the current mesh, and where their records go."""
+  """Runs in progress: their train states on the devices of the current mesh, their logs and their checkpoints."""
 
   def __init__(self, logs: Sequence[RunLog], dataset: Dataset | FileDataset, checkpoints: list[Checkpoints]):
     config = batched_runs.shared_config(logs[0].config)
@@ -74,9 +68,9 @@ class _Training:
     layers, devices = config.model.net(dataset.image_shape, dataset.classes), jax.sharding.get_mesh()
     net = models.build(config.model, dataset.classes, block_loop(config, layers, devices))
     store = logs[0].writer.directory.parents[1] / ".moments"
-    self.images = _images(config, dataset, net, store)
+    self.images = inputs.make(config, dataset, net, store)
     self.failed: dict[int, str] = {}
-    self.errors: dict[int, float] = {}  # measured at this step, by run: of the validation images, or of the test's
+    self.errors: dict[int, float] = {}  # validation (or else test) error of each run, measured at this step
     everywhere = mesh.replicated(devices)
     shape = dataset.image_shape
     self.hyperparameters = jax.device_put(
@@ -89,7 +83,7 @@ class _Training:
     self.states = batched_runs.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
   def begin(self, run: int, initial: state.State) -> state.State:
-    """Returns the state of the newest sound checkpoint, if there is one, and brings the log to its step."""
+    """Returns the state of the newest intact checkpoint, or else `initial`, and rewinds the log to its step."""
     for each in self.logs[run].refused:
       self.checkpoints[run].delete(each.step)
     saved = self.checkpoints[run].latest
@@ -100,25 +94,25 @@ class _Training:
     done, total = int(self.states.step[0]), self.actions.steps
     if done == 0:
       self.for_each(self.capture, 0)
-    overlapping = jax.devices()[0].platform != "cpu"  # where a dispatch returns when its steps are done
-    waiting: tuple[int, int, step.Interval] | None = None  # written while the devices are at the next steps
+    overlapping = jax.devices()[0].platform != "cpu"  # on a CPU a dispatch returns only when its steps are done
+    waiting: tuple[int, int, step.Interval] | None = None  # to be written while the devices train on
     stopping = False
     self.for_each(lambda run: self.logs[run].start_clock())
     while done < total and not stopping and len(self.failed) < len(self.logs):
       start, done = done, self.actions.next_stop(done)
-      self.states, interval = self.images.advance(self.states, self.hyperparameters, done, self.actions.longest)
+      self.states, interval = self.images.advance(self.states, self.hyperparameters, done, self.actions.max_interval)
       if waiting:
         self.for_each(self.write, *waiting)
       waiting = start, done, interval
       stopping = asked_to_stop()
-      pausing = stopping or self.actions.pauses(done)
+      pausing = stopping or self.actions.any_due(done)
       if pausing or not overlapping:
         self.for_each(self.write, *waiting)
         waiting = None
       if pausing:
         self.errors.clear()
         self.for_each(self.measure, done)
-        if stopping or self.actions.saves(done):
+        if stopping or self.actions.checkpoint_due(done):
           self.for_each(self.save)
         self.for_each(lambda run: self.logs[run].start_clock())
     if done == total:
@@ -130,7 +124,7 @@ class _Training:
     ]
 
   def for_each(self, action: Callable[..., None], *arguments: Any) -> None:
-    """Does something for each run that has not failed."""
+    """Calls `action` with the index of each run that has not failed."""
     for run in range(len(self.logs)):
       if run not in self.failed:
         try:
@@ -142,67 +136,57 @@ class _Training:
     return done * self.logs[0].config.train.batch_size / self.images.images
 
   def write(self, run: int, start: int, done: int, intervals: step.Interval) -> None:
-    self.logs[run].skipped(done, self.images.faults())
-    self.logs[run].interval(start, done, self.epoch(done), _one(intervals, run))
+    self.logs[run].log_skipped_images(done, self.images.faults())
+    self.logs[run].log_interval(start, done, self.epoch(done), _one(intervals, run))
 
   def measure(self, run: int, done: int) -> None:
-    """Evaluates and captures what is due after `done` steps."""
+    """Evaluates, and captures responses and gradient norms, if due after `done` steps."""
     if done == self.actions.steps and self.logs[run].config.evaluation.statistics == "training_set":
       self.replace(run, "batch_stats", self.images.average_statistics(self.variables(run)))
-    if self.actions.evaluates(done):
+    if self.actions.evaluation_due(done):
       for split in self.images.splits:
         start = time.monotonic()
-        images, loss, wrong = self.images.evaluate(self.variables(run), split)
-        seconds = time.monotonic() - start
-        self.logs[run].evaluation(done, self.epoch(done), split, images, seconds, loss, wrong)
-        if split == self.images.splits[0]:  # "val" where images are held out, else "test"
-          self.errors[run] = wrong / images
-          self.judge(run, done, wrong / images)
+        result = self.images.evaluate(self.variables(run), split)
+        self.logs[run].log_evaluation(done, self.epoch(done), split, result, time.monotonic() - start)
+        if split == self.images.splits[0]:  # "val" if images are held out for validation, else "test"
+          self.errors[run] = result.wrong / result.images
+          self.apply_plateau(run, done)
     self.capture(run, done)
 
-  def judge(self, run: int, done: int, error: float) -> None:
-    """Lets the rate drop where `train.schedule=plateau` says so."""
+  def apply_plateau(self, run: int, done: int) -> None:
+    """Updates the plateau schedule with the error just measured, which may lower the learning rate."""
     train = self.logs[run].config.train
     if train.schedule == "plateau":
       before = _one({"plateau": self.states.plateau, "warmup": self.states.warmup}, run)
-      after = schedule.judge(train, **before, error=error)
+      after = schedule.judge(train, **before, error=self.errors[run])
       self.replace(run, "plateau", after)
       if after.scale < before["plateau"].scale:
-        self.logs[run].dropped(done, float(after.scale) * train.learning_rate)
+        self.logs[run].log_rate_drop(done, float(after.scale) * train.learning_rate)
 
   def capture(self, run: int, done: int) -> None:
-    """Lets the probes see the net where they are due after `done` steps."""
-    if self.actions.captures(done):
-      self.logs[run].responses(done, self.images.capture(self.variables(run)))
-    if self.actions.captures_gradients(done):
-      self.logs[run].gradients(done, self.images.capture_gradients(self.variables(run)))
+    """Captures responses and gradient norms if they are due after `done` steps."""
+    if self.actions.responses_due(done):
+      self.logs[run].log_responses(done, self.images.capture_responses(self.variables(run)))
+    if self.actions.gradients_due(done):
+      self.logs[run].log_gradients(done, self.images.capture_gradients(self.variables(run)))
 
   def save(self, run: int) -> None:
     self.checkpoints[run].save(_one(self.states, run), self.errors.get(run))
 
   def finish(self, run: int) -> None:
-    self.logs[run].result(mesh.gather(self.variables(run)["params"]), int(self.states.warmup.ended[run]))
+    self.logs[run].log_result(mesh.gather(self.variables(run)["params"]), int(self.states.warmup.ended[run]))
 
   def replace(self, run: int, name: str, value: Any) -> None:
-    """Changes a part of the state of one run."""
+    """Replaces one field of the train state of one run."""
     whole = jax.tree.map(lambda old, new: old.at[run].set(new), getattr(self.states, name), value)
     self.states = dataclasses.replace(self.states, **{name: whole})
 
   def variables(self, run: int) -> dict[str, Any]:
-    """What a run's net is applied with."""
+    """Returns the parameters and batch statistics of one run."""
     return _one({"params": self.states.params, "batch_stats": self.states.batch_stats}, run)
-
-
-def _images(config: Config, dataset: Dataset | FileDataset, net: Any, store: Path) -> "InMemoryInput | StreamingInput":
-  """Returns the images where they are trained on: held on the devices, or decoded as they are needed."""
-  if isinstance(dataset, Dataset):
-    return InMemoryInput(config, dataset, net)
-  from resjax.train.input.streaming import StreamingInput  # needs the extra imagenet
-
-  return StreamingInput(config, dataset, net, store)
 
 
 @functools.partial(jax.jit, static_argnames="run")
 def _one(tree: Any, run: int) -> Any:
-  """Returns what belongs to one run."""
+  """Returns the part of a stacked tree that belongs to one run."""
   return jax.tree.map(lambda leaf: leaf[run], tree)

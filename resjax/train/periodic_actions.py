@@ -1,54 +1,60 @@
-"""When something other than a step happens in a run: arithmetic on its settings."""
+"""The steps at which a run logs, evaluates, captures and saves: arithmetic on its settings."""
 
 from resjax.config import Config, Gradients, Responses
 
 
 class PeriodicActions:
-  """The fixed steps at which a run stops for its log, evaluations, captures and saves.
+  """The fixed steps at which a run stops to log, evaluate, capture or save.
 
-  They are the same however often a run was interrupted, and so are the programs that run between them.
+  They do not depend on how often a run was interrupted, and so neither do the programs executed between them.
+
+  Attributes:
+    steps: Number of steps of the run.
+    max_interval: Largest number of steps between two stops.
   """
 
   def __init__(self, config: Config):
-    """Reads the settings of a run."""
+    """Reads the intervals from the settings of a run."""
     self._config = config
     self.steps = config.train.steps
-    self.longest = min(config.execution.log_every, self.steps)  # steps between two stops, at most
+    self.max_interval = min(config.execution.log_every, self.steps)
 
-  def next_stop(self, done: int) -> int:
-    """Returns the next step after `done` at which the log or anything else is due."""
+  def next_stop(self, step: int) -> int:
+    """Returns the first step after `step` at which the log or any other action is due."""
     config = self._config
     probes = (config.responses, config.gradients)
     every = (config.execution.log_every, config.evaluation.every, config.checkpoint.every, *(p.every for p in probes))
-    stops = [(done // n + 1) * n for n in every if n] + [n for p in probes for n in p.steps if n > done]
+    stops = [(step // n + 1) * n for n in every if n] + [n for p in probes for n in p.steps if n > step]
     return min(*stops, self.steps)
 
-  def evaluates(self, done: int) -> bool:
-    """Whether an evaluation is due after `done` steps."""
-    return self._is_due(done, self._config.evaluation.every)
+  def evaluation_due(self, step: int) -> bool:
+    """Whether the network is evaluated after `step` steps."""
+    return self._is_due(step, self._config.evaluation.every)
 
-  def saves(self, done: int) -> bool:
-    """Whether a checkpoint is."""
-    return self._is_due(done, self._config.checkpoint.every)
+  def checkpoint_due(self, step: int) -> bool:
+    """Whether a checkpoint is saved after `step` steps."""
+    return self._is_due(step, self._config.checkpoint.every)
 
-  def captures(self, done: int) -> bool:
-    """Whether a capture of responses is."""
+  def responses_due(self, step: int) -> bool:
+    """Whether responses are captured after `step` steps."""
     settings = self._config.responses
-    return self._is_captured(done, settings) or (done == self.steps and settings.final)
+    return self._is_captured(step, settings) or (step == self.steps and settings.final)
 
-  def captures_gradients(self, done: int) -> bool:
-    """Whether a capture of gradient norms is."""
-    return self._is_captured(done, self._config.gradients)
+  def gradients_due(self, step: int) -> bool:
+    """Whether gradient norms are captured after `step` steps."""
+    return self._is_captured(step, self._config.gradients)
 
-  def pauses(self, done: int) -> bool:
-    """Whether there is more to do after `done` steps than to write a line of the log."""
-    return self.evaluates(done) or self.saves(done) or self.captures(done) or self.captures_gradients(done)
+  def any_due(self, step: int) -> bool:
+    """Whether any action other than logging is due after `step` steps."""
+    return (
+      self.evaluation_due(step) or self.checkpoint_due(step) or self.responses_due(step) or self.gradients_due(step)
+    )
 
   @staticmethod
-  def _is_captured(done: int, probe: Responses | Gradients) -> bool:
-    """Whether a probe's own settings name this step; `every` begins after the first."""
-    return done in probe.steps or (probe.every > 0 and done > 0 and done % probe.every == 0)
+  def _is_captured(step: int, probe: Responses | Gradients) -> bool:
+    """Whether the settings of a capture name this step; step 0 counts only if `steps` lists it."""
+    return step in probe.steps or (probe.every > 0 and step > 0 and step % probe.every == 0)
 
-  def _is_due(self, done: int, every: int) -> bool:
-    """Whether what happens every so often (0: never) and after the last step does."""
-    return done == self.steps or (every > 0 and done % every == 0)
+  def _is_due(self, step: int, every: int) -> bool:
+    """Whether an action with this interval (0: never) is due; all are due after the last step."""
+    return step == self.steps or (every > 0 and step % every == 0)

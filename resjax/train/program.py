@@ -62,6 +62,7 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     images: size of a training set that is held on the devices.
   """
   model = models.build(config.model, net.classes, block_loop(config, net, devices))
+  program = step.Program(model, config.train, config.data)
   with jax.set_mesh(devices):
     one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)
     states = batched_runs.stack.eval_shape([one])
@@ -79,31 +80,18 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
       batch = config.train.batch_size
       empty = jax.eval_shape(step.Interval.empty)
       intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)
-      return streaming.streamed_step.trace(
-        model,
-        config.train,
-        config.data,
-        states,
-        intervals,
-        hyperparameters,
+      batches = streaming.Minibatches(
         _array((1, batch, *net.image_shape), jnp.uint8, split),
         _array((1, batch), jnp.int32, split),
         statistics,
         _array(channels * 2, jnp.float32, everywhere),
       )
+      return streaming.streamed_step.trace(program, states, intervals, hyperparameters, batches)
     training_set = step.TrainingData(
       _array((images, *net.image_shape), jnp.uint8, everywhere), _array((images,), jnp.int32, everywhere), statistics
     )
-    return step.train_steps.trace(
-      model,
-      config.train,
-      config.data,
-      PeriodicActions(config).longest,
-      states,
-      hyperparameters,
-      training_set,
-      _array((), jnp.int32, everywhere),
-    )
+    max_steps, stop = PeriodicActions(config).max_interval, _array((), jnp.int32, everywhere)
+    return step.train_steps.trace(program, max_steps, states, hyperparameters, training_set, stop)
 
 
 def memory(compiled: jax.stages.Compiled) -> Memory:

@@ -1,4 +1,4 @@
-"""A trained net as its run directory holds it: what evaluation needs, without the training set."""
+"""The files of a run directory that hold its trained network: enough to evaluate it without the training set."""
 
 import dataclasses
 import io
@@ -21,11 +21,11 @@ INPUT = "input.npz"
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-  """What a net takes.
+  """The images that a network takes.
 
   Attributes:
-    image_shape: (height, width, channels) it was trained at.
-    statistics: what images are normalised with.
+    image_shape: Height, width and channels of the training images.
+    statistics: Mean and standard deviation that images are normalized with.
   """
 
   image_shape: tuple[int, int, int]
@@ -34,15 +34,15 @@ class InputSpec:
 
 @dataclasses.dataclass(frozen=True)
 class RestoredRun:
-  """A trained net.
+  """A network restored from the newest checkpoint of its run directory.
 
   Attributes:
-    directory: its run directory.
-    config: its run's.
-    input: what it takes.
-    classes: width of its last layer.
-    step: of the checkpoint.
-    variables: `params` and `batch_stats`, stacked, on one device.
+    directory: The run directory.
+    config: Settings of the run.
+    input: The images that the network takes.
+    classes: Number of classes.
+    step: Step of the checkpoint.
+    variables: `params` and `batch_stats` in the stacked layout, on one device.
   """
 
   directory: Path
@@ -54,15 +54,14 @@ class RestoredRun:
 
 
 def read(directory: Path) -> RestoredRun:
-  """Reads the newest checkpoint of a run directory, also while the run is going on.
+  """Restores the network of a run directory from its newest checkpoint, also while the run is in progress.
 
   Raises:
-    ConfigError: it is no run directory, has no checkpoint, is damaged, or was written by a version that kept no
-      `input.npz`.
+    ConfigError: The directory is no run directory, has no checkpoint or no `input.npz`, or one of them is damaged.
     RecordsError: run.json or config.json cannot be read.
   """
   if not (directory / "run.json").is_file():
-    raise ConfigError(f"{directory}: no run directory (it has no run.json)")
+    raise ConfigError(f"{directory}: is no run directory (it has no run.json); name one below the work directory")
   run = records.read_run(directory)
   try:
     settings = config.freeze(run.config)
@@ -71,36 +70,36 @@ def read(directory: Path) -> RestoredRun:
   step, variables = restore_variables(directory / CHECKPOINTS)
   digest = run.run["params_digest"]
   if digest and run.run["status"] == records.DONE and layout.digest(variables["params"]) != digest:
-    raise ConfigError(f"{directory / CHECKPOINTS}: step {step} is damaged: not the params_digest of run.json")
+    raise ConfigError(
+      f"{directory / CHECKPOINTS}: step {step} is damaged: its parameters do not have the params_digest of run.json"
+    )
   classes = len(variables["params"]["head"]["dense"]["bias"])
   return RestoredRun(directory, settings, read_input(directory), classes, step, variables)
 
 
 def read_input(directory: Path) -> InputSpec:
-  """Returns what `write_input` wrote.
+  """Reads `input.npz`, which `write_input` wrote.
 
   Raises:
-    ConfigError: there is no such file, or it is damaged.
+    ConfigError: The file is missing or damaged.
   """
   path = directory / INPUT
   try:
-    with (
-      path.open("rb") as stream,
-      np.load(stream, allow_pickle=False) as file,
-    ):  # np.load alone leaves a damaged one open
+    # np.load by itself would leave a damaged file open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
       height, width, channels = (int(size) for size in file["image_shape"])
       return InputSpec((height, width, channels), Statistics(file["mean"], file["std"]))
   except FileNotFoundError:
-    raise ConfigError(f"{path}: missing; it says how images are normalised") from None
+    raise ConfigError(f"{path}: is missing; it holds the statistics that images are normalized with") from None
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+    raise ConfigError(f"{path}: is damaged ({' '.join(str(error).split())})") from None
 
 
-def write_input(directory: Path, taken: InputSpec) -> None:
-  """Writes, beside a run's checkpoints, what its net takes; an existing file is replaced whole."""
+def write_input(directory: Path, spec: InputSpec) -> None:
+  """Writes `input.npz` of a run directory; an existing file is replaced atomically."""
   if not processes.is_first():
     return
-  mean, std = np.asarray(taken.statistics.mean), np.asarray(taken.statistics.std)
+  mean, std = np.asarray(spec.statistics.mean), np.asarray(spec.statistics.std)
   content = io.BytesIO()
-  np.savez(content, mean=mean, std=std, image_shape=np.array(taken.image_shape))
+  np.savez(content, mean=mean, std=std, image_shape=np.array(spec.image_shape))
   files.write_atomically(directory / INPUT, content.getvalue())

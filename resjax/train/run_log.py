@@ -1,4 +1,4 @@
-"""What a run writes as it goes on: lines of its logs, events, its result."""
+"""The log of a run in progress: metrics, responses, gradients, events and the result."""
 
 import sys
 import time
@@ -12,35 +12,47 @@ from resjax.models import layout
 from resjax.records import RunWriter
 from resjax.train import gradients, responses, schedule
 from resjax.train.checkpoints import Refusal
+from resjax.train.input import SplitResult
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
 
 
 class RunFailed(Exception):
-  """The run cannot go on; the message says at which step and why."""
+  """The run cannot continue; the message names the step and the reason."""
 
 
 class RunLog:
-  """The records of one run in progress."""
+  """Writes the records of one run in progress and shows its metrics.
+
+  Attributes:
+    config: Settings of the run.
+    writer: Writer of the run directory.
+    refused: Damaged checkpoints that the run does not continue from.
+  """
 
   def __init__(self, config: Config, writer: RunWriter, progress: Progress, refused: list[Refusal]):
     """Writes nothing yet.
 
     Args:
-      config: the run's.
-      writer: of its run directory.
-      progress: is shown the log.
-      refused: checkpoints that are damaged.
+      config: Settings of the run.
+      writer: Writer of the run directory.
+      progress: Progress display of the run.
+      refused: Damaged checkpoints that the run does not continue from.
     """
     self.config, self.writer, self.refused, self._progress = config, writer, refused, progress
     self._clock = time.monotonic()
 
   def start_clock(self) -> None:
-    """The time from here on counts for the next interval."""
+    """Starts the time measurement of the next interval."""
     self._clock = time.monotonic()
 
   def begin(self, restored: int | None, notes: tuple[str, ...]) -> None:
-    """Drops what the log says of steps after the restored one; says that it was restored, or what the data lack."""
+    """Prepares the log for the first step of this process.
+
+    Args:
+      restored: Step of the checkpoint that the run continues from; later lines are dropped. None: a new run.
+      notes: Remarks on the data set, recorded as events of a new run.
+    """
     self.writer.rewind(-1 if restored is None else restored)
     for each in self.refused:
       self.writer.event(restored or 0, "checkpoint refused", f"step {each.step}: {each.why}")
@@ -50,30 +62,31 @@ class RunLog:
     for note in notes:
       self.writer.event(0, "data", note)
 
-  def skipped(self, done: int, faults: tuple[str, ...]) -> None:
-    """Names the broken images that were met; each once a run, however often it was met or the run continued."""
+  def log_skipped_images(self, step: int, faults: tuple[str, ...]) -> None:
+    """Records each unreadable image as an event, once per run even if the run is continued."""
     known = [event["detail"] for event in self.writer.run["events"] if event["name"] == "image skipped"]
     for fault in faults:
       if fault not in known:
-        self.writer.event(done, "image skipped", fault)
+        self.writer.event(step, "image skipped", fault)
 
-  def interval(self, start: int, done: int, epoch: float, interval: Interval) -> None:
-    """Writes the train line of the steps from `start` to `done`.
+  def log_interval(self, start: int, stop: int, epoch: float, interval: Interval) -> None:
+    """Writes the training metrics of the steps from `start` to `stop`.
 
     Args:
-      start, done: steps.
-      epoch: passes through the training set after `done` steps.
-      interval: what happened in them.
+      start: Steps done before the interval.
+      stop: Steps done after it.
+      epoch: Passes through the training set after `stop` steps.
+      interval: Metrics of the interval.
 
     Raises:
-      RunFailed: a loss was not finite.
+      RunFailed: A loss was not finite.
     """
     result: Interval = jax.device_get(interval)
     if result.bad >= 0:
       raise RunFailed(f"the loss is not finite at step {result.bad}")
-    steps, now = done - start, time.monotonic()
+    steps, now = stop - start, time.monotonic()
     self._metrics(
-      done,
+      stop,
       epoch,
       "train",
       loss=float(result.loss) / steps,
@@ -83,33 +96,37 @@ class RunLog:
       seconds=now - self._clock,
     )
     self._clock = now
-    if start < result.warmup_ended <= done:
+    if start < result.warmup_ended <= stop:
       self.writer.event(int(result.warmup_ended), "warm-up ended")
 
-  def evaluation(
-    self, done: int, epoch: float, split: str, images: int, seconds: float, loss: float, wrong: int
-  ) -> None:
-    """Writes the line of an evaluation; `loss` is the sum over the images."""
-    self._metrics(done, epoch, split, images=images, seconds=seconds, loss=loss / images, error=wrong / images)
+  def log_evaluation(self, step: int, epoch: float, split: str, result: SplitResult, seconds: float) -> None:
+    """Writes the metrics of an evaluation that took `seconds`."""
+    images, loss, wrong = result
+    self._metrics(step, epoch, split, images=images, seconds=seconds, loss=loss / images, error=wrong / images)
 
-  def dropped(self, done: int, rate: float) -> None:
-    """Says that the rate drops because the validation error has stopped falling."""
-    self.writer.event(done, "rate dropped", f"to {rate:.3g}: no new best error in {self.config.train.plateau_patience}")
+  def log_rate_drop(self, step: int, rate: float) -> None:
+    """Records that the learning rate drops to `rate` because the validation error has stopped falling."""
+    self.writer.event(step, "rate dropped", f"to {rate:.3g}: no new best error in {self.config.train.plateau_patience}")
 
-  def responses(self, done: int, moments: Any) -> None:
-    """Writes the lines of a capture."""
+  def log_responses(self, step: int, moments: Any) -> None:
+    """Writes the responses of each layer, given their moments."""
     table = listing.net(self.config).table
-    self.writer.append("responses", responses.lines(self.config.responses, done, table, moments))
+    self.writer.append("responses", responses.lines(self.config.responses, step, table, moments))
 
-  def gradients(self, done: int, norms: Any) -> None:
-    """Writes the lines of a capture of gradient norms."""
-    self.writer.append("gradients", gradients.lines(done, listing.net(self.config).table, norms))
+  def log_gradients(self, step: int, norms: Any) -> None:
+    """Writes the gradient norm of each layer."""
+    self.writer.append("gradients", gradients.lines(step, listing.net(self.config).table, norms))
 
-  def result(self, params: Any, warmup_ended: int) -> None:
-    """Writes the result, which is that of the last step; the best is labelled best."""
+  def log_result(self, params: Any, warmup_ended: int) -> None:
+    """Writes the result of the run: the errors after the last step, and the lowest test error, labelled best.
+
+    Args:
+      params: Parameters after the last step.
+      warmup_ended: Step after which the warm-up ended, or -1.
+    """
     digest = layout.digest(params)
     if not self.writer.active:
-      return  # what the first process has logged is not for the others to read
+      return  # only the first process writes the log, and so only it may read the log back
     log = records.read_run(self.writer.directory)
     never = "warm-up never ended"
     warms_up = schedule.uses_warmup(self.config.model, self.config.train)
@@ -128,17 +145,17 @@ class RunLog:
       params_digest=digest,
     )
 
-  def end(self, status: str, reason: str | None) -> None:
-    """Writes how the run ended."""
+  def finish(self, status: str, reason: str | None) -> None:
+    """Writes the status of the ended run and, if it failed, the reason."""
     if self.writer.active:
       if reason:
         print(f"{self.writer.run['id']} failed: {reason}", file=sys.stderr)
       steps = [row["step"] for row in records.read_run(self.writer.directory).metrics]
       self.writer.update(status=status, reason=reason, step=max(steps, default=0), ended=records.utc_now())
 
-  def _metrics(self, done: int, epoch: float, split: str, images: int, seconds: float, **values: float) -> None:
+  def _metrics(self, step: int, epoch: float, split: str, images: int, seconds: float, **values: float) -> None:
     row = {
-      "step": done,
+      "step": step,
       "epoch": epoch,
       "split": split,
       **values,

@@ -1,4 +1,4 @@
-"""The training step, and the loop over steps that is one compiled program: no host in the loop."""
+"""The training step, and the loop over steps that is one compiled program without any work on the host."""
 
 import dataclasses
 import functools
@@ -17,18 +17,36 @@ from resjax.data.order import batch_order
 from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.state import State
 
+Hyperparameters = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What a compiled training program depends on besides the shapes of its arguments.
+
+  Attributes:
+    net: The network.
+    train: Training settings; those in `batched_runs.HYPERPARAMETERS` are arguments of the program instead.
+    data: Settings of the data set and of its augmentation.
+  """
+
+  net: nn.Module
+  train: Train
+  data: Data
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """What happened since the last line of the log.
+  """Training metrics accumulated since the last line of the log.
 
   Attributes:
-    loss, wrong: float32 scalars, sums over steps of the mean loss (nats) and of the error (a fraction).
-    steps: int32 scalar, how many.
-    rate: float32 scalar, of the last step.
-    bad: int32 scalar, the first step whose loss is not finite, or -1.
-    warmup_ended: int32 scalar, the step after which the warm-up ended, or -1.
+    loss: Sum over the steps of the mean loss of the batch in nats, float32 scalar.
+    wrong: Sum over the steps of the error of the batch (a fraction), float32 scalar.
+    steps: Number of steps, int32 scalar.
+    rate: Learning rate of the last step, float32 scalar.
+    bad: First step whose loss is not finite, or -1, int32 scalar.
+    warmup_ended: Step after which the warm-up ended, or -1, int32 scalar.
   """
 
   loss: jax.Array
@@ -40,12 +58,12 @@ class Interval:
 
   @classmethod
   def empty(cls) -> "Interval":
-    """Returns the interval of no steps."""
+    """Returns the metrics of an interval without steps."""
     zero, none = jnp.float32(0), jnp.int32(-1)
     return cls(zero, zero, jnp.int32(0), zero, none, none)
 
   def add(self, state: State, loss: jax.Array, wrong: jax.Array, rate: jax.Array) -> "Interval":
-    """Returns the interval with one more step, after which the state is `state`."""
+    """Returns the metrics with one more step, after which the train state is `state`."""
     first_bad = (self.bad < 0) & ~jnp.isfinite(loss)
     return Interval(
       self.loss + loss,
@@ -60,12 +78,12 @@ class Interval:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-  """The training set on the device.
+  """The training set in device memory.
 
   Attributes:
     images: uint8 [N, H, W, C].
     labels: int32 [N].
-    statistics: what `normalize` subtracts and divides by.
+    statistics: Mean and standard deviation that the images are normalized with.
   """
 
   images: jax.Array
@@ -73,48 +91,45 @@ class TrainingData:
   statistics: Statistics
 
 
-@functools.partial(jax.jit, static_argnames=("net", "train", "data", "most"), donate_argnames="states")
+@functools.partial(jax.jit, static_argnames=("program", "max_steps"), donate_argnames="states")
 def train_steps(
-  net: nn.Module,
-  train: Train,
-  data: Data,
-  most: int,
+  program: Program,
+  max_steps: int,
   states: State,
-  hyperparameters: dict[str, jax.Array],
+  hyperparameters: Hyperparameters,
   images: TrainingData,
   stop: jax.Array,
 ) -> tuple[State, Interval]:
-  """Trains runs until `stop` steps are done. Compiled once a net, for intervals of all lengths, all seeds and rates.
+  """Trains runs until `stop` steps are done.
+
+  Compiled once per network for intervals of all lengths, all seeds and all hyperparameters.
 
   Args:
-    net: the model.
-    train, data: settings; of `train`, `hyperparameters` are used instead where there are some.
-    most: the longest interval, in steps.
-    states: before, of one step, each leaf [runs, ...]; their memory is given to the states after.
-    hyperparameters: see `batched_runs.hyperparameters`.
-    images: the training set.
-    stop: int32 scalar, at most `most` steps ahead.
+    program: Network and settings that are compiled in.
+    max_steps: Length of the longest interval, in steps.
+    states: Train states at the same step, each leaf [runs, ...]. Their buffers are donated.
+    hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.
+    images: The training set.
+    stop: Step at which to stop, at most `max_steps` after the states' own, int32 scalar.
 
   Returns:
-    The states after, and what happened to each run, each leaf [runs].
+    The new train states, and the metrics of each run, each leaf [runs].
   """
-  first = states.step[0]
+  first, data = states.step[0], program.data
 
   def ordered(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     order_key, augment_key = jax.random.split(jax.random.wrap_key_data(key))
-    return batch_order(order_key, first, most, len(images.labels), train.batch_size), augment_key
+    return batch_order(order_key, first, max_steps, len(images.labels), program.train.batch_size), augment_key
 
   orders, augment_keys = batched_runs.map_runs(ordered, states.key)
 
   def one(
-    state: State, interval: Interval, hyperparameters: dict[str, jax.Array], order: jax.Array, augment_key: jax.Array
-  ):
+    state: State, interval: Interval, hyperparameters: Hyperparameters, order: jax.Array, augment_key: jax.Array
+  ) -> tuple[State, Interval]:
     chosen = mesh.shard_batch(order[state.step - first])
     batch = normalize(images.images[chosen], images.statistics)
     batch = augment(jax.random.fold_in(augment_key, state.step), batch, data.pad, data.mirror)
-    its_train = dataclasses.replace(train, **hyperparameters)
-    state, loss, wrong, rate = train_step(net, its_train, state, batch, images.labels[chosen])
-    return state, interval.add(state, loss, wrong, rate)
+    return update_run(program, state, interval, hyperparameters, batch, images.labels[chosen])
 
   def body(carry: tuple[State, Interval]) -> tuple[State, Interval]:
     return batched_runs.map_runs(one, *carry, hyperparameters, orders, augment_keys)
@@ -123,20 +138,46 @@ def train_steps(
   return lax.while_loop(lambda carry: carry[0].step[0] < stop, body, (states, intervals))
 
 
-def train_step(
-  net: nn.Module, train: Train, state: State, images: jax.Array, labels: jax.Array
-) -> tuple[State, jax.Array, jax.Array, jax.Array]:
-  """One step of SGD.
+def update_run(
+  program: Program,
+  state: State,
+  interval: Interval,
+  hyperparameters: Hyperparameters,
+  images: jax.Array,
+  labels: jax.Array,
+) -> tuple[State, Interval]:
+  """Applies one training step to one run and adds its metrics; all input strategies train through this function.
 
   Args:
-    net: the model.
-    train: settings.
-    state: before.
-    images: normalised and augmented, float32 [B, H, W, C].
+    program: Network and settings that are compiled in.
+    state: Train state before the step.
+    interval: Metrics of the steps before it.
+    hyperparameters: Hyperparameters of the run, a scalar each.
+    images: Normalized and augmented images, float32 [B, H, W, C].
     labels: int32 [B].
 
   Returns:
-    The state after, the mean loss (nats), the error of the batch (a fraction) and the rate.
+    The train state after the step, and the metrics with it.
+  """
+  train = dataclasses.replace(program.train, **hyperparameters)
+  state, loss, wrong, rate = train_step(program.net, train, state, images, labels)
+  return state, interval.add(state, loss, wrong, rate)
+
+
+def train_step(
+  net: nn.Module, train: Train, state: State, images: jax.Array, labels: jax.Array
+) -> tuple[State, jax.Array, jax.Array, jax.Array]:
+  """Applies one step of SGD.
+
+  Args:
+    net: The network.
+    train: Training settings.
+    state: Train state before the step.
+    images: Normalized and augmented images, float32 [B, H, W, C].
+    labels: int32 [B].
+
+  Returns:
+    The train state after the step, the mean loss of the batch in nats, its error (a fraction) and the learning rate.
   """
 
   def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:

@@ -1,34 +1,30 @@
-"""A data set held on the devices: small enough that no step and no evaluation has to wait for the host."""
+"""Input strategy for data sets in device memory: no step and no evaluation waits for the host."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from resjax import mesh
 from resjax.config import Config
 from resjax.data import Dataset
 from resjax.data.augment import statistics
 from resjax.train import evaluate, gradients, responses, step
+from resjax.train.input.interface import InputStrategy, SplitResult
 from resjax.train.state import State
 
 
-class InMemoryInput:
-  """The images on the devices of the current mesh, and what is done with them.
+class InMemoryInput(InputStrategy):
+  """A data set that is copied to every device of the current mesh; see `InputStrategy`."""
 
-  Attributes:
-    splits: names of what can be evaluated, "test" and, where images are held out, "val".
-    images: size of the training set.
-    statistics: what images are normalised with.
-  """
-
-  def __init__(self, config: Config, dataset: Dataset, net: Any):
+  def __init__(self, config: Config, dataset: Dataset, net: nn.Module):
     """Copies the images to the devices.
 
     Args:
-      config: of a run, or of runs that are trained together.
-      dataset: its images.
-      net: the model.
+      config: Settings of a run, or the shared settings of runs in one program.
+      dataset: The images.
+      net: The network.
     """
     self._config, self._net, self._faults = config, net, dataset.skipped
     everywhere = mesh.replicated(jax.sharding.get_mesh())
@@ -42,24 +38,22 @@ class InMemoryInput:
     self.splits, self.images = tuple(splits), len(dataset.train_labels)
 
   def advance(
-    self, states: State, hyperparameters: dict[str, jax.Array], stop: int, longest: int
+    self, states: State, hyperparameters: step.Hyperparameters, stop: int, max_steps: int
   ) -> tuple[State, step.Interval]:
-    """Trains until `stop` steps are done, at most `longest` from here: see `step.train_steps`."""
-    config = self._config
-    return step.train_steps(
-      self._net, config.train, config.data, longest, states, hyperparameters, self.training_set, jnp.int32(stop)
-    )
+    """Trains runs in one dispatch: see `InputStrategy.advance` and `step.train_steps`."""
+    program = step.Program(self._net, self._config.train, self._config.data)
+    return step.train_steps(program, max_steps, states, hyperparameters, self.training_set, jnp.int32(stop))
 
-  def evaluate(self, variables: Any, split: str) -> tuple[int, float, int]:
-    """Returns how many images a split has, the sum of their losses (nats) and how many are wrong."""
+  def evaluate(self, variables: Any, split: str) -> SplitResult:
+    """Evaluates a network in one dispatch: see `InputStrategy.evaluate`."""
     images, labels = self._splits[split]
     size = self._config.evaluation.batch_size
     results = evaluate.evaluate(self._net, size, variables, images, labels, self.training_set.statistics)
     loss, wrong = jax.device_get(results)
-    return len(labels), float(loss), int(wrong)
+    return SplitResult(len(labels), float(loss), int(wrong))
 
   def average_statistics(self, variables: Any) -> Any:
-    """Returns batch statistics averaged over the training set: see `evaluate.training_set_statistics`."""
+    """Averages batch statistics in one dispatch: see `InputStrategy.average_statistics`."""
     return evaluate.training_set_statistics(
       self._net,
       self._config.train.batch_size,
@@ -68,22 +62,19 @@ class InMemoryInput:
       self.training_set.statistics,
     )
 
-  def capture(self, variables: Any) -> Any:
-    """Returns each layer's moments on the images of `config.Responses`: see `responses.capture`."""
+  def capture_responses(self, variables: Any) -> Any:
+    """Measures the responses of each layer: see `InputStrategy.capture_responses`."""
     settings = self._config.responses
     images = self.training_set.images if settings.source == "train" else self._splits["test"][0]
     return responses.capture(self._net, settings, variables, images, self.training_set.statistics)
 
   def capture_gradients(self, variables: Any) -> Any:
-    """Returns norms on the training images of `config.Gradients`: see `gradients.capture`."""
+    """Measures the gradient norms of each layer: see `InputStrategy.capture_gradients`."""
     images = self.training_set
     return gradients.capture(
       self._net, self._config.gradients, variables, images.images, images.labels, images.statistics
     )
 
   def faults(self) -> tuple[str, ...]:
-    """Returns what is wrong with each broken image."""
+    """Returns a description of each image that could not be decoded when the data set was read."""
     return self._faults
-
-  def close(self) -> None:
-    """There is nothing to end."""

@@ -1,4 +1,4 @@
-"""A data set that is decoded as it is needed, by worker processes of the host: too large, or too varied, to be held."""
+"""Input strategy for image files that are decoded by worker processes of the host while the devices train."""
 
 import dataclasses
 import functools
@@ -13,39 +13,53 @@ from flax import linen as nn
 from jax.sharding import NamedSharding
 
 from resjax import mesh
-from resjax.config import Config, Data, Train
+from resjax.config import Config
 from resjax.data import FileDataset
 from resjax.data.augment import Statistics, given, lighting, normalize
 from resjax.data.batch_stream import Batch, Share, TestPieces, TrainPieces, batches, worker_count
 from resjax.data.files import Files
 from resjax.data.image_statistics import moments
 from resjax.train import batched_runs, evaluate, gradients, responses
+from resjax.train.input.interface import InputStrategy, SplitResult
 from resjax.train.state import State
-from resjax.train.step import Interval, train_step
+from resjax.train.step import Hyperparameters, Interval, Program, update_run
 
-AHEAD = 2  # steps given to the devices before the host waits for the first of them
+AHEAD = 2  # steps that are dispatched before the host waits for the first of them
 
 
-class StreamingInput:
-  """The image files, the processes that decode them, and what is done with them on the devices of the current mesh.
-
-  It has the interface of `InMemoryInput`. Steps are dispatched one by one; the next batch is sent while the last is
-  trained on, and nothing is read back.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Minibatches:
+  """One minibatch for each of several runs, and what turns its pixels into the input of the network.
 
   Attributes:
-    splits: names of what can be evaluated, "test" and, where images are held out, "val".
-    images: size of the training set.
-    statistics: what images are normalised with.
+    images: Cropped and mirrored images, uint8 [runs, B, H, W, C].
+    labels: int32 [runs, B].
+    statistics: Mean and standard deviation that the images are normalized with.
+    components: Principal components of colour, float32 [C, C], see `augment.lighting`.
   """
 
-  def __init__(self, config: Config, dataset: FileDataset, net: Any, store: Path):
-    """Computes what is subtracted from the images, unless it is stored.
+  images: jax.Array
+  labels: jax.Array
+  statistics: Statistics
+  components: jax.Array
+
+
+class StreamingInput(InputStrategy):
+  """Image files, and the worker processes that decode them; see `InputStrategy`.
+
+  Steps are dispatched one by one; the next minibatch is sent while the devices train on the last one, and nothing is
+  read back.
+  """
+
+  def __init__(self, config: Config, dataset: FileDataset, net: nn.Module, store: Path):
+    """Computes the statistics of the training images, unless they are stored.
 
     Args:
-      config: of a run, or of runs that are trained together.
-      dataset: where its images are.
-      net: the model.
-      store: folder of stored mean images.
+      config: Settings of a run, or the shared settings of runs in one program.
+      dataset: The image files.
+      net: The network.
+      store: Directory in which mean images are stored.
     """
     self._config, self._net, self._dataset = config, net, dataset
     self._workers = worker_count(config.execution.workers)
@@ -62,42 +76,20 @@ class StreamingInput:
     self.statistics: Statistics = jax.device_put(statistics, everywhere)
     self._components = jax.device_put(found.components / statistics.std[:, None], everywhere)
     self._streams: list[Generator[Batch, None, None]] = []
-    self._done = 0  # steps that the streams have yielded batches of; known here, so that the devices need not be asked
+    self._done = 0  # steps that minibatches were dispatched for; kept here so that reading it never waits for a device
     self._faults: dict[str, None] = {}
 
   def advance(
-    self, states: State, hyperparameters: dict[str, jax.Array], stop: int, longest: int
+    self, states: State, hyperparameters: Hyperparameters, stop: int, max_steps: int
   ) -> tuple[State, Interval]:
-    """Trains runs until `stop` steps are done.
-
-    Args:
-      states: before, of one step, each leaf [runs, ...]; their memory is given to the states after.
-      hyperparameters: see `batched_runs.hyperparameters`.
-      stop: steps.
-      longest: has no meaning here.
-
-    Returns:
-      The states after, and what happened to each run, each leaf [runs].
-    """
-    config = self._config
+    """Trains runs step by step, whatever `max_steps` is: see `InputStrategy.advance`."""
+    program = Program(self._net, self._config.train, self._config.data)
     if not self._streams:
       self._begin(states)
     intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
     behind = [intervals]
     for _ in range(self._done, stop):
-      images, labels = self._take()
-      states, intervals = streamed_step(
-        self._net,
-        config.train,
-        config.data,
-        states,
-        intervals,
-        hyperparameters,
-        images,
-        labels,
-        self.statistics,
-        self._components,
-      )
+      states, intervals = streamed_step(program, states, intervals, hyperparameters, self._next_batches())
       behind.append(intervals)
       if len(behind) > AHEAD:
         jax.block_until_ready(behind.pop(0))
@@ -105,7 +97,7 @@ class StreamingInput:
     return states, intervals
 
   def _begin(self, states: State) -> None:
-    """Starts the processes where the runs are; each run has a stream of its own, by its key."""
+    """Starts the worker processes at the step of the runs; each run has a stream of its own, given by its key."""
     self._done = int(states.step[0])
     keys = np.asarray(states.key).astype(np.uint64)
     seeds = [int(high) << 32 | int(low) for high, low in keys]
@@ -116,30 +108,28 @@ class StreamingInput:
       for seed in seeds
     ]
 
-  def _take(self) -> tuple[jax.Array, jax.Array]:
-    """Returns the next batch of each run on the devices: uint8 [runs, B, H, W, C] and int32 [runs, B]."""
+  def _next_batches(self) -> Minibatches:
+    """Returns the next minibatch of each run, split over the devices."""
     parts = [next(stream) for stream in self._streams]
     for part in parts:
       self._note(part)
     split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec(axis=1))
     images = jax.make_array_from_process_local_data(split, np.stack([part.images for part in parts]))
-    return images, jax.make_array_from_process_local_data(split, np.stack([part.labels for part in parts]))
+    labels = jax.make_array_from_process_local_data(split, np.stack([part.labels for part in parts]))
+    return Minibatches(images, labels, self.statistics, self._components)
 
-  def evaluate(self, variables: Any, split: str) -> tuple[int, float, int]:
-    """Returns how many sound images a split has, the sum of their losses (nats) and how many are wrong."""
+  def evaluate(self, variables: Any, split: str) -> SplitResult:
+    """Evaluates a network batch by batch: see `InputStrategy.evaluate`."""
     count, loss, wrong = 0, jnp.float32(0), jnp.int32(0)
     for batch in self._in_order(self._split[split], self._config.evaluation.batch_size):
       count += int(batch.counts.sum())
       images, labels, counts = (self._spread(array) for array in (batch.images, batch.labels, batch.counts))
       losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self.statistics)
       loss, wrong = loss + losses, wrong + wrongs
-    return count, float(loss), int(wrong)
+    return SplitResult(count, float(loss), int(wrong))
 
   def average_statistics(self, variables: Any) -> Any:
-    """Returns batch statistics averaged over the training set, in batches of its images as a test sees them.
-
-    The last batch is filled up from the first images.
-    """
+    """Averages batch statistics batch by batch: see `InputStrategy.average_statistics`."""
     size = self._config.train.batch_size
     whole = np.arange(-(-self.images // size) * size) % self.images
     total, count = None, 0
@@ -149,25 +139,25 @@ class StreamingInput:
       total, count = found if total is None else jax.tree.map(jnp.add, total, found), count + 1
     return jax.tree.map(lambda leaf: leaf / count, total)
 
-  def capture(self, variables: Any) -> Any:
-    """Returns each layer's moments on the images of `config.Responses`: see `responses.capture`."""
+  def capture_responses(self, variables: Any) -> Any:
+    """Measures the responses of each layer: see `InputStrategy.capture_responses`."""
     settings = self._config.responses
     files = self._dataset.train if settings.source == "train" else self._dataset.test
     images, _ = self._first(files, settings.images, settings.batch_size)
     return responses.capture(self._net, settings, variables, images, self.statistics)
 
   def capture_gradients(self, variables: Any) -> Any:
-    """Returns norms on the training images of `config.Gradients`: see `gradients.capture`."""
+    """Measures the gradient norms of each layer: see `InputStrategy.capture_gradients`."""
     settings = self._config.gradients
     images, labels = self._first(self._dataset.train, settings.images, settings.batch_size)
     return gradients.capture(self._net, settings, variables, images, labels, self.statistics)
 
   def faults(self) -> tuple[str, ...]:
-    """Returns what is wrong with each broken image that was met."""
+    """Returns a description of each image that could not be decoded so far."""
     return tuple(self._faults)
 
   def close(self) -> None:
-    """Ends the processes."""
+    """Ends the worker processes."""
     for stream in self._streams:
       stream.close()
     self._streams = []
@@ -179,7 +169,7 @@ class StreamingInput:
       yield batch
 
   def _first(self, files: Files, count: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Returns so many images, as a test sees them, and their labels, on all devices."""
+    """Returns the first `count` images, without augmentation, and their labels, on all devices."""
     found = list(self._in_order(files.take(np.arange(count)), batch_size, Share))
     images = np.concatenate([_without_gaps(batch) for batch in found])
     labels = np.concatenate(
@@ -196,57 +186,43 @@ class StreamingInput:
 
   @staticmethod
   def _spread(array: np.ndarray) -> jax.Array:
-    """Returns a host's part of a batch as the whole batch on all devices."""
+    """Returns the global batch, split over all devices, from the part of this host."""
     split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec())
     return jax.make_array_from_process_local_data(split, array)
 
 
 def _without_gaps(batch: Batch) -> np.ndarray:
-  """Returns the images, with the first sound one in place of each that is broken."""
+  """Returns the images, with the first readable one in place of each that could not be decoded."""
   if batch.counts.all():
     return batch.images
   return np.where(batch.counts[:, None, None, None], batch.images, batch.images[batch.counts.argmax()])
 
 
-@functools.partial(jax.jit, static_argnames=("net", "train", "data"), donate_argnames="states")
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
 def streamed_step(
-  net: nn.Module,
-  train: Train,
-  data: Data,
-  states: State,
-  intervals: Interval,
-  hyperparameters: dict[str, jax.Array],
-  images: jax.Array,
-  labels: jax.Array,
-  statistics: Statistics,
-  components: jax.Array,
+  program: Program, states: State, intervals: Interval, hyperparameters: Hyperparameters, batches: Minibatches
 ) -> tuple[State, Interval]:
-  """One step of each run on a batch from the host.
+  """Applies one training step to each run, on a minibatch from the host.
 
   Args:
-    net: the model.
-    train, data: settings; of `train`, `hyperparameters` are used instead where there are some.
-    states: before, each leaf [runs, ...]; their memory is given to the states after.
-    intervals: what happened so far.
-    hyperparameters: see `batched_runs.hyperparameters`.
-    images: uint8 [runs, B, H, W, C], cropped and mirrored.
-    labels: int32 [runs, B].
-    statistics: what the images are normalised with.
-    components: float32 [C, C], see `augment.lighting`.
+    program: Network and settings that are compiled in.
+    states: Train states at the same step, each leaf [runs, ...]. Their buffers are donated.
+    intervals: Metrics of the steps before this one, each leaf [runs].
+    hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.
+    batches: A minibatch for each run.
 
   Returns:
-    The states and intervals after.
+    The new train states and metrics.
   """
+  share = program.data.lighting
 
   def one(
-    state: State, interval: Interval, hyperparameters: dict[str, jax.Array], images: jax.Array, labels: jax.Array
+    state: State, interval: Interval, hyperparameters: Hyperparameters, images: jax.Array, labels: jax.Array
   ) -> tuple[State, Interval]:
     _, augment_key = jax.random.split(jax.random.wrap_key_data(state.key))
-    batch = normalize(images, statistics)
-    if data.lighting:
-      batch = lighting(jax.random.fold_in(augment_key, state.step), batch, components, data.lighting)
-    its_train = dataclasses.replace(train, **hyperparameters)
-    state, loss, wrong, rate = train_step(net, its_train, state, mesh.shard_batch(batch), labels)
-    return state, interval.add(state, loss, wrong, rate)
+    batch = normalize(images, batches.statistics)
+    if share:
+      batch = lighting(jax.random.fold_in(augment_key, state.step), batch, batches.components, share)
+    return update_run(program, state, interval, hyperparameters, mesh.shard_batch(batch), labels)
 
-  return batched_runs.map_runs(one, states, intervals, hyperparameters, images, labels)
+  return batched_runs.map_runs(one, states, intervals, hyperparameters, batches.images, batches.labels)
