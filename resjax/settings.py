@@ -1,4 +1,4 @@
-"""What a settings class is made of: fields with a meaning and a range, and the way from a plain mapping to them."""
+"""Building blocks of settings classes: fields with a help text and a range, and their construction from mappings."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """The numbers from `low` to `high`, both included; without `high`, from `low` on."""
+  """The numbers from `low` to `high`, both included; `high` defaults to infinity."""
 
   low: float
   high: float = float("inf")

@@ -1,4 +1,4 @@
-"""Settings of the net (Sec. 3.2, 3.3, 4.2)."""
+"""Settings of the network (Sec. 3.2, 3.3, 4.2)."""
 
 import dataclasses
 
@@ -8,14 +8,14 @@ from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """The net (Sec. 3.2, 3.3)."""
+  """The network (Sec. 3.2, 3.3)."""
 
   family: str = setting(
     "cifar",
     "which nets: Sec. 4.2 (three stages from 16 filters on), Table 1 (four, from 64 on), VGG, or dense layers only",
     allowed=("cifar", "imagenet", "vgg", "mlp"),
   )
-  kind: str = setting("residual", "with shortcuts or without", allowed=("residual", "plain"))
+  kind: str = setting("residual", "network with shortcuts (residual) or without (plain)", allowed=("residual", "plain"))
   depth: int = setting(
     20,
     "weighted layers; CIFAR: 6n+2, bottlenecks 9n+2, single 3n+2; ImageNet: 18, 34, bottlenecks 50, 101, 152; "
@@ -47,7 +47,7 @@ class Model:
   )
   pool_padding: str = setting(
     "symmetric",
-    "of the stem's max pooling: one pixel on each side, or one behind, as the authors' released nets have it",
+    "padding of the stem's max pooling: one pixel on each side, or at the end, as in the authors' released networks",
     allowed=("symmetric", "behind"),
   )
   shortcut: str = setting(
@@ -78,7 +78,7 @@ class Model:
   preactivation: bool = setting(False, "norm and activation before each convolution", paper=False)
   padding: str = setting(
     "symmetric",
-    "of 3x3 convolutions: one pixel on each side, or SAME, which at stride 2 pads one side only",
+    "padding of 3x3 convolutions: one pixel on each side, or SAME, which at stride 2 pads one side only",
     allowed=("symmetric", "same"),
     paper="symmetric",
   )
@@ -88,23 +88,23 @@ class Model:
     allowed=("batch", "none"),
     paper={"cifar": "batch", "imagenet": "batch"},
   )
-  activation: str = setting("relu", "after each norm", allowed=("relu", "sigmoid"), paper="relu")
+  activation: str = setting("relu", "activation function after each norm", allowed=("relu", "sigmoid"), paper="relu")
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
   precision: str = setting(
     "float32",
-    "of activations and convolutions; parameters, statistics and loss are float32",
+    "precision of activations and convolutions; parameters, statistics and loss are float32",
     allowed=("float32", "bfloat16"),
     paper="float32",
   )
   norm_images: int = setting(
     0,
-    "images whose statistics batch norm takes; 0: the whole batch; the paper's two GPUs: 64",
+    "images over which batch norm takes statistics; 0: the whole batch; 64: as on the paper's two GPUs",
     allowed=COUNT,
     paper={"cifar": 64},
   )
-  norm_momentum: float = setting(0.9, "share of the old running statistics kept a step", allowed=FRACTION)
+  norm_momentum: float = setting(0.9, "fraction of the old running statistics that each step keeps", allowed=FRACTION)
   norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NON_NEGATIVE)
 
   def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A run's settings as one: the typed, checked `Config`, and what follows from it alone."""
+"""The typed, checked settings of a run, and what is derived from them alone."""
 
 import dataclasses
 import hashlib
@@ -16,9 +16,9 @@ from resjax.settings import COUNT, ConfigError, setting
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """One run: one net, one data set, one seed."""
+  """Settings of one run: one network, one data set, one seed."""
 
-  seed: int = setting(0, "of the initial weights, the order of the images, crops and mirrors", allowed=COUNT)
+  seed: int = setting(0, "seed of the initial weights, the sample order, crops and flips", allowed=COUNT)
   model: Model = dataclasses.field(default_factory=Model)
   data: Data = dataclasses.field(default_factory=Data)
   train: Train = dataclasses.field(default_factory=Train)
@@ -52,7 +52,7 @@ class Config:
 
   @property
   def shortcut(self) -> str | None:
-    """The shortcut's option, or None for a plain net, which has none."""
+    """The option of the shortcuts, or None for a plain network."""
     return self.model.shortcut if self.model.kind == "residual" else None
 
   def to_dict(self) -> dict[str, Any]:
@@ -61,30 +61,30 @@ class Config:
 
   @property
   def digest(self) -> str:
-    """SHA-256 over all settings that a result depends on: everything but `execution`."""
+    """SHA-256 over all settings that the result depends on, which are all but `execution`."""
     values = self.to_dict()
     del values["execution"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
   def deviations(self) -> list[dict[str, Any]]:
-    """Returns where the settings differ from the paper's, as `{name, paper, here}`."""
+    """Returns the settings that differ from the paper's, as `{name, paper, here}`."""
     here = settings.flatten(self.to_dict())
     found = []
     for key, field in settings.leaves(Config):
-      said = settings.paper_value(field, self.model.family)
-      paper = list(said) if isinstance(said, tuple) else said
-      if said is not settings.UNSPECIFIED and here[key] != paper:
+      value = settings.paper_value(field, self.model.family)
+      paper = list(value) if isinstance(value, tuple) else value
+      if value is not settings.UNSPECIFIED and here[key] != paper:
         found.append({"name": key, "paper": paper, "here": here[key]})
     return found
 
 
 def freeze(values: Mapping[str, Any]) -> Config:
-  """Returns the typed settings.
+  """Returns the typed, checked settings.
 
   Args:
-    values: nested mappings, such as a ConfigDict's `to_dict()`.
+    values: Settings as nested mappings, such as a ConfigDict's `to_dict()`.
 
   Raises:
-    ConfigError: a key is unknown, a value has the wrong type or is not allowed, or two settings contradict each other.
+    ConfigError: A key is unknown, a value has the wrong type or is not allowed, or two settings contradict each other.
   """
   return settings.freeze(Config, values)

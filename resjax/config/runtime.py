@@ -1,4 +1,4 @@
-"""Settings of what happens around training: tests, captures, checkpoints, and how a run is executed."""
+"""Settings of evaluation, response and gradient capture, checkpoints, and execution."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ from resjax.settings import COUNT, POSITIVE, Range, setting
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """When and how the net is tested. Every image counts."""
+  """When and how the network is evaluated; every image of a split counts once."""
 
   every: int = setting(1000, "steps between evaluations; 0: after the last step only", allowed=COUNT)
-  batch_size: int = setting(512, "images a forward pass", allowed=POSITIVE)
+  batch_size: int = setting(512, "images per forward pass", allowed=POSITIVE)
   statistics: str = setting(
     "running",
-    "of batch norm at test: running averages, or at the end averages over the training set",
+    "batch norm statistics at test: running averages, or after the last step averages over the training set",
     allowed=("running", "training_set"),
   )
 
@@ -22,13 +22,15 @@ class Evaluation:
 class ResponseCapture:
   """How the strength of each layer's response is captured (Fig. 7)."""
 
-  source: str = setting("test", "which images", allowed=("train", "test"))
-  images: int = setting(512, "how many, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
-  batch_size: int = setting(512, "images a forward pass; batch statistics are over these", allowed=POSITIVE)
-  mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
+  source: str = setting("test", "split whose images are used", allowed=("train", "test"))
+  images: int = setting(512, "number of images, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  batch_size: int = setting(512, "images per forward pass; batch statistics are taken over them", allowed=POSITIVE)
+  mode: str = setting("running", "batch norm statistics", allowed=("running", "batch"))
   first_conv: bool = setting(True, "count the first convolution")
   pooling: str = setting(
-    "units", "deviation over all units of a layer, or the mean of per-channel ones", allowed=("units", "channels")
+    "units",
+    "standard deviation over all units of a layer, or the mean of the standard deviations of its channels",
+    allowed=("units", "channels"),
   )
 
 
@@ -36,8 +38,8 @@ class ResponseCapture:
 class Responses(ResponseCapture):
   """The strength of each layer's response (Fig. 7)."""
 
-  every: int = setting(0, "steps between captures; 0: only at `steps` and the end", allowed=COUNT)
-  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first", allowed=COUNT)
+  every: int = setting(0, "steps between captures; 0: only at `steps` and after the last step", allowed=COUNT)
+  steps: tuple[int, ...] = setting((), "steps at which to capture; 0: before the first step", allowed=COUNT)
   final: bool = setting(True, "capture after the last step")
 
 
@@ -46,7 +48,7 @@ class GradientCapture:
   """How the norms of the loss's gradient by each layer's weights, without weight decay, are captured."""
 
   images: int = setting(512, "training images, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
-  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  batch_size: int = setting(128, "images per pass; batch statistics are taken over them", allowed=POSITIVE)
   mode: str = setting("batch", "statistics of batch norm", allowed=("running", "batch"))
 
 
@@ -65,21 +67,21 @@ class Gradients(GradientCapture):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-  """What is kept of a run in progress."""
+  """When checkpoints are saved and which are kept."""
 
   every: int = setting(1000, "steps between saves; 0: after the last step only", allowed=COUNT)
-  keep: int = setting(2, "newest checkpoints kept", allowed=POSITIVE)
+  keep: int = setting(2, "number of newest checkpoints kept", allowed=POSITIVE)
   keep_best: bool = setting(
-    False, "keep that of the lowest error, too; of the validation images where some are held out, else of the test's"
+    False, "also keep the checkpoint with the lowest validation error, or test error if no images are held out"
   )
-  keep_every: int = setting(0, "keep those at multiples of so many steps, too; 0: none", allowed=COUNT)
+  keep_every: int = setting(0, "also keep checkpoints at multiples of this many steps; 0: none", allowed=COUNT)
 
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-  """How a run is executed. Changes no id and no record, and results to rounding only."""
+  """How a run is executed; changes no id and no record key, and results only to rounding."""
 
-  devices: int = setting(0, "devices of the mesh; 0: all, on a CPU one a core", allowed=COUNT)
+  devices: int = setting(0, "devices in the mesh; 0: all of them, on a CPU one per core", allowed=COUNT)
   fsdp: int = setting(
     1, "devices that share one copy of the kernels and their momentum; 1: each has its own", allowed=POSITIVE
   )
@@ -96,10 +98,12 @@ class Execution:
   )
   runs_per_program: int = setting(
     1,
-    "runs trained as one program, where they differ in seed, rates and decay only",
+    "runs trained in one program, vectorized with vmap; they may differ in seed, learning rates and decay",
     allowed=POSITIVE,
   )
   workers: int = setting(
-    -1, "processes that decode images; 0: none but the run's own; -1: one a core", allowed=Range(-1, 1024)
+    -1,
+    "worker processes that decode images; 0: the training process decodes; -1: one per core",
+    allowed=Range(-1, 1024),
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)

@@ -1,4 +1,4 @@
-"""Settings of the solver."""
+"""Settings of the optimizer and the learning rate schedule."""
 
 import dataclasses
 
@@ -7,46 +7,53 @@ from resjax.settings import FRACTION, NON_NEGATIVE, POSITIVE, Range, setting
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-  """The solver (Sec. 3.4, 4.2): SGD with momentum, a rate that drops, a warm-up for deep residual nets."""
+  """Training (Sec. 3.4, 4.2): SGD with momentum, a learning rate schedule, a warm-up for deep residual networks."""
 
   steps: int = setting(64_000, "optimizer steps", allowed=POSITIVE, paper={"cifar": 64_000, "imagenet": 600_000})
   batch_size: int = setting(
-    128, "images a step, over all devices", allowed=POSITIVE, paper={"cifar": 128, "imagenet": 256}
+    128, "images per step, over all devices", allowed=POSITIVE, paper={"cifar": 128, "imagenet": 256}
   )
-  learning_rate: float = setting(0.1, "rate before the first drop", allowed=NON_NEGATIVE, paper=0.1)
+  learning_rate: float = setting(0.1, "learning rate before the first drop", allowed=NON_NEGATIVE, paper=0.1)
   schedule: str = setting(
     "steps",
-    "the rate drops at given steps, when the validation error stops falling, or as half a cosine to 0",
+    "the learning rate drops at fixed steps, when the validation error stops falling, or along half a cosine to 0",
     allowed=("steps", "plateau", "cosine"),
     paper={"cifar": "steps", "imagenet": "plateau"},
   )
   drops: tuple[float, ...] = setting(
     (0.5, 0.75),
-    "of schedule steps: shares of `steps` after which the rate drops (32k and 48k of 64k)",
+    "schedule steps: fractions of `steps` after which the learning rate drops (32k and 48k of 64k)",
     allowed=FRACTION,
     paper={"cifar": (0.5, 0.75)},
   )
   plateau_patience: int = setting(
-    5, "of schedule plateau: evaluations without a new best error before the rate drops", allowed=POSITIVE
+    5, "schedule plateau: evaluations without a new best error before the learning rate drops", allowed=POSITIVE
   )
   plateau_gain: float = setting(
-    0.001, "of schedule plateau: by how much a new best error must be lower, a fraction", allowed=Range(1e-6, 1.0)
+    0.001, "schedule plateau: decrease of the error (a fraction) that counts as a new best", allowed=Range(1e-6, 1.0)
   )
-  drop_factor: float = setting(0.1, "what each drop multiplies the rate with", allowed=FRACTION, paper=0.1)
-  momentum: float = setting(0.9, "of SGD", allowed=FRACTION, paper=0.9)
-  nesterov: bool = setting(False, "Nesterov's momentum", paper=False)
-  weight_decay: float = setting(1e-4, "times the weights, added to the gradient", allowed=NON_NEGATIVE, paper=1e-4)
-  decay_norm_and_bias: bool = setting(True, "weight decay on norm scales and on biases, too")
+  drop_factor: float = setting(
+    0.1, "factor that each drop multiplies the learning rate by", allowed=FRACTION, paper=0.1
+  )
+  momentum: float = setting(0.9, "momentum of SGD", allowed=FRACTION, paper=0.9)
+  nesterov: bool = setting(False, "use Nesterov momentum", paper=False)
+  weight_decay: float = setting(
+    1e-4, "coefficient of the weights that is added to the gradient", allowed=NON_NEGATIVE, paper=1e-4
+  )
+  decay_norm_and_bias: bool = setting(True, "apply weight decay to batch norm parameters and biases, too")
   warmup: str = setting(
     "auto",
-    "start at `warmup_rate`; auto: residual CIFAR nets of 110 layers or more",
+    "start at `warmup_rate`; auto: for residual CIFAR networks with 110 layers or more",
     allowed=("auto", "on", "off"),
     paper="auto",
   )
-  warmup_rate: float = setting(0.01, "rate during the warm-up", allowed=NON_NEGATIVE, paper=0.01)
+  warmup_rate: float = setting(0.01, "learning rate during the warm-up", allowed=NON_NEGATIVE, paper=0.01)
   warmup_error: float = setting(
-    0.8, "the warm-up ends when the mean training error of its window is below", allowed=FRACTION, paper=0.8
+    0.8,
+    "the warm-up ends when the mean training error over its window falls below this fraction",
+    allowed=FRACTION,
+    paper=0.8,
   )
   warmup_window: int = setting(
-    100, "steps of that window; one batch of 128 has an error of 3.5 points", allowed=POSITIVE
+    100, "steps in that window; one batch of 128 has a standard error of 3.5 points", allowed=POSITIVE
   )
