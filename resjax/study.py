@@ -39,16 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Makes the study that `argv` names; returns the exit code: 0, 1 where a run of it failed, 2, or 75 when stopped."""
   argv = sys.argv[1:] if argv is None else argv
   first = cli.Parser("resjax.study", __doc__)
-  first.add_argument("study", choices=STUDIES, help="which; its own --help says more")
+  first.add_argument("study", choices=STUDIES, help="study to run; STUDY --help lists its settings")
   name = first.parse_args(argv[:1]).study
   kind = STUDIES[name]
   parser = cli.Parser(f"resjax.study {name}", kind.__doc__)
-  parser.add_argument("--workdir", metavar="DIR", default="runs", help="of the trained nets")
+  parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    default="runs",
+    help="work directory, experiment or run directory of the trained networks",
+  )
   parser.add_argument("--only", metavar="EXPR", default="", help="runs: key=value[,value...], over the keys of --list")
   parser.add_argument(
     "--data",
     metavar="PATH",
-    help="of the data set, where it is elsewhere than in training; its files may be others than the published ones",
+    help="path of the data set, if it has moved since training; checksums of the published files are not required",
   )
   for key, field in settings.leaves(kind):
     default = "as in the run" if name in AS_IN_THE_RUN and key in AS_IN_THE_RUN[name] else field.default
@@ -60,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   def study() -> int:
     values = {key: _value(kind, key, text) for key, text in given.items()}
     where = files.as_path(workdir)
-    settings.freeze(kind, values)  # what is wrong with them is said before JAX is there
+    settings.freeze(kind, values)  # reports invalid settings before JAX is imported
     from resjax.studies import runner  # after parsing: --help need not wait for JAX
 
     well, rows = runner.run(name, f"{first.prog} {shlex.join(argv)}", where, only, path, values)
@@ -70,15 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return cli.guarded(parser.command, study)
   except KeyboardInterrupt:
-    print(f"{parser.command}: stopped; the same command goes on", file=sys.stderr)
+    print(f"{parser.command}: stopped; run the same command again to continue", file=sys.stderr)
     return cli.STOPPED
 
 
 def _value(kind: type, key: str, text: str) -> Any:
-  """Returns what a setting's text on the command line says.
+  """Parses the command-line text of a setting.
 
   Raises:
-    ConfigError: it says nothing of the setting's type.
+    ConfigError: The text is not a value of the setting's type.
   """
   wanted = typing.get_type_hints(kind)[key]
   if wanted is bool:
@@ -90,7 +95,7 @@ def _value(kind: type, key: str, text: str) -> Any:
       return tuple(typing.get_args(wanted)[0](item) for item in text.strip("()").split(",") if item)
     return wanted(text)
   except ValueError:
-    kinds = "numbers with commas between them" if typing.get_origin(wanted) is tuple else wanted.__name__
+    kinds = "comma-separated numbers, such as 2,4,8" if typing.get_origin(wanted) is tuple else wanted.__name__
     raise ConfigError(f"{key} = {text!r}: must be {kinds}") from None
 
 

@@ -151,7 +151,7 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   ("arguments", "says"),
   [
     (["lesion", "--images=0"], "images = 0: must be 1 to 2147483647"),
-    (["lesion", "--counts=2,x"], "counts = '2,x': must be numbers with commas between them"),
+    (["lesion", "--counts=2,x"], "counts = '2,x': must be comma-separated numbers, such as 2,4,8"),
     (["lesion", "--reestimate=maybe"], "reestimate = 'maybe': must be one of no, yes, both"),
     (["lesion"], "no such directory"),
     (["lesion", "--workdir=EMPTY"], "holds no run with a checkpoint"),

@@ -1,4 +1,4 @@
-"""What a person sees of a study: a bar on a terminal, one plain line a piece in a batch log."""
+"""Progress of a study: a bar on a terminal, one line per update elsewhere, such as in a batch log."""
 
 import datetime
 import sys
@@ -8,16 +8,16 @@ from tqdm import tqdm
 
 
 class StudyProgress:
-  """The progress of a study of one net; a context manager."""
+  """Context manager that shows the progress of a study of one network."""
 
   def __init__(self, name: str, total: int, known: int, unit: str):
-    """Shows what is known from before.
+    """Starts the display at the number of results that are recorded already.
 
     Args:
-      name: of the study and the net.
-      total: pieces of the whole study.
-      known: of them in the records already.
-      unit: what a piece is called.
+      name: Name of the study and of the network.
+      total: Number of results of the whole study.
+      known: Number of results that are in the records already.
+      unit: Singular noun for one result.
     """
     self._name, self._total, self._done, self._unit = name, total, known, unit
     self._began, self._known = time.monotonic(), known
@@ -33,7 +33,7 @@ class StudyProgress:
       self._bar.close()
 
   def show(self, pieces: int, said: str) -> None:
-    """Counts pieces that are in the records now, and says something of the last of them."""
+    """Adds `pieces` newly recorded results and shows the text `said` about the last of them."""
     self._done += pieces
     if self._bar:
       self._bar.update(pieces)

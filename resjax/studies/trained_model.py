@@ -1,4 +1,4 @@
-"""What a study works on: a trained net of a run directory, and images of the data set it was trained on."""
+"""A trained network loaded from a run directory, with images of the data set it was trained on."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from resjax.train import run_files
 
 @functools.cache
 def load(settings: Data) -> Dataset | FileDataset:
-  """Loads a data set once, and says what is to be known of it."""
+  """Loads a data set once per process and prints its notes to standard error."""
   dataset = data.load(settings)
   for note in dataset.notes:
     print(note, file=sys.stderr)
@@ -32,18 +32,18 @@ def load(settings: Data) -> Dataset | FileDataset:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-  """A trained net on the devices of the current mesh.
+  """A trained network, placed on the devices of the current mesh.
 
   Attributes:
-    id: of its run.
-    directory: its run directory.
-    config: its run's.
-    step: of its checkpoint.
-    classes: width of its last layer.
-    image_shape: (height, width, channels) of what it takes.
-    net: the model.
-    variables: `params` and `batch_stats`, stacked.
-    statistics: what images are normalised with.
+    id: Id of the run.
+    directory: Run directory.
+    config: Settings of the run.
+    step: Step of the checkpoint.
+    classes: Number of classes, the width of the last layer.
+    image_shape: Height, width and channels of an input image.
+    net: Flax module of the network.
+    variables: Collections `params` and `batch_stats`, with the blocks of a stage stacked.
+    statistics: Mean and standard deviation that images are normalized with.
   """
 
   id: str
@@ -58,7 +58,7 @@ class TrainedModel:
 
   @property
   def table(self) -> list[Layer]:
-    """The net's layers."""
+    """Layer table of the network."""
     return self.config.model.net(self.image_shape, self.classes).table
 
   def sample(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:

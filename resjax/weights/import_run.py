@@ -1,4 +1,4 @@
-"""A net that was trained elsewhere, made a run directory as if it had been trained here."""
+"""Import of a network trained by another project: reads its weights and writes a run directory."""
 
 import dataclasses
 import functools
@@ -24,15 +24,15 @@ CAFFE, HUGGING_FACE = "caffe", "huggingface"
 
 
 def read(project: str, file: Path, mean: Path | None) -> Weights:
-  """Returns the net in a file of a project.
+  """Reads the weights of another project.
 
   Args:
-    project: a key of `STATE_DICTS`, or one of the two others.
-    file: its weights; of Hugging Face also the folder with them.
-    mean: Caffe's .binaryproto with the mean image, of its nets alone.
+    project: Name of the project: a key of `STATE_DICTS`, `CAFFE` or `HUGGING_FACE`.
+    file: File with the weights; for Hugging Face, the folder that holds it is accepted too.
+    mean: Mean image as Caffe's .binaryproto; read for Caffe only.
 
   Raises:
-    ConfigError: a file cannot be read, or holds another net.
+    ConfigError: A file cannot be read, or holds a network of another architecture.
   """
   if project == CAFFE:
     convert = functools.partial(caffe.read, caffe_files.read(file), caffe_files.read_mean(mean) if mean else None)
@@ -51,12 +51,12 @@ def write(directory: Path, weights: Weights, origin: str) -> None:
   """Writes config.json, run.json, input.npz and a checkpoint of step 0.
 
   Args:
-    directory: must not exist, or be empty.
-    weights: the net.
-    origin: what it was read from.
+    directory: Run directory to write, which must be new or empty.
+    weights: Settings and arrays of the network.
+    origin: Project and file that the weights were read from, for the events of run.json.
 
   Raises:
-    ConfigError: the directory holds something.
+    ConfigError: The directory is not empty, or is a file.
   """
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise ConfigError(f"{directory}: exists; choose another --out")
