@@ -1,4 +1,4 @@
-"""What Fig. 6 and Fig. 7 draw, as frames: a curve a net, its seeds as mean, lowest and highest."""
+"""Curves of Fig. 6 and Fig. 7 as frames: one per network, with mean, minimum and maximum over seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ NET_COLUMNS = ["label", "kind", "depth", "shortcut", "net"]
 
 
 def error_curves(logs: Logs) -> pd.DataFrame:
-  """Error against step for each net and split (Fig. 6).
+  """Returns error against step for each network and split (Fig. 6).
 
   A run that failed counts up to where it failed; `runs` says how many stand behind each point.
 
@@ -25,7 +25,7 @@ def error_curves(logs: Logs) -> pd.DataFrame:
 
 
 def response_curves(logs: Logs, order: str, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
-  """The standard deviation of each layer's response for each net (Fig. 7), in the last capture.
+  """Returns the standard deviation of each layer's response for each network (Fig. 7), at the last recorded step.
 
   Seeds that have not reached the last capture of their net are left out.
 
@@ -44,12 +44,12 @@ def response_curves(logs: Logs, order: str, reading: Mapping[str, Any] | None = 
 
 
 def last_capture(captured: pd.DataFrame) -> pd.DataFrame:
-  """The lines of each net's last step."""
+  """Returns the lines of the last step of each network."""
   return captured[captured["step"] == captured.groupby("net")["step"].transform("max")]
 
 
 def layer_curves(lines: pd.DataFrame, value: str, logs: Logs, order: str = "original") -> pd.DataFrame:
-  """Curves over the layers, of each net and step in `lines`, as `response_curves` returns them."""
+  """Returns curves over the layers for each network and step in `lines`, in the form of `response_curves`."""
   lines = lines.dropna(subset=[value])
   if order == "original":
     lines = lines.assign(position=lines["layer"])
@@ -68,12 +68,12 @@ def layer_curves(lines: pd.DataFrame, value: str, logs: Logs, order: str = "orig
 
 
 def summarize_seeds(grouped: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
-  """Mean, lowest and highest of each group, and how many `runs` stand behind them."""
+  """Returns mean, minimum and maximum of each group, and the number of runs."""
   return grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
 
 
 def add_labels(curves: pd.DataFrame, logs: Logs, columns: list[str]) -> pd.DataFrame:
-  """The curves in the order of the nets, what names a net at the left."""
+  """Sorts curves in the order of the networks and prepends the columns that identify them."""
   order = [(n.label, n.kind, n.depth, n.shortcut, n.key) for n in logs.networks]
   labels = pd.DataFrame(order, columns=NET_COLUMNS).astype({"depth": "Int64"})
   joined = labels.merge(curves, on="net", how="inner")

@@ -1,4 +1,4 @@
-"""Numbers as the page shows them. What is missing is a dash."""
+"""Number formats of the report. Missing values are a dash."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ MISSING = "–"
 
 
 def percent(error: Any, spread: Any = None, before: str = "") -> str:
-  """A fraction as a percentage without its sign: 0.0661 is "6.61"; with a spread "6.61 ± 0.16"."""
+  """Formats a fraction in percent, without the sign: 0.0661 is "6.61", with a spread "6.61 ± 0.16"."""
   if pd.isna(error):
     return MISSING
   return f"{before}{100 * error:.2f}" + ("" if pd.isna(spread) else f" ± {100 * spread:.2f}")
 
 
 def published(row: Mapping[str, Any]) -> str:
-  """The paper's number of a row of the error table; a band of other reproductions has a star."""
+  """Formats the published number of a row of the error table; those of other reproductions have a star."""
   if pd.isna(row["paper_low"]):
     return percent(row["paper_error"], row["paper_spread"])
   low, high = percent(row["paper_low"]), percent(row["paper_high"])
@@ -24,12 +24,12 @@ def published(row: Mapping[str, Any]) -> str:
 
 
 def count(value: Any) -> str:
-  """A whole number in groups of three: 64000 is "64,000"."""
+  """Formats an integer with thousands separators: 64000 is "64,000"."""
   return MISSING if pd.isna(value) else f"{int(value):,}"
 
 
 def short(value: Any) -> str:
-  """A large number to three figures: 40550000 is "40.5M", 2829200000 is "2,829M"."""
+  """Formats a large number with three digits: 40550000 is "40.5M", 2829200000 is "2,829M"."""
   if pd.isna(value):
     return MISSING
   if value < 1e4:
@@ -39,20 +39,20 @@ def short(value: Any) -> str:
 
 
 def share(fraction: Any) -> str:
-  """A fraction of the work as a whole percentage, rounded down: only what is done says 100."""
+  """Formats progress as an integer percentage, rounded down, so that only finished work is 100."""
   return "0" if pd.isna(fraction) else str(int(100 * min(max(fraction, 0.0), 1.0)))
 
 
 def signed(value: Any, digits: int = 2) -> str:
-  """A number with its sign, a minus as typeset: -0.028 with two digits is "−0.03"."""
+  """Formats a number with its sign and a typographic minus: -0.028 with two digits is "−0.03"."""
   return MISSING if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def number(value: Any, digits: int = 2) -> str:
-  """A number with so many digits after the point, a minus as typeset."""
+  """Formats a number with `digits` decimals and a typographic minus."""
   return MISSING if pd.isna(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def figures(value: Any, count: int = 3) -> str:
-  """A number to so many figures: 12345.6 is "1.23e+04", 0.98765 is "0.988"."""
+  """Formats a number with `count` significant digits: 12345.6 is "1.23e+04", 0.98765 is "0.988"."""
   return MISSING if pd.isna(value) else f"{value:.{count}g}".replace("-", "\N{MINUS SIGN}")

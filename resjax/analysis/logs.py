@@ -45,7 +45,7 @@ _KIND_ORDER = ("plain", "residual")
 
 @dataclasses.dataclass(frozen=True)
 class Logs:
-  """Everything the run directories below a root hold, one frame a record.
+  """The contents of all run directories below a root, one frame per kind of record.
 
   All frames start with the columns id, experiment, variant, net, kind, depth, shortcut, seed.
   Errors are fractions; what was null is missing.
@@ -235,7 +235,7 @@ def _joined(
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-  """Known columns in their order, then any that a newer writer added."""
+  """Returns a frame with the known columns in order, then any that a newer writer added."""
   added = sorted({key for row in rows for key in row} - set(columns))
   frame = pd.DataFrame(rows, columns=[*columns, *added])
   for key in columns:

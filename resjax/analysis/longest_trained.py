@@ -1,4 +1,4 @@
-"""The best-trained study of each of the paper's nets, and what it says beside the paper."""
+"""For each network of the paper, the study that trained it longest, and its agreement with the paper."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ LEAST = 1 / 8  # of the longest training's share, below which a net is too far f
 
 @dataclasses.dataclass(frozen=True)
 class TrainedNetwork:
-  """A net of the paper in one study.
+  """A network of the paper in one study.
 
   Attributes:
     study: the directory's name.
@@ -38,19 +38,19 @@ class TrainedNetwork:
 
   @property
   def label(self) -> str:
-    """The net's name among the paper's: in its study it may have to be told from others of its depth."""
+    """Name of the network in the paper, without the settings that its study compares."""
     return f"{NAMES[self.net.kind]}-{self.net.depth}"
 
   @property
   def verdict(self) -> str:
-    """Whether the error agrees with the paper's within its own error, whatever was done otherwise; or is beside it."""
+    """Whether the error agrees with the paper's within two standard errors, whatever the deviations."""
     here, low, high = self.errors["test_error"], self.claim["paper_low"], self.claim["paper_high"]
     within = paper_comparison.MAX_STANDARD_ERRORS * self.claim["error"]
     return HIGHER if here > high + within else LOWER if here < low - within else AGREES
 
 
 def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
-  """Of each net of the paper that was trained here, the study that went furthest through the paper's schedule.
+  """Returns, for each network of the paper, the study that trained it longest.
 
   Nets with another setting in their name are others than the paper's, and so are nets that were trained elsewhere, or
   began as another net. Of studies of one length that with the most finished seeds counts. Nets that went less than
@@ -73,7 +73,7 @@ def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
 
 
 def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]]:
-  """What each study of `chosen` does otherwise than the paper: "train.steps 8000, paper 64000".
+  """Returns the deviations of each study from the paper, as "train.steps 8000, paper 64000".
 
   Returns:
     The words by the study's name; of several studies what all of them do stands first, under the name `ALL`.
@@ -93,7 +93,7 @@ def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]
 
 
 def known_seed_spreads(experiments: Mapping[Path, Logs]) -> list[float]:
-  """The spreads over seeds that are known of test errors on the paper's data, the standard deviation of each net."""
+  """Returns the known standard deviations over seeds of test errors on the paper's data set, sorted."""
   every = [
     row["test_spread"]
     for logs in experiments.values()

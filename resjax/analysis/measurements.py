@@ -1,4 +1,4 @@
-"""The open readings of Fig. 7, each a switch: which images, whose statistics, which layers, which deviation.
+"""How responses were measured: images, batch statistics, layers and pooling, which the paper leaves open.
 
 The paper does not say them (PAPER: Sec. 4.2, "Analysis of Layer Responses"), so every capture is recorded with them.
 """
@@ -17,7 +17,7 @@ _STEM = "stem/conv"
 
 
 def measured_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
-  """The responses that were captured, in training and by studies of its checkpoints, in one reading.
+  """Returns the responses recorded in training and by studies, for one way of measuring.
 
   A capture that counted the first convolution can also be read without it; the layers are then numbered anew.
 
@@ -37,14 +37,14 @@ def measured_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> 
 
 
 def distinct_measurements(logs: Logs) -> list[dict[str, Any]]:
-  """The distinct readings there are, those of training first: a value for each of `KEYS`."""
+  """Returns the distinct ways of measuring, those of training first: a value for each of `KEYS`."""
   found = _all(logs)[list(KEYS)].drop_duplicates()
   rows = found.itertuples(index=False, name=None)
   return [{key: None if pd.isna(value) else value for key, value in zip(KEYS, row, strict=True)} for row in rows]
 
 
 def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
-  """The lines of `captured` that are read so.
+  """Returns the lines of `captured` that were measured in the given way.
 
   Raises:
     ValueError: a switch that is none of `KEYS`.
@@ -61,7 +61,7 @@ def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def describe(reading: Mapping[str, Any]) -> str:
-  """A reading in words: "running statistics, 1,024 test images, the deviation over all units"."""
+  """Describes a way of measuring: "running statistics, 1,024 test images, the deviation over all units"."""
   images = "" if reading.get("images") is None else f"{int(reading['images']):,} "
   words = [
     f"{reading['mode']} statistics" if reading.get("mode") else "",
@@ -82,7 +82,7 @@ def _all(logs: Logs) -> pd.DataFrame:
 
 
 def _trained(logs: Logs) -> pd.DataFrame:
-  """What was captured in training, with the switches that stand in the run's settings."""
+  """Returns the responses recorded in training, with the keys taken from the settings of the run."""
   check_unique_ids(logs.runs)
   frame = logs.responses
   settings = logs.settings

@@ -1,4 +1,4 @@
-"""The one figure of all studies: Fig. 6, left and middle, and Fig. 7, of the study that is trained best."""
+"""The figure of the README: Fig. 6 and Fig. 7 of the study that was trained longest."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _KINDS = ("plain", "residual")
 
 
 def best_study(chosen: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
-  """The nets of that study that went furthest through the paper's schedule; of several the one with the most nets.
+  """Returns the networks of the study that was trained longest; of several, that with most networks.
 
   Args:
     chosen: what `longest_trained.longest_trained` returned; not empty.
@@ -22,7 +22,7 @@ def best_study(chosen: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
 
 
 def figure(chosen: Sequence[TrainedNetwork]) -> Panel | None:
-  """Draws the nets of `best_study`; None where they have neither learning curves nor responses."""
+  """Draws the networks of `best_study`; None if they have neither learning curves nor responses."""
   own = best_study(chosen)
   logs = own[0].logs
   shown = {each.net.key for each in own}

@@ -1,4 +1,4 @@
-"""The report: one self-contained page an experiment, its tables as CSV and its figures as SVG."""
+"""The report: one self-contained page per experiment, tables as CSV and figures as SVG."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def _summary(parts: Sequence[sections.Section]) -> list[tuple[str, sections.Sect
 
 
 def errors_with_intervals(logs: Logs) -> pd.DataFrame:
-  """The table of errors, with the interval of the mean test error over the seeds: columns test_low, test_high."""
+  """Returns the table of errors with the interval of the mean test error over seeds (test_low, test_high)."""
   table = tables.errors(logs)
   over_seeds = seed_statistics.intervals(logs)
   test = over_seeds[over_seeds["measure"] == "test"].set_index("net")
@@ -115,7 +115,7 @@ def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
 
 
 def _replace(path: Path, content: str) -> None:
-  """Writes a file that others write, too: each run of a sweep builds the page when it ends."""
+  """Replaces a file that other processes also write: each run of a sweep builds the page at its end."""
   files.write_atomically(path, content.encode(), alone=False)
 
 
@@ -124,7 +124,7 @@ def _csv(frame: pd.DataFrame) -> str:
 
 
 def _heading(directory: Path, logs: Logs) -> dict[str, Any]:
-  """What names an experiment and says how far it is, for its page and for the index."""
+  """Returns title, question and status counts of an experiment, for its page and the index."""
   runs = logs.runs
   counts = runs["status"].value_counts()
   return {

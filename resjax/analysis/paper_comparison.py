@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours, each with a verdict: agrees within error, differs, or why it cannot be compared."""
+"""Comparison with published numbers: agreement within error, difference, or why they are not comparable."""
 
 import math
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _COLUMNS = [
 
 
 def compare_with_paper(logs: Logs) -> pd.DataFrame:
-  """One row for each number of the paper that one of the nets here stands for.
+  """Returns one row for each published number of a network in the logs.
 
   The error of a difference is made of the spread over seeds here, the paper's spread where it prints one (else ours
   stands for it), and the sampling error of the test set once: both were tested on the same images, so that a second
@@ -46,7 +46,7 @@ def compare_with_paper(logs: Logs) -> pd.DataFrame:
 
 
 def paper_differences(net: Network, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """What the paper says of a net of this kind and depth, whatever was done otherwise here, and how far ours is from it.
+  """Returns the published numbers for a kind and depth of network, and the differences to them.
 
   Args:
     net: the net.
@@ -59,7 +59,7 @@ def paper_differences(net: Network, measured: Mapping[str, Any]) -> list[dict[st
 
 
 def _claims(net: Network) -> list[dict[str, Any]]:
-  """What the paper says of a net of this kind and depth, whatever it was trained on here."""
+  """Returns the published numbers for a kind and depth of network, whatever the data set here."""
   known = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
   if known is None or net.shortcut not in ("A", None):
     return []
@@ -109,7 +109,7 @@ def _judged(net: Network, row: Mapping[str, Any], measured: Mapping[str, Any], l
 
 
 def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
-  """Standard error of the difference to a published number; see `verdicts`."""
+  """Returns the standard error of the difference to a published number; see `compare_with_paper`."""
   spread = measured["test_spread" if claim["column"] == "test_error" else "train_spread"]
   spread = 0.0 if pd.isna(spread) else spread
   there = claim.get("spread")
@@ -121,7 +121,7 @@ def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
 
 
 def _obstacles(net: Network, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
-  """Why the numbers cannot be compared; [] if they can."""
+  """Returns the reasons why the numbers are not comparable; [] if they are."""
   runs = logs.runs[logs.runs["net"] == net.key]
   reasons = []
   names = sorted(set(runs["data_name"].dropna()) - {PAPER_DATA})
@@ -136,7 +136,7 @@ def _obstacles(net: Network, measured: Mapping[str, Any], deviating: list[tuple[
 
 
 def _deviations(net: Network, logs: Logs) -> list[tuple[str, str]]:
-  """(setting, words) of what a net's runs do otherwise than the paper and that may change a result."""
+  """Returns (setting, description) of the deviations of a network's runs that may change a result."""
   own = logs.deviations[logs.deviations["net"] == net.key]
   words = {
     str(row["name"]): f"{row['name']} {row['here']}, paper {row['paper']}"

@@ -1,4 +1,4 @@
-"""What the figures share: a panel, a curve with its band, a heat map, the key of the line styles."""
+"""Drawing code shared by the figures: panels, curves with bands, heat maps, axes and legends."""
 
 import dataclasses
 import itertools
@@ -31,14 +31,14 @@ _COMPARABLE = 10
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """One picture: its file name without suffix, the SVG, and the words for who cannot see it."""
+  """One figure: file name without suffix, SVG, and description for readers who cannot see it."""
 
   name: str
   svg: str
   description: str
 
   def _repr_svg_(self) -> str:
-    """A notebook shows it."""
+    """Returns the SVG for a notebook."""
     return self.svg
 
 
@@ -56,7 +56,7 @@ def line_style(net: Network) -> Any:
 
 
 def network_curve(curves: pd.DataFrame, net: Network) -> dict[str, list[float]]:
-  """The columns of one net's curve as plain lists; {} if it has none."""
+  """Returns the columns of a network's curve as lists; {} if it has none."""
   own = curves[curves["net"] == net.key]
   numbers = ("step", "position", "count", "length", "tau", "mean", "low", "high", "runs")
   columns = [name for name in numbers if name in own]
@@ -73,7 +73,7 @@ def draw_curve(
   scale: float = 1,
   marker: str | None = None,
 ) -> None:
-  """The mean as a line, and where there are several seeds a band from the lowest to the highest."""
+  """Draws the mean as a line and, with several seeds, their range as a band."""
   mean, low, high = ([scale * value for value in curve[key]] for key in ("mean", "low", "high"))
   alone = "." if len(mean) == 1 else marker  # a line through one point cannot be seen
   axes.plot(curve[x], mean, color=color, linewidth=width, linestyle=dashes, marker=alone, markersize=4)
@@ -82,7 +82,7 @@ def draw_curve(
 
 
 def downsample(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
-  """At most `MAX_POINTS` points a curve; a point of several layers has their lowest and highest as band."""
+  """Reduces curves to at most `MAX_POINTS` points by averaging neighbouring layers, with their range as band."""
   keys = [by] if isinstance(by, str) else by
   width = -(-curves["layers"] // MAX_POINTS)
   group = (curves.groupby(keys).cumcount() // width).rename("group")
@@ -98,7 +98,7 @@ def downsample(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFram
 
 
 def log_scale_if_wide(axes: Axes, curves: pd.DataFrame) -> None:
-  """A logarithmic height where values are an order above a net's typical one, otherwise one from zero on."""
+  """Uses a logarithmic vertical axis if values span an order of magnitude, otherwise one that starts at zero."""
   drawn = curves[curves["mean"] > 0]
   typical = drawn.groupby("net")["mean"].median()
   if drawn["mean"].max() > _COMPARABLE * typical.min():
@@ -139,7 +139,7 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
 
 
 def limits(norm: Normalize) -> tuple[float, float]:
-  """Returns the lowest and the highest value that a norm, which must have been given them, tells apart."""
+  """Returns the limits of a norm that has been given both."""
   assert norm.vmin is not None
   assert norm.vmax is not None
   return norm.vmin, norm.vmax
@@ -154,7 +154,7 @@ def heat_map(
   norm: Normalize,
   label: str,
 ) -> None:
-  """Cells of one colour each, as a picture inside the SVG: a vector cell for each would weigh a thousand times more.
+  """Draws a heat map as a bitmap inside the SVG, because vector cells would be a thousand times larger.
 
   Args:
     figure: of the axes.
@@ -180,7 +180,7 @@ def heat_map(
 
 
 def cell_edges(middles: list[float]) -> list[float]:
-  """Edges halfway between the middles, the outer ones as far out; of one middle, half a unit around it."""
+  """Returns cell edges halfway between the centres; a single cell is one unit wide."""
   if len(middles) == 1:
     return [middles[0] - 0.5, middles[0] + 0.5]
   inner = [(a + b) / 2 for a, b in itertools.pairwise(middles)]
@@ -188,12 +188,12 @@ def cell_edges(middles: list[float]) -> list[float]:
 
 
 def format_step(value: float, _: int = 0) -> str:
-  """A step at an axis: 32000 is "32k"."""
+  """Formats a step for an axis: 32000 is "32k"."""
   return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
 
 
 def add_line_legend(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
-  """Says above the axes what each line style means: name to (dashes, width)."""
+  """Adds a legend of line styles above the axes: name to (dashes, width)."""
   lines = [
     Line2D([], [], color=style.FAINT, linestyle=dashes, linewidth=width, label=name)
     for name, (dashes, width) in keys.items()

@@ -1,4 +1,4 @@
-"""How the runs of an experiment were made: commands, versions, machine, data, and the time it took."""
+"""Provenance of the runs: commands, versions, hardware, data and duration."""
 
 from resjax.analysis import formats
 from resjax.analysis.logs import Logs
@@ -15,7 +15,7 @@ _RECORDED = {
 
 
 def provenance(logs: Logs) -> dict[str, list[str]]:
-  """Returns each distinct value once, in the order of the runs, by what it is; what no run has recorded is left out.
+  """Returns the distinct values of each item, in the order of the runs; items without values are left out.
 
   The minutes are those of training and of the tests during it, over all runs; start, compilation and captures are not
   among them.

@@ -1,4 +1,4 @@
-"""The response atlas: Fig. 7 through training, and the mean response of each run."""
+"""Responses over training, and the mean response of each run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _MEANS = ["label", "net", "id", "kind", "depth", "seed", "step", "layers", "mean
 
 
 def history(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
-  """The response of each layer at every step at which it was captured, seeds as mean, lowest and highest.
+  """Returns the response of each layer at every recorded step: mean, minimum and maximum over seeds.
 
   Returns:
     As `curves.response_curves` in original order, for all steps.
@@ -23,7 +23,7 @@ def history(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFram
 
 
 def evenly_spaced_steps(steps: list[int], count: int = 5) -> list[int]:
-  """So many of the steps, evenly by their rank, the first and the last among them."""
+  """Selects `count` steps, evenly spaced by rank, including the first and the last."""
   ordered = sorted(set(steps))
   if len(ordered) <= count:
     return ordered
@@ -31,7 +31,7 @@ def evenly_spaced_steps(steps: list[int], count: int = 5) -> list[int]:
 
 
 def mean_responses(logs: Logs, reading: Mapping[str, Any] | None = None) -> pd.DataFrame:
-  """One row a run: the mean over its layers of the response, in its net's last capture.
+  """Returns one row per run: the mean response over its layers at the last recorded step of its network.
 
   Returns:
     label, net, id, kind, depth, seed, step, layers, mean.

@@ -1,4 +1,4 @@
-"""How the mean response falls with depth: a fitted power, with its interval. Needs scipy."""
+"""Power law of the mean response in depth, with its interval. Needs scipy."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ _COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "coef
 
 
 def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
-  """Fits mean response = coefficient * depth ** exponent to the runs of nets that are alike but for depth.
+  """Fits mean response = coefficient * depth ** exponent to runs of networks that differ only in depth.
 
   Series of fewer than three depths are left out.
 

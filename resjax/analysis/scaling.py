@@ -1,4 +1,4 @@
-"""Scaling with depth: what errors, loss and responses follow as powers, and which depth a training budget is best for.
+"""Scaling with depth: power laws of errors, loss and responses, and the best depth for a training budget.
 
 Multiply-adds spent in training are three times those of a forward pass: the backward pass takes two.
 """
@@ -37,7 +37,7 @@ _FRONTIER = [
 
 
 def finished_runs(logs: Logs) -> pd.DataFrame:
-  """One row a finished run of a net that has a depth.
+  """Returns one row per finished run of a network with a known depth.
 
   Returns:
     label, net, id, kind, depth, seed, params, training_macs (missing for a net that was trained elsewhere), test_error
@@ -59,7 +59,7 @@ def finished_runs(logs: Logs) -> pd.DataFrame:
 
 
 def training_macs(logs: Logs, lines: pd.DataFrame, steps: pd.Series) -> pd.Series:
-  """Returns the multiply-adds that training of `lines` (with an id each) has spent by `steps`; none is missing."""
+  """Returns the multiply-adds that training has cost by `steps`, for each line by its id; NaN if zero."""
   sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
   batches = pd.to_numeric(lines["id"].map(sizes), errors="coerce")
   of_net = lines["id"].map(logs.runs.set_index("id")["macs"])
@@ -68,7 +68,7 @@ def training_macs(logs: Logs, lines: pd.DataFrame, steps: pd.Series) -> pd.Serie
 
 
 def power_laws(measured: pd.DataFrame) -> pd.DataFrame:
-  """Powers of depth, parameters and multiply-adds, fitted to what `points` returned, of nets alike but for depth.
+  """Fits power laws in depth, parameters and multiply-adds to networks that differ only in depth.
 
   Returns:
     series, kind, measure and against (keys of `MEASURES` and `PREDICTORS`), depths and runs (counts), exponent, low,
@@ -93,7 +93,7 @@ def power_laws(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(logs: Logs) -> pd.DataFrame:
-  """Test error against the multiply-adds that training has spent, a curve a net; only steps all its seeds reached.
+  """Returns test error against training cost, one curve per network, at steps that all its seeds reached.
 
   Returns:
     net, step, training_macs, mean, low, high (fractions), runs, images (of a test).
@@ -110,7 +110,7 @@ def curves(logs: Logs) -> pd.DataFrame:
 
 
 def frontier(logs: Logs) -> pd.DataFrame:
-  """Which depth has the lowest test error for a budget of multiply-adds in training, from the learning curves.
+  """Finds the depth with the lowest test error for each training budget, from the learning curves.
 
   A net's error at a budget is that of its last test within it, after its end that of its end. Budgets begin where two
   depths of a series were tested within one; a depth that was not yet is no candidate. A depth takes over when it is
@@ -160,7 +160,7 @@ def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _error(one: tuple[float, float], other: tuple[float, float]) -> float:
-  """Standard error of the difference of two mean errors, each (mean, images); seeds share the images."""
+  """Returns the standard error of the difference of two errors, each (mean, images)."""
   return math.hypot(*(sampling_error(mean, images) for mean, images in (one, other)))
 
 

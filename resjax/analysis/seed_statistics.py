@@ -1,4 +1,4 @@
-"""What the seeds say: intervals of an error, and paired tests of what depth, shortcuts and single settings do.
+"""Statistics over seeds: intervals of errors, and paired tests of depth, shortcuts and single settings.
 
 Needs scipy; tables, curves and figures do without it. `scipy.special` has Student's distribution, too, and loads in a
 fraction of the time of `scipy.stats`, which every run would wait for at its start.
@@ -32,7 +32,7 @@ _COMPARISONS = [
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-  """Student's interval of the mean of `values`; (nan, nan) for fewer than two.
+  """Returns Student's interval of the mean of `values`; (nan, nan) for fewer than two.
 
   With so few seeds a bootstrap would draw from a handful of values and be too narrow; the t quantile knows how few
   they are.
@@ -46,7 +46,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
 
 
 def intervals(logs: Logs) -> pd.DataFrame:
-  """One row a net and measure: the error at the last step over its finished seeds.
+  """Returns one row per network and measure: the error at the last step over its finished seeds.
 
   Returns:
     net, label, measure ("test", "train"), runs, mean, spread (sample standard deviation), low and high (`LEVEL`
@@ -67,7 +67,7 @@ def intervals(logs: Logs) -> pd.DataFrame:
 
 
 def comparisons(logs: Logs) -> pd.DataFrame:
-  """Paired tests over the seeds that both nets of a pair have finished.
+  """Runs paired tests over the seeds that both networks of a pair have finished.
 
   Pairs are neighbouring depths and the shallowest with the deepest of nets that are alike but for depth, plain with
   residual nets of one depth, and nets with another setting than the experiment's own with those without it. The p
@@ -96,7 +96,7 @@ def comparisons(logs: Logs) -> pd.DataFrame:
 
 
 def holm(p: pd.Series) -> pd.Series:
-  """Holm's correction of p values that are looked at together; missing ones stay missing and do not count."""
+  """Applies Holm's correction to p values; missing ones stay missing and do not count."""
   ordered = p.dropna().sort_values()
   factors = pd.Series(range(len(ordered), 0, -1), index=ordered.index, dtype="float64")
   return (ordered * factors).cummax().clip(upper=1.0).reindex(p.index)
@@ -107,7 +107,7 @@ def _finished(logs: Logs, net: Network) -> pd.DataFrame:
 
 
 def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
-  """(deeper, shallower) of nets that differ in depth only."""
+  """Returns (deeper, shallower) pairs of networks that differ only in depth."""
   alike: dict[str, list[Network]] = {}
   for net in logs.networks:
     if net.depth is not None and not _finished(logs, net).empty:
@@ -122,7 +122,7 @@ def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 
 def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
-  """(residual, plain) of one depth."""
+  """Returns (residual, plain) pairs of the same depth."""
   every = logs.networks
   plain = {net.key.removeprefix("plain-"): net for net in every if net.kind == "plain"}
   residual = [net for net in every if net.kind == "residual"]
@@ -131,7 +131,7 @@ def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 
 def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
-  """(net with a setting of its own, the net that has the experiment's)."""
+  """Returns pairs of a network with a swept setting and the one without it."""
   every = {net.key: net for net in logs.networks if net.depth is not None}
   bases = {net.key: every.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in every.values()}
   return [(every[key], base) for key, base in bases.items() if base is not None and base.key != key]
@@ -156,7 +156,7 @@ def _comparison(question: str, measure: str, net: Network, than: Network, logs: 
 
 
 def _paired_p(differences: list[float]) -> float:
-  """Two-sided p of the paired t test; missing where the differences do not vary, so that there is no t."""
+  """Returns the two-sided p value of the paired t test; nan if the differences do not vary."""
   if len(differences) < 2 or max(differences) - min(differences) < 1e-12:
     return math.nan
   sample = pd.Series(differences, dtype="float64")

@@ -1,4 +1,4 @@
-"""Serves the report of a running sweep on this machine, rebuilt when the logs have grown.
+"""Serves the report of a running sweep on this machine and rebuilds it when the logs have grown.
 
 The page asks every few seconds whether there is a newer one, and shows it. Files on disk stay those of `page.build`:
 only what is served carries the script that asks.
@@ -33,7 +33,7 @@ setInterval(async () => {
 
 
 class Report:
-  """The page of a directory of runs, as new as the logs.
+  """The report of a directory of runs, kept up to date with the logs.
 
   Args:
     root: an experiment's directory, or a parent of several.
@@ -49,7 +49,7 @@ class Report:
     self.page = page.build(self.root)
 
   def version(self) -> str:
-    """A digest of names, sizes and times of everything the report is made from."""
+    """Returns a digest of names, sizes and modification times of all logs."""
     seen = hashlib.sha256()
     for directory in records.find_runs(self.root):
       for folder in (directory, directory / study_records.FOLDER):
@@ -71,7 +71,7 @@ class Report:
       return version
 
   def file(self, path: str) -> tuple[str, bytes] | None:
-    """The type and content of a page, table or figure below the root; None for anything else.
+    """Returns type and content of a page, table or figure below the root; None for anything else.
 
     Args:
       path: relative, with slashes.
@@ -88,7 +88,7 @@ class Report:
 
 
 def server(root: str | os.PathLike[str], port: int) -> http.server.ThreadingHTTPServer:
-  """A server of the report of `root` at `port` (0: any that is free); it serves once `serve_forever` is called.
+  """Returns a server of the report of `root` at `port` (0: any free port); call its `serve_forever`.
 
   Raises:
     records.RecordsError: there is no report to make of `root`.
@@ -125,6 +125,6 @@ def server(root: str | os.PathLike[str], port: int) -> http.server.ThreadingHTTP
       self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-      """A line for every question would bury the address."""
+      """Logs nothing, because a line per request would bury the address."""
 
   return http.server.ThreadingHTTPServer((HOST, port), Handler)

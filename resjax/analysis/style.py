@@ -1,4 +1,4 @@
-"""How the figures look, and how a matplotlib figure becomes SVG: the same bytes every time.
+"""Look of the figures, and reproducible conversion of matplotlib figures to SVG.
 
 The standalone SVG carries the colours of the light theme. In the page the same hex codes become CSS
 variables, so one figure serves the light and the dark page.
@@ -74,7 +74,7 @@ _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def series_colors(series: list[str]) -> dict[str, str]:
-  """A colour for each series, spread over the palette from shallow to deep."""
+  """Returns a colour for each series, spread over the palette from shallow to deep."""
   last = len(SERIES_LIGHT) - 1
   if len(series) > len(SERIES_LIGHT):
     return dict(zip(series, itertools.cycle(SERIES_LIGHT), strict=False))
@@ -85,14 +85,14 @@ def series_colors(series: list[str]) -> dict[str, str]:
 
 @contextmanager
 def panel() -> Iterator[tuple[Figure, Axes]]:
-  """A figure with one pair of axes in the house style, which holds inside the `with`."""
+  """Yields a figure with one pair of axes; the style applies inside the `with` block."""
   with panels(1, 1) as (figure, (axes,)):
     yield figure, axes
 
 
 @contextmanager
 def panels(rows: int, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
-  """A figure of several pairs of axes, row by row, likewise."""
+  """Yields a figure with several pairs of axes, row by row, in the same style."""
   # From matplotlib's own defaults: a user's matplotlibrc must not change the page.
   with matplotlib.style.context(_RC, after_reset=True):
     figure = Figure(figsize=(columns * _SIZE[0], rows * _SIZE[1]), layout="constrained")
@@ -101,14 +101,14 @@ def panels(rows: int, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
 
 
 def to_svg(figure: Figure) -> str:
-  """The figure as a standalone SVG file on the light page's ground. Call inside `panel`."""
+  """Returns the figure as a standalone SVG file on a light background. Call inside `panel`."""
   buffer = io.StringIO()
   figure.savefig(buffer, format="svg", dpi=_DPI, metadata=_NO_METADATA)
   return buffer.getvalue()
 
 
 def inline_svg(svg: str, name: str, description: str) -> str:
-  """The same figure for the page: colours from its theme, ids its own, described for a reader.
+  """Adapts an SVG to the page: theme colours, unique ids, and a description.
 
   Args:
     svg: what `to_svg` returned.
@@ -127,7 +127,7 @@ def inline_svg(svg: str, name: str, description: str) -> str:
 
 
 def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-  """Names curves at the right edge, moved apart where they would touch.
+  """Labels curves at the right edge, without overlaps.
 
   Args:
     axes: with its limits already set.

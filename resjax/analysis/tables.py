@@ -1,4 +1,4 @@
-"""The report's tables as frames. Errors are fractions, as in the records."""
+"""The tables of the report as frames. Errors are fractions, as in the records."""
 
 import math
 from typing import Any
@@ -23,12 +23,12 @@ _PROGRESS = [
 
 
 def sampling_error(error: float, images: float) -> float:
-  """Standard error of an error measured on so many test images: sqrt(p (1 - p) / N), a fraction."""
+  """Returns the sampling error of an error rate on `images` test images: sqrt(p (1 - p) / N), a fraction."""
   return math.sqrt(error * (1 - error) / images)
 
 
 def errors(logs: Logs) -> pd.DataFrame:
-  """One row a net: errors at the last step over its finished seeds, the paper's number beside.
+  """Returns one row per network: errors at the last step over its finished seeds, and the paper's number.
 
   Returns:
     label, kind, depth, shortcut, net, params, macs; runs, done (counts); test_error, train_error
@@ -64,7 +64,7 @@ def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
 
 
 def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
-  """The paper's columns for a net: filled where it is the paper's net, judged by its parameters."""
+  """Returns the columns of published numbers, filled if the network has the parameter count of the paper's."""
   empty = dict.fromkeys(("paper_error", "paper_spread", "paper_low", "paper_high"), math.nan)
   ours = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
   on_its_data = set(runs["data_name"].dropna()) == {PAPER_DATA}
@@ -81,7 +81,7 @@ def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def progress(logs: Logs) -> pd.DataFrame:
-  """One row a run: how far it is, and the last errors it logged, finished or not.
+  """Returns one row per run: progress and latest logged errors, finished or not.
 
   Returns:
     label, id, seed, status, reason, step, steps, progress (fraction of the steps), train_error
@@ -106,7 +106,7 @@ def progress(logs: Logs) -> pd.DataFrame:
 
 
 def deviations(logs: Logs) -> pd.DataFrame:
-  """Where the runs depart from the paper: name, paper, here, nets ("all", or their labels)."""
+  """Returns the deviations from the paper: name, paper, here, nets ("all", or labels)."""
   every = logs.networks
   found = logs.deviations.copy()
   for column in ("paper", "here"):
@@ -121,7 +121,7 @@ def deviations(logs: Logs) -> pd.DataFrame:
 
 
 def events(logs: Logs) -> pd.DataFrame:
-  """What happened once in a run, failures and lost lines included: label, id, step, name, detail."""
+  """Returns events of runs, with failures and lost log lines: label, id, step, name, detail."""
   labels = logs.labels
   rows = [
     (labels[row["net"]], row["id"], row["step"], row["name"], row["detail"]) for row in logs.events.to_dict("records")
@@ -143,7 +143,7 @@ def events(logs: Logs) -> pd.DataFrame:
 
 
 def merge_shared_events(table: pd.DataFrame, runs: int) -> pd.DataFrame:
-  """The table of events, where what happened in all of several runs stands once, with an id that says so, and first."""
+  """Merges events that occurred in all of several runs into one row each, which come first."""
   what = ["step", "name", "detail"]
   everywhere = (runs > 1) & (table.groupby(what, dropna=False)["id"].transform("nunique") == runs)
   shared = table[everywhere].drop_duplicates(what).assign(id=f"all {runs} runs")
