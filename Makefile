@@ -1,5 +1,5 @@
-# make demo: a small depth study on real images, and its report. make test: everything that must hold.
-# Both do all their own set-up (make setup): a virtual environment from the pinned requirements.
+# make demo: a small depth study on real images, with its report. make test: lint, types and all tests.
+# Both create the virtual environment from the pinned requirements first (make setup).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,16 +10,16 @@ WORKDIR ?= runs
 demo: setup
 	$(BIN)/python -m resjax.main --config experiments/quickstart.py --workdir $(WORKDIR)
 
-# A file's tests stay on one core, which then makes what they share once. A process that dies is not replaced: its
-# successor can wait for ever for tests that are not given out again.
+# The tests of a file run in one process and share its fixtures. A worker that dies is not replaced: its successor could
+# wait forever for tests that are not assigned again.
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=15
 
-# Each extra in a virtual environment of its own, and a wheel in an empty folder; ENVIRONMENTS="train wheel" names some.
+# Installs each extra in a virtual environment of its own, and a wheel; ENVIRONMENTS="train wheel" selects some.
 test-install:
 	$(PYTHON) tests/install.py $(ENVIRONMENTS)
 
-# Runs on a Slurm of two nodes on this machine, which it installs (Debian, as root) and starts.
+# Installs and starts a Slurm of two nodes on this machine (Debian, as root) and runs jobs on it.
 test-slurm: setup
 	tests/slurm/install.sh
 	RESJAX_SLURM=1 $(BIN)/python -m pytest -n 0 -s tests/slurm
@@ -45,17 +45,17 @@ lock:
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-# Every fault a machine can have, tried many times: TIMES=100 takes an hour or more.
+# Injects every kind of fault into short runs, TIMES times each: 100 takes an hour or more.
 TIMES ?= 100
 faults: setup
 	$(BIN)/python -m tests.faults --times $(TIMES)
 
-# Public nets that were trained to the end, studied: WEIGHTS and DATA are folders. Needs the extra torch.
+# Studies of published, fully trained networks: WEIGHTS and DATA are folders. Needs the extra torch.
 WEIGHTS ?= data/weights
 DATA ?= data/cifar10
 published-nets: setup
 	PYTHON=$(BIN)/python experiments/published_nets.sh $(WEIGHTS) $(DATA) results
 
-# The pages, tables and figures of results/ and the README's table, from the runs' logs alone.
+# Rebuilds the pages, tables and figures of results/, and figure and table of the README, from the logs alone.
 report: setup
 	$(BIN)/python -m resjax.report results --readme README.md results/README.md
