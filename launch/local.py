@@ -22,13 +22,15 @@ from launch.pool import Pool
 from launch.resources import Slot
 from resjax import experiment_cli
 
-_JOBS = flags.DEFINE_integer("jobs", 0, "Runs at a time; 0: one a GPU, without GPUs one.", lower_bound=0)
-_GPUS = flags.DEFINE_string("gpus", "all", "GPUs to use: numbers with commas between, all or none.")
+_JOBS = flags.DEFINE_integer(
+  "jobs", 0, "Number of concurrent runs; 0: one per GPU, or one without GPUs.", lower_bound=0
+)
+_GPUS = flags.DEFINE_string("gpus", "all", "GPUs to use: comma-separated indices, all or none.")
 flags.adopt_module_key_flags(jobs)
 
 
 def main() -> int:
-  """Starts what the command line names and waits for it; returns the exit code."""
+  """Executes the runs that the command line selects and returns the exit code."""
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))

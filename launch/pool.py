@@ -1,4 +1,4 @@
-"""Processes on some slots, as many at a time as there are slots; those that were stopped from outside start again."""
+"""Pool of processes, one per slot; runs that a signal from outside stopped are started again."""
 
 import signal
 import subprocess
@@ -15,10 +15,10 @@ POLL = 0.1  # seconds between two looks at the processes
 
 
 class Pool:
-  """Jobs in progress.
+  """Jobs in progress, at most one per slot.
 
   Attributes:
-    codes: the exit code of each job that has ended for good.
+    codes: Final exit code of each finished job.
   """
 
   def __init__(
@@ -27,12 +27,12 @@ class Pool:
     start: Callable[[Job, Slot], subprocess.Popen],
     tell: Callable[[str], None],
   ):
-    """Takes over SIGTERM, SIGINT and SIGHUP: they are handed on, and nothing more is started.
+    """Installs handlers for SIGTERM, SIGINT and SIGHUP that forward the signal and start no more jobs.
 
     Args:
-      slots: where processes run, one at a time each.
-      start: starts a job at a slot, in a process group of its own, so that a terminal's signals come from here only.
-      tell: takes a line for the user.
+      slots: Slots that jobs are assigned to, one job at a time each.
+      start: Function that starts a job in a slot, in its own process group, so that only the pool signals it.
+      tell: Function that prints one line for the user.
     """
     self._slots, self._start, self._tell = list(slots), start, tell
     self._running: dict[Slot, tuple[Job, subprocess.Popen]] = {}

@@ -1,4 +1,4 @@
-"""Shares of this machine: groups of cores, and of GPUs where there are any, one a process."""
+"""Cores and GPUs of this machine, divided into one slot per process."""
 
 import dataclasses
 import os
@@ -12,12 +12,12 @@ from resjax.settings import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-  """Where one process runs.
+  """Cores and GPUs of one process.
 
   Attributes:
-    number: from 0 on.
-    cores: that it may use.
-    gpus: that it may use, by number or name; empty where there are none.
+    number: Index of the slot, from 0.
+    cores: Indices of the CPU cores that the process may use.
+    gpus: Indices or names of the GPUs that the process may use; empty on a machine without GPUs.
   """
 
   number: int
@@ -29,9 +29,9 @@ class Slot:
     return f"slot {self.number} (core {','.join(map(str, self.cores))}{on})"
 
   def environment(self, workdir: str) -> dict[str, str]:
-    """Returns what a process there is told by environment variables.
+    """Returns the environment variables of a process in this slot.
 
-    Compiled programs are kept apart: one folder must not be written by two.
+    Each slot has a compilation cache of its own, because two processes must not write one cache directory.
     """
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     store = Path(given) if given else Path(workdir).absolute() / ".compiled" / platform.node()
@@ -42,19 +42,19 @@ class Slot:
     return told | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
   def command(self, command: list[str]) -> list[str]:
-    """Returns the command, held to the cores of the slot."""
+    """Returns the command prefixed with `taskset`, which pins it to the cores of the slot."""
     return ["taskset", "--cpu-list", ",".join(map(str, self.cores)), *command]
 
 
 def make(jobs: int, gpus: list[str]) -> list[Slot]:
-  """Returns `jobs` equal shares of the cores this process may use, and of the GPUs.
+  """Divides the cores that this process may use, and the GPUs, into `jobs` slots of equal size.
 
   Args:
-    jobs: how many; 0: one a GPU, without GPUs one.
-    gpus: of this machine.
+    jobs: Number of slots; 0: one per GPU, or one without GPUs.
+    gpus: Indices or names of the GPUs to divide.
 
   Raises:
-    ConfigError: there are fewer cores or GPUs.
+    ConfigError: There are fewer cores or GPUs than slots.
   """
   cores = sorted(os.sched_getaffinity(0))
   most, of = (len(gpus), "GPUs") if gpus else (len(cores), "cores")

@@ -1,4 +1,4 @@
-"""A study of the trained nets below a work directory, one after another."""
+"""Runs a study on the trained networks below a work directory, one after another."""
 
 import dataclasses
 import math
@@ -22,12 +22,12 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """A study.
+  """Functions that make up one study.
 
   Attributes:
-    settings: from a run's settings, and those of the study that are given, to the study's.
-    check: raises ConfigError if a run's net cannot be studied so.
-    run: studies a net, writes what it finds, and returns lines of the summary; in `jax.set_mesh`.
+    settings: Function from the settings of a run, and those given for the study, to the settings of the study.
+    check: Function that raises ConfigError if the study does not support the network of a run.
+    run: Function that studies a network, writes the records and returns rows of the summary; called in `jax.set_mesh`.
   """
 
   settings: Callable[[Config, Given], Any]

@@ -17,18 +17,18 @@ Variables = dict[str, Any]
 
 
 def check(net: config.Model) -> None:
-  """Raises ConfigError for a net that is not made of first layers, stages of blocks and last layers only."""
+  """Raises ConfigError for a network that does not consist of a stem, stages of blocks and a head."""
   if net.family == "vgg":
     raise ConfigError("model.family = 'vgg': its blocks cannot be studied one by one, there is pooling between them")
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentedModel:
-  """The parts of a net.
+  """A network as separate functions: stem, single blocks and head.
 
   Attributes:
-    net: its settings.
-    classes: width of the last layer.
+    net: Settings of the network.
+    classes: Number of classes, the width of the last layer.
   """
 
   net: config.Model
