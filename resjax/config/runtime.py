@@ -98,7 +98,8 @@ class Execution:
   )
   runs_per_program: int = setting(
     1,
-    "runs trained in one program, vectorized with vmap; they may differ in seed, learning rates and decay",
+    "runs trained in one program, in a loop on a CPU, vectorized with vmap elsewhere; they may differ in seed, "
+    "learning rates and decay",
     allowed=POSITIVE,
   )
   workers: int = setting(
