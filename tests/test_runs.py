@@ -17,6 +17,7 @@ import time
 import pytest
 
 from resjax import files, records
+from resjax.models import onednn
 from resjax.train import run_files
 from tests.faults.kinds import small_disk
 from tests.short_run import finish, folder, start, what_counts
@@ -46,6 +47,8 @@ def test_a_run_leaves_the_records_of_the_contract(undisturbed):
   assert run.run["status"] == "done"
   assert run.run["step"] == run.run["steps"] == 60
   assert run.run["devices"] == {"platform": "cpu", "kind": "cpu", "count": 2, "processes": 1}
+  convolution = "onednn" if onednn.available() else "xla"
+  assert run.run["execution"] == {"remat": "elementwise", "convolution": convolution}
   assert run.run["data"]["images"] == 1337
   assert {row["name"] for row in run.run["deviations"]} >= {"data.name", "train.steps", "data.pad", "data.mirror"}
   steps = {split: [row["step"] for row in run.metrics if row["split"] == split] for split in ("train", "val", "test")}
@@ -205,8 +208,12 @@ def test_continued_unrolled(environment, tmp_path, undisturbed):
     time.sleep(0.02)
   process.send_signal(signal.SIGKILL)
   finish(process)
+  written = folder(tmp_path) / "run.json"
+  written.write_text(json.dumps(json.loads(written.read_text()) | {"execution": None}))  # as earlier versions did
   code, _, err = finish(start(tmp_path, environment, execution__unroll="1000"))
   assert code == 0, err
+  (event,) = [event for event in records.read_run(folder(tmp_path)).run["events"] if "convolution" in event["name"]]
+  assert event["step"] >= 10 and event["detail"].startswith("not recorded before, ")
   ours, theirs = (what_counts(each)["metrics"] for each in (tmp_path, undisturbed[0]))
   early = [row for row in theirs if row["step"] <= 15 and row["split"] == "train"]
   for row in early:
