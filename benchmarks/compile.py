@@ -49,7 +49,7 @@ def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
     init = time.perf_counter() - start
     states, hyperparameters = batched_runs.stack([first]), batched_runs.hyperparameters([train])
     start = time.perf_counter()
-    net = models.build(model, 10, models.Loop(unroll))
+    net = models.build(model, 10, models.ScanOptions(unroll))
     program = step.Program(net, train, data)
     lowered = step.train_steps.lower(program, 100, states, hyperparameters, images, shape((), jnp.int32))
     return timed(lowered, time.perf_counter() - start) | {"init": init}

@@ -69,7 +69,7 @@ class Case:
     else:
       options = dict(option.replace(" ", "_").split(":") for option in self.options.split("+") if option)
       parsed: dict[str, bool | str] = {name: value == "True" or value for name, value in options.items()}
-      loop = models.Loop(self.unroll, self.remat)
+      loop = models.ScanOptions(self.unroll, self.remat)
       side = sides.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
     side(2)
     return side

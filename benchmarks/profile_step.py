@@ -105,7 +105,7 @@ def profile(side: sides.Resjax, steps: int) -> collections.Counter[str]:
 def main(_) -> None:
   os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
   jax.config.update("jax_num_cpu_devices", 1)
-  loop = models.Loop(_UNROLL.value, _REMAT.value)
+  loop = models.ScanOptions(_UNROLL.value, _REMAT.value)
   rows: dict[str, dict[str, str]] = {kind: {"kind of operation": kind} for kind in [*KINDS, "all"]}
   for depth in _DEPTHS.value:
     side = sides.Resjax(int(depth), _BATCH.value, loop)

@@ -30,7 +30,7 @@ class Resjax:
     self,
     depth: int,
     batch_size: int,
-    loop: models.Loop | None = None,
+    loop: models.ScanOptions | None = None,
     precision: str = "float32",
     seeds: int = 1,
     compiler_options: dict[str, bool | str] | None = None,

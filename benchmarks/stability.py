@@ -80,7 +80,7 @@ def curve(dataset: data.Dataset, unroll: int, side: Callable[..., Advance]) -> l
   settings, found = Config(model=Model(depth=_DEPTH.value), train=Train(), data=Data()), []
   devices, every = mesh.make(settings), _STEPS.value // TENTHS
   with jax.set_mesh(devices):
-    net = models.build(settings.model, dataset.classes, models.Loop(unroll))
+    net = models.build(settings.model, dataset.classes, models.ScanOptions(unroll))
     advance = side(settings, in_memory.InMemoryInput(settings, dataset, net), net)
     start = initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
     state = jax.device_put(start, mesh.replicated(devices))

@@ -33,7 +33,7 @@ def makers(depth: int) -> dict[str, Callable[[], Side]]:
   made: dict[str, Callable[[], Side]] = {}
   for unroll in _UNROLL.value:
     name = "resjax unrolled" if unroll == _NO_LOOP else f"resjax scanned by {unroll}"
-    made[name] = lambda unroll=int(unroll): sides.Resjax(depth, batch, models.Loop(unroll), precision)
+    made[name] = lambda unroll=int(unroll): sides.Resjax(depth, batch, models.ScanOptions(unroll), precision)
   if precision == "float32":
     made["plain Flax"] = lambda: sides.plain_flax(depth, batch)
   made["torch NCHW"] = lambda: sides.torch(depth, batch, False, precision)

@@ -120,7 +120,7 @@ def compiler_macs(config: Config, net: Net) -> int:
   except ModuleNotFoundError as error:
     raise ConfigError(f"--compile needs {error.name}: install the extra train, cuda13 or tpu") from error
 
-  built = models.build(config.model, net.classes, models.Loop(unroll=max(net.structure.blocks_a_stage)))
+  built = models.build(config.model, net.classes, models.ScanOptions(unroll=max(net.structure.blocks_a_stage)))
   image = jax.ShapeDtypeStruct((1, *net.image_shape), jnp.float32)
   variables = jax.eval_shape(lambda: built.init(jax.random.key(0), jnp.zeros(image.shape), train=False))
   forward = jax.jit(lambda variables, image: built.apply(variables, image, train=False))

@@ -94,7 +94,7 @@ def test_the_collectives_of_a_compiled_program():
 
 
 def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
-  """Many independent all-reduces can end in a deadlock of simulated devices; see `models.probes`."""
+  """Many independent all-reduces can end in a deadlock of simulated devices; see `models.response_statistics`."""
 
   def captured(devices: int) -> list[dict]:
     chosen = Responses(images=256, batch_size=128)

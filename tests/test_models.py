@@ -9,7 +9,7 @@ from flax import traverse_util
 from resjax import models
 from resjax.config import Model
 from resjax.models import layout
-from resjax.models.probes import COLLECTION
+from resjax.models.response_statistics import COLLECTION
 from tests.nets import IMAGES, NETS, filled, initial, shapes, table, unstacked
 
 

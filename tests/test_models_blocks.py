@@ -11,7 +11,7 @@ from flax import linen as nn, traverse_util
 from resjax import models
 from resjax.config import Model
 from resjax.models import blocks, shortcuts
-from resjax.models.probes import COLLECTION
+from resjax.models.response_statistics import COLLECTION
 from tests.nets import IMAGES, NETS, initial, shapes
 
 

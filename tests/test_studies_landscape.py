@@ -48,7 +48,7 @@ def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
 
 def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
   """To 1e-3; batches of 8 of 12 images, so that the last is filled up. The dense one is of the unrolled net."""
-  model, unrolled = models.build(NET, 10), models.build(NET, 10, models.Loop(1000))
+  model, unrolled = models.build(NET, 10), models.build(NET, 10, models.ScanOptions(1000))
   flat, unflat = ravel_pytree(net.variables["params"])
   images, labels, statistics = arrays
 

@@ -76,7 +76,8 @@ def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, st
   texts = set()
   for every in (0, 10):
     config = dataclasses.replace(CONFIG, gradients=dataclasses.replace(CONFIG.gradients, every=every))
-    net = models.build(config.model, digits.classes, models.Loop(config.execution.unroll, config.execution.remat))
+    scan = models.ScanOptions(config.execution.unroll, config.execution.remat)
+    net = models.build(config.model, digits.classes, scan)
     images = InMemoryInput(config, digits, net).training_set
     hyperparameters = batched_runs.hyperparameters([config.train])
     states = batched_runs.stack([start])

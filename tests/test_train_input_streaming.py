@@ -27,7 +27,7 @@ def training(tmp_path):
   """Returns what makes a `StreamingInput` anew, its states before the first step, and the folder of its images."""
   folder = train_and_val(tmp_path / "photos")
   settings = config.freeze(RUN | {"data": RUN["data"] | {"path": str(folder)}})
-  net = models.build(settings.model, 2, models.Loop(1, "none"))
+  net = models.build(settings.model, 2, models.ScanOptions(1, "none"))
   with jax.set_mesh(mesh.make(settings)):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     hyperparameters = jax.device_put(batched_runs.hyperparameters([settings.train]), everywhere)

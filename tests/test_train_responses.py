@@ -54,7 +54,7 @@ def test_responses_are_those_of_stored_activations_scanned_and_unrolled(depth):
   expected = stored(unstacked(variables)["params"], IMAGES)
   settings = Responses(images=len(IMAGES), batch_size=len(IMAGES), mode="batch")
   for unroll in (1, 1000):
-    build = models.build(net, 10, models.Loop(unroll))
+    build = models.build(net, 10, models.ScanOptions(unroll))
     moments = responses.capture(build, settings, variables, IMAGES, STATISTICS)
     rows = responses.lines(settings, 0, table(net).table, moments)
     assert [row["name"] for row in rows] == list(expected)

@@ -13,7 +13,7 @@ from resjax import config, data, models
 from resjax.config import Data, Model, Responses, Train
 from resjax.data.augment import normalize, statistics
 from resjax.models import layout
-from resjax.models.probes import COLLECTION
+from resjax.models.response_statistics import COLLECTION
 from resjax.train import batched_runs, evaluate, responses, state, step
 
 DIGITS = Data(name="digits", pad=1, mirror=False)

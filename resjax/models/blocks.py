@@ -10,10 +10,10 @@ import jax
 from flax import linen as nn
 
 from resjax import config
+from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 from resjax.models.norm import BatchNorm
-from resjax.models.probes import response
-from resjax.models.scales import Bias
+from resjax.models.response_statistics import sow_response
 from resjax.models.shortcuts import SHORTCUTS, Branch, branch_start
 
 ACTIVATIONS = {"relu": nn.relu, "sigmoid": nn.sigmoid}
@@ -51,7 +51,7 @@ class Block(nn.Module):
     norm = functools.partial(normalization, net, train)
     structure = net.structure
     layers = structure.layers(self.filters)
-    response(self, "input", x)
+    sow_response(self, "input", x)
 
     y = activated = activation(norm(name="norm1")(x)) if net.preactivation else x
     for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
@@ -62,10 +62,10 @@ class Block(nn.Module):
       if not net.preactivation:
         y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
       if kernel == 3:
-        response(self, f"conv{i}", y)
+        sow_response(self, f"conv{i}", y)
       if not (last or net.preactivation):
         y = activation(y)
-    response(self, "branch", y)
+    sow_response(self, "branch", y)
     if disturb:
       y = disturb(y)
 

@@ -15,9 +15,9 @@ from jax.custom_derivatives import linear_call
 from jax.sharding import PartitionSpec
 
 from resjax.models import conv_cpu
+from resjax.models.block_scan import CONVOLUTION
 from resjax.models.onednn import Pads
-from resjax.models.precision import wide
-from resjax.models.stack import CONVOLUTION
+from resjax.models.precision import at_least_float32
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the paper's [13]: deviation sqrt(2 / fan_in)
 
@@ -166,7 +166,7 @@ def _on_platform(cpu: Product, default: Product, operands: str, result: str, set
     mesh = jax.sharding.get_abstract_mesh()
     batch = next(len(array) for array, kind in zip(arrays, operands, strict=True) if kind == "x")
     # Sums in float32 where operands and result are bfloat16, as accelerators have them.
-    local = lambda *parts: cpu(*map(wide, parts), **settings).astype(arrays[0].dtype)  # noqa: E731
+    local = lambda *parts: cpu(*map(at_least_float32, parts), **settings).astype(arrays[0].dtype)  # noqa: E731
     if mesh.empty or batch % mesh.size:
       return local(*arrays)
     specs = {"x": PartitionSpec(mesh.axis_names), "w": PartitionSpec()}

@@ -17,8 +17,8 @@ from flax import linen as nn
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from resjax.models.precision import wide
-from resjax.models.stack import STATISTICS
+from resjax.models.block_scan import STATISTICS
+from resjax.models.precision import at_least_float32
 
 COLUMNS = 128  # of a sum on a GPU: what a warp reads at once, four times
 
@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
     running_var = self.variable("batch_stats", "var", jnp.ones, shape)
     if not self.train:
       factor = scale * lax.rsqrt(running_var.value + self.epsilon)
-      return (wide(x_BxHxWxC) * factor + (bias - running_mean.value * factor)).astype(x_BxHxWxC.dtype)
+      return (at_least_float32(x_BxHxWxC) * factor + (bias - running_mean.value * factor)).astype(x_BxHxWxC.dtype)
     y, mean, var = self._normalize_parts(x_BxHxWxC, scale, bias)
     if self.is_mutable_collection("batch_stats") and not self.is_initializing():
       running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
@@ -78,22 +78,22 @@ def normalize(
 def _forward(x, scale, bias, epsilon):
   count = x.size // x.shape[-1]
   x = _barrier_on_cpu(x)
-  total, of_squares = _sums(wide(x), wide(x) * wide(x))
+  total, of_squares = _sums(at_least_float32(x), at_least_float32(x) * at_least_float32(x))
   mean = total / count
   var = jnp.maximum(of_squares / count - mean * mean, 0)
   mean, inverse = checkpoint_name((mean, lax.rsqrt(var + epsilon)), STATISTICS)
-  y = ((wide(x) - mean) * (scale * inverse) + bias).astype(x.dtype)
+  y = ((at_least_float32(x) - mean) * (scale * inverse) + bias).astype(x.dtype)
   return (y, mean, var), (x, scale, mean, inverse)
 
 
 def _backward(epsilon, saved, cotangents):
   x, scale, mean, inverse = saved
-  dy = wide(_barrier_on_cpu(cotangents[0]))
+  dy = at_least_float32(_barrier_on_cpu(cotangents[0]))
   count = x.size // x.shape[-1]
-  d_bias, of_products = _sums(dy, dy * wide(x))
+  d_bias, of_products = _sums(dy, dy * at_least_float32(x))
   d_scale = inverse * (of_products - mean * d_bias)
   # dx = scale / deviation * (dy - mean of dy - normalised x * mean of (dy * normalised x)).
-  dx = scale * inverse * (dy - d_bias / count - (wide(x) - mean) * (inverse * d_scale / count))
+  dx = scale * inverse * (dy - d_bias / count - (at_least_float32(x) - mean) * (inverse * d_scale / count))
   return dx.astype(x.dtype), d_scale, d_bias
 
 

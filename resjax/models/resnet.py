@@ -4,12 +4,12 @@ import jax
 from flax import linen as nn
 
 from resjax import config, depth
-from resjax.models import stack
+from resjax.models.block_scan import ScanOptions, scan_blocks
 from resjax.models.blocks import ACTIVATIONS, Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
 from resjax.models.pool import max_pool
-from resjax.models.precision import wide
-from resjax.models.probes import COLLECTION, response
+from resjax.models.precision import at_least_float32
+from resjax.models.response_statistics import COLLECTION, sow_response
 
 
 class ResNet(nn.Module):
@@ -18,12 +18,12 @@ class ResNet(nn.Module):
   Attributes:
     net: its settings.
     classes: width of the last layer.
-    loop: how the blocks of a stage after its first, whose parameters are stacked, are executed.
+    scan: how the blocks of a stage after its first, whose parameters are stacked, are executed.
   """
 
   net: config.Model
   classes: int
-  loop: stack.Loop
+  scan: ScanOptions
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
@@ -32,7 +32,7 @@ class ResNet(nn.Module):
     stages = self.net.structure.stages
     x = Stem(stages[0].filters, self.net, name="stem")(x, train)
     for i, stage in enumerate(stages, 1):
-      x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
+      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train)
     return Head(self.classes, self.net, name="head")(x, train)
 
 
@@ -55,7 +55,7 @@ class Stem(nn.Module):
     y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x)
     if not self.net.preactivation:
       y = normalization(self.net, train, name="norm")(y)
-    response(self, "conv", y)
+    sow_response(self, "conv", y)
     if not self.net.preactivation:
       y = ACTIVATIONS[self.net.activation](y)
     return max_pool(y, 3, (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
@@ -66,7 +66,7 @@ class Stage(nn.Module):
 
   stage: depth.Stage
   net: config.Model
-  loop: stack.Loop
+  scan: ScanOptions
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
@@ -81,11 +81,11 @@ class Stage(nn.Module):
       for collection, stacked in jax.vmap(lambda key: block.init(key, x, train))(keys).items():
         self.put_variable(collection, "rest", stacked)
     changing = [name for name in ("batch_stats", COLLECTION) if self.is_mutable_collection(name)]
-    x, changed = stack.apply(
+    x, changed = scan_blocks(
       lambda x, variables: block.apply(variables, x, train, mutable=changing),
       x,
       {name: self.get_variable(name, "rest") for name in ("params", "batch_stats") if self.has_variable(name, "rest")},
-      self.loop,
+      self.scan,
     )
     for collection, stacked in changed.items():
       self.put_variable(collection, "rest", stacked)
@@ -104,4 +104,4 @@ class Head(nn.Module):
     x = x_BxHxWxC
     if self.net.preactivation:
       x = ACTIVATIONS[self.net.activation](normalization(self.net, train, name="norm")(x))
-    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(wide(x).mean((1, 2)))
+    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(at_least_float32(x).mean((1, 2)))

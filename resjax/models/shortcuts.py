@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resjax.depth import Structure
+from resjax.models.affine import Bias, Scalar
 from resjax.models.conv import HE_NORMAL
-from resjax.models.scales import Bias, Scalar
 
 GATE_START = -2.0  # bias of a gate's sigmoid at first: most of the input is carried on (Srivastava et al. 2015)
 

@@ -8,11 +8,11 @@ from flax import linen as nn
 
 from resjax import config
 from resjax.depth import VGG_DENSE
-from resjax.models import stack
+from resjax.models.block_scan import ScanOptions
 from resjax.models.blocks import ACTIVATIONS
 from resjax.models.conv import HE_NORMAL
 from resjax.models.pool import max_pool
-from resjax.models.precision import wide
+from resjax.models.precision import at_least_float32
 from resjax.models.resnet import Stage
 
 
@@ -22,22 +22,22 @@ class VGG(nn.Module):
   Attributes:
     net: its settings.
     classes: width of the last layer.
-    loop: how the layers of a stage after its first, whose parameters are stacked, are executed.
+    scan: how the layers of a stage after its first, whose parameters are stacked, are executed.
   """
 
   net: config.Model
   classes: int
-  loop: stack.Loop
+  scan: ScanOptions
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
     """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
     for i, stage in enumerate(self.net.structure.stages, 1):
-      x = Stage(stage, self.net, self.loop, name=f"stage{i}")(x, train)
+      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train)
       height, width = x.shape[1:3]
       x = max_pool(x, 2, ((0, height % 2), (0, width % 2)))
-    return Head(self.classes, self.net, name="head")(wide(x).reshape(len(x), -1))
+    return Head(self.classes, self.net, name="head")(at_least_float32(x).reshape(len(x), -1))
 
 
 class Head(nn.Module):

@@ -6,14 +6,14 @@ from jax.sharding import Mesh
 
 from resjax.config import Config
 from resjax.depth import Net, memory
-from resjax.models import Loop, onednn
+from resjax.models import ScanOptions, onednn
 
 # Share of a device's memory that the estimate of `execution.remat=auto` may take. The estimate has activations and
 # weights only; the images, what convolutions work in, and fragmentation take the rest.
 SHARE = 0.7
 
 
-def block_loop(config: Config, net: Net, devices: Mesh) -> Loop:
+def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
   """Returns how the blocks of a stage are looped over in training.
 
   With `execution.remat=auto` a device that says how much memory it has gets the form that fits into it.
@@ -23,15 +23,15 @@ def block_loop(config: Config, net: Net, devices: Mesh) -> Loop:
     net: Layer table of its network.
     devices: Devices that the batch is split over; they need not exist.
   """
-  loop = Loop(config.execution.unroll, config.execution.remat)
+  options = ScanOptions(config.execution.unroll, config.execution.remat)
   first = devices.devices.flat[0]
-  if loop.remat != "auto" or first.platform == "cpu":
-    return loop
+  if options.remat != "auto" or first.platform == "cpu":
+    return options
   bytes_limit = _bytes_limit(first)
   if bytes_limit is None:
-    return loop
+    return options
   images = config.train.batch_size * config.execution.runs_per_program // devices.size
-  return Loop(loop.unroll, memory.fitting_remat(net, config.model.precision, images, SHARE * bytes_limit))
+  return ScanOptions(options.unroll, memory.fitting_remat(net, config.model.precision, images, SHARE * bytes_limit))
 
 
 def _bytes_limit(device: Any) -> int | None:
@@ -48,4 +48,4 @@ def facts(config: Config, net: Net, devices: Mesh) -> dict[str, Any]:
   Resuming is exact within one form of the convolution only.
   """
   convolution = "onednn" if onednn.available() else "xla"
-  return {"remat": block_loop(config, net, devices).rematerialized(), "convolution": convolution}
+  return {"remat": scan_options(config, net, devices).rematerialized(), "convolution": convolution}

@@ -17,7 +17,7 @@ from resjax import mesh, models, records
 from resjax.data import Dataset, FileDataset
 from resjax.train import batched_runs, input as inputs, run_files, schedule, state, step
 from resjax.train.checkpoints import Checkpoints
-from resjax.train.execution_form import block_loop
+from resjax.train.execution_form import scan_options
 from resjax.train.periodic_actions import PeriodicActions
 from resjax.train.run_log import RunFailed, RunLog
 
@@ -66,7 +66,7 @@ class _Training:
     self.logs, self.checkpoints, self.notes = logs, checkpoints, dataset.notes
     self.actions = PeriodicActions(config)
     layers, devices = config.model.net(dataset.image_shape, dataset.classes), jax.sharding.get_mesh()
-    net = models.build(config.model, dataset.classes, block_loop(config, layers, devices))
+    net = models.build(config.model, dataset.classes, scan_options(config, layers, devices))
     store = logs[0].writer.directory.parents[1] / ".moments"
     self.images = inputs.make(config, dataset, net, store)
     self.failed: dict[int, str] = {}

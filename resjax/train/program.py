@@ -17,7 +17,7 @@ from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.depth import Net
 from resjax.train import batched_runs, state, step
-from resjax.train.execution_form import block_loop
+from resjax.train.execution_form import scan_options
 from resjax.train.periodic_actions import PeriodicActions
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -61,7 +61,7 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     devices: the mesh.
     images: size of a training set that is held on the devices.
   """
-  model = models.build(config.model, net.classes, block_loop(config, net, devices))
+  model = models.build(config.model, net.classes, scan_options(config, net, devices))
   program = step.Program(model, config.train, config.data)
   with jax.set_mesh(devices):
     one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)

@@ -14,7 +14,7 @@ from resjax.config.runtime import ResponseCapture
 from resjax.data.augment import Statistics, normalize
 from resjax.depth import Layer
 from resjax.models import layout
-from resjax.models.probes import COLLECTION
+from resjax.models.response_statistics import COLLECTION
 
 
 @functools.partial(jax.jit, static_argnames=("net", "settings"))

@@ -13,7 +13,7 @@ from flax import linen as nn
 COLLECTION = "responses"
 
 
-def response(module: nn.Module, name: str, y_BxHxWxC: jax.Array) -> None:
+def sow_response(module: nn.Module, name: str, y_BxHxWxC: jax.Array) -> None:
   """Sows mean and variance (population) of each channel over images and positions as `<name>_response`, [P, 2, C].
 
   P is the number of equal parts of the batch, one a device: devices then have nothing to agree on while the net runs.

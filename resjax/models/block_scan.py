@@ -22,7 +22,7 @@ Block = Callable[[jax.Array, Any], tuple[jax.Array, Any]]  # (input, variables) 
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
+class ScanOptions:
   """How a stack is executed. Changes memory, compile time and speed, and results to rounding only.
 
   Attributes:
@@ -51,29 +51,29 @@ class Loop:
     return "elementwise" if jax.default_backend() == "cpu" else "none"
 
 
-def apply(block: Block, x: jax.Array, stacked: Any, loop: Loop) -> tuple[jax.Array, Any]:
+def scan_blocks(block: Block, x: jax.Array, stacked: Any, scan: ScanOptions) -> tuple[jax.Array, Any]:
   """Applies the blocks one after another.
 
   Args:
     block: one of them.
     x: input of the first, of the shape and type of every block's output.
     stacked: variables of all blocks, each leaf [blocks, ...].
-    loop: how.
+    scan: how.
 
   Returns:
     The last output, and what the blocks returned beside it, each leaf [blocks, ...].
   """
   blocks = len(jax.tree.leaves(stacked)[0])
   # Inside a loop nothing can be merged with the forward pass, and the barriers against that are not needed.
-  checkpoint = functools.partial(jax.checkpoint, prevent_cse=loop.unrolled(blocks) == blocks)
-  remat = loop.rematerialized()
+  checkpoint = functools.partial(jax.checkpoint, prevent_cse=scan.unrolled(blocks) == blocks)
+  remat = scan.rematerialized()
   if remat == "block":
     block = checkpoint(block)
   if remat == "elementwise":
     block = checkpoint(block, policy=jax.checkpoint_policies.save_only_these_names(CONVOLUTION, STATISTICS))
 
   def run(x: jax.Array, part: Any) -> tuple[jax.Array, Any]:
-    return lax.scan(block, x, part, unroll=loop.unrolled(len(jax.tree.leaves(part)[0])))
+    return lax.scan(block, x, part, unroll=scan.unrolled(len(jax.tree.leaves(part)[0])))
 
   if remat != "group":
     return run(x, stacked)

@@ -10,7 +10,8 @@ from flax import traverse_util
 
 from resjax import models
 from resjax.config import Model
-from resjax.models import blocks, resnet, stack
+from resjax.models import blocks, resnet
+from resjax.models.block_scan import ScanOptions, scan_blocks
 from tests.nets import IMAGES, filled, unstacked
 
 
@@ -31,8 +32,8 @@ def one_by_one(net: Model, variables, images):
   return resnet.Head(10, net).apply({name: tree.get("head", {}) for name, tree in apart.items()}, x, True), new
 
 
-LOOPS = {"one by one in Python": None} | {
-  f"unroll {unroll}, remat {remat}": models.Loop(unroll, remat)
+SCANS = {"one by one in Python": None} | {
+  f"unroll {unroll}, remat {remat}": ScanOptions(unroll, remat)
   for unroll, remat in [
     (2, "none"),
     (3, "none"),
@@ -48,17 +49,17 @@ LOOPS = {"one by one in Python": None} | {
 
 
 @functools.cache
-def gradients_of(net: Model, loop: models.Loop | None):
+def gradients_of(net: Model, scan: ScanOptions | None):
   """Logits, statistics after, and gradients, in the stacked layout."""
   variables = filled(net)
   images = jax.random.normal(jax.random.key(1), IMAGES)
 
   def loss(params):
     collections = {"params": params, "batch_stats": variables["batch_stats"]}
-    if loop is None:
+    if scan is None:
       logits, updates = one_by_one(net, collections, images)
     else:
-      logits, updates = models.build(net, 10, loop).apply(collections, images, train=True, mutable=["batch_stats"])
+      logits, updates = models.build(net, 10, scan).apply(collections, images, train=True, mutable=["batch_stats"])
       updates = traverse_util.flatten_dict(unstacked(updates)["batch_stats"])
     return jax.nn.logsumexp(logits), (logits, updates)
 
@@ -66,14 +67,14 @@ def gradients_of(net: Model, loop: models.Loop | None):
   return {"logits": logits, "gradients": gradients, "statistics": updates}
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("scan", SCANS)
 @pytest.mark.parametrize("net", [Model(depth=32, shortcut="B"), Model(depth=20, block="bottleneck")], ids=str)
-def test_numbers_do_not_depend_on_how_the_loop_is_executed(net, loop):
+def test_numbers_do_not_depend_on_how_the_loop_is_executed(net, scan):
   """Logits, gradients and statistics from the same parameters, within rounding.
 
   Of 32 layers a stage has four blocks in the loop: two groups of two. Of 20 bottleneck ones it has one.
   """
-  one, other = gradients_of(net, models.Loop()), gradients_of(net, LOOPS[loop])
+  one, other = gradients_of(net, ScanOptions()), gradients_of(net, SCANS[scan])
 
   def close(one, other):
     # The same operations in two programs: some thousand float32 roundings of the largest value.
@@ -87,12 +88,12 @@ def test_groups_that_do_not_divide_the_blocks():
   rng = np.random.default_rng(0)
   matrices, x = rng.normal(0, 0.5, (11, 4, 4)), rng.normal(size=4)
 
-  def run(matrices, loop):
-    y, sums = stack.apply(lambda x, matrix: (jnp.tanh(matrix @ x), x.sum()), x, matrices, loop)
+  def run(matrices, scan):
+    y, sums = scan_blocks(lambda x, matrix: (jnp.tanh(matrix @ x), x.sum()), x, matrices, scan)
     return y.sum(), (y, sums)
 
-  (_, expected), slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop())
-  (_, found), group_slope = jax.value_and_grad(run, has_aux=True)(matrices, stack.Loop(1, "group"))
+  (_, expected), slope = jax.value_and_grad(run, has_aux=True)(matrices, ScanOptions())
+  (_, found), group_slope = jax.value_and_grad(run, has_aux=True)(matrices, ScanOptions(1, "group"))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), (found, group_slope), (expected, slope))
   assert found[1].shape == (11,)
 
@@ -106,7 +107,7 @@ def test_what_is_kept_for_the_backward_pass(remat):
     return jnp.tanh(jnp.sin(scale * x)), None  # keeps two arrays
 
   def slope(x, scales):
-    return jax.grad(lambda scales: stack.apply(block, x, scales, stack.Loop(1, remat))[0].sum())(scales)
+    return jax.grad(lambda scales: scan_blocks(block, x, scales, ScanOptions(1, remat))[0].sum())(scales)
 
   compiled = jax.jit(slope).lower(jnp.ones(side), jnp.ones(64)).compile()
   arrays = compiled.memory_analysis().temp_size_in_bytes / (4 * side)
