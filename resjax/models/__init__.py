@@ -1,4 +1,4 @@
-"""The nets: `build` makes one from its settings."""
+"""Network architectures: `build` constructs one from its settings."""
 
 from resjax import config
 from resjax.models.block_scan import ScanOptions
@@ -9,12 +9,12 @@ __all__ = ["ScanOptions", "build"]
 
 
 def build(net: config.Model, classes: int, scan: ScanOptions | None = None) -> ResNet | VGG:
-  """Returns the net of the settings.
+  """Returns the network described by the settings.
 
   Args:
-    net: settings.
-    classes: of the data set.
-    scan: how its stacked blocks are executed; of no effect on its parameters.
+    net: Settings of the network.
+    classes: Number of classes of the data set.
+    scan: How the stacked blocks are executed; does not affect the parameters.
   """
   kind = VGG if net.family == "vgg" else ResNet
   return kind(net, classes, scan or ScanOptions())

@@ -1,35 +1,35 @@
-"""Small learnt parts: what stands in a norm's place in nets without norms, and single numbers of some shortcuts."""
+"""Learned biases, which replace normalization in networks without it, and learned scalars, which some shortcuts use."""
 
 import jax
 from flax import linen as nn
 
 
 class Bias(nn.Module):
-  """Adds a learnt number to each channel.
+  """Adds a learned bias to each channel.
 
   Attributes:
-    start: its first value.
+    start: Initial value of the biases.
   """
 
   start: float = 0.0
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-    """Returns an array of the same shape and type."""
+    """Returns the input plus the bias, of the same shape and dtype."""
     bias = self.param("bias", nn.initializers.constant(self.start), x_BxHxWxC.shape[-1:])
     return x_BxHxWxC + bias.astype(x_BxHxWxC.dtype)
 
 
 class Scalar(nn.Module):
-  """One learnt number.
+  """One learned scalar.
 
   Attributes:
-    start: its first value.
+    start: Initial value.
   """
 
   start: float
 
   @nn.compact
   def __call__(self, like: jax.Array) -> jax.Array:
-    """Returns it as a scalar of the type of `like`."""
+    """Returns the scalar, shape [], in the dtype of `like`."""
     return self.param("value", nn.initializers.constant(self.start), ()).astype(like.dtype)

@@ -1,6 +1,7 @@
-"""Building blocks, with a shortcut or plain (Sec. 3.2, 4.1): two 3x3 layers, or 1x1, 3x3 and 1x1, or a single layer.
+"""Building blocks, with or without a shortcut (Sec. 3.2, 4.1).
 
-On maps of one pixel two 1x1 layers are fully connected ones.
+The layers of a block are two of 3x3; or 1x1, 3x3 and 1x1 (bottleneck); or a single one; or two of 1x1, which on
+feature maps of one pixel are fully connected layers.
 """
 
 import functools
@@ -22,12 +23,12 @@ ACTIVATIONS = {"relu": nn.relu, "sigmoid": nn.sigmoid}
 class Block(nn.Module):
   """One block: y = relu(F(x) + shortcut(x)); plain: y = relu(F(x)); pre-activation: y = F(x) + shortcut(x).
 
-  In place of ReLU the net may have another activation.
+  `config.Model.activation` replaces ReLU by another activation.
 
   Attributes:
-    filters: of its 3x3 layers; a bottleneck's output has four times as many channels.
-    stride: of one of its layers, see `depth.Structure.strides`.
-    net: the settings of the whole net.
+    filters: Output channels of the 3x3 layers. The output of a bottleneck block has four times as many channels.
+    stride: Stride of the block; `depth.Structure.strides` says which of its layers has it.
+    net: Settings of the whole network.
   """
 
   filters: int
@@ -38,12 +39,15 @@ class Block(nn.Module):
   def __call__(
     self, x_BxHxWxC: jax.Array, train: bool, disturb: Callable[[jax.Array], jax.Array] | None = None
   ) -> jax.Array:
-    """Returns [B, H / stride, W / stride, output channels].
+    """Applies the block.
 
     Args:
-      x_BxHxWxC: input.
-      train: whether to use and update batch statistics.
-      disturb: what a study does to F(x) before the shortcut is added.
+      x_BxHxWxC: Input.
+      train: Whether to normalize by the statistics of the batch and update the running statistics.
+      disturb: Function that a study applies to F(x) before the shortcut is added.
+
+    Returns:
+      Output [B, H / stride, W / stride, output channels].
     """
     net, x = self.net, x_BxHxWxC
     activation = ACTIVATIONS[net.activation]
@@ -85,7 +89,14 @@ class Block(nn.Module):
 
 
 def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.Module:
-  """Returns a batch norm with the net's settings, or in a net without norms what stands in its place, a bias."""
+  """Returns a batch norm with the network's settings, or a bias if the network has no normalization.
+
+  Args:
+    net: Settings of the network.
+    train: Whether to normalize by the statistics of the batch and update the running statistics.
+    name: Name of the module.
+    zero_scale: Whether the scale starts at 0 instead of 1.
+  """
   if net.norm == "none":
     return Bias(name=name)
   return BatchNorm(train, net.norm_momentum, net.norm_epsilon, net.norm_images, zero_scale, name=name)

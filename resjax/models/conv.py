@@ -1,6 +1,6 @@
-"""The convolution: plain on accelerators, and on a CPU in forms that are fast there, also inside of loops.
+"""The convolution: lax's on accelerators; on a CPU, forms of it that are fast there, also inside loops.
 
-The choice is made when a program is lowered for a platform. `benchmarks/train_step.py` measures what it gains.
+The form is chosen when a program is lowered for a platform. `benchmarks/train_step.py` measures the gain.
 """
 
 import functools
@@ -19,7 +19,7 @@ from resjax.models.block_scan import CONVOLUTION
 from resjax.models.onednn import Pads
 from resjax.models.precision import at_least_float32
 
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the paper's [13]: deviation sqrt(2 / fan_in)
+HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # std = sqrt(2 / fan_in), the paper's [13]
 
 
 class Conv(nn.Module):
@@ -29,8 +29,8 @@ class Conv(nn.Module):
     channels: Channels of the output.
     kernel: Side of the kernel.
     stride: Stride of both axes, 1 or 2.
-    padding: "symmetric": kernel // 2 zeros on each side. "same": as few zeros as possible, which at stride 2 and an
-      even side are more behind than before, so that the centres are not those of an option-A shortcut.
+    padding: "symmetric": kernel // 2 zeros on each side. "same": as few zeros as possible; at stride 2 and an even
+      side there are more after than before the image, so that the centres differ from those of an option-A shortcut.
     start: Initializer of the kernel.
   """
 
@@ -42,7 +42,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-    """Returns [B, ceil(H / stride), ceil(W / stride), channels], computed in the type of the input."""
+    """Returns [B, ceil(H / stride), ceil(W / stride), channels] in the dtype of the input."""
     kernel = self.param("kernel", self.start, (self.kernel, self.kernel, x_BxHxWxC.shape[-1], self.channels))
     if self.padding == "same":
       sides, strides = x_BxHxWxC.shape[1:3], (self.stride, self.stride)
@@ -55,22 +55,22 @@ class Conv(nn.Module):
 
 
 def _replicated(kernel: jax.Array) -> jax.Array:
-  """Returns a kernel that may be sharded as one that is not: the batch is sharded, so each device needs all of it."""
+  """Returns a possibly sharded kernel replicated on all devices, because each convolves its part of the batch."""
   mesh = jax.sharding.get_abstract_mesh()
   return kernel if mesh.empty else lax.with_sharding_constraint(kernel, PartitionSpec())
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x_BxHxWxC: jax.Array, w_KxKxCxO: jax.Array, stride: int, pads: Pads) -> jax.Array:
-  """Returns the convolution [B, H', W', O], H' = (H + zeros - K) // stride + 1.
+  """Returns the convolution [B, H', W', O], H' = (H + padding - K) // stride + 1.
 
-  Inside of `jax.set_mesh` a batch that can be split evenly over all axes of the mesh is.
+  Inside `jax.set_mesh`, the batch is split over all axes of the mesh if they divide it evenly.
 
   Args:
     x_BxHxWxC: Images.
-    w_KxKxCxO: Kernel, of the type of the images.
+    w_KxKxCxO: Kernel, in the dtype of the images.
     stride: Stride of both axes.
-    pads: Zeros before and after the images, of height and of width.
+    pads: Zero padding before and after the images, of height and of width.
   """
   return _products(x_BxHxWxC.shape[1:3], len(w_KxKxCxO), stride, pads).output(x_BxHxWxC, w_KxKxCxO)
 
@@ -95,7 +95,7 @@ Product = Callable[..., jax.Array]  # of two arrays
 class Products(NamedTuple):
   """The bilinear functions of a convolution: y = output(x, w), dx = input_gradient(w, dy), dw = weight_gradient(x, dy).
 
-  Each is what the derivative of another needs, so derivatives of any order, forward and reverse, consist of them.
+  The derivatives of each are expressed by the others, so they suffice for derivatives of any order and mode.
   """
 
   output: Product
@@ -121,7 +121,7 @@ def _products(sides: tuple[int, int], k: int, stride: int, pads: Pads) -> Produc
 
 
 def _set_derivatives(product: Any, of_first: Product, of_second: Product) -> None:
-  """Gives a bilinear function its derivatives.
+  """Defines the derivatives of a bilinear function.
 
   Args:
     product: The function of two arguments, a `jax.custom_jvp`.
@@ -138,7 +138,7 @@ def _set_derivatives(product: Any, of_first: Product, of_second: Product) -> Non
 
 
 def plain(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
-  """Returns the convolution as lax has it."""
+  """Returns the convolution as one operation of lax."""
   return lax.conv_general_dilated(x, w, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -153,19 +153,20 @@ def _plain_weight_gradient(x: jax.Array, dy: jax.Array, k: int, stride: int, pad
 
 
 def _on_platform(cpu: Product, default: Product, operands: str, result: str, settings: dict[str, Any]) -> Product:
-  """Returns a product in the form for the platform that a program is lowered for.
+  """Returns a product whose implementation depends on the platform that a program is lowered for.
 
   Args:
-    cpu: Form for a CPU. oneDNN uses one core, so each device of a mesh computes its part of the batch.
-    default: Form for other platforms.
-    operands, result: What the operands and the result are: "x", arrays with a batch, or "w", kernels.
-    settings: Further arguments of both forms.
+    cpu: Implementation for a CPU. oneDNN uses one core, so each device of a mesh computes its part of the batch.
+    default: Implementation for other platforms.
+    operands: Kind of each operand: "x", an array with a batch axis, or "w", a kernel.
+    result: Kind of the result, likewise.
+    settings: Further keyword arguments of both implementations.
   """
 
   def on_cpu(*arrays: jax.Array) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     batch = next(len(array) for array, kind in zip(arrays, operands, strict=True) if kind == "x")
-    # Sums in float32 where operands and result are bfloat16, as accelerators have them.
+    # bfloat16 operands are summed in float32, as on accelerators.
     local = lambda *parts: cpu(*map(at_least_float32, parts), **settings).astype(arrays[0].dtype)  # noqa: E731
     if mesh.empty or batch % mesh.size:
       return local(*arrays)

@@ -1,15 +1,15 @@
-"""The three products of a convolution on a CPU, each as convolutions of NHWC images with one dense or spaced kernel.
+"""The convolution and its gradients on a CPU, each as convolutions of NHWC images with a dense or dilated kernel.
 
-These are what oneDNN has fast code for. Where it is missing, XLA's own fast code takes the same convolutions, if the
-kernel is HWIO: everything else falls to a naive loop in the body of a `lax.scan`, some twenty times slower.
+oneDNN has fast code for such convolutions. Without oneDNN, XLA's own fast code computes them if the kernel is HWIO;
+other convolutions in the body of a `lax.scan` fall back to a naive loop, some twenty times slower.
 
-Programs with oneDNN's convolutions cannot be kept in JAX's compilation cache, and small ones gain little: they are
-used from `ONEDNN_MACS` on.
+JAX's compilation cache cannot store programs with oneDNN's convolutions, and small convolutions gain little, so
+oneDNN is used only from `ONEDNN_MACS` multiply-adds on.
 
-- The gradient of the input is a convolution with the kernel turned around. At stride 2 the image's four phases stand
-  side by side as channels (space to depth), so that it is one of stride 1, too.
-- The gradient of the kernel is a convolution of the image with the output's gradient as kernel and the batch as its
-  features, in chunks of the batch, so that the transposed copies stay in the cache.
+- The gradient of the input is a convolution with the flipped kernel. At stride 2 the four phases of the image become
+  channels (space to depth), so that this convolution has stride 1, too.
+- The gradient of the kernel is a convolution of the image with the gradient of the output as kernel and the batch as
+  input channels. It is computed in chunks of the batch, so that the transposed copies stay in the CPU's cache.
 """
 
 import functools
@@ -22,8 +22,8 @@ from jax import lax
 from resjax.models import onednn
 from resjax.models.onednn import Pads
 
-CHUNK = 8  # images a chunk of the weight gradient, at least
-ONEDNN_MACS = 2**24  # multiply-adds of a product; 0.2 ms on a core of 2023
+CHUNK = 8  # minimum number of images per chunk of the weight gradient
+ONEDNN_MACS = 2**24  # multiply-adds from which oneDNN is used; 0.2 ms on a core of 2023
 
 
 def forward(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
@@ -34,7 +34,15 @@ def forward(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
 
 
 def input_gradient(w: jax.Array, dy: jax.Array, sides: tuple[int, int], stride: int, pads: Pads) -> jax.Array:
-  """Returns the gradient [B, H, W, C] of images of `sides`, given that of the output."""
+  """Returns the gradient [B, H, W, C] with respect to the images.
+
+  Args:
+    w: Kernel [K, K, C, O].
+    dy: Gradient with respect to the output, [B, H', W', O].
+    sides: Height and width of the images.
+    stride: Stride of both axes.
+    pads: Zero padding of the images.
+  """
   if stride == 1:
     return _input_gradient_of_stride_1(w, dy, sides, pads)
   x = jax.ShapeDtypeStruct((len(dy), *sides, w.shape[2]), dy.dtype)
@@ -45,12 +53,20 @@ def input_gradient(w: jax.Array, dy: jax.Array, sides: tuple[int, int], stride: 
 
 
 def weight_gradient(x: jax.Array, dy: jax.Array, k: int, stride: int, pads: Pads) -> jax.Array:
-  """Returns the gradient [K, K, C, O] of the kernel, given images and the gradient of the output."""
+  """Returns the gradient [K, K, C, O] with respect to the kernel.
+
+  Args:
+    x: Images [B, H, W, C].
+    dy: Gradient with respect to the output, [B, H', W', O].
+    k: Side of the kernel.
+    stride: Stride of both axes.
+    pads: Zero padding of the images.
+  """
   weights = k * k * x.shape[-1] * dy.shape[-1]
   if k == 1:
     return jnp.einsum("bhwc,bhwo->co", x[:, ::stride, ::stride], dy)[None, None]
   convolution = _convolution(dy.dtype, dy.size // dy.shape[-1] * weights)
-  # Of small maps of many channels so many images that adding up the chunks does not take longer than they do.
+  # With small maps of many channels, chunks are large enough that adding up their results takes less time than they do.
   least = max(CHUNK, weights // (x[0].size + dy[0].size))
   chunk = next((size for size in range(least, len(x)) if len(x) % size == 0), len(x))
   if chunk == len(x):
@@ -94,9 +110,10 @@ def _kernel_phases(w: jax.Array) -> jax.Array:
 def _weight_gradient_of_chunk(
   convolution: Callable[..., jax.Array], x: jax.Array, dy: jax.Array, k: int, stride: int, pads: Pads
 ) -> jax.Array:
-  """Width and channels of the image are one axis, along which the columns of the kernel are `stride * C` apart.
+  """Returns the weight gradient [K, K, C, O] of a chunk of the batch.
 
-  Where the last pixels of an image are in no window of a strided convolution, the result has a row or column too many.
+  Width and channels of the image are merged into one axis, along which the kernel is dilated by `stride * C`. If a
+  strided convolution leaves out the last pixels of an image, the result has an extra row or column, which is dropped.
   """
   batch, height, width, channels = x.shape
   image = lax.optimization_barrier(x.transpose(1, 2, 3, 0)).reshape(1, height, width * channels, batch)
@@ -106,7 +123,7 @@ def _weight_gradient_of_chunk(
 
 
 def _convolution(dtype: jnp.dtype, macs: int) -> Callable[..., jax.Array]:
-  """Returns oneDNN's convolution, or XLA's, for a product of so many multiply-adds."""
+  """Returns oneDNN's convolution, or XLA's, for a product of `macs` multiply-adds."""
   fast = dtype == jnp.float32 and macs >= ONEDNN_MACS and onednn.available()
   return onednn.convolution if fast else _xla_convolution
 
@@ -119,6 +136,9 @@ def _xla_convolution(
   dilation: Sequence[int] = (1, 1),
   kernel: str = "HWIO",
 ) -> jax.Array:
-  """Returns what `onednn.convolution` does, by XLA, which must not fold the transposition of the kernel into it."""
+  """Returns the result of `onednn.convolution`, computed by XLA.
+
+  A barrier keeps XLA from folding the transposition of the kernel into the convolution.
+  """
   x, w = lax.optimization_barrier((x, w.transpose([kernel.index(axis) for axis in "HWIO"])))
   return lax.conv_general_dilated(x, w, stride, pads, rhs_dilation=dilation, dimension_numbers=("NHWC", "HWIO", "NHWC"))

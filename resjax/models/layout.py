@@ -1,7 +1,8 @@
-"""Two layouts of one net's parameters: blocks one by one (`block1`, `block2`, ...) or stacked (`block1`, `rest`).
+"""Conversion between two layouts of a network's variables: separate blocks and stacked blocks.
 
-Both conversions keep every bit. They apply to any tree that has the net's structure: parameters, batch statistics,
-momentum, responses; leaves may be arrays or numpy arrays.
+Separate blocks are `block1`, `block2`, ...; stacked ones are `block1` and `rest`, whose leaves have a leading axis.
+Both conversions are exact. They apply to any tree with the structure of the network (parameters, batch statistics,
+momentum, responses), with JAX or numpy arrays as leaves.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ Tree = Mapping[str, Any]
 
 
 def stacked(tree: Tree) -> dict[str, Any]:
-  """Returns the layout of a scanned net: the blocks of a stage after its first as `rest`, with a leading axis."""
+  """Returns the stacked layout: the blocks of a stage after the first as `rest`, each leaf [blocks - 1, ...]."""
   return {name: _stack(part) if "block2" in part else part for name, part in tree.items()}
 
 
 def unstacked(tree: Tree) -> dict[str, Any]:
-  """Returns the layout of an unrolled net: one entry a block."""
+  """Returns the layout with a separate entry for each block."""
   return {name: _unstack(part) if "rest" in part else part for name, part in tree.items()}
 
 
@@ -38,7 +39,7 @@ def _unstack(stage: Tree) -> dict[str, Any]:
 
 
 def digest(params: Tree) -> str:
-  """Returns SHA-256 over names, shapes and float32 bytes in depth order, the same for both layouts."""
+  """Returns the SHA-256 digest of the names, shapes and float32 bytes in depth order, the same for both layouts."""
   host = unstacked(jax.tree.map(np.asarray, params))
   total = hashlib.sha256()
   for path, leaf in sorted(traverse_util.flatten_dict(host).items(), key=lambda item: _depth_order(item[0])):

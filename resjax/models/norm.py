@@ -1,11 +1,12 @@
-"""Batch normalisation with its derivative written out: two sums over the batch forward, two backward.
+"""Batch normalization with an explicit derivative: two sums over the batch in the forward pass, two in the backward.
 
-Left to differentiation, XLA reads and writes the activations several times more; on a CPU that is a good part of a
-step. There the sums also stand behind barriers: fused with what made their operand, or with each other, XLA's CPU code
-is slower. Accelerators get none, so that sums, scaling and the activation's derivative can be fused.
+With automatic differentiation XLA reads and writes the activations several times more often, which on a CPU is a good
+part of a training step. On a CPU, optimization barriers also keep the sums from being fused with the operations before
+them and with each other, which XLA compiles to slower code. Accelerators get no barriers, so that sums, scaling and
+the derivative of the activation can be fused.
 
-Mean and variance are those of the whole batch, over all devices, or of equal parts of it, as in the paper, where each
-of two GPUs saw 64 images.
+Mean and variance are taken over the whole batch, on all devices, or over equal parts of it, as in the paper, where
+each of two GPUs processed 64 images.
 """
 
 import functools
@@ -20,18 +21,19 @@ from jax.ad_checkpoint import checkpoint_name
 from resjax.models.block_scan import STATISTICS
 from resjax.models.precision import at_least_float32
 
-COLUMNS = 128  # of a sum on a GPU: what a warp reads at once, four times
+COLUMNS = 128  # width of the rows summed on a GPU: four times what a warp reads at once
 
 
 class BatchNorm(nn.Module):
-  """Normalises each channel, then scales and shifts it (Sec. 3.4: after each convolution, before the activation).
+  """Normalizes each channel, then scales and shifts it (Sec. 3.4: after each convolution, before the activation).
 
   Attributes:
-    train: whether to use, and average, the statistics of the batch; else the running ones.
-    momentum: share of the old running statistics kept.
-    epsilon: added to the variance.
-    images: how many have their statistics taken together in training; 0: all of the batch.
-    zero_scale: whether the scale starts at 0 instead of 1.
+    train: Whether to normalize by the statistics of the batch and update the running ones; if not, the running
+      statistics are used.
+    momentum: Weight of the previous running statistics in an update.
+    epsilon: Constant added to the variance.
+    images: Images per group whose statistics are computed together in training; 0 for the whole batch.
+    zero_scale: Whether the scale starts at 0 instead of 1.
   """
 
   train: bool
@@ -42,7 +44,10 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-    """Returns an array of the same shape and type. The running variance is the population's, not the unbiased one."""
+    """Returns the normalized input, of the same shape and dtype.
+
+    The running variance is the population variance, not the unbiased estimate.
+    """
     shape = x_BxHxWxC.shape[-1:]
     scale = self.param("scale", nn.initializers.zeros if self.zero_scale else nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
@@ -58,7 +63,7 @@ class BatchNorm(nn.Module):
     return y
 
   def _normalize_parts(self, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the normalised array, and mean and variance [C], averaged over the parts of the batch."""
+    """Returns the normalized array, and its mean and variance [C], averaged over the parts of the batch."""
     parts = len(x) // self.images if self.images else 1
     if parts == 1:
       return normalize(x, scale, bias, self.epsilon)
@@ -71,7 +76,18 @@ class BatchNorm(nn.Module):
 def normalize(
   x_BxHxWxC: jax.Array, scale_C: jax.Array, bias_C: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the normalised array, and mean and variance [C] of the batch, which are constants to differentiation."""
+  """Normalizes by the statistics of the batch.
+
+  Args:
+    x_BxHxWxC: Input.
+    scale_C: Learned scale.
+    bias_C: Learned bias.
+    epsilon: Constant added to the variance.
+
+  Returns:
+    Normalized array [B, H, W, C] in the dtype of the input, and mean and variance [C] of the batch. Mean and variance
+    have no gradient.
+  """
   return _forward(x_BxHxWxC, scale_C, bias_C, epsilon)[0]
 
 
@@ -92,7 +108,7 @@ def _backward(epsilon, saved, cotangents):
   count = x.size // x.shape[-1]
   d_bias, of_products = _sums(dy, dy * at_least_float32(x))
   d_scale = inverse * (of_products - mean * d_bias)
-  # dx = scale / deviation * (dy - mean of dy - normalised x * mean of (dy * normalised x)).
+  # dx = scale / deviation * (dy - mean of dy - normalized x * mean of (dy * normalized x)).
   dx = scale * inverse * (dy - d_bias / count - (at_least_float32(x) - mean) * (inverse * d_scale / count))
   return dx.astype(x.dtype), d_scale, d_bias
 
@@ -101,7 +117,7 @@ normalize.defvjp(_forward, _backward)
 
 
 def _barrier_on_cpu(x: jax.Array) -> jax.Array:
-  """Returns the array; where a program is lowered for a CPU, nothing before it is fused with what follows."""
+  """Returns the array, on a CPU behind a barrier that keeps XLA from fusing across it."""
   return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
@@ -115,10 +131,11 @@ def _plain_sums(*arrays: jax.Array) -> list[jax.Array]:
 
 
 def _sums_of_rows(*arrays: jax.Array) -> list[jax.Array]:
-  """Sums in two steps, the second for all arrays at once.
+  """Returns the sums of each channel, computed in two steps, the second for all arrays at once.
 
-  XLA reads a column of few channels in pieces of 32 bytes. Here as many pixels as make 128 columns stand side by side,
-  each image is summed by itself, and what is left is one small kernel, and on several GPUs one all-reduce.
+  With few channels, XLA's sum over pixels reads memory in pieces of 32 bytes. Here neighboring pixels form rows of 128
+  columns, and each image is summed separately. The remaining sum over images is one small kernel, and one all-reduce
+  on several GPUs.
   """
   images, height, width, channels = arrays[0].shape
   side_by_side = math.gcd(height * width, max(COLUMNS // channels, 1))

@@ -1,8 +1,8 @@
-"""oneDNN's convolution, which jaxlib's CPU client contains on x86-64 Linux, called by the name XLA has for it.
+"""oneDNN's convolution, which jaxlib's CPU client contains on x86-64 Linux, called by XLA's internal name for it.
 
-XLA calls it by itself only where a flag says so, and then not for derivatives inside of loops. The name and its
-description in JSON are internal to XLA: `available` compiles a small convolution and compares it before any other is
-written this way.
+XLA itself calls it only if a flag is set, and even then not for derivatives inside loops. The name and the JSON format
+of its parameters are internal to XLA and may change, so `available` first compiles a small convolution and checks its
+result.
 """
 
 import functools
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, of height and of width
+Pads = tuple[tuple[int, int], tuple[int, int]]  # padding (before, after) of height and of width
 
 _TARGET = "__onednn$convolution"
 
 
 @functools.cache
 def available() -> bool:
-  """Returns whether this process's CPU backend has oneDNN's convolution, tried once."""
+  """Returns whether the CPU backend of this process has oneDNN's convolution; tries it once."""
   if jax.default_backend() != "cpu":
     return False
   x = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3) % 7 - 3
@@ -34,7 +34,7 @@ def available() -> bool:
     with jax.ensure_compile_time_eval(), jax.default_device(jax.local_devices(backend="cpu")[0]):
       found = jax.jit(functools.partial(convolution, pads=pads, stride=(2, 1)))(x, w)
       return bool(np.array_equal(found, expected))  # small integers: exact
-  except Exception:  # whatever a jaxlib without it raises
+  except Exception:  # a jaxlib without it may raise anything
     return False
 
 
@@ -46,14 +46,14 @@ def convolution(
   dilation: Sequence[int] = (1, 1),
   kernel: str = "HWIO",
 ) -> jax.Array:
-  """Returns a convolution by oneDNN, float32 [B, H', W', O].
+  """Returns a convolution computed by oneDNN, float32 [B, H', W', O].
 
   Args:
     x: Images, float32 [B, H, W, I].
-    w: Kernel, float32, its axes as `kernel` says.
-    pads: Zeros around the images.
-    stride: Of height and width.
-    dilation: Distance of the kernel's rows and columns, 1 for a dense kernel.
+    w: Kernel, float32, with its axes in the order that `kernel` names.
+    pads: Zero padding of the images, in pixels.
+    stride: Strides of height and width.
+    dilation: Dilations of the kernel's height and width; 1 for a dense kernel.
     kernel: Order of the kernel's axes, a permutation of "HWIO".
   """
   sizes = dict(zip(kernel, w.shape, strict=True))

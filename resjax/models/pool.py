@@ -1,8 +1,8 @@
-"""Max pooling: plain on accelerators, and on a CPU as a maximum of shifted images, whose derivative is fast there.
+"""Max pooling: a window reduction on accelerators; on a CPU the maximum of shifted images, whose derivative is faster.
 
-XLA's CPU compiler scatters the derivative of a pooling window element by element: at the stem of an ImageNet net that
-takes seven times as long as the derivative of nine maxima. The two differ where values tie, as zeros after a ReLU do,
-and there no gradient goes on.
+XLA's CPU compiler scatters the derivative of a pooling window element by element. At the stem of an ImageNet network
+that takes seven times as long as the derivative of nine maxima. The two derivatives differ only where several values
+of a window are equal, such as the zeros after a ReLU, and the ReLU passes no gradient there.
 """
 
 import functools
@@ -17,12 +17,12 @@ from resjax.models.onednn import Pads
 
 
 def max_pool(x_BxHxWxC: jax.Array, window: int, pads: Pads) -> jax.Array:
-  """Returns the maxima of windows two pixels apart, [B, (H + zeros - window) // 2 + 1, ..., C].
+  """Returns the max pooling of stride 2, [B, (H + padding - window) // 2 + 1, ..., C].
 
   Args:
-    x_BxHxWxC: the images.
-    window: side of the window.
-    pads: pixels before and after, of height and of width, that no maximum takes.
+    x_BxHxWxC: Images.
+    window: Side of the window in pixels.
+    pads: Padding before and after the image, of height and of width, filled with minus infinity.
   """
   return lax.platform_dependent(
     x_BxHxWxC,

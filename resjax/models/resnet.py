@@ -1,4 +1,4 @@
-"""Plain and residual nets of any legal depth, for CIFAR (Sec. 4.2) and ImageNet (Table 1)."""
+"""Plain and residual networks of any legal depth, for CIFAR (Sec. 4.2) and ImageNet (Table 1)."""
 
 import jax
 from flax import linen as nn
@@ -13,12 +13,12 @@ from resjax.models.response_statistics import COLLECTION, sow_response
 
 
 class ResNet(nn.Module):
-  """The first layers, stages of blocks, global average pooling and one fully connected layer.
+  """A stem, stages of blocks, global average pooling and a fully connected layer.
 
   Attributes:
-    net: its settings.
-    classes: width of the last layer.
-    scan: how the blocks of a stage after its first, whose parameters are stacked, are executed.
+    net: Settings of the network.
+    classes: Number of classes, the width of the last layer.
+    scan: How the stacked blocks of a stage, all after its first, are executed.
   """
 
   net: config.Model
@@ -27,7 +27,15 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
+    """Returns logits.
+
+    Args:
+      x_BxHxWxC: Normalized images, float32.
+      train: Whether to normalize by the statistics of the batch and update the running statistics.
+
+    Returns:
+      Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
+    """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
     stages = self.net.structure.stages
     x = Stem(stages[0].filters, self.net, name="stem")(x, train)
@@ -37,9 +45,13 @@ class ResNet(nn.Module):
 
 
 class Stem(nn.Module):
-  """One 3x3 convolution; or one of 7x7 and stride 2 with a 3x3 max pooling of stride 2 behind it; or a dense layer.
+  """The first layer: a 3x3 convolution; a 7x7 convolution and a 3x3 max pooling, both of stride 2; or a dense layer.
 
-  The dense layer, of nets of such layers, is a 1x1 convolution on the image as one pixel of many channels.
+  The dense layer, for networks of dense layers, is a 1x1 convolution of the image flattened to one pixel.
+
+  Attributes:
+    filters: Output channels.
+    net: Settings of the network.
   """
 
   filters: int
@@ -47,7 +59,7 @@ class Stem(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns [B, H, W, filters]; or a quarter of the height and width; or [B, 1, 1, filters]."""
+    """Returns [B, H, W, filters], [B, H / 4, W / 4, filters] or [B, 1, 1, filters]."""
     x, layers = x_BxHxWxC, self.net.structure.first_layers
     kernel, stride = {"flat": (1, 1), "3x3": (3, 1), "7x7": (7, 2)}[layers]
     if layers == "flat":
@@ -62,7 +74,15 @@ class Stem(nn.Module):
 
 
 class Stage(nn.Module):
-  """Blocks with maps of one size; the first may halve them. The others, `rest`, are equal and stacked."""
+  """Consecutive blocks with feature maps of one size, which the first block may halve.
+
+  The blocks after the first are equal, and their variables are stacked under the name `rest`.
+
+  Attributes:
+    stage: Filters, stride and number of blocks.
+    net: Settings of the network.
+    scan: How the stacked blocks are executed.
+  """
 
   stage: depth.Stage
   net: config.Model
@@ -93,14 +113,19 @@ class Stage(nn.Module):
 
 
 class Head(nn.Module):
-  """Global average pooling and the classifier."""
+  """Global average pooling and the classifier, a fully connected layer.
+
+  Attributes:
+    classes: Number of classes.
+    net: Settings of the network.
+  """
 
   classes: int
   net: config.Model
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns logits [B, classes]."""
+    """Returns logits, float32 [B, classes]."""
     x = x_BxHxWxC
     if self.net.preactivation:
       x = ACTIVATIONS[self.net.activation](normalization(self.net, train, name="norm")(x))

@@ -1,7 +1,7 @@
-"""Probes: what a layer's response looks like, as two small sums a channel that a block sows (Fig. 7).
+"""Statistics of layer responses, mean and variance of each channel, which blocks sow for Fig. 7.
 
-A probe costs nothing unless the collection `responses` is mutable, which it is in the capture's own forward programs
-only: the training step holds no trace of it.
+They are computed only where the collection `responses` is mutable. Only the forward programs that record responses
+make it mutable, so the training step does not contain them.
 """
 
 import math
@@ -14,11 +14,16 @@ COLLECTION = "responses"
 
 
 def sow_response(module: nn.Module, name: str, y_BxHxWxC: jax.Array) -> None:
-  """Sows mean and variance (population) of each channel over images and positions as `<name>_response`, [P, 2, C].
+  """Sows the mean and the population variance of each channel over images and positions.
 
-  P is the number of equal parts of the batch, one a device: devices then have nothing to agree on while the net runs.
-  With an all-reduce a layer, each independent of the next layer, simulated devices on a loaded CPU enter them in
-  different orders and wait for each other for ever (jaxlib 0.10).
+  They are computed for each device's part of the batch, so that the forward pass needs no communication. With one
+  all-reduce per layer, none of which the next layer depends on, simulated devices on a loaded CPU can enter them in
+  different orders and deadlock (jaxlib 0.10).
+
+  Args:
+    module: Module that sows, as variable `<name>_response`, float32 [P, 2, C] for P equal parts of the batch.
+    name: Name of the layer within the module.
+    y_BxHxWxC: Response of the layer.
   """
   if module.is_mutable_collection(COLLECTION):
     parts = math.gcd(len(y_BxHxWxC), max(jax.sharding.get_abstract_mesh().size, 1))

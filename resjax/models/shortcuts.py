@@ -1,7 +1,8 @@
-"""The shortcuts of Sec. 3.3 and 4.1, and others', by name. Adding one is one function and one entry of `SHORTCUTS`.
+"""The shortcuts of Sec. 3.3 and 4.1, and those of other papers, by name.
 
-A shortcut is a function of a block's `Branch`, the block's input x and its main branch's output y = F(x); it returns
-what the two become, which is followed by the block's activation.
+A shortcut is a function of a block's `Branch`, the block's input x and the output y = F(x) of its main branch. It
+returns their combination, to which the block applies its activation. To add one, write such a function and add an
+entry to `SHORTCUTS`.
 """
 
 import dataclasses
@@ -15,20 +16,22 @@ from resjax.depth import Structure
 from resjax.models.affine import Bias, Scalar
 from resjax.models.conv import HE_NORMAL
 
-GATE_START = -2.0  # bias of a gate's sigmoid at first: most of the input is carried on (Srivastava et al. 2015)
+GATE_START = -2.0  # initial bias of a gate: at first most of the input passes unchanged (Srivastava et al. 2015)
 
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-  """What a shortcut may need to know of its block.
+  """Properties of a block that its shortcut depends on.
 
   Attributes:
-    channels: of the block's output.
-    stride: of the block.
-    kernel: side of its first layer's kernel.
-    a_stride, a_zeros: the variants of option A (`config.Model.option_a_stride`, `option_a_zeros`).
-    conv: makes a convolution: conv(channels, kernel, stride, name=...).
-    norm: makes a batch norm: norm(name=...); None in a pre-activation block, whose projection has none.
+    channels: Channels of the block's output.
+    stride: Stride of the block.
+    kernel: Side of the kernel of the block's first layer.
+    a_stride: Variant of option A's downsampling (`config.Model.option_a_stride`).
+    a_zeros: Variant of option A's zero padding (`config.Model.option_a_zeros`).
+    conv: Constructor of a convolution: conv(channels, kernel, stride, name=...).
+    norm: Constructor of a batch norm: norm(name=...). None in a pre-activation block, whose projection is not
+      normalized.
   """
 
   channels: int
@@ -40,12 +43,16 @@ class Branch:
   norm: Callable[..., nn.Module] | None
 
   def changes(self, x_BxHxWxC: jax.Array) -> bool:
-    """Whether the block's output has another shape than its input."""
+    """Returns whether the shapes of the block's input and output differ."""
     return self.stride != 1 or x_BxHxWxC.shape[-1] != self.channels
 
 
 def zero_padded(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
-  """Option A: identity, halved maps and zeros for the new channels where shapes change; no parameters."""
+  """Returns the input in the shape of the block's output, without parameters (Sec. 3.3, option A).
+
+  Where the shapes differ, the feature maps are downsampled by 2 and the new channels are zero; elsewhere the input is
+  returned as it is.
+  """
   if not branch.changes(x_BxHxWxC):
     return x_BxHxWxC
   x = x_BxHxWxC
@@ -57,12 +64,12 @@ def zero_padded(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
 
 
 def option_a(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """Option A: y plus the input, `zero_padded`."""
+  """Option A: y plus the identity, zero-padded where shapes differ."""
   return y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
 
 
 def option_b(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """Option B: y plus the input, projected where shapes change."""
+  """Option B: y plus the input, projected where shapes differ."""
   return y_BxHxWxC + (projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC)
 
 
@@ -72,30 +79,38 @@ def option_c(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.
 
 
 def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """ReZero (Bachlechner et al. 2020): y times one learnt number, which starts at 0, plus the input as in option A.
+  """ReZero (Bachlechner et al. 2020): y times a learned scalar, initially 0, plus the input as in option A.
 
-  SkipInit (De and Smith 2020) is the same in nets without norms.
+  SkipInit (De and Smith 2020) is the same in networks without normalization.
   """
   return Scalar(0.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
 
 
 def fixup(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """As in Fixup (Zhang et al. 2019): a learnt gain and shift of y, which start at 1 and 0; see `branch_start`."""
+  """Fixup (Zhang et al. 2019): y times a learned gain, initially 1, plus a learned shift, initially 0, plus the input.
+
+  Its initialization of the main branch is in `branch_start`.
+  """
   scaled = Scalar(1.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + Scalar(0.0, name="shift")(y_BxHxWxC)
   return scaled + zero_padded(branch, x_BxHxWxC)
 
 
 def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """Highway nets (Srivastava et al. 2015): t relu(y) + (1 - t) x, t = sigmoid of a convolution of x."""
+  """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
   gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
   t = nn.sigmoid(Bias(GATE_START, name="gate_bias")(gate))
   return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
 
 
 def branch_start(structure: Structure, layer: int) -> nn.initializers.Initializer:
-  """Returns how the kernel of a main branch's 1-based layer starts.
+  """Returns the kernel initializer of a layer of the main branch.
 
-  He's way; with Fixup's shortcuts the last at zero, the others smaller by L^(1 / (2m - 2)): L blocks of m layers.
+  It is He's normal initializer. With Fixup's shortcuts the last layer starts at zero, and the standard deviation of
+  the others is divided by L^(1 / (2m - 2)) in a network of L blocks of m layers.
+
+  Args:
+    structure: Structure of the network.
+    layer: 1-based position of the layer in the branch.
   """
   layers = structure.layers_a_block
   if structure.kind == "plain" or structure.shortcut != "fixup":
@@ -107,18 +122,18 @@ def branch_start(structure: Structure, layer: int) -> nn.initializers.Initialize
 
 
 def projected(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
-  """A 1x1 projection (Eq. 2)."""
+  """Returns a 1x1 projection of the input to the shape of the block's output (Eq. 2)."""
   x = branch.conv(branch.channels, 1, branch.stride, name="projection")(x_BxHxWxC)
   return branch.norm(name="projection_norm")(x) if branch.norm else x
 
 
 def subsampled(x_BxHxWxC: jax.Array) -> jax.Array:
-  """Every second pixel, from the first on: where a (1, 1)-padded convolution of stride 2 has its centres."""
+  """Returns every second pixel, starting at the first: the centres of a convolution of stride 2 with padding (1, 1)."""
   return x_BxHxWxC[:, ::2, ::2]
 
 
 def averaged(x_BxHxWxC: jax.Array) -> jax.Array:
-  """The mean of each 2x2 square; of what there is of it at an odd map's last row and column."""
+  """Returns the mean of each 2x2 window; at the last row and column of an odd-sized map, the mean of fewer pixels."""
   odd = [(0, side % 2) for side in x_BxHxWxC.shape[1:3]]
   return nn.avg_pool(x_BxHxWxC, (2, 2), strides=(2, 2), padding=odd, count_include_pad=False)
 

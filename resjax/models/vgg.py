@@ -1,6 +1,6 @@
-"""VGG nets (Simonyan and Zisserman 2014), which the paper measures itself against: 3x3 layers, pooling, dense layers.
+"""VGG networks (Simonyan and Zisserman 2014), the paper's baseline: 3x3 layers, pooling and dense layers.
 
-Without dropout, as all nets here (Sec. 3.4).
+They have no dropout, like all networks here (Sec. 3.4).
 """
 
 import jax
@@ -17,12 +17,12 @@ from resjax.models.resnet import Stage
 
 
 class VGG(nn.Module):
-  """Stages of single 3x3 layers with 2x2 max pooling behind each, then three dense layers on all that is left.
+  """Stages of 3x3 layers, each followed by 2x2 max pooling, then three dense layers on the flattened feature maps.
 
   Attributes:
-    net: its settings.
-    classes: width of the last layer.
-    scan: how the layers of a stage after its first, whose parameters are stacked, are executed.
+    net: Settings of the network.
+    classes: Number of classes, the width of the last layer.
+    scan: How the stacked layers of a stage, all after its first, are executed.
   """
 
   net: config.Model
@@ -31,7 +31,15 @@ class VGG(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns logits [B, classes], float32, of normalised images; between them all arrays have the net's precision."""
+    """Returns logits.
+
+    Args:
+      x_BxHxWxC: Normalized images, float32.
+      train: Whether to normalize by the statistics of the batch and update the running statistics.
+
+    Returns:
+      Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
+    """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
     for i, stage in enumerate(self.net.structure.stages, 1):
       x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train)
@@ -41,14 +49,19 @@ class VGG(nn.Module):
 
 
 class Head(nn.Module):
-  """Two wide dense layers and the classifier."""
+  """Two hidden dense layers of `depth.VGG_DENSE` units and the classifier.
+
+  Attributes:
+    classes: Number of classes.
+    net: Settings of the network.
+  """
 
   classes: int
   net: config.Model
 
   @nn.compact
   def __call__(self, x_BxN: jax.Array) -> jax.Array:
-    """Returns logits [B, classes]."""
+    """Returns logits, float32 [B, classes]."""
     for i in (1, 2):
       x_BxN = nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=f"dense{i}")(x_BxN)
       x_BxN = ACTIVATIONS[self.net.activation](x_BxN)
