@@ -40,6 +40,7 @@ def setting(
   *,
   allowed: Range | tuple[str, ...] | None = None,
   paper: Any = UNSPECIFIED,
+  later: bool = False,
 ) -> Any:
   """Declares a field of a settings class.
 
@@ -49,8 +50,10 @@ def setting(
     allowed: the choices, or the span of a number (of each number of a tuple).
     paper: what the paper used; another value is a deviation, which every run records. Where its CIFAR and its ImageNet
       nets differ, a dict from the family to the value; a family that is not in it has none.
+    later: whether a later version added it. At its default it is no part of a run's digest, so that runs from before
+      keep theirs.
   """
-  metadata = {"meaning": meaning, "allowed": allowed, "paper": paper}
+  metadata = {"meaning": meaning, "allowed": allowed, "paper": paper, "later": later}
   return dataclasses.field(default=default, metadata=metadata)
 
 

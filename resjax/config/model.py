@@ -3,7 +3,7 @@
 import dataclasses
 
 from resjax.depth import FAMILIES, DepthError, Net, Structure
-from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, ConfigError, setting
+from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, ConfigError, Range, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,21 @@ class Model:
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
+  branch_scale: float = setting(
+    0.0,
+    "a: each block adds L^-a F(x) to its shortcut, L blocks in the network",
+    allowed=Range(0.0, 4.0),
+    paper=0.0,
+    later=True,
+  )
+  initialization: str = setting(
+    "he",
+    "kernels in blocks and first layer; he: normal of variance 2 / fan_in; depth: the same, divided by the number of "
+    "blocks L in the last layer of each branch, which a norm behind that layer undoes",
+    allowed=("he", "depth"),
+    paper="he",
+    later=True,
+  )
   precision: str = setting(
     "float32",
     "precision of activations and convolutions; parameters, statistics and loss are float32",
@@ -121,10 +136,24 @@ class Model:
       raise ConfigError("model.zero_init_scale = True: needs norms; model.norm is 'none'")
     if self.shortcut == "fixup" and self.block == "single":
       raise ConfigError("model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'")
+    self._check_scaling()
     try:
       _ = self.structure
     except DepthError as error:
       raise ConfigError(f"model.depth = {self.depth}: {error}") from None
+
+  def _check_scaling(self) -> None:
+    """Raises ConfigError where branches are scaled by depth that are not there, or that have a scale of their own."""
+    for key, value, used in (
+      ("branch_scale", self.branch_scale, self.branch_scale > 0),
+      ("initialization", self.initialization, self.initialization == "depth"),
+    ):
+      if used and self.kind == "plain":
+        raise ConfigError(f"model.{key} = {value!r}: needs model.kind = 'residual'")
+      if used and self.shortcut in ("fixup", "gated"):
+        raise ConfigError(
+          f"model.{key} = {value!r}: not with model.shortcut = {self.shortcut!r}, which scales branches"
+        )
 
   @property
   def structure(self) -> Structure:

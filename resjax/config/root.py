@@ -1,8 +1,10 @@
 """The typed, checked settings of a run, and what is derived from them alone."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,8 @@ from resjax.config.model import Model
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.training import Train
 from resjax.settings import COUNT, ConfigError, setting
+
+REFERENCE_BLOCKS = 9  # of ResNet-20, whose rate `train.rate_scale` leaves as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +59,27 @@ class Config:
     """The option of the shortcuts, or None for a plain network."""
     return self.model.shortcut if self.model.kind == "residual" else None
 
+  @property
+  def scaled_train(self) -> Train:
+    """The training settings with `rate_scale` applied to the learning rate: learning_rate (L / 9)^rate_scale."""
+    scale = (self.model.structure.total_blocks / REFERENCE_BLOCKS) ** self.train.rate_scale
+    return dataclasses.replace(self.train, learning_rate=self.train.learning_rate * scale, rate_scale=0.0)
+
   def to_dict(self) -> dict[str, Any]:
     """Returns the settings as nested dicts of plain values, as config.json holds them."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
   @property
   def digest(self) -> str:
-    """SHA-256 over all settings that the result depends on, which are all but `execution`."""
+    """SHA-256 over all settings that the result depends on: without `execution`, and those `later` at their default."""
     values = self.to_dict()
     del values["execution"]
+    for key, field in settings.leaves(Config):
+      *path, name = key.split(".")
+      if field.metadata["later"]:
+        section = functools.reduce(operator.getitem, path, values)
+        if section[name] == field.default:
+          del section[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
   def deviations(self) -> list[dict[str, Any]]:

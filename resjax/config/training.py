@@ -14,6 +14,14 @@ class Train:
     128, "images per step, over all devices", allowed=POSITIVE, paper={"cifar": 128, "imagenet": 256}
   )
   learning_rate: float = setting(0.1, "learning rate before the first drop", allowed=NON_NEGATIVE, paper=0.1)
+  rate_scale: float = setting(
+    0.0,
+    "g: the learning rate before the first drop is learning_rate (L / 9)^g with L residual blocks, 9 in ResNet-20; the "
+    "warm-up's rate is not scaled",
+    allowed=Range(-4.0, 4.0),
+    paper=0.0,
+    later=True,
+  )
   schedule: str = setting(
     "steps",
     "the learning rate drops at fixed steps, when the validation error stops falling, or along half a cosine to 0",

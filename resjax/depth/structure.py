@@ -136,6 +136,11 @@ class Structure:
       return self.blocks
     return self._listed(family) if family.named else (self._even(family.stages),) * family.stages
 
+  @property
+  def total_blocks(self) -> int:
+    """Number of blocks in all stages, the L of scaling with depth."""
+    return sum(self.blocks_a_stage)
+
   def _even(self, stages: int) -> int:
     """Returns n of a net of 6n+2 (basic) or 9n+2 (bottleneck) weighted layers (Sec. 4.2)."""
     period = stages * LAYERS_A_BLOCK[self.block]

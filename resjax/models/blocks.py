@@ -13,9 +13,10 @@ from flax import linen as nn
 from resjax import config
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
+from resjax.models.initializers import branch_kernel
 from resjax.models.norm import BatchNorm
 from resjax.models.response_statistics import sow_response
-from resjax.models.shortcuts import SHORTCUTS, Branch, branch_start
+from resjax.models.shortcuts import SHORTCUTS, Branch
 
 ACTIVATIONS = {"relu": nn.relu, "sigmoid": nn.sigmoid}
 
@@ -23,7 +24,7 @@ ACTIVATIONS = {"relu": nn.relu, "sigmoid": nn.sigmoid}
 class Block(nn.Module):
   """One block: y = relu(F(x) + shortcut(x)); plain: y = relu(F(x)); pre-activation: y = F(x) + shortcut(x).
 
-  `config.Model.activation` replaces ReLU by another activation.
+  F(x) includes the factor L^-a of `config.Model.branch_scale`; `activation` replaces ReLU by another activation.
 
   Attributes:
     filters: Output channels of the 3x3 layers. The output of a bottleneck block has four times as many channels.
@@ -62,13 +63,15 @@ class Block(nn.Module):
       last = i == len(layers)
       if net.preactivation and i > 1:
         y = activation(norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y))
-      y = conv(channels, kernel, stride, start=branch_start(structure, i), name=f"conv{i}")(y)
+      y = conv(channels, kernel, stride, start=branch_kernel(net, i), name=f"conv{i}")(y)
       if not net.preactivation:
         y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
       if kernel == 3:
         sow_response(self, f"conv{i}", y)
       if not (last or net.preactivation):
         y = activation(y)
+    if net.branch_scale:
+      y *= structure.total_blocks**-net.branch_scale
     sow_response(self, "branch", y)
     if disturb:
       y = disturb(y)

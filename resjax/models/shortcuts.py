@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resjax.depth import Structure
 from resjax.models.affine import Bias, Scalar
-from resjax.models.conv import HE_NORMAL
 
 GATE_START = -2.0  # initial bias of a gate: at first most of the input passes unchanged (Srivastava et al. 2015)
 
@@ -89,7 +87,7 @@ def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -
 def fixup(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
   """Fixup (Zhang et al. 2019): y times a learned gain, initially 1, plus a learned shift, initially 0, plus the input.
 
-  Its initialization of the main branch is in `branch_start`.
+  Its initialization of the main branch is in `initializers.branch_kernel`.
   """
   scaled = Scalar(1.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + Scalar(0.0, name="shift")(y_BxHxWxC)
   return scaled + zero_padded(branch, x_BxHxWxC)
@@ -100,25 +98,6 @@ def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Arr
   gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
   t = nn.sigmoid(Bias(GATE_START, name="gate_bias")(gate))
   return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
-
-
-def branch_start(structure: Structure, layer: int) -> nn.initializers.Initializer:
-  """Returns the kernel initializer of a layer of the main branch.
-
-  It is He's normal initializer. With Fixup's shortcuts the last layer starts at zero, and the standard deviation of
-  the others is divided by L^(1 / (2m - 2)) in a network of L blocks of m layers.
-
-  Args:
-    structure: Structure of the network.
-    layer: 1-based position of the layer in the branch.
-  """
-  layers = structure.layers_a_block
-  if structure.kind == "plain" or structure.shortcut != "fixup":
-    return HE_NORMAL
-  if layer == layers:
-    return nn.initializers.zeros
-  variance = 2.0 * sum(structure.blocks_a_stage) ** (-1 / (layers - 1))
-  return nn.initializers.variance_scaling(variance, "fan_in", "normal")
 
 
 def projected(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:

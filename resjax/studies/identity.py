@@ -106,7 +106,7 @@ def _changed(row: dict[str, Any]) -> dict[str, str]:
 def _config(config: Config, settings: Identity) -> Config:
   """Returns the settings of the two runs."""
   steps = settings.steps or config.train.steps
-  rate = settings.learning_rate or config.train.learning_rate
+  rate = settings.learning_rate or config.scaled_train.learning_rate
 
   def within(probe: Any) -> Any:
     return dataclasses.replace(probe, steps=tuple(step for step in probe.steps if step <= steps))
@@ -114,7 +114,7 @@ def _config(config: Config, settings: Identity) -> Config:
   return dataclasses.replace(
     config,
     model=net2deeper.model(config.model, settings.depth),
-    train=dataclasses.replace(config.train, steps=steps, learning_rate=rate),
+    train=dataclasses.replace(config.train, steps=steps, learning_rate=rate, rate_scale=0.0),
     responses=within(config.responses),
     gradients=within(config.gradients),
   )

@@ -57,6 +57,8 @@ def _reason(net: config.Model) -> str | None:
     return "model.family is 'vgg'"
   if net.activation != "relu":
     return f"model.activation is {net.activation!r}"
+  if net.branch_scale:
+    return f"model.branch_scale is {net.branch_scale}, by which the trained blocks would be scaled anew"
   if net.kind == "residual":
     return f"model.shortcut is {net.shortcut!r}" if net.shortcut in ("C", "gated") else None
   if net.preactivation:

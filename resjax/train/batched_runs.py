@@ -19,12 +19,18 @@ def shared_config(config: Config) -> Config:
 
   Runs with equal shared settings can be trained in one program, or one after another without a second compilation.
   """
-  train = dataclasses.replace(config.train, **{name: getattr(Train(), name) for name in HYPERPARAMETERS})
+  train = dataclasses.replace(
+    config.train, **{name: getattr(Train(), name) for name in (*HYPERPARAMETERS, "rate_scale")}
+  )
   return dataclasses.replace(config, seed=0, train=train)
 
 
 def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
-  """Returns the hyperparameters that are arguments of the compiled step, float32 [runs] each."""
+  """Returns the hyperparameters that are arguments of the compiled step, float32 [runs] each.
+
+  Args:
+    trains: `Config.scaled_train` of each run.
+  """
   return {name: np.array([getattr(train, name) for train in trains], np.float32) for name in HYPERPARAMETERS}
 
 

@@ -74,7 +74,7 @@ class _Training:
     everywhere = mesh.replicated(devices)
     shape = dataset.image_shape
     self.hyperparameters = jax.device_put(
-      batched_runs.hyperparameters([each.config.train for each in logs]), everywhere
+      batched_runs.hyperparameters([each.config.scaled_train for each in logs]), everywhere
     )
     states = [state.initial(config.model, config.train, dataset.classes, shape, each.config.seed) for each in logs]
     states = [jax.device_put(each, mesh.state_shardings(devices, each)) for each in states]
@@ -155,7 +155,7 @@ class _Training:
 
   def apply_plateau(self, run: int, done: int) -> None:
     """Updates the plateau schedule with the error just measured, which may lower the learning rate."""
-    train = self.logs[run].config.train
+    train = self.logs[run].config.scaled_train
     if train.schedule == "plateau":
       before = _one({"plateau": self.states.plateau, "warmup": self.states.warmup}, run)
       after = schedule.judge(train, **before, error=self.errors[run])

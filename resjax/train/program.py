@@ -69,7 +69,7 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
     hyperparameters = {
-      name: _placed(value, everywhere) for name, value in batched_runs.hyperparameters([config.train]).items()
+      name: _placed(value, everywhere) for name, value in batched_runs.hyperparameters([config.scaled_train]).items()
     }
     channels = net.image_shape[-1:]
     mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
