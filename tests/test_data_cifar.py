@@ -73,14 +73,14 @@ def test_every_way_gives_the_same(name, folder, tmp_path):
   ]
   assert len({way.digest for way in ways}) == 1
   assert [way.form for way in ways] == ["binary", "binary", "binary archive"]
-  assert all("other SHA-1: " in way.notes[0] and "accepted by data.checksum=any" in way.notes[0] for way in ways)
+  assert all("different SHA-1: " in way.notes[0] and "accepted by data.checksum=any" in way.notes[0] for way in ways)
 
 
 def test_other_files_than_the_published_ones(name, folder, tmp_path):
   family = small(name)
   packed = archive(tmp_path / "mine.tar.gz", made(name))
   for path in (folder, packed):
-    with pytest.raises(ConfigError, match=f"other SHA-1: {family.files[0].name}.bin, ") as error:
+    with pytest.raises(ConfigError, match=f"different SHA-1: {family.files[0].name}.bin, ") as error:
       load(Data(name=name, path=str(path)))
     assert "data.checksum=any" in str(error.value)
 
@@ -118,7 +118,7 @@ def test_bad_folders(name, folder, tmp_path):
   path.mkdir()
   assert str(path) in expect(data, "missing")
   (tmp_path / "empty").mkdir()
-  message = expect(Data(name=name, path=str(tmp_path / "empty")), "holds neither")
+  message = expect(Data(name=name, path=str(tmp_path / "empty")), "contains neither")
   assert family.binary.archive in message
   assert family.binary.folder in message
   expect(Data(name=name, path=str(tmp_path / "none")), "no such file or folder")
@@ -133,7 +133,7 @@ def test_bad_archives(name, tmp_path):
   flipped[len(good) // 2] ^= 1
   for damaged in (b"", b"<!DOCTYPE html>", gzip.compress(b"no tar"), good[: len(good) // 2], good[:-4], bytes(flipped)):
     path.write_bytes(damaged)
-    assert expect(data, "not a whole .tar.gz").startswith(f"{path}: ")
+    assert expect(data, "not a complete .tar.gz").startswith(f"{path}: ")
   member, content = list(contents.items())[-1]
   archive(path, contents | {member: content[:-5]})
   assert f"{path}: {member}: " in expect(data, f"{len(content) - 5:,} bytes, must be {len(content):,}")
@@ -158,7 +158,7 @@ def test_links_are_not_followed(name, tmp_path):
     link = tarfile.TarInfo(member)
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     tar.addfile(link)
-  expect(Data(name=name, path=str(tmp_path), checksum="any"), f"has no {member}|not a whole .tar.gz")
+  expect(Data(name=name, path=str(tmp_path), checksum="any"), f"has no {member}|not a complete .tar.gz")
 
 
 @pytest.mark.skipif("RESJAX_CIFAR10" not in os.environ, reason="RESJAX_CIFAR10 does not name a folder with CIFAR-10")

@@ -98,10 +98,10 @@ def test_the_published_checksums_are_checked(name, tmp_path, monkeypatch):
   unpacked(tmp_path, contents)
   packed = archive(tmp_path / "mine.tar.gz", contents)
   for path in (tmp_path, packed):
-    message = expect(Data(name=name, path=str(path)), f"other MD5: {family.files[0].name}, ")
-    assert message.endswith("to use them all the same: data.checksum=any")
+    message = expect(Data(name=name, path=str(path)), f"different MD5: {family.files[0].name}, ")
+    assert message.endswith("set data.checksum=any to use it anyway")
     (note,) = load(settings(name, path)).notes
-    assert "other MD5" in note
+    assert "different MD5" in note
   files = tuple(
     dataclasses.replace(file, checksums={"md5": hashlib.md5(content).hexdigest()})
     for file, content in zip(family.files, contents.values(), strict=True)
@@ -122,16 +122,16 @@ def good(count=6):
 
 
 PICKLES = {
-  "code": (pickle.dumps(Hostile(), 2), r"names 'posix.system'; only arrays of numpy may be in it"),
-  "code in the dict": (pickle.dumps({b"data": Hostile(), b"labels": [0]}, 4), "names 'posix.system'"),
-  "eval": (b"\x80\x02c__builtin__\neval\nU\x011\x85R.", "names '__builtin__.eval'"),
-  "numpy's own": (b"\x80\x02cnumpy\nload\nU\x01x\x85R.", "names 'numpy.load'"),
-  "below a known name": (b"\x80\x04\x8c\x05numpy\x8c\x0ddtype.__new__\x93.", "names 'numpy.dtype.__new__'"),
-  "a line break in a name": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb.c'"),
-  "cut": (pickled(good())[:-5000], "not a pickle as it should be"),
-  "empty": (b"", "not a pickle as it should be"),
-  "text": (b"<!DOCTYPE html>", "not a pickle as it should be"),
-  "list": (pickled([1]), "must be a dict, is of type list"),
+  "code": (pickle.dumps(Hostile(), 2), r"refers to 'posix.system'; only numpy arrays are allowed"),
+  "code in the dict": (pickle.dumps({b"data": Hostile(), b"labels": [0]}, 4), "refers to 'posix.system'"),
+  "eval": (b"\x80\x02c__builtin__\neval\nU\x011\x85R.", "refers to '__builtin__.eval'"),
+  "numpy's own": (b"\x80\x02cnumpy\nload\nU\x01x\x85R.", "refers to 'numpy.load'"),
+  "below a known name": (b"\x80\x04\x8c\x05numpy\x8c\x0ddtype.__new__\x93.", "refers to 'numpy.dtype.__new__'"),
+  "a line break in a name": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"refers to 'a\\nb.c'"),
+  "cut": (pickled(good())[:-5000], "not a valid pickle"),
+  "empty": (b"", "not a valid pickle"),
+  "text": (b"<!DOCTYPE html>", "not a valid pickle"),
+  "list": (pickled([1]), "contains a list, must be a dict"),
   "no data": (pickled({b"labels": [0] * 6}), "has no data"),
   "no labels": (pickled({b"data": np.zeros((6, 3072), np.uint8)}), "has no labels"),
   "channels last": (
@@ -141,11 +141,11 @@ PICKLES = {
   "transposed": (pickled(good() | {b"data": np.zeros((3072, 6), np.uint8)}), r"data is u1 \[3072, 6\]"),
   "in Fortran order": (pickled(good() | {b"data": np.zeros((6, 3072), np.uint8, order="F")}), "row by row"),
   "floats": (pickled(good() | {b"data": np.zeros((6, 3072), np.float32)}), r"data is f4 \[6, 3072\]"),
-  "a list of pixels": (pickled(good() | {b"data": [0]}), "data is not an array of numpy"),
+  "a list of pixels": (pickled(good() | {b"data": [0]}), "data is not a numpy array"),
   "too few": (pickled(good(5)), r"has 5 labels, must be 6"),
   "a label too many": (pickled(good() | {b"labels": [0] * 7}), r"has 7 labels, must be 6"),
   "an unknown label": (pickled(good() | {b"labels": [0] * 5 + [10]}), "record 5 has label 10, must be 0 to 9"),
-  "labels as text": (pickled(good() | {b"labels": b"abcdef"}), "the labels must be a list of integers"),
+  "labels as text": (pickled(good() | {b"labels": b"abcdef"}), "the values of label must be a list of integers"),
 }
 
 
@@ -185,7 +185,7 @@ def test_files_are_missing(name, tmp_path):
   packed = archive(tmp_path / "x.tar.gz", {member: contents[member] for member in list(contents)[:-1]})
   expect(settings(name, packed), f"has no {last}")
   archive(packed, {"readme": b"x"})
-  expect(settings(name, packed), f"holds neither {family.binary.folder} nor {family.python.folder}")
+  expect(settings(name, packed), f"contains neither {family.binary.folder} nor {family.python.folder}")
 
 
 @pytest.mark.parametrize("form", ["binary", "python", "parquet"])
@@ -195,11 +195,11 @@ def test_the_other_data_set_is_named(form, tmp_path):
     as_parquet(tmp_path, "cifar100", binary, family)
   else:
     unpacked(tmp_path, binary if form == "binary" else as_python("cifar100", binary, family))
-  expect(settings("cifar10", tmp_path), "is CIFAR-100; data.name=cifar100 reads it")
+  expect(settings("cifar10", tmp_path), "contains CIFAR-100; use data.name=cifar100")
 
 
 def test_single_files_of_other_kinds(tmp_path):
-  for suffix, message in ((".npz", "data.name='npz' reads it"), (".parquet", "data.path is the folder")):
+  for suffix, message in ((".npz", "use data.name=npz"), (".parquet", "data.path must be the folder")):
     (tmp_path / f"x{suffix}").touch()
     expect(settings("cifar10", tmp_path / f"x{suffix}"), message)
 

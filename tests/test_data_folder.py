@@ -50,7 +50,7 @@ def test_tiny_imagenets_layout(tmp_path):
   assert found.train_labels.tolist() == [0, 0, 1, 1, 2, 2]
   assert found.test_labels.tolist() == [2, 1, 1]
   write(tmp_path, {"val/val_annotations.txt": b"val_0.JPEG\tn1\nval_1.JPEG\tn7\n"})
-  with pytest.raises(ConfigError, match=r"val_annotations.txt, line 2: class 'n7' is none of those of .*train$"):
+  with pytest.raises(ConfigError, match=r"val_annotations.txt, line 2: class 'n7' is not in .*train$"):
     describe(Data(**HELD, path=str(tmp_path)))
 
 
@@ -64,7 +64,7 @@ def test_one_set_holds_back_a_share(tmp_path, top):
   assert found.test.names == load(Data(name="folder", path=str(tmp_path), test_share=0.2)).test.names
   for share in (0.0, 0.01, 1.0):
     with pytest.raises(
-      ConfigError, match=rf"data.test_share = {share}: is \d+ of the 20 images of .* which has no val/"
+      ConfigError, match=rf"data.test_share = {share}: selects \d+ of the 20 images of .* which has no val/"
     ):
       describe(Data(name="folder", path=str(tmp_path), test_share=share))
 
@@ -114,11 +114,11 @@ def test_wrong_settings(tmp_path, change, message, function):
 @pytest.mark.parametrize(
   ("files", "message"),
   [
-    ({"readme.txt": b""}, r"holds no folder; there must be one a class"),
-    ({"a/readme.txt": b""}, r"a: holds no image; images are files named \*\.jpeg, \*\.jpg, \*\.png"),
-    ({"train/a/1.png": b"", "train/b/2.txt": b"", "val/a/1.png": b""}, r"train/b: holds no image"),
-    ({"train/a/1.png": b"", "val/a/1.png": b"", "val/z/1.png": b""}, r"val/z: a class that .*train has not"),
-    ({"train/a/1.png": b"", "val/1.png": b""}, r"val: holds no folder"),
+    ({"readme.txt": b""}, r"contains no folder; there must be one per class"),
+    ({"a/readme.txt": b""}, r"a: contains no image; images are files named \*\.jpeg, \*\.jpg, \*\.png"),
+    ({"train/a/1.png": b"", "train/b/2.txt": b"", "val/a/1.png": b""}, r"train/b: contains no image"),
+    ({"train/a/1.png": b"", "val/a/1.png": b"", "val/z/1.png": b""}, r"val/z: not a class of .*train"),
+    ({"train/a/1.png": b"", "val/1.png": b""}, r"val: contains no folder"),
   ],
 )
 @pytest.mark.parametrize("function", [describe, load])
@@ -164,7 +164,7 @@ def test_no_sound_image(tmp_path):
 def test_too_many_to_be_held(tmp_path, monkeypatch):
   monkeypatch.setattr(decoded_images, "MOST", 16 * 32 * 32 * 3 - 1)
   path = str(train_and_val(tmp_path))
-  with pytest.raises(ConfigError, match=r"data.resize is empty: 16 images .* data.resize=\(32,32\) decodes them anew"):
+  with pytest.raises(ConfigError, match=r"data.resize is empty: 16 images .* set data.resize=\(32,32\) to decode them"):
     load(Data(**HELD, path=path))
 
 

@@ -96,10 +96,12 @@ def test_described_without_being_there():
 
 
 def test_what_is_said_of_what_is_missing(data, tmp_path):
-  with pytest.raises(ConfigError, match=r"data.path is empty, and .*imagenet2012/5.1.0 is not there: it must name"):
+  with pytest.raises(ConfigError, match=r"data.path is empty, and .*imagenet2012/5.1.0 does not exist: set data.path"):
     load(Data(name="imagenet2012"))
   load(data)
-  with pytest.raises(ConfigError, match=r"6 images in train, published are 1,281,167; .* data.checksum=any"):
+  with pytest.raises(
+    ConfigError, match=r"6 images in train, but the published set has 1,281,167; .* data.checksum=any"
+  ):
     load(Data(name="imagenet2012"))
 
 
@@ -109,7 +111,7 @@ def test_archives_that_cannot_be_used(data, tmp_path):
   with pytest.raises(ConfigError, match=r"imagenet2012: cannot be prepared|5.1.0: cannot be prepared"):
     load(data)
   path.unlink()
-  with pytest.raises(ConfigError, match=r"holds no ILSVRC2012_img_val.tar"):
+  with pytest.raises(ConfigError, match=r"contains no ILSVRC2012_img_val.tar"):
     load(data)
 
 

@@ -131,8 +131,14 @@ def test_npz_labels_as_keras_has_them(npz):
     ({"x_train": np.zeros((12, 5, 6, 3), np.float32)}, "x_train is float32, must be uint8"),
     ({"x_train": np.zeros((12, 90), np.uint8)}, r"x_train has shape \(12, 90\), must be \[N, H, W\]"),
     ({"x_test": np.zeros((0, 5, 6, 3), np.uint8)}, r"x_test has shape \(0, 5, 6, 3\)"),
-    ({"x_test": np.zeros((4, 5, 5, 3), np.uint8)}, r"x_test has images of shape \(5, 5, 3\), x_train of \(5, 6, 3\)"),
-    ({"x_test": np.zeros((4, 5, 6), np.uint8)}, r"x_test has images of shape \(5, 6, 1\), x_train of \(5, 6, 3\)"),
+    (
+      {"x_test": np.zeros((4, 5, 5, 3), np.uint8)},
+      r"x_test has images of shape \(5, 5, 3\), must be \(5, 6, 3\) as in x_train",
+    ),
+    (
+      {"x_test": np.zeros((4, 5, 6), np.uint8)},
+      r"x_test has images of shape \(5, 6, 1\), must be \(5, 6, 3\) as in x_train",
+    ),
     ({"y_train": np.zeros(12)}, "y_train is float64, must be integers"),
     ({"y_train": np.eye(12, dtype=int)}, r"y_train has shape \(12, 12\), must be \(12,\) or \(12, 1\)"),
     (
@@ -148,7 +154,7 @@ def test_npz_labels_as_keras_has_them(npz):
     ({"y_train": np.arange(12) % 3 + 1}, "y_train has label 1 but not 0"),
     ({"y_train": np.arange(12) % 3 - 1}, "y_train has label -1 but not 0"),
     ({"y_train": np.array([0, 1, 2**40] * 4)}, "y_train has label 1099511627776 but not 2"),
-    ({"y_test": np.array([0, 1, 2, 3])}, "y_test has label 3, those of y_train are 0 to 2"),
+    ({"y_test": np.array([0, 1, 2, 3])}, "y_test has label 3, must be 0 to 2 as in y_train"),
     ({"y_test": np.array([0, 1, 2, -1])}, "y_test has label -1"),
     ({"y_train": np.array([{}] * 12)}, "y_train is object, must be integers"),
   ],
@@ -168,9 +174,9 @@ def test_npz_files(npz, tmp_path, function):
   content = path.read_bytes()
   middle = content.index(b"x_test.npy") + 200
   cases = {
-    b"": "not an .npz file, or cut short",
-    content[:-30]: "not an .npz file, or cut short",
-    b"<!DOCTYPE html><html></html>": "not an .npz file, or cut short",
+    b"": "not an .npz file, or truncated",
+    content[:-30]: "not an .npz file, or truncated",
+    b"<!DOCTYPE html><html></html>": "not an .npz file, or truncated",
   }
   if function is load:  # of the images `describe` reads the headers
     cases[content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]] = "damaged .*CRC"
@@ -185,7 +191,7 @@ def test_npz_files(npz, tmp_path, function):
     "": "data.path is empty",
     str(tmp_path / "none.npz"): "no such file",
     str(tmp_path): "no such file",
-    str(tmp_path / "images.npy"): "not an .npz file, or cut short",
+    str(tmp_path / "images.npy"): "not an .npz file, or truncated",
   }
   for name, message in cases.items():
     with pytest.raises(ConfigError, match=message):

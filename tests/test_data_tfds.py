@@ -70,7 +70,7 @@ def test_prepares_the_stock_data_set(name, data, tmp_path, capfd):
   np.testing.assert_array_equal(found.train_labels, direct.train.labels)
   np.testing.assert_array_equal(found.test_images, direct.test.images)
   np.testing.assert_array_equal(found.test_labels, direct.test.labels)
-  assert "other SHA-1: " in found.notes[0]
+  assert "different SHA-1: " in found.notes[0]
   assert (found.path, found.form) == (str(tmp_path / "prepared" / name / "3.0.2"), "tensorflow-datasets")
 
   # The library's own data set of that name reads it, label names and coarse labels included.
@@ -103,7 +103,7 @@ def test_the_published_checksums_are_those_of_the_images(name, data, tmp_path, m
   """A prepared data set holds the published files' images, or it is said that it does not."""
   load(data)
   path = str(tmp_path / "prepared")
-  expect(Data(name=name, path=path), f"other SHA-1: {small(name).files[0].name}.bin.*data.checksum=any")
+  expect(Data(name=name, path=path), f"different SHA-1: {small(name).files[0].name}.bin.*data.checksum=any")
   files = tuple(
     dataclasses.replace(file, checksums={"sha1": hashlib.sha1(by_file(name)[file.name]).hexdigest()})
     for file in small(name).files
@@ -132,7 +132,7 @@ def test_tfrecord_files_are_read(name, data, tmp_path):
   assert (found.digest, found.form) == (first.digest, "tensorflow-datasets")
   (path,) = folder.glob("*test.tfrecord*")
   path.write_bytes(path.read_bytes()[:-100])
-  expect(Data(name=name, path=str(folder), checksum="any"), "damaged or not CIFAR.*cut short")
+  expect(Data(name=name, path=str(folder), checksum="any"), "damaged or not CIFAR.*truncated")
 
 
 def expect(data, message):
@@ -154,7 +154,7 @@ def test_damaged_preparation(name, data, tmp_path):
   expect(data, "damaged or not CIFAR")
   info = prepared / "dataset_info.json"
   info.write_text(info.read_text().replace("array_record", "tfrecord"))
-  expect(data, r"cannot be used \(File format is already set.*TFDS_DATA_DIR can name another folder")
+  expect(data, r"cannot be used \(File format is already set.*set TFDS_DATA_DIR to use another folder")
 
 
 def test_prepared_from_fewer_images(name, data, monkeypatch):
@@ -179,7 +179,7 @@ def test_no_network(name, monkeypatch):
   archive_name = small(name).binary.archive
   family = dataclasses.replace(small(name), url=f"http://127.0.0.1:9/{archive_name}")
   monkeypatch.setitem(FAMILIES, name, family)
-  expect(Data(name=name), rf"{family.url}: cannot be downloaded .*; data.path can name a local {archive_name}")
+  expect(Data(name=name), rf"{family.url}: cannot be downloaded .*; set data.path to a local {archive_name}")
 
 
 def test_another_process_was_quicker(name, data, monkeypatch):

@@ -52,7 +52,7 @@ def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypat
   command = ["responses", "--workdir", str(directory), "--images=11", "--batch_size=11"]
   assert study.main([*command, "--data", str(archive)]) == 0
   shown = capsys.readouterr()
-  assert f"{archive}: not the published files (" in shown.err
+  assert f"{archive}: differs from the published files (" in shown.err
   assert len(study_records.read(directory)[0]["responses"]) == 7
 
 

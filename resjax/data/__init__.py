@@ -1,6 +1,6 @@
-"""Images: where they come from (`sources`), which make up a step (`order`), what is done to them (`augment`).
+"""Data sets (`sources`), the sample order of training (`order`) and augmentation (`augment`).
 
-This package's own names need numpy only. `order` and `augment` need JAX and are imported by training.
+The names exported here need only numpy. `order` and `augment` need JAX; training imports them.
 """
 
 from resjax.data.dataset import Dataset, Description, FileDataset

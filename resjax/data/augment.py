@@ -1,4 +1,4 @@
-"""What happens to images on the device: mean subtraction, random crop, mirror (Sec. 4.2). Meant for compiled steps."""
+"""Normalization and augmentation of images in compiled steps: mean subtraction, random crop, mirroring (Sec. 4.2)."""
 
 import dataclasses
 
@@ -9,17 +9,17 @@ import numpy as np
 from resjax.config import Data
 from resjax.settings import ConfigError
 
-CHUNK = 1024  # images squared at a time
+CHUNK = 1024  # images per step of the exact sums over a training set
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """What is subtracted from images and what they are divided by, in units of pixel / 255.
+  """Mean and standard deviation by which images are normalized, in units of pixel / 255.
 
   Attributes:
-    mean: float32 [H, W, C] (the mean image) or [C].
-    std: float32 [C]; ones where only the mean is subtracted, as in the paper.
+    mean: Mean image, float32 [H, W, C], or channel means, float32 [C].
+    std: Standard deviation of each channel, float32 [C]; ones if only the mean is subtracted, as in the paper.
   """
 
   mean: np.ndarray | jax.Array
@@ -28,12 +28,12 @@ class Statistics:
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-  """How each image of a batch is cropped and whether it is mirrored.
+  """Random crop position and mirroring of each image of a batch.
 
   Attributes:
-    rows: int32 [B], first row of the crop within the padded image, 0 to 2 * pad.
-    columns: int32 [B], first column, likewise.
-    mirrored: bool [B].
+    rows: First row of the crop within the padded image, 0 to 2 * pad, int32 [B].
+    columns: First column of the crop within the padded image, 0 to 2 * pad, int32 [B].
+    mirrored: Whether the image is mirrored, bool [B].
   """
 
   rows: jax.Array
@@ -42,17 +42,17 @@ class Draws:
 
 
 def statistics(images: np.ndarray, data: Data) -> Statistics:
-  """Computes the mean image, or mean and deviation of each channel, by exact integer sums, or takes those given.
+  """Returns the statistics by which images are normalized, computed with exact integer sums or taken from the settings.
 
   Args:
-    images: the images trained on, uint8 [N, H, W, C].
-    data: `normalize` says which.
+    images: Training images, uint8 [N, H, W, C].
+    data: Settings; `normalize` selects the mean image, the mean and deviation of each channel, or given values.
 
   Returns:
-    numpy arrays, rounded once, from float64 to float32.
+    Statistics as numpy arrays, rounded once from float64 to float32.
 
   Raises:
-    ConfigError: deviations are asked for and a channel does not vary, or other numbers of channels are given.
+    ConfigError: The deviation of a channel is 0, or the settings give a mean for another number of channels.
   """
   channels = images.shape[-1]
   if data.normalize == "given":
@@ -68,19 +68,19 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
     chunk = images[start : start + CHUNK].astype(np.int64).reshape(-1, channels)
     sums = [total + int(part) for total, part in zip(sums, chunk.sum(axis=0), strict=True)]
     squares = [total + int(part) for total, part in zip(squares, (chunk**2).sum(axis=0), strict=True)]
-  # Python's integers: count * square is beyond 64 bits for 50,000 images.
+  # Python integers, because count * square exceeds 64 bits for 50,000 images.
   scatter = [count * square - total**2 for total, square in zip(sums, squares, strict=True)]
   if 0 in scatter:
     raise ConfigError(
-      f"data.normalize = {data.normalize!r}: channel {scatter.index(0)} is the same in all training images, "
-      "its deviation is 0; use pixel_mean"
+      f"data.normalize = {data.normalize!r}: channel {scatter.index(0)} is constant over all training images, "
+      "so that its deviation is 0; use data.normalize=pixel_mean"
     )
   std = np.array([value**0.5 / (255 * count) for value in scatter])
   return Statistics((np.array(sums) / (255 * count)).astype(np.float32), std.astype(np.float32))
 
 
 def given(data: Data) -> Statistics:
-  """Returns the numbers that stand in the settings."""
+  """Returns the statistics given in the settings (`data.mean`, `data.std`)."""
   return Statistics(np.array(data.mean, np.float32), np.array(data.std, np.float32))
 
 
@@ -88,39 +88,42 @@ def normalize(images: jax.Array, statistics: Statistics) -> jax.Array:
   """Returns (pixel / 255 - mean) / std.
 
   Args:
-    images: uint8 [..., H, W, C].
-    statistics: of the training images.
+    images: Images, uint8 [..., H, W, C].
+    statistics: Statistics of the training images.
 
   Returns:
-    float32, of the same shape.
+    Normalized images, float32 [..., H, W, C].
   """
   return (images.astype(jnp.float32) / 255 - statistics.mean) / statistics.std
 
 
 def lighting(key: jax.Array, images: jax.Array, components: jax.Array, deviation: float) -> jax.Array:
-  """Returns images with a random share of each principal component of colour added to all pixels of an image.
+  """Adds a random multiple of each principal component of color to all pixels of an image.
 
-  The colour augmentation of AlexNet (Krizhevsky et al., 2012, Sec. 4.1), which the paper takes over for ImageNet:
-  shares are normal, drawn once an image.
+  This is the color augmentation of AlexNet (Krizhevsky et al., 2012, Sec. 4.1), which the paper uses for ImageNet. The
+  multiples are normally distributed and drawn once per image and component.
 
   Args:
-    key: the key of this step.
-    images: float [B, H, W, C].
-    components: float [C, C], a column each, times its variance, in units of the images.
-    deviation: of the shares; AlexNet's is 0.1.
+    key: Random key of the step.
+    images: Images, float [B, H, W, C].
+    components: Principal components as columns, each times its variance, in the units of the images, float [C, C].
+    deviation: Standard deviation of the multiples; 0.1 in AlexNet.
+
+  Returns:
+    Images, float [B, H, W, C].
   """
   shares = deviation * jax.random.normal(key, (len(images), components.shape[1]), images.dtype)
   return images + (shares @ components.T)[:, None, None, :]
 
 
 def draw(key: jax.Array, count: int, pad: int, mirror: bool) -> Draws:
-  """Draws crop and mirror for `count` images, independently; a pure function of its arguments.
+  """Draws a crop position and a mirroring for each image of a batch, independently and uniformly.
 
   Args:
-    key: the key of this step.
-    count: images of the batch.
-    pad: pixels of zeros on each side; every one of the (2 * pad + 1)^2 crops is as likely.
-    mirror: whether half of the images, on average, are mirrored; else none is.
+    key: Random key of the step.
+    count: Number of images of the batch.
+    pad: Zero padding on each side, in pixels, which allows (2 * pad + 1)^2 crops.
+    mirror: Whether each image is mirrored with probability 1/2; otherwise none is.
   """
   rows, columns, mirrored = jax.random.split(key, 3)
   return Draws(
@@ -131,18 +134,18 @@ def draw(key: jax.Array, count: int, pad: int, mirror: bool) -> Draws:
 
 
 def augment(key: jax.Array, images: jax.Array, pad: int, mirror: bool) -> jax.Array:
-  """Returns a random crop of each zero-padded image or of its mirror (Sec. 4.2: 4 pixels on each side).
+  """Returns a random crop of each zero-padded image or of its mirror image (Sec. 4.2: 4 pixels on each side).
 
-  The zeros stand around the normalised image, where zero is the mean: the paper subtracts, then pads.
+  Padding follows normalization, as in the paper, so that zero is the mean.
 
   Args:
-    key: the key of this step.
-    images: normalised images, float [B, H, W, C].
-    pad: pixels on each side (static).
-    mirror: whether to mirror half of the images (static).
+    key: Random key of the step.
+    images: Normalized images, float [B, H, W, C].
+    pad: Zero padding on each side, in pixels (static).
+    mirror: Whether each image is mirrored with probability 1/2 (static).
 
   Returns:
-    images of the same shape and type.
+    Images of the same shape and dtype.
   """
   if pad == 0 and not mirror:
     return images
@@ -150,7 +153,7 @@ def augment(key: jax.Array, images: jax.Array, pad: int, mirror: bool) -> jax.Ar
   if pad > 0:
     _, *shape = images.shape
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    # One slice an image is a gather whose batch the partitioner knows: on a sharded batch it needs no communication.
+    # One slice per image is a gather with a batch dimension, which needs no communication on a sharded batch.
     images = jax.vmap(lambda image, row, column: jax.lax.dynamic_slice(image, (row, column, 0), shape))(
       padded, draws.rows, draws.columns
     )

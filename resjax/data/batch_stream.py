@@ -1,7 +1,7 @@
-"""Batches of image files, decoded by worker processes as they are needed. Nothing here knows JAX.
+"""Batches of image files, decoded on demand by worker processes. Does not use JAX.
 
-What stands where in a stream is arithmetic, so Grain has only to call a function in several processes and to keep the
-order. Its own iterator state is not used: a stream begins at any step.
+The image at each position of the stream is computed from the seed and the position. Grain therefore only calls a
+function in several processes and keeps the order; its iterator state is not used, and a stream can start at any step.
 """
 
 import contextlib
@@ -22,21 +22,22 @@ from resjax.data.files import Encoded, Files, Unreadable
 from resjax.data.image_decoder import crop, decode
 from resjax.data.random_crops import crops, order
 
-MOST_BROKEN = 1000  # in a row; then it is not the images
-PIECE = 32  # images
-AHEAD = 1  # pieces that each worker keeps ready, beside those that Grain does
-SMALL = 2**16  # bytes; smaller arrays are not worth shared memory
+MOST_BROKEN = 1000  # consecutive unreadable images after which the stream fails: the cause is then not the images
+PIECE = 32  # maximum number of images per piece
+AHEAD = 1  # pieces that each worker prefetches, in addition to Grain's own prefetching
+SMALL = 2**16  # bytes from which an array is passed in shared memory
 T = typing.TypeVar("T")
 
 
-class Batch(typing.NamedTuple):  # whose arrays Grain hands over in shared memory
-  """A host's part of a batch.
+class Batch(typing.NamedTuple):  # a tuple, because Grain passes the arrays of tuples in shared memory
+  """One host's part of a batch.
 
   Attributes:
-    images: uint8 [B, S, S, 3].
-    labels: int32 [B].
-    counts: bool [B], whether it is an image: at the end of a set, or where one is broken, a place may stay empty.
-    faults: what is wrong with each broken image that was met.
+    images: Images, uint8 [B, S, S, 3].
+    labels: Labels, int32 [B].
+    counts: Whether each entry holds an image, bool [B]. Entries after the end of a test set and those of unreadable
+      test images are empty.
+    faults: Error message of each unreadable image.
   """
 
   images: np.ndarray
@@ -46,7 +47,7 @@ class Batch(typing.NamedTuple):  # whose arrays Grain hands over in shared memor
 
   @classmethod
   def joined(cls, parts: Sequence["Batch"]) -> "Batch":
-    """Returns the images of several in a row."""
+    """Returns the concatenation of several batches, without repeated error messages."""
     images, labels, counts, faults = zip(*parts, strict=True)
     every = dict.fromkeys(fault for some in faults for fault in some)
     return cls(np.concatenate(images), np.concatenate(labels), np.concatenate(counts), tuple(every))
@@ -54,9 +55,15 @@ class Batch(typing.NamedTuple):  # whose arrays Grain hands over in shared memor
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """The part of every batch that one of several hosts reads: the `index`-th of `count` equal ones.
+  """The part of every batch that one of several hosts reads.
 
-  It is made in pieces of at most `PIECE` images, so that all workers are at the same batch, and few bytes wait.
+  It is produced in pieces of at most `PIECE` images, so that all workers work on the same batch and few bytes are
+  buffered.
+
+  Attributes:
+    batch_size: Images of a batch on all hosts.
+    index: 0-based index of the host.
+    count: Number of hosts, each of which reads an equal part.
   """
 
   batch_size: int
@@ -65,30 +72,36 @@ class Share:
 
   @property
   def images(self) -> int:
-    """Images of a batch that are this host's."""
+    """Images per batch that this host reads."""
     return self.batch_size // self.count
 
   @property
   def piece(self) -> int:
-    """Images of a piece."""
+    """Images per piece."""
     return max(size for size in range(1, min(self.images, PIECE) + 1) if self.images % size == 0)
 
   @property
   def pieces(self) -> int:
-    """Pieces of the host's part of a batch."""
+    """Pieces per batch that this host reads."""
     return self.images // self.piece
 
   def first(self, piece: int) -> int:
-    """Returns the position in the stream of the first image of a piece, which are numbered through all batches."""
+    """Returns the position in the stream of the first image of a piece; pieces are numbered across batches."""
     number, part = divmod(piece, self.pieces)
     return number * self.batch_size + self.index * self.images + part * self.piece
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainPieces:
-  """Training images: random crops of images in random order, without an end.
+  """Endless stream of training images: random crops in random order, piece by piece.
 
-  A broken image is replaced by the next sound one in the order, which keeps the place's crop.
+  An unreadable image is replaced by the next readable one of the order, with the crop drawn for its position.
+
+  Attributes:
+    files: Training images.
+    data: Settings of the data set.
+    seed: Seed of order and crops.
+    share: Part of each batch that this host reads.
   """
 
   files: Files
@@ -97,10 +110,10 @@ class TrainPieces:
   share: Share
 
   def __call__(self, piece: int) -> Batch:
-    """Returns a piece.
+    """Returns a piece of the stream.
 
     Raises:
-      Unreadable: too many images in a row are broken.
+      Unreadable: `MOST_BROKEN` consecutive images are unreadable.
     """
     first, count, size = self.share.first(piece), self.share.piece, self.data.image_size
     drawn = crops(self.seed, first, count, self.data.resize, self.data.mirror)
@@ -113,7 +126,7 @@ class TrainPieces:
     return Batch(images, labels, np.ones(count, bool), tuple(faults))
 
   def _sound(self, position: int, side: int, faults: list[str]) -> tuple[Encoded, np.ndarray]:
-    """Returns the first sound image from a position on, and its pixels."""
+    """Returns the first readable image from a position on, and its pixels, uint8 [H, W, 3]."""
     for place in range(position, position + MOST_BROKEN):
       (index,) = order(self.seed, place, 1, len(self.files))
       try:
@@ -126,14 +139,20 @@ class TrainPieces:
 
 @dataclasses.dataclass(frozen=True)
 class TestPieces:
-  """All images of a set in order, the centre of each; places after the last one, and of broken ones, stay empty."""
+  """Center crops of all images of a set in order, piece by piece; entries without a readable image are empty.
+
+  Attributes:
+    files: Images of the set.
+    data: Settings of the data set.
+    share: Part of each batch that this host reads.
+  """
 
   files: Files
   data: Data
   share: Share
 
   def __call__(self, piece: int) -> Batch:
-    """Returns a piece."""
+    """Returns a piece of the set."""
     first, count, size, side = self.share.first(piece), self.share.piece, self.data.image_size, self.data.resize[0]
     images, labels = np.zeros((count, size, size, 3), np.uint8), np.zeros(count, np.int32)
     counts, faults = np.zeros(count, bool), []
@@ -148,20 +167,21 @@ class TestPieces:
 
   @property
   def batches(self) -> int:
-    """How many batches have all images."""
+    """Number of batches that contain all images."""
     return -(-len(self.files) // self.share.batch_size)
 
 
 def batches(make: TrainPieces | TestPieces, start: int, stop: int, workers: int) -> Generator[Batch, None, None]:
-  """Yields the host's parts of the batches `start` to `stop` - 1.
+  """Yields this host's parts of the batches `start` to `stop` - 1.
 
   Args:
-    make: what makes a piece.
-    start, stop: numbers of batches; of training, steps.
-    workers: how many processes make them; 0: this one.
+    make: Function that returns a piece.
+    start: First batch; in training, the step.
+    stop: Batch to stop before.
+    workers: Number of worker processes; 0 to use this process.
 
   Raises:
-    Unreadable: too many images in a row are broken.
+    Unreadable: `MOST_BROKEN` consecutive images are unreadable.
   """
   pieces = make.share.pieces
   with contextlib.closing(in_order(make, start * pieces, stop * pieces, workers)) as made:
@@ -170,12 +190,13 @@ def batches(make: TrainPieces | TestPieces, start: int, stop: int, workers: int)
 
 
 def in_order(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T, None, None]:
-  """Yields make(start) to make(stop - 1), made by `workers` processes, or with 0 by this one.
+  """Yields make(start) to make(stop - 1) in order, computed by worker processes.
 
   Args:
-    make: is sent to the processes once; what it returns comes back in shared memory where it is an array.
-    start, stop: numbers.
-    workers: at most.
+    make: Function, sent to each process once; arrays in its result return in shared memory.
+    start: First argument.
+    stop: Argument to stop before.
+    workers: Maximum number of worker processes; 0 to use this process.
   """
   workers = min(workers, stop - start)
   if workers == 0:
@@ -184,7 +205,7 @@ def in_order(make: Callable[[int], T], start: int, stop: int, workers: int) -> G
   import grain
   from absl import flags
 
-  if not flags.FLAGS.is_parsed():  # Grain asks them, also where nothing has parsed a command line: in a notebook
+  if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which nothing has parsed in a notebook
     flags.FLAGS.mark_as_parsed()
   one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
@@ -197,11 +218,11 @@ def in_order(make: Callable[[int], T], start: int, stop: int, workers: int) -> G
   finally:
     iterator.close()
     del iterator
-    gc.collect()  # Grain's iterators are cycles that hold the last pieces, and with them shared memory
+    gc.collect()  # Grain's iterators are reference cycles that keep the last pieces, and so shared memory, alive
 
 
 def _begin(*_: int) -> None:
-  """Prepares a worker process: it ends when its parent does, not by a signal that is meant for the parent."""
+  """Initializes a worker process: it ignores signals meant for its parent, and ends when its parent does."""
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
@@ -216,5 +237,5 @@ def _begin(*_: int) -> None:
 
 
 def worker_count(workers: int) -> int:
-  """Returns how many worker processes `execution.workers` means here."""
+  """Returns the number of worker processes for `execution.workers`; a negative value means one per available core."""
   return len(os.sched_getaffinity(0)) if workers < 0 else workers

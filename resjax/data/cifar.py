@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100, in whatever form they are on disk, or downloaded by tensorflow-datasets.
+"""CIFAR-10 and CIFAR-100, read in any of their published forms or downloaded by tensorflow-datasets.
 
-The images of both published versions and of tensorflow-datasets come in the order of the published files, so that the
-same images give the same digest and the same runs; those of Parquet files keep the order they have there. Libraries
-that only some forms need are imported where that form is read.
+Images of both published versions and of tensorflow-datasets are returned in the order of the published files, so that
+digests and runs do not depend on the form; images of Parquet files keep the order of those files. Libraries that only
+some forms need are imported where that form is read.
 """
 
 from pathlib import Path
@@ -15,16 +15,16 @@ from resjax.settings import ConfigError
 
 
 def describe(data: Data) -> Description:
-  """Describes the set; see `resjax.data.describe`."""
+  """Describes the data set; see `resjax.data.describe`."""
   family = FAMILIES[data.name]
   return Description(SHAPE, family.labels["label"], family.images("train"), family.images("test"))
 
 
 def load(data: Data) -> Source:
-  """Reads CIFAR from where `data.path` points, or downloads it.
+  """Reads CIFAR from `data.path`, or downloads it if that is empty.
 
   Raises:
-    ConfigError: nothing is found, a file is not the published one, or not what it should be.
+    ConfigError: No known form of the data set is found, or a file is invalid or differs from the published one.
   """
   family = FAMILIES[data.name]
   if not data.path:
@@ -42,7 +42,7 @@ def load(data: Data) -> Source:
 
 
 def _published(found: cifar_detection.Found, family: Family, data: Data) -> Source:
-  """Reads the binary or the Python version."""
+  """Reads the binary or the Python version from its archive or folder."""
   form = found.form
   if form == cifar_detection.ARCHIVE:
     version, contents = cifar_files.read_archive(found.path, family)
@@ -59,23 +59,25 @@ def _published(found: cifar_detection.Found, family: Family, data: Data) -> Sour
 
 
 def _prepared(folder: Path, family: Family, data: Data) -> Source:
-  """Reads what tensorflow-datasets prepared."""
+  """Reads the data set prepared by tensorflow-datasets in a folder."""
   from resjax.data import cifar_tfds
 
   contents = cifar_tfds.read(folder, family)
-  # The records make up the binary files again, byte for byte, and so have their checksums.
+  # The records reproduce the binary files byte for byte, so that their checksums apply.
   notes = _accepted(folder, cifar_files.difference(contents, family, family.binary), data)
   return parse(contents, family, str(folder), cifar_detection.TFDS, notes)
 
 
 def _accepted(path: Path, difference: str, data: Data) -> tuple[str, ...]:
-  """Returns what the record says of files that differ from the published ones.
+  """Returns the note for the record of a run that uses files which differ from the published ones.
 
   Raises:
-    ConfigError: they differ, and `data.checksum` wants the published ones.
+    ConfigError: The files differ and `data.checksum` is "published".
   """
   if not difference:
     return ()
   if data.checksum == "published":
-    raise ConfigError(f"{path}: not the published files ({difference}); to use them all the same: data.checksum=any")
-  return (f"{path}: not the published files ({difference}), accepted by data.checksum=any",)
+    raise ConfigError(
+      f"{path}: differs from the published files ({difference}); set data.checksum=any to use it anyway"
+    )
+  return (f"{path}: differs from the published files ({difference}), accepted by data.checksum=any",)

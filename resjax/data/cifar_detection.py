@@ -1,4 +1,4 @@
-"""Where CIFAR is below a path, and in which form: found by looking, without reading an image."""
+"""Detection of the location and form of CIFAR below a path, without reading images."""
 
 import dataclasses
 import json
@@ -9,20 +9,20 @@ from resjax.settings import ConfigError
 
 ARCHIVE, PARQUET, TFDS = "archive", "parquet", "tensorflow-datasets"
 SPLITS = ("train", "test")
-# Where a data set's repository at Hugging Face, or its conversion of one, has the Parquet files of the splits.
+# Folders and file names of the splits' Parquet files in Hugging Face's repositories and their automatic conversions.
 PARQUET_FOLDERS = (".", "plain_text", "cifar10", "cifar100", "data", "default")
 PARQUET_NAMES = ("{}-*.parquet", "{}.parquet", "{}/*.parquet")
-VERSION = "[0-9]*.[0-9]*.[0-9]*"  # the folder of a data set that tensorflow-datasets prepared
+VERSION = "[0-9]*.[0-9]*.[0-9]*"  # name of the folder in which tensorflow-datasets prepares a version of a data set
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What was found.
+  """Location and form of a data set.
 
   Attributes:
-    form: `ARCHIVE` (of either version), "binary" or "python" (their files), `PARQUET` or `TFDS`.
-    path: of the archive, or the folder with the files.
-    files: of Parquet the files of each split, in order.
+    form: `ARCHIVE` for an archive of either version, "binary" or "python" for unpacked files, `PARQUET` or `TFDS`.
+    path: Path of the archive, or of the folder with the files.
+    files: Parquet files of each split, in order; empty for other forms.
   """
 
   form: str
@@ -31,19 +31,19 @@ class Found:
 
 
 def find(path: Path, name: str) -> Found:
-  """Returns what is at a path or right below it; unpacked files come before archives.
+  """Finds a data set at a path or directly below it; unpacked files take precedence over archives.
 
   Args:
-    path: of an archive or a folder.
-    name: of the data set, "cifar10" or "cifar100".
+    path: Path of an archive or a folder.
+    name: Name of the data set, "cifar10" or "cifar100".
 
   Raises:
-    ConfigError: there is no such path, or nothing known in it.
+    ConfigError: The path does not exist, or contains no known form of the data set.
   """
   if path.is_file():
     if path.suffix in (".npz", ".parquet"):
-      instead = {".npz": "data.name='npz' reads it", ".parquet": "data.path is the folder with those of both splits"}
-      raise ConfigError(f"data.path = {str(path)!r}: one {path.suffix} file; {instead[path.suffix]}")
+      instead = {".npz": "use data.name=npz", ".parquet": "data.path must be the folder with the files of both splits"}
+      raise ConfigError(f"data.path = {str(path)!r}: a single {path.suffix} file; {instead[path.suffix]}")
     return Found(ARCHIVE, path)
   if not path.exists():
     raise ConfigError(f"data.path = {str(path)!r}: no such file or folder")
@@ -51,16 +51,16 @@ def find(path: Path, name: str) -> Found:
     return found
   for other, family in FAMILIES.items():
     if other != name and look(path, other):
-      raise ConfigError(f"data.path = {str(path)!r}: is {family.title}; data.name={other} reads it")
+      raise ConfigError(f"data.path = {str(path)!r}: contains {family.title}; use data.name={other}")
   family = FAMILIES[name]
   raise ConfigError(
-    f"data.path = {str(path)!r}: holds neither {' nor '.join(_published(family))}, nor Parquet files of "
+    f"data.path = {str(path)!r}: contains neither {' nor '.join(_published(family))}, nor Parquet files of "
     f"train and test, nor {name} as tensorflow-datasets prepares it"
   )
 
 
 def look(folder: Path, name: str) -> Found | None:
-  """Returns what a folder is or holds, or None."""
+  """Returns the data set that a folder is or contains, or None."""
   family = FAMILIES[name]
   for version in family.versions:
     for below in (folder / version.folder, folder):
@@ -81,7 +81,7 @@ def look(folder: Path, name: str) -> Found | None:
 
 
 def recognised(path: Path) -> str | None:
-  """Returns the name of the data set that an archive, by its name, or a folder is, or None."""
+  """Returns the name of the data set of a folder, or of an archive by its file name, or None if it is neither."""
   for name, family in FAMILIES.items():
     archives = [version.archive for version in family.versions]
     if path.name in archives if path.is_file() else look(path, name):
@@ -102,7 +102,7 @@ def _prepared(folder: Path) -> str | None:
 
 
 def _columns_fit(file: Path, name: str) -> bool:
-  """Whether the labels of a Parquet file are those of the data set: CIFAR-100 has fine ones beside coarse ones."""
+  """Returns whether a Parquet file has the label columns of the data set: only CIFAR-100 has fine and coarse labels."""
   from resjax.data import cifar_parquet  # needs pyarrow
 
   return ("fine_label" in cifar_parquet.columns(file)) == (name == "cifar100")

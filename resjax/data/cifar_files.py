@@ -1,4 +1,4 @@
-"""The files of CIFAR's binary and Python version, from a folder or straight from the archive."""
+"""Files of CIFAR's binary and Python versions, read from a folder or from the archive."""
 
 import gzip
 import hashlib
@@ -12,10 +12,10 @@ from resjax.settings import ConfigError
 
 
 def read_folder(folder: Path, family: Family, version: Version) -> dict[str, bytes]:
-  """Returns what the files of records in a folder hold, by name without suffix.
+  """Returns the contents of the files of records in a folder, by name without suffix.
 
   Raises:
-    ConfigError: a file is missing, has the wrong size or cannot be read.
+    ConfigError: A file is missing, has the wrong size or cannot be read.
   """
   contents = {}
   for file, size in zip(family.files, family.members(version).values(), strict=True):
@@ -31,10 +31,10 @@ def read_folder(folder: Path, family: Family, version: Version) -> dict[str, byt
 
 
 def read_archive(path: Path, family: Family) -> tuple[Version, dict[str, bytes]]:
-  """Returns which version an archive is, and what its files of records hold, by name without suffix.
+  """Returns the version of an archive, and the contents of its files of records by name without suffix.
 
   Raises:
-    ConfigError: as `unpack`, or it is no archive of this data set.
+    ConfigError: The archive cannot be read (see `unpack`), or is not one of this data set.
   """
   found = unpack(path, {name: size for version in family.versions for name, size in family.members(version).items()})
   for version in family.versions:
@@ -43,20 +43,20 @@ def read_archive(path: Path, family: Family) -> tuple[Version, dict[str, bytes]]
       check_complete(path, found, members)
       return version, {file.name: found[member] for file, member in zip(family.files, members, strict=True)}
   folders = " nor ".join(version.folder for version in family.versions)
-  raise ConfigError(f"{path}: holds neither {folders}, the folders of {family.title}")
+  raise ConfigError(f"{path}: contains neither {folders}, the folders of {family.title}")
 
 
 def unpack(path: Path, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
-  """Returns the bytes of those members of a .tar.gz that are there, by name. Nothing is written to disk.
+  """Returns the contents of the requested members that a .tar.gz has, by name, without writing to disk.
 
-  The archive is read to its end, where gzip keeps its own checksum.
+  The archive is read to its end, where gzip stores its checksum.
 
   Args:
-    path: the archive.
-    sizes: the members wanted, and the bytes each must have; None for any.
+    path: Path of the archive.
+    sizes: Requested members, and the size that each must have in bytes, or None for any size.
 
   Raises:
-    ConfigError: it is not a .tar.gz, is damaged or cut short, or a member has the wrong size.
+    ConfigError: The file is not a .tar.gz or is damaged or truncated, or a member has the wrong size.
   """
   contents = {}
   try:
@@ -64,7 +64,7 @@ def unpack(path: Path, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
       with tarfile.open(fileobj=raw, mode="r|") as archive:
         for member in archive:
           name = member.name.removeprefix("./")
-          stream = archive.extractfile(member)  # none for folders and links out of the archive
+          stream = archive.extractfile(member)  # None for folders and for links out of the archive
           if name in sizes and stream is not None:
             _check_size(f"{path}: {name}", member.size, sizes[name])
             contents[name] = stream.read()
@@ -73,7 +73,7 @@ def unpack(path: Path, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
   except ConfigError:
     raise
   except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-    raise ConfigError(f"{path}: not a whole .tar.gz ({error})") from None
+    raise ConfigError(f"{path}: not a complete .tar.gz ({error})") from None
   return contents
 
 
@@ -85,18 +85,18 @@ def check_complete(path: Path, contents: Mapping[str, bytes], members: Mapping[s
 
 
 def difference(contents: Mapping[str, bytes], family: Family, version: Version) -> str:
-  """Returns which files of records are not the published ones, or nothing."""
-  # SHA-1 and MD5 are what is published; they are used against damage and mix-ups here, not against an attacker.
+  """Returns a description of the files of records that differ from the published ones; empty if none does."""
+  # The published checksums are SHA-1 and MD5. They protect against damage and confusion here, not against attackers.
   changed = [
     version.file(file)
     for file in family.files
     if hashlib.new(version.hash, contents[file.name], usedforsecurity=False).hexdigest() != file.checksums[version.hash]
   ]
   names = {"sha1": "SHA-1", "md5": "MD5"}
-  return f"other {names[version.hash]}: {', '.join(changed)}" if changed else ""
+  return f"different {names[version.hash]}: {', '.join(changed)}" if changed else ""
 
 
 def _check_size(file: str, size: int, expected: int | None) -> None:
-  """Raises ConfigError if a file has not the bytes it must have."""
+  """Raises ConfigError if a file does not have the expected size in bytes."""
   if expected is not None and size != expected:
     raise ConfigError(f"{file}: {size:,} bytes, must be {expected:,}")

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as they are published: which files there are, and how records lie in the binary ones."""
+"""Published files of CIFAR-10 and CIFAR-100, and the format of the records in their binary version."""
 
 import dataclasses
 import math
@@ -17,11 +17,11 @@ class File:
   """A file of records.
 
   Attributes:
-    name: without a suffix; the binary and the Python version have files of the same names.
+    name: Name without suffix, the same in the binary and the Python version.
     split: "train" or "test".
-    records: how many.
-    checksums: of the published file, by hash function: SHA-1 of the binary version, as Apache MXNet lists it, MD5 of
-      the Python version, as torchvision does.
+    records: Number of records.
+    checksums: Checksums of the published file by hash function: SHA-1 of the binary version, as listed by Apache MXNet,
+      and MD5 of the Python version, as listed by torchvision.
   """
 
   name: str
@@ -32,14 +32,14 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-  """One of the two archives a data set is published as.
+  """One of the two archives in which a data set is published.
 
   Attributes:
     name: "binary" or "python".
-    archive: the archive's name.
-    folder: the folder within the archive.
-    suffix: what the names of its files of records end in.
-    hash: the hash function of the published checksums, as hashlib names it.
+    archive: File name of the archive.
+    folder: Folder within the archive.
+    suffix: Suffix of the files of records.
+    hash: Hash function of the published checksums, as named in hashlib.
   """
 
   name: str
@@ -49,7 +49,7 @@ class Version:
   hash: str
 
   def file(self, file: File) -> str:
-    """Returns the name of a file of records."""
+    """Returns the file name of a file of records in this version."""
     return f"{file.name}{self.suffix}"
 
 
@@ -58,14 +58,15 @@ class Family:
   """One of the two data sets.
 
   Attributes:
-    title: what it is called.
-    homepage: where it is described.
-    url: where the binary version is published.
-    binary, python: its versions.
-    files: the files of records, in order.
-    labels: the labels a record starts with, one byte each, and the number of their values. `label` is the class.
-    keys: for each of them its key in the files of the Python version.
-    names: for each of them the member of the binary archive with the names of its values.
+    title: Name of the data set.
+    homepage: URL of its description.
+    url: URL of the binary archive.
+    binary: The binary version.
+    python: The Python version.
+    files: Files of records, in order.
+    labels: Number of values of each label of a record, in the order of the record; `label` is the class.
+    keys: Key of each label in the files of the Python version.
+    names: Member of the binary archive that lists the names of each label's values.
   """
 
   title: str
@@ -80,23 +81,23 @@ class Family:
 
   @property
   def versions(self) -> tuple[Version, Version]:
-    """Both versions."""
+    """The binary and the Python version."""
     return self.binary, self.python
 
   @property
   def record(self) -> int:
-    """Bytes of a record: the labels, then 1024 pixels each of red, green and blue, row by row."""
+    """Size of a record in bytes: one byte per label, then 1024 pixels each of red, green and blue, row by row."""
     return len(self.labels) + math.prod(SHAPE)
 
   def members(self, version: Version) -> dict[str, int | None]:
-    """Returns the files of records within an archive, and the bytes of each, None where they are not fixed."""
+    """Returns the size in bytes of each file of records in an archive, by member name; None where it is not fixed."""
     fixed = version is self.binary
     return {
       f"{version.folder}/{version.file(file)}": file.records * self.record if fixed else None for file in self.files
     }
 
   def images(self, split: str) -> int:
-    """Returns how many images a split has."""
+    """Returns the number of images of a split."""
     return sum(file.records for file in self.files if file.split == split)
 
 
@@ -148,25 +149,25 @@ FAMILIES = {
 
 
 def joined(labels: np.ndarray, pixels: np.ndarray) -> bytes:
-  """Returns records as a binary file has them.
+  """Returns records in the format of the binary version.
 
   Args:
-    labels: uint8 [N, labels].
-    pixels: uint8 [N, 3072], 1024 each of red, green and blue.
+    labels: Labels, uint8 [N, labels].
+    pixels: Pixels, uint8 [N, 3072], 1024 each of red, green and blue.
   """
   return np.concatenate([labels, pixels], axis=1).tobytes()
 
 
 def records(contents: Mapping[str, bytes], family: Family, path: str) -> Iterator[tuple[File, np.ndarray, np.ndarray]]:
-  """Yields each file's labels, uint8 [N, labels], and images, uint8 [N, 32, 32, 3].
+  """Yields each file with its labels, uint8 [N, labels], and its images, uint8 [N, 32, 32, 3].
 
   Args:
-    contents: of the binary files, by name without suffix; their sizes have been checked.
-    family: the data set.
-    path: what the error names.
+    contents: Contents of the binary files, of checked size, by name without suffix.
+    family: The data set.
+    path: Path to name in an error message.
 
   Raises:
-    ConfigError: a label is none of its classes; names `path` and the file.
+    ConfigError: A label is out of range; the message names `path` and the file.
   """
   for file in family.files:
     rows = np.frombuffer(contents[file.name], np.uint8).reshape(file.records, family.record)
@@ -185,11 +186,14 @@ def parse(contents: Mapping[str, bytes], family: Family, path: str, form: str, n
   """Returns the images and classes of all files.
 
   Args:
-    contents, family, path: as of `records`.
-    form, notes: of the source.
+    contents: Contents of the binary files, of checked size, by name without suffix.
+    family: The data set.
+    path: Path of the data set, also named in error messages.
+    form: Form in which the data set was found.
+    notes: Sentences for the record of a run.
 
   Raises:
-    ConfigError: as `records`.
+    ConfigError: A label is out of range; the message names `path` and the file.
   """
   column = list(family.labels).index("label")
   splits = {

@@ -1,4 +1,4 @@
-"""CIFAR in Parquet files, as Hugging Face has it: `img` or `image` with PNG files, `label` or `fine_label`."""
+"""CIFAR in Hugging Face's Parquet files: PNG images in column `img` or `image`, classes in `label` or `fine_label`."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ NOTE = "no checksums are published of its Parquet files; the number of images, t
 
 
 def columns(file: Path) -> list[str]:
-  """Returns the names of a file's columns.
+  """Returns the column names of a file.
 
   Raises:
-    ConfigError: it is damaged.
+    ConfigError: The file is damaged or not a Parquet file.
   """
   try:
     return pq.read_schema(file).names
@@ -34,13 +34,13 @@ def load(files: dict[str, list[Path]], name: str, family: Family, path: Path) ->
   """Reads all images in the order of the files.
 
   Args:
-    files: of each split, in order.
-    name: of the data set, a key of `LABELS`.
-    family: the data set.
-    path: the folder.
+    files: Files of each split, in order.
+    name: Name of the data set, a key of `LABELS`.
+    family: The data set.
+    path: Folder of the files.
 
   Raises:
-    ConfigError: a file is damaged, has other columns, or there are not as many images as there should be.
+    ConfigError: A file is damaged or lacks a column, or the number of images is wrong.
   """
   train, test = (_read(files[split], split, name, family) for split in ("train", "test"))
   return Source(train, test, family.labels["label"], str(path), PARQUET, (f"{path}: {NOTE}",))
@@ -58,7 +58,7 @@ def _read(files: list[Path], split: str, name: str, family: Family) -> Images:
     for row, (content, label) in enumerate(zip(table["image"], table["label"], strict=True)):
       try:
         images[index] = decode(content.as_py())
-      # Damaged PNG files raise what the decoder happens to stumble over; what is no file at all, TypeError.
+      # Damaged PNG files raise any of these; a value that is not bytes raises TypeError.
       except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise ConfigError(f"{file}: row {row}: {' '.join(str(error).split())}") from None
       number = label.as_py()
@@ -70,7 +70,7 @@ def _read(files: list[Path], split: str, name: str, family: Family) -> Images:
 
 
 def _table(file: Path, name: str) -> pa.Table:
-  """Returns the columns `image`, binary, and `label`, an integer, of a file."""
+  """Returns a file's columns as a table of `image`, binary, and `label`, integer."""
   there = columns(file)
   image, label = _column(there, IMAGES, file), _column(there, LABELS[name], file)
   try:

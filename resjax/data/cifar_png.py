@@ -1,4 +1,4 @@
-"""One CIFAR image as tensorflow-datasets and Hugging Face keep it: a PNG file."""
+"""Decoding of CIFAR images stored as PNG files, as by tensorflow-datasets and Hugging Face."""
 
 import io
 
@@ -12,8 +12,8 @@ def decode(content: bytes) -> np.ndarray:
   """Returns the pixels, uint8 [32, 32, 3].
 
   Raises:
-    ValueError: it is an image of another size or of other channels than red, green and blue.
-    OSError: it is damaged, or no image.
+    ValueError: The image is not 32x32 pixels in RGB.
+    OSError: The file is damaged or not an image.
   """
   with Image.open(io.BytesIO(content)) as image:
     if image.mode != "RGB" or image.size != SHAPE[:2]:

@@ -1,7 +1,7 @@
-"""CIFAR's Python version: pickles of Python 2, read without running code.
+"""CIFAR's Python version: pickles of Python 2, read without executing code from them.
 
-Unpickling calls whatever a pickle names. The unpickler here knows the three names of numpy that these files need, has
-for each of them a stand-in that only keeps what it is given, and refuses every other name.
+Unpickling calls any function that a pickle refers to. The unpickler here accepts only the three names of numpy that
+these files need, replaces each by a class or function that only stores its arguments, and rejects every other name.
 """
 
 import io
@@ -19,22 +19,22 @@ _UINT8 = b"u1"
 
 
 class _Type:
-  """Stands for numpy.dtype."""
+  """Replacement for numpy.dtype."""
 
   def __init__(self, code: Any, *_: Any):
     self.code = code
 
   def __setstate__(self, state: Any) -> None:
-    """Takes byte order and the like, which a byte has not."""
+    """Ignores the state, byte order and alignment, which does not apply to bytes."""
 
 
 class _Array:
-  """Stands for numpy.ndarray, the class and its objects."""
+  """Replacement for numpy.ndarray and its instances."""
 
   state: Any = None
 
   def __setstate__(self, state: Any) -> None:
-    """Keeps (version, shape, type, whether in Fortran order, bytes)."""
+    """Stores the state (version, shape, dtype, whether in Fortran order, bytes)."""
     self.state = state
 
 
@@ -51,26 +51,29 @@ KNOWN: dict[tuple[str, str], Any] = {
 
 class _Unpickler(pickle.Unpickler):
   def find_class(self, module: str, name: str) -> Any:
-    """Returns the stand-in for one of the known names.
+    """Returns the replacement for a name.
 
     Raises:
-      UnpicklingError: it is another.
+      UnpicklingError: The name is not in `KNOWN`.
     """
     if (module, name) not in KNOWN:
-      raise pickle.UnpicklingError(f"it names {f'{module}.{name}'!r}; only arrays of numpy may be in it")
+      raise pickle.UnpicklingError(f"it refers to {f'{module}.{name}'!r}; only numpy arrays are allowed")
     return KNOWN[module, name]
 
 
 def read(contents: Mapping[str, bytes], family: Family, path: str) -> dict[str, bytes]:
-  """Returns what the files of the binary version hold, made of those of the Python version, by the same names.
+  """Converts files of the Python version to the format of the binary version.
 
   Args:
-    contents: of the files of the Python version.
-    family: the data set.
-    path: what the error names.
+    contents: Contents of the files of the Python version, by name.
+    family: The data set.
+    path: Path to name in an error message.
+
+  Returns:
+    Contents of the files of the binary version, by the same names.
 
   Raises:
-    ConfigError: a file is no such pickle, names anything but numpy's arrays, or has not the right images and labels.
+    ConfigError: A file is not a valid pickle, refers to anything but numpy arrays, or has the wrong images or labels.
   """
   read = {}
   for file in family.files:
@@ -84,11 +87,11 @@ def read(contents: Mapping[str, bytes], family: Family, path: str) -> dict[str, 
 def _unpickled(content: bytes) -> dict[Any, Any]:
   try:
     found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-  # What a damaged or made-up pickle raises is up to the opcode that meets the damage.
+  # A damaged or forged pickle can raise any exception.
   except Exception as error:
-    raise ConfigError(f"not a pickle as it should be ({' '.join(str(error).split())[:200]})") from None
+    raise ConfigError(f"not a valid pickle ({' '.join(str(error).split())[:200]})") from None
   if not isinstance(found, dict):
-    raise ConfigError(f"must be a dict, is of type {type(found).__name__}")
+    raise ConfigError(f"contains a {type(found).__name__}, must be a dict")
   return found
 
 
@@ -101,7 +104,7 @@ def _records(found: Mapping[Any, Any], file: File, family: Family) -> bytes:
 
 
 def _pixels(array: Any, file: File) -> np.ndarray:
-  """Returns uint8 [N, 3072] of what an array was pickled as."""
+  """Returns the pixels of a pickled array, uint8 [N, 3072]."""
   wanted = (file.records, PIXELS)
   match array.state if isinstance(array, _Array) else None:
     case (_, tuple(shape), _Type(code=code), bool(fortran), bytes(raw)):
@@ -109,13 +112,13 @@ def _pixels(array: Any, file: File) -> np.ndarray:
         kind = code.decode(errors="replace") if isinstance(code, bytes) else code
         raise ConfigError(f"data is {kind} {list(shape)}, must be u1 {list(wanted)}, row by row")
       return np.frombuffer(raw, np.uint8).reshape(wanted)
-  raise ConfigError("data is not an array of numpy")
+  raise ConfigError("data is not a numpy array")
 
 
 def _labels(found: Any, label: str, file: File, values: int) -> np.ndarray:
-  """Returns labels as uint8 [N]."""
+  """Returns the labels of a file, uint8 [N]."""
   if not isinstance(found, list) or not all(type(number) is int for number in found):
-    raise ConfigError(f"the labels must be a list of integers, those called {label} are not")
+    raise ConfigError(f"the values of {label} must be a list of integers")
   if len(found) != file.records:
     raise ConfigError(f"has {len(found):,} labels, must be {file.records:,}")
   wrong = [i for i, number in enumerate(found) if not 0 <= number < values]

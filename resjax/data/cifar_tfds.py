@@ -1,9 +1,9 @@
 """CIFAR through tensorflow-datasets, without TensorFlow.
 
-The library's own builders unpack and encode with TensorFlow. The one here prepares the same data sets (name, version,
-features, keys) with the standard library and Pillow, as array_record files in the library's usual folder
-(TFDS_DATA_DIR, or ~/tensorflow_datasets), where `tfds.data_source("cifar10")` finds them as well. What the library's
-own builders have prepared is read, too, whether as array_record or as TFRecord files.
+The library's own builders unpack and encode with TensorFlow. The builder here prepares the same data sets (name,
+version, features, keys) with the standard library and Pillow. It writes array_record files to the library's default
+folder (TFDS_DATA_DIR, or ~/tensorflow_datasets), where `tfds.data_source("cifar10")` finds them as well. Data sets
+prepared by the library's own builders can also be read, as array_record or TFRecord files.
 """
 
 import io
@@ -23,19 +23,19 @@ from resjax.data.cifar_png import decode
 from resjax.data.tfds_preparation import line, prepare
 from resjax.settings import ConfigError
 
-READ_AT_ONCE = 1000  # records
-PATIENCE = 20  # seconds until a server has answered
+READ_AT_ONCE = 1000  # records per read
+PATIENCE = 20  # seconds to wait for a server's answer
 
 
 def prepared(name: str, family: Family) -> Path:
-  """Returns the folder with the prepared data set, which is downloaded and prepared if there is none.
+  """Returns the folder of the prepared data set; downloads and prepares it if necessary.
 
   Args:
-    name: of the data set, "cifar10" or "cifar100".
-    family: its files.
+    name: Name of the data set, "cifar10" or "cifar100".
+    family: Files of the data set.
 
   Raises:
-    ConfigError: it cannot be downloaded or prepared.
+    ConfigError: The data set cannot be downloaded or prepared.
   """
   builder = _builder(name, family)
   if not builder.data_path.exists():
@@ -45,21 +45,22 @@ def prepared(name: str, family: Family) -> Path:
 
 
 def read(folder: Path, family: Family) -> dict[str, bytes]:
-  """Returns what the files of the binary version hold, made of prepared records, by name without suffix.
-
-  The ids of the records keep the order of the published files.
+  """Converts prepared records to the files of the binary version, in the order of the published files.
 
   Args:
-    folder: of one version of the data set, with its dataset_info.json.
-    family: its files.
+    folder: Folder of one version of the data set, with its dataset_info.json.
+    family: Files of the data set.
+
+  Returns:
+    Contents of the files of the binary version, by name without suffix.
 
   Raises:
-    ConfigError: the records cannot be read, or are not as many as there should be.
+    ConfigError: The records cannot be read, or their number is wrong.
   """
   try:
     builder = tfds.builder_from_directory(folder)
     splits = {split: _split(builder, split, family) for split in ("train", "test")}
-  except Exception as error:  # damaged records come out as anything, from RuntimeError to a missing id
+  except Exception as error:  # damaged records can raise any exception
     raise ConfigError(
       f"{folder}: damaged or not {family.title} ({line(error)}); remove it to have it prepared again"
     ) from None
@@ -72,17 +73,17 @@ def read(folder: Path, family: Family) -> dict[str, bytes]:
 
 
 def _check_download(builder: tfds.core.DatasetBuilder, family: Family) -> None:
-  """Raises ConfigError if the archive is neither there from an earlier download nor can be had from the network."""
+  """Raises ConfigError if the archive was not downloaded before and its server cannot be reached."""
   stem = family.binary.archive.removesuffix(".tar.gz")
   if any((Path(builder.data_dir_root) / "downloads").rglob(f"*{stem}*")):
     return
-  # Asked here because the library itself would try for minutes, with a warning each time.
+  # Checked here because the library itself would retry for minutes, with a warning each time.
   try:
     with urllib.request.urlopen(family.url, timeout=PATIENCE):
       pass
   except OSError as error:
     raise ConfigError(
-      f"{family.url}: cannot be downloaded ({line(error)}); data.path can name a local {family.binary.archive}"
+      f"{family.url}: cannot be downloaded ({line(error)}); set data.path to a local {family.binary.archive}"
     ) from None
 
 
@@ -107,7 +108,7 @@ def _split(builder: tfds.core.DatasetBuilder, split: str, family: Family) -> tup
 
 
 def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict[str, Any]]:
-  """Yields records whose images are still encoded."""
+  """Yields the records of a split, with encoded images."""
   decoders = {"image": tfds.decode.SkipDecoding()}
   if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
     for path in builder.info.splits[split].filepaths:
@@ -120,20 +121,20 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict[str
 
 
 def _framed(content: bytes) -> Iterator[bytes]:
-  """Yields the records of a TFRecord file: each follows its length and a checksum, and is followed by another."""
+  """Yields the records of a TFRecord file, each stored as length, checksum of the length, record, its checksum."""
   place = 0
   while place < len(content):
     (size,) = struct.unpack_from("<Q", content, place)
     start, place = place + 12, place + 16 + size
     if place > len(content):
-      raise ValueError("a file is cut short")
+      raise ValueError("a file is truncated")
     yield content[start : start + size]
 
 
 def _builder(name: str, family: Family) -> tfds.core.DatasetBuilder:
-  """Returns the library's object for the data set, whether it is prepared or not."""
+  """Returns a tensorflow-datasets builder of the data set, which may not be prepared yet."""
 
-  # Not registered: the library's own builder of that name keeps its place.
+  # Not registered, so that the library's own builder keeps the name.
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """One of the CIFAR data sets."""
 
@@ -168,7 +169,7 @@ def _builder(name: str, family: Family) -> tfds.core.DatasetBuilder:
       for file, labels, images in records(contents, family, str(archive)):
         if file.split == split:
           for values, image in zip(labels, images, strict=True):
-            png = io.BytesIO()  # the library takes encoded images as they are; arrays it would give to TensorFlow
+            png = io.BytesIO()  # the library stores encoded images as they are, but encodes arrays with TensorFlow
             Image.fromarray(image).save(png, "PNG")
             png.seek(0)
             named = dict(zip(family.labels, values.tolist(), strict=True))
@@ -178,8 +179,8 @@ def _builder(name: str, family: Family) -> tfds.core.DatasetBuilder:
   Builder.name = name
   try:
     return Builder(file_format="array_record")
-  except Exception as error:  # another format, or a damaged description of the data set
+  except Exception as error:  # another file format, or a damaged dataset_info.json
     raise ConfigError(
-      f"{name}, as tensorflow-datasets has prepared it before, cannot be used ({line(error)}); "
-      "TFDS_DATA_DIR can name another folder"
+      f"{name}: the copy that tensorflow-datasets prepared earlier cannot be used ({line(error)}); "
+      "set TFDS_DATA_DIR to use another folder"
     ) from None

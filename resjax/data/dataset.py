@@ -1,4 +1,4 @@
-"""What a source hands over and what the rest of the code gets: images and labels as plain arrays."""
+"""Data sets in memory or in image files, their descriptions, and the split into training and validation images."""
 
 import dataclasses
 import hashlib
@@ -12,13 +12,13 @@ from resjax.settings import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What can be said of a data set without reading its images.
+  """Properties of a data set that are known without reading its images.
 
   Attributes:
-    image_shape: height and width in pixels, channels.
-    classes: how many; labels are 0 to `classes` - 1.
-    train_images: images trained on, those held out for validation not counted.
-    test_images: images of the test set.
+    image_shape: Height and width in pixels, and number of channels.
+    classes: Number of classes; labels are 0 to `classes` - 1.
+    train_images: Number of training images, without those held out for validation.
+    test_images: Number of test images.
   """
 
   image_shape: tuple[int, int, int]
@@ -32,8 +32,8 @@ class Images:
   """A set of images in the order of its files.
 
   Attributes:
-    images: uint8 [N, H, W, C].
-    labels: int32 [N].
+    images: Images, uint8 [N, H, W, C].
+    labels: Labels, int32 [N].
   """
 
   images: np.ndarray
@@ -52,16 +52,16 @@ Set = TypeVar("Set", Images, Files)
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A whole data set as its files have it.
+  """A data set as its files provide it, before the validation images are held out.
 
   Attributes:
-    train: the training set.
-    test: the test set.
-    classes: number of classes.
-    path: where it was read from; empty for what comes with a package.
-    form: in which of the forms that a data set comes in.
-    notes: sentences that belong in the record of a run.
-    skipped: what is wrong with each image that could not be decoded and is left out.
+    train: Training set.
+    test: Test set.
+    classes: Number of classes.
+    path: Path it was read from; empty if it is part of a package.
+    form: Form in which it was found, such as "binary" or "npz".
+    notes: Sentences for the record of a run.
+    skipped: Error message of each image that could not be decoded and was left out.
   """
 
   train: Images
@@ -75,22 +75,22 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A data set ready for training.
+  """A data set in memory.
 
   Attributes:
-    name: `data.name`.
-    path: where it was read from; empty for what comes with a package.
-    form: in which of the forms that a data set comes in.
-    classes: number of classes.
-    digest: SHA-256 over the shapes and bytes of all images and labels; the same however many are held out.
-    train_images: uint8 [N, H, W, C], without those held out.
-    train_labels: int32 [N].
-    validation_images: uint8 [V, H, W, C], held out of the training set; V may be 0.
-    validation_labels: int32 [V].
-    test_images: uint8 [T, H, W, C].
-    test_labels: int32 [T].
-    notes: sentences that belong in the record of a run.
-    skipped: what is wrong with each image that could not be decoded and is left out.
+    name: Name of the data set, `data.name`.
+    path: Path it was read from; empty if it is part of a package.
+    form: Form in which it was found, such as "binary" or "npz".
+    classes: Number of classes.
+    digest: SHA-256 over the shapes and bytes of all images and labels; independent of the number held out.
+    train_images: Training images without those held out, uint8 [N, H, W, C].
+    train_labels: Training labels, int32 [N].
+    validation_images: Images held out of the training set, uint8 [V, H, W, C]; V may be 0.
+    validation_labels: Validation labels, int32 [V].
+    test_images: Test images, uint8 [T, H, W, C].
+    test_labels: Test labels, int32 [T].
+    notes: Sentences for the record of a run.
+    skipped: Error message of each image that could not be decoded and was left out.
   """
 
   name: str
@@ -109,29 +109,29 @@ class Dataset:
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
-    """Height and width in pixels, channels."""
+    """Height and width in pixels, and number of channels."""
     return self.train_images.shape[1:]
 
   def count(self, split: str) -> int:
-    """Returns the images of `train`, `val` or `test`."""
+    """Returns the number of images of a split: `train`, `val` or `test`."""
     return len({"train": self.train_labels, "val": self.validation_labels, "test": self.test_labels}[split])
 
 
 @dataclasses.dataclass(frozen=True)
 class FileDataset:
-  """A data set whose images are decoded anew every epoch.
+  """A data set whose images are decoded in every epoch.
 
   Attributes:
-    name: `data.name`.
-    path: where it is read from.
-    form: in which of the forms that a data set comes in.
-    classes: number of classes.
-    digest: SHA-256 over names, sizes in bytes and labels of all files; the same however many are held out.
-    image_shape: height and width in pixels, channels, as the net sees the images.
-    train: the training images, without those held out.
-    validation: held out of the training set; may be empty.
-    test: the test images.
-    notes: sentences that belong in the record of a run.
+    name: Name of the data set, `data.name`.
+    path: Path it is read from.
+    form: Form in which it was found, such as "image files".
+    classes: Number of classes.
+    digest: SHA-256 over names, sizes in bytes and labels of all files; independent of the number held out.
+    image_shape: Height and width in pixels, and number of channels, of the network's input.
+    train: Training images without those held out.
+    validation: Images held out of the training set; may be empty.
+    test: Test images.
+    notes: Sentences for the record of a run.
   """
 
   name: str
@@ -146,15 +146,15 @@ class FileDataset:
   notes: tuple[str, ...]
 
   def count(self, split: str) -> int:
-    """Returns the images of `train`, `val` or `test`."""
+    """Returns the number of images of a split: `train`, `val` or `test`."""
     return len({"train": self.train, "val": self.validation, "test": self.test}[split])
 
 
 def remaining(train_images: int, validation_images: int) -> int:
-  """Returns how many training images are left to train on.
+  """Returns the number of training images after holding out `validation_images`.
 
   Raises:
-    ConfigError: none would be left.
+    ConfigError: No training image would remain.
   """
   if validation_images >= train_images:
     raise ConfigError(
@@ -165,26 +165,27 @@ def remaining(train_images: int, validation_images: int) -> int:
 
 
 def hold_out(train: Set, count: int) -> tuple[Set, Set]:
-  """Splits a training set into what is trained on and `count` images for validation (Sec. 4.2: 45k and 5k).
+  """Splits a training set into training images and `count` validation images (Sec. 4.2: 45k and 5k).
 
-  The choice depends on the size of the set only: the first `count` of one fixed permutation, so that every class gets
-  about its share and a smaller validation set is part of a larger one. Both parts keep the order of the files.
+  The validation images are the first `count` of a fixed permutation, which depends on the size of the set only. Classes
+  are therefore represented about equally, and a smaller validation set is part of a larger one. Both parts keep the
+  order of the files.
 
   Raises:
-    ConfigError: no image would be left to train on.
+    ConfigError: No training image would remain.
   """
   total = len(train)
   remaining(total, count)
   if count == 0:
     return train, train.take(np.empty(0, np.int64))
-  # RandomState's stream is frozen by numpy's compatibility policy; a Generator's may change with a release.
+  # numpy guarantees the stream of RandomState; that of a Generator may change with a release.
   held = np.zeros(total, bool)
   held[np.random.RandomState(0).permutation(total)[:count]] = True
   return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
 
 
 def digest(*parts: Images) -> str:
-  """Returns SHA-256, in hexadecimal, over the shapes and bytes of the images and labels of all parts in order."""
+  """Returns the SHA-256 digest, in hexadecimal, of the shapes and bytes of the images and labels of all parts."""
   sha = hashlib.sha256()
   for part in parts:
     for array in (part.images, part.labels.astype("<i4", copy=False)):

@@ -1,4 +1,4 @@
-"""Image files decoded once, to one size, as arrays: for sets that are small at that size, such as Tiny ImageNet."""
+"""Image files decoded once to arrays of one size, for data sets that are small at that size, such as Tiny ImageNet."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,29 +11,29 @@ from resjax.data.files import Files, Unreadable
 from resjax.data.image_decoder import crop, decode
 from resjax.settings import ConfigError
 
-MOST = 16 * 2**30  # bytes held on every device, beside the net
+MOST = 16 * 2**30  # maximum bytes of images on every device
 
 
 def check_size(data: Data, images: int) -> None:
-  """Raises ConfigError if so many images are too many to be held on the devices."""
+  """Raises ConfigError if `images` images need too much memory on the devices."""
   size = images * data.image_size**2 * 3
   if size > MOST:
     side = data.image_size
     raise ConfigError(
-      f"data.resize is empty: {images:,} images of {side}x{side} pixels are {size / 2**30:.1f} GiB to be held on every "
-      f"device, at most {MOST / 2**30:.0f} are; data.resize=({side},{side}) decodes them anew every epoch"
+      f"data.resize is empty: {images:,} images of {side}x{side} pixels need {size / 2**30:.1f} GiB on every device, "
+      f"at most {MOST / 2**30:.0f} GiB are allowed; set data.resize=({side},{side}) to decode them in every epoch"
     )
 
 
 def decode_all(files: Files, size: int) -> tuple[Images, tuple[str, ...]]:
-  """Decodes all images: the centre square, resized.
+  """Decodes the center square of all images, resized.
 
   Args:
-    files: which.
-    size: pixels of a side.
+    files: Image files.
+    size: Side of the results in pixels.
 
   Returns:
-    The sound images in order, and what is wrong with each of the others.
+    Readable images in order, and the error message of each unreadable one.
   """
   pixels, labels = np.empty((len(files), size, size, 3), np.uint8), np.empty(len(files), np.int32)
 
@@ -46,7 +46,7 @@ def decode_all(files: Files, size: int) -> tuple[Images, tuple[str, ...]]:
       return str(error)
     return ""
 
-  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders let go of the interpreter's lock
+  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders release the GIL
     faults = list(pool.map(one, range(len(files))))
   if not any(faults):
     return Images(pixels, labels), ()

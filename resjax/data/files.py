@@ -1,4 +1,4 @@
-"""Images as their files have them: encoded, in an order, read one by one."""
+"""Sets of encoded image files, read one at a time."""
 
 import dataclasses
 import typing
@@ -8,17 +8,17 @@ import numpy as np
 
 
 class Unreadable(Exception):
-  """An image that cannot be read or decoded; the message is one line that names it and says why."""
+  """An image cannot be read or decoded; the message is one line that names the image and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-  """One image file.
+  """One encoded image.
 
   Attributes:
-    name: what the record calls it.
-    content: its bytes; JPEG, PNG, or broken.
-    label: its class.
+    name: Name used in records and messages.
+    content: Bytes of the file, JPEG or PNG, possibly damaged.
+    label: Class of the image.
   """
 
   name: str
@@ -27,15 +27,15 @@ class Encoded:
 
 
 class Files(typing.Protocol):
-  """A set of encoded images in a fixed order; small enough to be sent to worker processes."""
+  """A set of encoded images in a fixed order, which can be pickled cheaply for worker processes."""
 
   def __len__(self) -> int: ...
 
   def read(self, index: int) -> Encoded:
-    """Returns one image.
+    """Returns the image at an index.
 
     Raises:
-      Unreadable: the file cannot be read.
+      Unreadable: The file cannot be read.
     """
 
   def take(self, indices: np.ndarray) -> typing.Self:
@@ -44,12 +44,12 @@ class Files(typing.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FolderFiles:
-  """Files below a folder.
+  """Image files below a folder.
 
   Attributes:
-    root: the folder.
-    names: paths below it, with forward slashes.
-    labels: int32 [N].
+    root: Path of the folder.
+    names: Paths relative to the folder, with forward slashes.
+    labels: Labels, int32 [N].
   """
 
   root: Path
@@ -60,7 +60,7 @@ class FolderFiles:
     return len(self.names)
 
   def read(self, index: int) -> Encoded:
-    """Returns one image; see `Files`."""
+    """Returns the image at an index; see `Files.read`."""
     name = self.names[index]
     try:
       return Encoded(name, (self.root / name).read_bytes(), int(self.labels[index]))

@@ -1,10 +1,10 @@
-"""Image folders: one folder a class, as ImageNet is usually unpacked, or Tiny ImageNet as it is published.
+"""Image folders with one folder per class, as ImageNet is usually unpacked, and Tiny ImageNet as published.
 
-Known layouts of the folder that `data.path` names, where an image may lie at any depth below its class:
+Supported layouts of the folder `data.path`, with images at any depth below the folder of their class:
 
     train/CLASS/...  val/CLASS/...                  a training and a test set
-    train/CLASS/...  val/val_annotations.txt        Tiny ImageNet: the classes of val/images/ stand in that file
-    train/CLASS/...  or  CLASS/...                  one set, of which `data.test_share` is held back to test on
+    train/CLASS/...  val/val_annotations.txt        Tiny ImageNet, whose file lists the classes of val/images/
+    train/CLASS/...  or  CLASS/...                  one set, of which the share `data.test_share` is the test set
 """
 
 import hashlib
@@ -23,20 +23,20 @@ ANNOTATIONS = "val_annotations.txt"
 
 
 def describe(data: Data) -> Description:
-  """Describes the set by its folders, without opening a file.
+  """Describes the data set from its folders, without opening a file.
 
   Raises:
-    ConfigError: see `find`.
+    ConfigError: The folder does not have a supported layout; see `find`.
   """
   train, test, classes = find(data)
   return Description((data.image_size, data.image_size, 3), len(classes), len(train), len(test))
 
 
 def find(data: Data) -> tuple[FolderFiles, FolderFiles, tuple[str, ...]]:
-  """Returns training and test images in the order of their names, and the names of the classes in order.
+  """Returns training images, test images, both in the order of their names, and the names of the classes in order.
 
   Raises:
-    ConfigError: there is no such folder, a class is empty, or the test set has a class the training set has not.
+    ConfigError: The folder does not exist, a class has no images, or a test class is not in the training set.
   """
   if not data.path:
     raise ConfigError("data.path is empty: data.name = 'folder' needs the path of an image folder")
@@ -55,7 +55,7 @@ def find(data: Data) -> tuple[FolderFiles, FolderFiles, tuple[str, ...]]:
 
 
 def digest(*parts: FolderFiles) -> str:
-  """Returns SHA-256, in hexadecimal, over names, sizes in bytes and labels of all files in order."""
+  """Returns the SHA-256 digest, in hexadecimal, of the names, sizes in bytes and labels of all files in order."""
   sha = hashlib.sha256()
   for files in parts:
     for name, label in zip(files.names, files.labels.tolist(), strict=True):
@@ -65,15 +65,15 @@ def digest(*parts: FolderFiles) -> str:
 
 
 def _folders(path: Path) -> list[str]:
-  """Returns the names of the folders in a folder, sorted."""
+  """Returns the sorted names of the subfolders of a folder."""
   found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
   if not found:
-    raise ConfigError(f"{path}: holds no folder; there must be one a class")
+    raise ConfigError(f"{path}: contains no folder; there must be one per class")
   return found
 
 
 def _images(root: Path, folders: dict[str, Path]) -> FolderFiles:
-  """Returns the images below one folder a class, classes numbered in the order given."""
+  """Returns the images below the folders of the classes, labeled in the order of `folders`."""
   names: list[str] = []
   counts = []
   for folder in folders.values():
@@ -84,7 +84,7 @@ def _images(root: Path, folders: dict[str, Path]) -> FolderFiles:
       if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     )
     if not found:
-      raise ConfigError(f"{folder}: holds no image; images are files named {', '.join('*' + s for s in SUFFIXES)}")
+      raise ConfigError(f"{folder}: contains no image; images are files named {', '.join('*' + s for s in SUFFIXES)}")
     names += found
     counts.append(len(found))
   return FolderFiles(root, tuple(names), np.repeat(np.arange(len(counts), dtype=np.int32), counts))
@@ -95,43 +95,43 @@ def _raise(error: OSError) -> None:
 
 
 def _validation(root: Path, classes: tuple[str, ...]) -> FolderFiles:
-  """Returns the images below val/."""
+  """Returns the images below val/, labeled by the positions of their classes in `classes`."""
   numbers = {name: number for number, name in enumerate(classes)}
   if (root / "val" / ANNOTATIONS).is_file():
     return _annotated(root, numbers)
   folders = _folders(root / "val")
   unknown = [name for name in folders if name not in numbers]
   if unknown:
-    raise ConfigError(f"{root / 'val' / unknown[0]}: a class that {root / 'train'} has not")
+    raise ConfigError(f"{root / 'val' / unknown[0]}: not a class of {root / 'train'}")
   files = _images(root, {name: root / "val" / name for name in folders})
   return FolderFiles(root, files.names, np.array([numbers[name] for name in folders], np.int32)[files.labels])
 
 
 def _annotated(root: Path, numbers: dict[str, int]) -> FolderFiles:
-  """Returns the images that Tiny ImageNet's list names: a line each with file name, class and a box, tabs between."""
+  """Returns the images in Tiny ImageNet's list, whose tab-separated lines are file name, class and bounding box."""
   path = root / "val" / ANNOTATIONS
   names, labels = [], []
   for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
     name, _, rest = line.partition("\t")
     label = rest.split("\t")[0]
     if label not in numbers:
-      raise ConfigError(f"{path}, line {number}: class {label!r} is none of those of {root / 'train'}")
+      raise ConfigError(f"{path}, line {number}: class {label!r} is not in {root / 'train'}")
     names.append(f"val/images/{name}")
     labels.append(numbers[label])
   if not names:
-    raise ConfigError(f"{path}: names no image")
+    raise ConfigError(f"{path}: lists no image")
   return FolderFiles(root, tuple(names), np.array(labels, np.int32))
 
 
 def _held_back(files: FolderFiles, data: Data) -> tuple[FolderFiles, FolderFiles]:
-  """Splits one set into training and test images: the first ones of a fixed permutation are tested on."""
+  """Splits one set into training and test images; the test images are the first ones of a fixed permutation."""
   total = len(files)
   count = round(total * data.test_share)
   if not 0 < count < total:
     raise ConfigError(
-      f"data.test_share = {data.test_share}: is {count} of the {total} images of {files.root}, which has no val/; "
-      "there must be some to test on and some to train on"
+      f"data.test_share = {data.test_share}: selects {count} of the {total} images of {files.root}, which has no val/; "
+      "the training set and the test set must each have at least one image"
     )
   held = np.zeros(total, bool)
-  held[np.random.RandomState(0).permutation(total)[:count]] = True  # a stream that numpy keeps for ever
+  held[np.random.RandomState(0).permutation(total)[:count]] = True  # numpy guarantees the stream of RandomState
   return files.take(np.flatnonzero(~held)), files.take(np.flatnonzero(held))

@@ -1,6 +1,6 @@
-"""From the bytes of an image file to pixels: decoded, cropped, resized, mirrored.
+"""Decoding, cropping, resizing and mirroring of image files.
 
-Needs the extra `imagenet`; nothing else in this package imports it at import time.
+Needs the extra `imagenet`, so other modules import it only when image files are read.
 """
 
 import io
@@ -12,27 +12,27 @@ from PIL import Image, UnidentifiedImageError
 
 from resjax.data.files import Encoded, Unreadable
 
-# The processes that call this are as many as the cores; threads of OpenCV's own would only get into their way.
+# There is one worker process per core, so threads of OpenCV would only compete with them.
 cv2.setNumThreads(0)
 CENTRE = 0.5
-SMALLEST = 8  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size at least
+SMALLEST = 8  # a JPEG is decoded at no less than 1/8 of its size
 
 
 def decode(image: Encoded, side: int) -> np.ndarray:
-  """Decodes a JPEG, or whatever Pillow can read under whatever name, as RGB.
+  """Decodes a JPEG, or any format that Pillow can read, to RGB; the file's name does not matter.
 
-  A JPEG whose shorter side is at least twice as long as is needed is decoded at a half, a quarter or an eighth of its
-  size: the inverse cosine transform then computes fewer pixels. (Other fractions would save pixels, but no time.)
+  A JPEG whose shorter side is at least twice as long as needed is decoded at a half, a quarter or an eighth of its
+  size, for which the inverse cosine transform computes fewer pixels. Other fractions would save pixels, but no time.
 
   Args:
-    image: the file.
-    side: pixels that the shorter side of the result must have, if that of the file has them.
+    image: Encoded image.
+    side: Minimum shorter side of the result in pixels; smaller images keep their size.
 
   Returns:
-    uint8 [H, W, 3].
+    Pixels, uint8 [H, W, 3].
 
   Raises:
-    Unreadable: it is damaged beyond that.
+    Unreadable: The file is not an image, or is too damaged for Pillow.
   """
   try:
     height, width, *_ = simplejpeg.decode_jpeg_header(image.content)
@@ -44,17 +44,17 @@ def decode(image: Encoded, side: int) -> np.ndarray:
 
 
 def _decode_any(image: Encoded) -> np.ndarray:
-  """Decodes with Pillow, which is slower and reads more: PNG and others, CMYK, JPEG with harmless faults."""
+  """Decodes with Pillow, which is slower, but also reads PNG and other formats, CMYK and slightly damaged JPEGs."""
   try:
     with Image.open(io.BytesIO(image.content)) as opened:
-      if opened.mode.startswith("I;16"):  # Pillow would cut all values over 255
+      if opened.mode.startswith("I;16"):  # Pillow would clip all values over 255
         return np.repeat((np.asarray(opened) >> 8).astype(np.uint8)[..., np.newaxis], 3, axis=2)
-      # Pillow warns of palettes whose transparency is not asked for.
+      # Pillow warns if a palette with transparency is converted directly to RGB.
       converted = opened.convert("RGBA").convert("RGB") if "transparency" in opened.info else opened.convert("RGB")
       return np.asarray(converted)
   except UnidentifiedImageError:
-    raise Unreadable(f"{image.name}: not an image, or cut off at its beginning") from None
-  # Damaged files raise what the parser happens to stumble over, and none of it may stop a run.
+    raise Unreadable(f"{image.name}: not an image, or truncated at its beginning") from None
+  # Damaged files can raise any exception, and none of them may stop a run.
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__
     raise Unreadable(f"{image.name}: {reason[:200]}") from None
@@ -63,21 +63,22 @@ def _decode_any(image: Encoded) -> np.ndarray:
 def crop(
   image: np.ndarray, side: int, size: int, row: float = CENTRE, column: float = CENTRE, mirrored: bool = False
 ) -> np.ndarray:
-  """Returns the square that a crop of the resized image shows, without resizing the rest.
+  """Returns a square crop of the resized image, without resizing the rest of it.
 
-  To resize an image to a shorter side of `side` and crop `size` pixels is to cut a square of size / side of its shorter
-  side out of it and to resize that. The square is cut at whole pixels of the image. It is enlarged bilinearly, shrunk
-  by the mean over the pixels' areas.
+  Resizing an image to a shorter side of `side` and cropping `size` pixels equals cropping a square whose side is
+  size / side of the shorter side and resizing that. The square is cut at whole pixels. It is enlarged by bilinear
+  interpolation and reduced by averaging over pixel areas.
 
   Args:
-    image: uint8 [H, W, 3].
-    side: pixels of the shorter side of the resized image.
-    size: pixels of a side of the crop, at most `side`.
-    row, column: where, as a share (0 to 1, without 1) of the places there are.
-    mirrored: whether left and right change places.
+    image: Pixels, uint8 [H, W, 3].
+    side: Shorter side of the resized image in pixels.
+    size: Side of the crop in pixels, at most `side`.
+    row: Vertical position of the crop as a fraction, in [0, 1), of all possible positions.
+    column: Horizontal position of the crop, likewise.
+    mirrored: Whether the crop is mirrored horizontally.
 
   Returns:
-    uint8 [size, size, 3].
+    Pixels, uint8 [size, size, 3].
   """
   height, width, _ = image.shape
   shorter = min(height, width)

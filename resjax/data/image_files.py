@@ -1,4 +1,4 @@
-"""Data sets of image files: folders, and ImageNet through tensorflow-datasets."""
+"""Data sets of image files: image folders, and ImageNet as prepared by tensorflow-datasets."""
 
 import dataclasses
 
@@ -13,14 +13,15 @@ IMAGENET_CLASSES, IMAGENET_TRAIN, IMAGENET_TEST = 1000, 1_281_167, 50_000
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """The files of a data set.
+  """Image files of a data set.
 
   Attributes:
-    train, test: the files.
-    classes: how many.
-    path: where they are.
-    form: in which of the forms that a data set comes in.
-    digest: SHA-256 of what can be said of them without reading them all.
+    train: Training images.
+    test: Test images.
+    classes: Number of classes.
+    path: Path of the data set.
+    form: Form of the data set, "image files" or "tensorflow-datasets".
+    digest: SHA-256 over names, sizes and labels, which does not require reading the images.
   """
 
   train: Files
@@ -32,18 +33,18 @@ class Found:
 
 
 def describe(data: Data) -> Description:
-  """Describes the set; see `resjax.data.describe`."""
+  """Describes the data set; see `resjax.data.describe`."""
   if data.name == "folder":
     return folder.describe(data)
-  # ImageNet need not be there to be described.
+  # ImageNet can be described where it is not present.
   return Description((data.image_size, data.image_size, 3), IMAGENET_CLASSES, IMAGENET_TRAIN, IMAGENET_TEST)
 
 
 def load(data: Data) -> Source:
-  """Decodes all images to one size; what is broken is left out and named.
+  """Decodes all images to one size; unreadable images are left out and listed in `Source.skipped`.
 
   Raises:
-    ConfigError: the files are not as they should be, no image can be decoded, or there are too many to be held.
+    ConfigError: The files do not form a data set, no image can be decoded, or the images need too much memory.
   """
   from resjax.data import decoded_images  # needs an extra, and is slow to import
 
@@ -61,10 +62,10 @@ def load(data: Data) -> Source:
 
 
 def load_files(data: Data) -> FileDataset:
-  """Finds all images and holds out those for validation; none is decoded.
+  """Finds all images, without decoding them, and holds out the validation images.
 
   Raises:
-    ConfigError: the files are not as they should be, or none would be left to train on.
+    ConfigError: The files do not form a data set, or no training image would remain.
   """
   found = _find(data)
   train, validation = hold_out(found.train, data.validation_images)

@@ -1,4 +1,4 @@
-"""Mean image and principal components of colour of image files: computed once over a training set, then stored."""
+"""Mean image and principal components of color of image files, computed once per training set and then cached."""
 
 import dataclasses
 import hashlib
@@ -15,19 +15,19 @@ from resjax.data.batch_stream import Share, TestPieces, in_order
 from resjax.data.files import Files
 from resjax.settings import ConfigError
 
-PIECE = 32  # images
+PIECE = 32  # images per piece
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Of the training images as a test would see them, in units of pixel / 255.
+  """Moments of the center crops of the training images, in units of pixel / 255.
 
   Attributes:
-    mean: float32 [S, S, 3], the mean image.
-    channel_mean: float32 [3].
-    channel_std: float32 [3].
-    components: float32 [3, 3]; column k is the k-th principal component of all pixels' colours, as a unit vector, times
-      its variance, largest first.
+    mean: Mean image, float32 [S, S, 3].
+    channel_mean: Mean of each channel, float32 [3].
+    channel_std: Standard deviation of each channel, float32 [3].
+    components: Principal components of the pixels' colors, float32 [3, 3]. Column k is the k-th one as a unit vector
+      times its variance, in descending order of the variance.
   """
 
   mean: np.ndarray
@@ -37,12 +37,12 @@ class Moments:
 
 
 class Sums(NamedTuple):
-  """Exact sums over images: the same in whatever order they are added.
+  """Exact sums over images, which do not depend on the order of summation.
 
   Attributes:
-    images: how many.
-    pixels: int64 [S, S, 3], of the images.
-    products: int64 [3, 3], over all pixels, of each channel with each.
+    images: Number of images.
+    pixels: Sum of the images, int64 [S, S, 3].
+    products: Sum over all pixels of the products of each pair of channels, int64 [3, 3].
   """
 
   images: int
@@ -52,34 +52,38 @@ class Sums(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SumPieces:
-  """Sums over the pieces of a set."""
+  """Sums over the pieces of a set.
+
+  Attributes:
+    pieces: Pieces of the set.
+  """
 
   pieces: TestPieces
 
   def __call__(self, piece: int) -> Sums:
-    """Returns the sums over a piece; broken images are left out."""
+    """Returns the sums over a piece, without unreadable images."""
     images = self.pieces(piece)
     sound = images.images[images.counts]
-    colours = sound.reshape(-1, 3).astype(np.float64)  # whose products' sums are whole numbers below 2**53
+    colours = sound.reshape(-1, 3).astype(np.float64)  # exact: the sums of products are integers below 2**53
     return Sums(len(sound), sound.sum(axis=0, dtype=np.int64), (colours.T @ colours).astype(np.int64))
 
 
 def moments(files: Files, data: Data, digest: str, store: Path, workers: int) -> Moments:
-  """Returns the moments of the images trained on, from `store` if they have been computed before.
+  """Returns the moments of the training images, from the cache if they were computed before.
 
-  The pass takes the centre of each image, its shorter side resized to the lower end of `data.resize`. AlexNet's paper
-  takes the components from the training set, too; the figures that ImageNet code hands around are those of one sample
-  of one data set.
+  They are computed from the center crop of each image, resized to the lower end of `data.resize`. As in the AlexNet
+  paper, the components are those of the training set, not the constants that other ImageNet code shares, which were
+  computed from one sample of one data set.
 
   Args:
-    files: the training images.
-    data: settings.
-    digest: of the data set.
-    store: folder of stored moments, one file each; its name is a digest of all that they depend on.
-    workers: processes that decode.
+    files: Training images.
+    data: Settings of the data set.
+    digest: Digest of the data set.
+    store: Folder of the cache; the name of a file in it is a digest of everything that its moments depend on.
+    workers: Number of worker processes that decode images.
 
   Raises:
-    ConfigError: no image can be decoded, or the folder cannot be written.
+    ConfigError: No image can be decoded, or the folder is not writable.
   """
   parts = (digest, len(files), data.image_size, data.resize[0])
   path = store / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.npz"
@@ -93,8 +97,13 @@ def moments(files: Files, data: Data, digest: str, store: Path, workers: int) ->
 def compute(files: Files, data: Data, workers: int) -> Sums:
   """Returns the sums over all images.
 
+  Args:
+    files: Training images.
+    data: Settings of the data set.
+    workers: Number of worker processes that decode images.
+
   Raises:
-    ConfigError: no image can be decoded.
+    ConfigError: No image can be decoded.
   """
   pieces = TestPieces(files, data, Share(PIECE))
   images, pixels, products = 0, np.zeros((data.image_size, data.image_size, 3), np.int64), np.zeros((3, 3), np.int64)
@@ -110,7 +119,7 @@ def _moments(sums: Sums) -> Moments:
   mean = sums.pixels.sum(axis=(0, 1)) / (255 * count)
   covariance = sums.products / (255**2 * count) - np.outer(mean, mean)
   variances, vectors = np.linalg.eigh(covariance)
-  vectors = vectors * np.where(vectors.sum(axis=0) < 0, -1, 1)  # of the two unit vectors always the same one
+  vectors = vectors * np.where(vectors.sum(axis=0) < 0, -1, 1)  # makes the sign of each eigenvector unique
   return Moments(
     mean=(sums.pixels / (255 * sums.images)).astype(np.float32),
     channel_mean=mean.astype(np.float32),
@@ -120,9 +129,9 @@ def _moments(sums: Sums) -> Moments:
 
 
 def _stored(path: Path) -> Sums | None:
-  """Returns what was stored before; None if there is nothing, or nothing whole."""
+  """Returns the cached sums, or None if there are none or the file is damaged."""
   try:
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy would leave a damaged one open
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves a damaged file open
       return Sums(int(file["images"]), file["pixels"], file["products"])
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     return None

@@ -1,9 +1,9 @@
 """ImageNet 2012 through tensorflow-datasets, without TensorFlow.
 
-The library's own builder lists its archives with TensorFlow and encodes some images anew. The one here prepares the
-same data set (name, version, features, keys) with the standard library, as array_record files in the library's usual
-folder (TFDS_DATA_DIR, or ~/tensorflow_datasets), the images as they are published. What the library's own builder has
-prepared there as array_record is read as well.
+The library's own builder reads the archives with TensorFlow and re-encodes some images. The builder here prepares the
+same data set (name, version, features, keys) with the standard library and keeps the published images unchanged. It
+writes array_record files to the library's default folder (TFDS_DATA_DIR, or ~/tensorflow_datasets). array_record files
+prepared by the library's own builder can also be read.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class RecordFiles:
   """Encoded images in array_record files.
 
   Attributes:
-    source: the library's data source, which does not decode.
-    indices: int64 [N], which records, in order.
+    source: Data source of tensorflow-datasets that returns encoded images.
+    indices: Indices of the records in order, int64 [N].
   """
 
   source: Any
@@ -42,7 +42,7 @@ class RecordFiles:
     return len(self.indices)
 
   def read(self, index: int) -> Encoded:
-    """Returns one image; see `resjax.data.files.Files`."""
+    """Returns the image at an index; see `resjax.data.files.Files.read`."""
     number = int(self.indices[index])
     try:
       record = self.source[number]
@@ -56,10 +56,13 @@ class RecordFiles:
 
 
 def find(data: Data) -> tuple[RecordFiles, RecordFiles, str, str]:
-  """Returns training and validation images, where they are, and a digest of names, counts and sizes of the records.
+  """Finds the prepared data set, and prepares it if necessary.
+
+  Returns:
+    Training images, validation images, path, and a SHA-256 digest of the names, numbers and sizes of the records.
 
   Raises:
-    ConfigError: they are not prepared and cannot be, or are not as many as are published.
+    ConfigError: The data set cannot be prepared, or the number of images differs from the published one.
   """
   builder = _builder(Path(data.path).expanduser() if data.path else None)
   if not builder.data_path.exists():
@@ -73,8 +76,8 @@ def find(data: Data) -> tuple[RecordFiles, RecordFiles, str, str]:
     found, info = len(sources[split]), builder.info.splits[split]
     if found != count and data.checksum == "published":
       raise ConfigError(
-        f"{builder.data_path}: {found:,} images in {split}, published are {count:,}; "
-        "to use them all the same: data.checksum=any"
+        f"{builder.data_path}: {found:,} images in {split}, but the published set has {count:,}; "
+        "set data.checksum=any to use them anyway"
       )
     sha.update(f"\n{split} {found} {info.num_bytes} {info.shard_lengths}".encode())
   train, test = (RecordFiles(source, np.arange(len(source))) for source in sources.values())
@@ -85,22 +88,22 @@ def _prepare(builder: tfds.core.DatasetBuilder, data: Data) -> None:
   """Writes the array_record files from the two archives in `data.path`."""
   if not data.path:
     raise ConfigError(
-      f"data.path is empty, and {builder.data_path} is not there: it must name the folder with "
-      f"{' and '.join(ARCHIVES.values())} (from image-net.org), to prepare them once"
+      f"data.path is empty, and {builder.data_path} does not exist: set data.path to the folder with "
+      f"{' and '.join(ARCHIVES.values())} (from image-net.org), from which the data set is prepared once"
     )
   for archive in ARCHIVES.values():
     if not (Path(data.path).expanduser() / archive).is_file():
-      raise ConfigError(f"data.path = {data.path!r}: holds no {archive}")
+      raise ConfigError(f"data.path = {data.path!r}: contains no {archive}")
   prepare(builder)
 
 
 def _words(name: str) -> list[str]:
-  """Returns the lines of a list that comes with the library."""
+  """Returns the words of a file that is part of tensorflow-datasets."""
   return (Path(tfds.core.tfds_path("datasets/imagenet2012")) / name).read_text().split()
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
-  """Yields names and contents of an archive's files, archives of classes opened."""
+  """Yields names and contents of the files in an archive, including those in its nested archives of classes."""
   with tarfile.open(archive) as outer:
     for member in outer:
       opened = outer.extractfile(member)
@@ -116,9 +119,9 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _builder(folder: Path | None) -> tfds.core.DatasetBuilder:
-  """Returns the library's object for the data set, whether it is prepared or not."""
+  """Returns a tensorflow-datasets builder of the data set, which may not be prepared yet."""
 
-  # Not registered: the library's own builder of that name keeps its place.
+  # Not registered, so that the library's own builder keeps the name.
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """ImageNet 2012."""
 
@@ -151,14 +154,14 @@ def _builder(folder: Path | None) -> tfds.core.DatasetBuilder:
   Builder.name = "imagenet2012"
   try:
     return Builder(file_format="array_record")
-  except Exception as error:  # another format, or a damaged description of the data set
+  except Exception as error:  # another file format, or a damaged dataset_info.json
     raise ConfigError(
-      f"imagenet2012, as tensorflow-datasets has prepared it before, cannot be used ({line(error)}); "
-      "TFDS_DATA_DIR can name another folder"
+      f"imagenet2012: the copy that tensorflow-datasets prepared earlier cannot be used ({line(error)}); "
+      "set TFDS_DATA_DIR to use another folder"
     ) from None
 
 
 def _validation_labels(archive: Path) -> dict[str, str]:
-  """Returns the class of each file; the library's list has them in the order of the names."""
+  """Returns the class of each file from the library's list, which is in the order of the file names."""
   with tarfile.open(archive) as opened:
     return dict(zip(sorted(opened.getnames()), _words("validation_labels.txt"), strict=False))

@@ -1,8 +1,8 @@
-"""What is drawn for a stream of image files: which image, which crop. Arithmetic on (seed, position), without JAX.
+"""Random order and random crops of a stream of image files, pure functions of (seed, position). Does not use JAX.
 
-A run reads one endless stream; its step s has the positions s * batch_size to (s + 1) * batch_size - 1. What stands
-at a position depends on the seed and the position alone, so it is the same however many processes and hosts share the
-work and wherever a run goes on. Only raw output of numpy's Philox is used, which numpy keeps the same for ever.
+A run reads one endless stream, in which step s has the positions s * batch_size to (s + 1) * batch_size - 1. Image and
+crop depend on seed and position only, so the stream does not depend on the numbers of processes and hosts or on the
+step at which a run resumes. Only the raw output of numpy's Philox is used, which numpy guarantees never to change.
 """
 
 import dataclasses
@@ -10,18 +10,19 @@ import functools
 
 import numpy as np
 
-ORDER, CROPS = 0, 1  # streams of their own
-NUMBERS = 4  # that one block of Philox has, and one image needs
+ORDER, CROPS = 0, 1  # second word of the Philox key, which separates the two streams
+NUMBERS = 4  # random numbers per block of Philox, as many as one image needs
 
 
 @dataclasses.dataclass(frozen=True)
 class Crops:
-  """How each of a row of images is cropped.
+  """Random crops of N consecutive images.
 
   Attributes:
-    sides: int64 [N], pixels of the shorter side of the resized image.
-    rows, columns: float64 [N], where the crop is, as a share (0 to 1, without 1) of the places there are.
-    mirrored: bool [N].
+    sides: Shorter side of the resized image in pixels, int64 [N].
+    rows: Vertical position of the crop as a fraction, in [0, 1), of all possible positions, float64 [N].
+    columns: Horizontal position of the crop, likewise.
+    mirrored: Whether the crop is mirrored, bool [N].
   """
 
   sides: np.ndarray
@@ -34,21 +35,28 @@ def crops(seed: int, first: int, count: int, resize: tuple[int, ...], mirror: bo
   """Returns the crops of the positions `first` to `first` + `count` - 1 (Sec. 3.4).
 
   Args:
-    seed: of the run.
-    first, count: which positions.
-    resize: lowest and highest shorter side, each as likely as those between.
-    mirror: whether half of the images, on average, are mirrored; else none is.
+    seed: Seed of the run.
+    first: First position.
+    count: Number of positions.
+    resize: Smallest and largest shorter side of the resized image in pixels; drawn uniformly, both included.
+    mirror: Whether each image is mirrored with probability 1/2; otherwise none is.
   """
   blocks = np.random.Philox(key=(seed, CROPS), counter=first).random_raw(NUMBERS * count).reshape(count, NUMBERS)
-  sides, rows, columns, mirrored = (blocks >> np.uint64(11)).T / 2**53  # as floats have 53 bits
+  sides, rows, columns, mirrored = (blocks >> np.uint64(11)).T / 2**53  # the 53 bits of a float64, in [0, 1)
   low, high = resize
   return Crops(low + (sides * (high - low + 1)).astype(np.int64), rows, columns, (mirrored < 0.5) & mirror)
 
 
 def order(seed: int, first: int, count: int, images: int) -> np.ndarray:
-  """Returns the images at the positions `first` to `first` + `count` - 1, int64 [count].
+  """Returns the indices of the images at the positions `first` to `first` + `count` - 1, int64 [count].
 
-  The stream is epoch after epoch, each a random permutation of its own of all images.
+  Each epoch of the stream is a separate random permutation of all images.
+
+  Args:
+    seed: Seed of the run.
+    first: First position.
+    count: Number of positions.
+    images: Number of training images.
   """
   positions = np.arange(first, first + count)
   epochs = positions // images

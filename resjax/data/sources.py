@@ -1,4 +1,4 @@
-"""From `config.Data` to arrays: one function that describes a data set, one that loads it."""
+"""Data sets by name: `describe` returns the properties of one, `load` reads it."""
 
 import importlib.util
 
@@ -7,8 +7,7 @@ from resjax.data import arrays, cifar, digits, image_files
 from resjax.data.dataset import Dataset, Description, FileDataset, digest, hold_out, remaining
 from resjax.settings import ConfigError
 
-# A module a data set: `describe(data)` says its shape, classes and sizes, all of the training set included;
-# `load(data)` reads it.
+# Each module has `describe(data)`, which counts all images of the training set, and `load(data)`.
 SOURCES = {
   "digits": digits,
   "cifar10": cifar,
@@ -22,18 +21,18 @@ IMAGE_FILES = tuple(name for name, module in SOURCES.items() if module is image_
 
 
 def is_streamed(data: Data) -> bool:
-  """Whether the images are decoded anew every epoch, and not held in memory.
+  """Returns whether the images are decoded in every epoch instead of being held in memory.
 
-  What an image looks like in training follows from the settings alone, so this does not depend on how many there are.
+  This depends on the settings only, not on the number of images, because it changes how training images are augmented.
   """
   return data.name in IMAGE_FILES and bool(data.resize)
 
 
 def describe(data: Data) -> Description:
-  """Says what a data set is without reading its images; of an .npz file the labels are read.
+  """Describes a data set without reading its images; of an .npz file the labels are read.
 
   Raises:
-    ConfigError: the .npz file cannot be used, or more images are held out than there are.
+    ConfigError: The .npz file cannot be used, or no training image would remain after holding out validation images.
   """
   whole = SOURCES[data.name].describe(data)
   return Description(
@@ -45,12 +44,12 @@ def describe(data: Data) -> Description:
 
 
 def load(data: Data) -> Dataset | FileDataset:
-  """Reads a data set into memory, checks it and holds out the validation images.
+  """Reads a data set into memory, validates it and holds out the validation images.
 
-  Of image files that are to be decoded anew every epoch (`data.resize`) it returns where they are.
+  Image files that are decoded in every epoch (`data.resize`) are only located.
 
   Raises:
-    ConfigError: it is not there, or not what it should be; the message is one line that names the file.
+    ConfigError: The data set does not exist or is invalid; the message is one line that names the file.
   """
   if is_streamed(data):
     _check_extra(data)
@@ -78,7 +77,7 @@ def load(data: Data) -> Dataset | FileDataset:
 
 
 def _check_extra(data: Data) -> None:
-  """Raises ConfigError if what decodes image files is not installed."""
+  """Raises ConfigError if a library that decodes image files is not installed."""
   for name in ("cv2", "grain", "simplejpeg"):
     if importlib.util.find_spec(name) is None:
       raise ConfigError(f"data.name = {data.name!r} needs {name}: install the extra imagenet")
