@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -65,10 +66,16 @@ def paper_value(field: dataclasses.Field, family: str) -> Any:
 
 def sections(cls: type) -> dict[str, type]:
   """Returns the fields of a settings class that are settings classes themselves."""
-  kinds = typing.get_type_hints(cls)
+  kinds = _kinds(cls)
   return {
     field.name: kinds[field.name] for field in dataclasses.fields(cls) if dataclasses.is_dataclass(kinds[field.name])
   }
+
+
+@functools.cache  # a sweep makes thousands of settings objects
+def _kinds(cls: type) -> dict[str, Any]:
+  """Returns the types of the fields of a settings class."""
+  return typing.get_type_hints(cls)
 
 
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
@@ -109,7 +116,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
   """
   if not isinstance(values, Mapping):
     raise ConfigError(f"{prefix.rstrip('.') or 'config'} = {values!r}: is a section, not a setting")
-  nested, kinds = sections(cls), typing.get_type_hints(cls)
+  nested, kinds = sections(cls), _kinds(cls)
   fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
   made: dict[str, Any] = {}
   for name, value in values.items():

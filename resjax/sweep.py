@@ -80,7 +80,7 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
   """
   if not points:
     raise ConfigError(f"experiment {experiment}: its sweep has no runs")
-  for key in (key for point in points for key in point):
+  for key in dict.fromkeys(key for point in points for key in point):
     settings.check_key(Config, key)
   runs: dict[str, Run] = {}
   own = settings.flatten(base)

@@ -67,7 +67,8 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
-  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "pitfalls", "quickstart"]
+  names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
+  names += ["quickstart"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
@@ -90,6 +91,9 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "cifar_shortcuts": 27,
       "gradient_flow": 24,
       "gradient_flow:cifar": 24,
+      "learning_rate_depth": 1656,
+      "learning_rate_depth:short": 408,
+      "learning_rate_depth:digits": 1656,
       "pitfalls": 24,
       "pitfalls:digits": 24,
       "quickstart": 6,

@@ -1,0 +1,54 @@
+"""How does the best learning rate change with depth, and which parametrization keeps it? (SGD: L^(2a-1) expected)
+
+    python -m resjax.main --config experiments/learning_rate_depth.py:digits
+    python -m resjax.main --config experiments/learning_rate_depth.py:short --config.data.path=FOLDER
+    python -m resjax.main --config experiments/learning_rate_depth.py --config.data.path=FOLDER
+
+Depth x parametrization x learning rate in half octaves x seed, at a constant rate. Without norms, branches are
+multiplied by L^-a in networks of L blocks, or their last layers start with a variance divided by L; with norms, they
+are
+as in the paper, or pre-activation. All rates and seeds of a network are one program, and the report fits the exponent
+of the best rate. The whole form is 20 epochs of CIFAR-10 (as Bordelon et al. 2024) at 8 to 110 layers; `:short` 1,000
+steps, 1/64 of the paper's schedule, at 8 to 32 layers; `:digits` networks of 6 to 62 dense layers on 8x8 digits, in
+about 20 minutes on two CPU cores.
+"""
+
+from resjax import config
+from resjax.sweep import axis, chain, product
+
+VARIANTS = ("digits", "short")
+DEPTHS = {"": (8, 20, 56, 110), "short": (8, 14, 20, 32), "digits": (6, 14, 30, 62)}
+SEEDS = {"": 3, "short": 1, "digits": 3}
+OCTAVES = {"": (-10, 1), "short": (-8, 0), "digits": (-11, 0)}  # powers of two from the lowest rate to the highest
+
+
+def get_config(variant: str = ""):
+  """Returns the paper's recipe at a constant rate, with evaluation and checkpoint after the last step only."""
+  c = config.digits() if variant == "digits" else config.default()
+  c.train.steps = {"": 7820, "short": 1000, "digits": 92}[variant]
+  c.train.drops = ()
+  c.train.warmup = "off"
+  c.evaluation.every = c.checkpoint.every = 0
+  c.responses.final = False
+  c.execution.runs_per_program = 100
+  c.execution.log_every = 23 if variant == "digits" else 100
+  if variant == "digits":
+    c.model.family, c.model.block, c.model.width, c.model.depth = "mlp", "dense", 64, 6
+    c.data.pad = 0
+  return c
+
+
+def sweep(variant: str = ""):
+  """Returns all rates and seeds of one parametrization and depth before those of the next."""
+  low, high = OCTAVES[variant]
+  rates = [float(f"{2 ** (half / 2):.4g}") for half in range(2 * low, 2 * high + 1)]
+  preactivation = axis("model.preactivation", (True,))
+  scaled = chain(axis("model.branch_scale", (0.0, 0.5, 1.0)), axis("model.initialization", ("depth",)))
+  without_norms = product(axis("model.norm", ("none",)), preactivation, scaled)
+  with_norms = chain(axis("model.norm", ("batch",)), preactivation)
+  return product(
+    chain(without_norms, with_norms),
+    axis("model.depth", DEPTHS[variant]),
+    axis("train.learning_rate", rates),
+    axis("seed", range(SEEDS[variant])),
+  )
