@@ -116,7 +116,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
   """
   if not isinstance(values, Mapping):
     raise ConfigError(f"{prefix.rstrip('.') or 'config'} = {values!r}: is a section, not a setting")
-  nested, kinds = sections(cls), _kinds(cls)
+  nested, kinds = sections(cls), _kinds(cls)  # type: ignore[arg-type]
   fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
   made: dict[str, Any] = {}
   for name, value in values.items():
