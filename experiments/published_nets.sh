@@ -27,4 +27,6 @@ study identity --only depth=20 --depth 56 --train false --images 10000
 study gradients
 study lesion
 study landscape --images 512
+study layers --every 10
+study layers --every 10 --only depth=20 --other "$nets/residual-A-d56"
 "$python" -m resjax.report "$nets"

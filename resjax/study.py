@@ -5,6 +5,7 @@
     python -m resjax.study landscape --workdir DIR [--only EXPR]   loss around the net, Hessian's leading eigenvalues
     python -m resjax.study identity --workdir DIR [--only EXPR]    deepened by identity blocks, trained on
     python -m resjax.study responses --workdir DIR [--only EXPR]   layer responses, captured in another way
+    python -m resjax.study layers --workdir DIR [--only EXPR]      what each block knows of the classes; CKA
 
 DIR is a work directory, an experiment in it, or a run directory. The same command again goes on where it was stopped;
 what is known already is not computed again. `python -m resjax.study lesion --help` shows a study's settings.
@@ -27,6 +28,7 @@ STUDIES: dict[str, type] = {
   "lesion": studies.Lesions,
   "landscape": studies.Landscape,
   "identity": studies.Identity,
+  "layers": studies.Layers,
 }
 # Settings that are those of the run's own captures unless others are given.
 AS_IN_THE_RUN = {

@@ -3,7 +3,7 @@
     DIR/<experiment>/<run id>/studies/
       responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
       lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
-      commands.jsonl
+      layers.jsonl  cka.jsonl  commands.jsonl
 
 JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
 (`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
@@ -35,6 +35,15 @@ Errors are fractions, losses are in nats and means over the images. `source` is 
   over the images, `error_before` and `error` of the net and of the deepened one. `run` and `scratch` are the run
   directories (beside this one's experiment, relative to the work directory) in which it is trained on, and in which the
   same depth is trained from the start.
+- `layers`: globally pooled features at the input of the first block (`position` 0, `stage` and `block` null) and after
+  every block. `separation` is D = Tr(S_w pinv(S_b)) over `images` training images; `nearest_mean_error` and
+  `ridge_error` are those of a probe fitted to them, on `test_images`; `head_error` and `head_loss` are those of the
+  net's own head on a block of the last stage. `step_length` is the norm of the block's step relative to that of the
+  stage's whole way, `alignment` the mean cosine between the two; null at the first place of the way, and where it has
+  one step. `cka_previous` is CKA with the position before, in minibatches of `cka_images` test images. `every` is the
+  interval between images; 0: they are spread evenly over the set.
+- `cka`: a row of a CKA matrix: `values` of the tile of `tile` positions from `first` on with each tile of `other_tile`
+  positions of the run `other` at `other_step`; of the net itself where they are null.
 - `commands`: a `command` that made a `study` (a subcommand of `resjax.study`) of this net, once each.
 """
 
@@ -46,6 +55,7 @@ from resjax import files, records
 FOLDER = "studies"
 
 NONE, DELETE, DELETE_RANDOM, SWAP, REORDER = "none", "delete", "delete_random", "swap", "reorder"
+ALIKE = 0.95  # CKA with the block before, above which a block is said to change little
 LESIONS = (NONE, DELETE, DELETE_RANDOM, SWAP, REORDER)
 
 LOG_KEYS: dict[str, tuple[str, ...]] = {
@@ -60,6 +70,15 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
   "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),
   "identity": ("step", "depth", "from_depth", "difference", "error_before", "error", "images", "run", "scratch"),
+  "layers": (
+    *("step", "position", "stage", "block", "channels", "separation", "nearest_mean_error", "ridge_error"),
+    *("head_error", "head_loss", "step_length", "alignment", "cka_previous"),
+    *("images", "test_images", "every", "cka_images"),
+  ),
+  "cka": (
+    *("step", "first", "values", "tile", "other", "other_step", "other_tile"),
+    *("test_images", "every", "cka_images"),
+  ),
   "commands": ("step", "study", "command"),
 }
 

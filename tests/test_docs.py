@@ -28,6 +28,7 @@ STUDIES = {  # what a study does much of, it does little of
   "landscape": ("--images=64", "--batch_size=32", "--points=3", "--eigenvalues=1"),
   "identity": ("--steps=2",),
   "responses": ("--images=64", "--batch_size=32"),
+  "layers": ("--images=64", "--batch_size=32", "--cka_images=32"),
 }
 
 

@@ -24,12 +24,15 @@ _INTEGERS = frozenset(
   {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
   | {"images", "data_images", "best_step", "test_images", "torn"}
   | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
+  | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile"}
 )
 _FLOATS = frozenset(
   {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
   | {"norm", "weight_norm", "train_error", "test_error", "best_test_error"}
   | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
   | {"input_std", "branch_std"}
+  | {"separation", "nearest_mean_error", "ridge_error", "head_error", "head_loss"}
+  | {"step_length", "alignment", "cka_previous"}
 )
 _SETTINGS = frozenset({"paper", "here", "value"})  # of any type
 # Keys of study logs that would hide a column of the identity, or mean something else in another log.

@@ -5,11 +5,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
-from resjax.analysis.seed_statistics import LEVEL
-
-MIN_DISTINCT = 3  # distinct x: any two points lie on a line
+from resjax.analysis import linear_fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +38,9 @@ def fit(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     y: Positive numbers, as many as `x`.
 
   Returns:
-    The fit; None with fewer than `MIN_DISTINCT` distinct x.
+    The fit; None with fewer than `linear_fit.MIN_DISTINCT` distinct x.
   """
-  if len(set(x)) < MIN_DISTINCT:
+  line = linear_fit.fit(np.log(np.asarray(x, "float64")).tolist(), np.log(np.asarray(y, "float64")).tolist())
+  if line is None:
     return None
-  log_x, log_y = np.log(np.asarray(x, "float64")), np.log(np.asarray(y, "float64"))
-  (slope, intercept), covariance = np.polyfit(log_x, log_y, 1, cov=True)
-  half = float(special.stdtrit(len(log_x) - 2, (1 + LEVEL) / 2)) * math.sqrt(covariance[0, 0])
-  residual = float(((log_y - intercept - slope * log_x) ** 2).sum())
-  total = float(((log_y - log_y.mean()) ** 2).sum())
-  r_squared = 1 - residual / total if total else math.nan
-  return PowerLaw(float(slope), float(slope) - half, float(slope) + half, math.exp(intercept), r_squared)
+  return PowerLaw(line.slope, line.low, line.high, math.exp(line.intercept), line.correlation**2)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from resjax.config.runtime import GradientCapture
-from resjax.settings import COUNT, NON_NEGATIVE, POSITIVE, Range, setting
+from resjax.settings import COUNT, MOST, NON_NEGATIVE, POSITIVE, Range, setting
 
 SAMPLE = "images; evenly spread over the set; as many as there are where there are fewer"
 
@@ -63,3 +63,19 @@ class Identity:
   learning_rate: float = setting(0.0, "rate before the first drop; 0: as the net was trained", allowed=NON_NEGATIVE)
   images: int = setting(256, f"to compare the logits on: test {SAMPLE}", allowed=POSITIVE)
   batch_size: int = setting(128, "images a forward pass of that comparison", allowed=POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+  """What each block of a trained net knows of the classes, and how alike blocks are (CKA)."""
+
+  images: int = setting(1000, f"training and test {SAMPLE}", allowed=Range(20, MOST))
+  every: int = setting(
+    0, "take every so-manieth image, from the first on; 0: evenly spread over the set", allowed=COUNT
+  )
+  batch_size: int = setting(100, "images a forward pass", allowed=POSITIVE)
+  cka_images: int = setting(500, "test images of a minibatch of CKA", allowed=Range(4, MOST))
+  tiles: int = setting(
+    120, "rows and columns of a CKA matrix at most; with more blocks, means over neighbouring ones", allowed=POSITIVE
+  )
+  other: str = setting("", "run directory of another net, whose blocks each net's are compared with; '': none")

@@ -13,7 +13,7 @@ from resjax import mesh, records, settings, study_records
 from resjax.config import Config, studies
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies import gradients, identity, landscape, lesions, responses, trained_model
+from resjax.studies import gradients, identity, landscape, layers, lesions, responses, trained_model
 from resjax.studies.trained_model import TrainedModel
 
 Given = Mapping[str, Any]
@@ -51,6 +51,7 @@ STUDIES = {
   "gradients": Study(gradients.chosen, gradients.check, gradients.run),
   "identity": Study(_own(studies.Identity), identity.check, identity.run),
   "landscape": Study(_own(studies.Landscape), landscape.check, landscape.run),
+  "layers": Study(_own(studies.Layers), layers.check, layers.run),
   "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
 }
 

@@ -74,6 +74,14 @@ class TrainedModel:
     taken = min(count, there)
     return self._take(split, np.arange(taken) * there // taken)
 
+  def every(self, split: str, count: int, interval: int) -> tuple[jax.Array, jax.Array]:
+    """Returns every `interval`-th image, from the first on, `count` of them or as many as there are, likewise.
+
+    Raises:
+      ConfigError: as `sample`.
+    """
+    return self._take(split, np.arange(0, self._dataset().count(split), interval)[:count])
+
   def first(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns the first `count` images likewise, as captures during training take them.
 

@@ -6,9 +6,11 @@ A builder takes the logs and returns a `Section`, or None where its records are 
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections import (
   blocks,
+  cka,
   gradients,
   identity,
   landscape,
+  layers,
   lesions,
   paired_tests,
   paper_numbers,
@@ -25,7 +27,7 @@ __all__ = ["Section", "build_all"]
 _BUILDERS = (
   *(paper_numbers.build, paired_tests.depth, paired_tests.settings, training.build, scaling.build),
   *(responses.build, responses.other_measurements, blocks.build, through_training.build),
-  *(gradients.build, paths.build, lesions.build, landscape.build, identity.build),
+  *(gradients.build, paths.build, lesions.build, layers.build, cka.build, landscape.build, identity.build),
 )
 
 

@@ -1,0 +1,72 @@
+"""The separation law: how the classes move apart from block to block (He and Su, PNAS 2023). Needs scipy."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from resjax import study_records
+from resjax.analysis import linear_fit
+from resjax.analysis.curves import last_capture
+from resjax.analysis.logs import Logs
+from resjax.analysis.seed_statistics import interval
+
+LAW_CORRELATION = -0.9  # of log D with the block, at most, where the law is said to hold
+
+_SETTINGS = ["images", "test_images", "every", "cka_images"]
+_COLUMNS = [
+  *("label", "kind", "depth", "net", "runs", "blocks", "correlation", "slope", "low", "high", "fall", "holds"),
+  *("alike", "nearest_mean_error", "ridge_error", "head_error", "alignment"),
+]
+
+
+def layer_lines(logs: Logs) -> pd.DataFrame:
+  """Returns the lines of the study of layers, at the last step of each net.
+
+  If a net was studied with several settings, the first one counts.
+
+  Returns:
+    The columns of `logs.studies["layers"]` and log_separation (missing where D is not known).
+  """
+  lines = last_capture(logs.studies["layers"])
+  first = lines.drop_duplicates("net")[["net", *_SETTINGS]]
+  lines = lines.merge(first, on=["net", *_SETTINGS]).drop_duplicates(["id", "position"])
+  return lines.assign(log_separation=np.log(lines["separation"].where(lines["separation"] > 0)))
+
+
+def separation_law(logs: Logs) -> pd.DataFrame:
+  """Fits log D = intercept + slope * block to each net, means over its seeds.
+
+  Returns:
+    label, kind, depth, net, runs, blocks, correlation (of log D with the block), slope, low and high (95% interval over
+    seeds; of a single one from the scatter of the blocks about the line), fall (of log D from the first block's input
+    to the last block), holds (the correlation is at most `LAW_CORRELATION` and the interval below zero), alike (blocks
+    whose CKA with the one before is above `study_records.ALIKE`), nearest_mean_error, ridge_error and head_error of the
+    last block, alignment (mean over blocks).
+  """
+  lines, rows = layer_lines(logs), []
+  for net in logs.networks:
+    own = lines[lines["net"] == net.key]
+    curve = own.groupby("position")["log_separation"].mean().dropna()
+    fitted = linear_fit.fit([float(place) for place in curve.index], list(curve))
+    if own.empty or fitted is None:
+      continue
+    seeds = [linear_fit.fit(*_points(run)) for _, run in own.groupby("id")]
+    low, high = interval([line.slope for line in seeds if line]) if len(seeds) > 1 else (fitted.low, fitted.high)
+    last = own[own["position"] == own["position"].max()]
+    holds = not math.isnan(fitted.correlation) and fitted.correlation <= LAW_CORRELATION and high < 0
+    alike = (own["cka_previous"] > study_records.ALIKE).sum() / len(seeds)
+    rows.append(
+      (
+        *(net.label, net.kind, net.depth, net.key, len(seeds), int(own["position"].max())),
+        *(fitted.correlation, fitted.slope, low, high, curve.iloc[0] - curve.iloc[-1], holds, alike),
+        *(last[column].mean() for column in ("nearest_mean_error", "ridge_error", "head_error")),
+        own["alignment"].mean(),
+      )
+    )
+  return pd.DataFrame(rows, columns=_COLUMNS).astype({"depth": "Int64"})
+
+
+def _points(run: pd.DataFrame) -> tuple[list[float], list[float]]:
+  known = run.dropna(subset=["log_separation"])
+  return [float(place) for place in known["position"]], list(known["log_separation"])

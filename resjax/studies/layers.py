@@ -1,0 +1,210 @@
+"""What each block of a trained network knows of the classes, and how alike blocks are, of one network and of two."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from resjax import files, study_records
+from resjax.config import Config
+from resjax.config.studies import Layers
+from resjax.records import RunWriter
+from resjax.settings import ConfigError
+from resjax.studies import cka, layer_measures, segmented_model, trained_model
+from resjax.studies.layer_features import Features, take
+from resjax.studies.progress import StudyProgress
+from resjax.studies.trained_model import TrainedModel
+from resjax.study_records import ALIKE
+
+DIGITS = 4  # decimals of a value of CKA in the records
+FIGURES = 6  # significant digits of other measures there
+
+
+def check(config: Config, settings: Layers) -> None:
+  """Raises ConfigError if a run's network, or the one that it is compared with, cannot be studied so."""
+  segmented_model.check(config.model)
+  if settings.other:
+    (other,) = trained_model.find(_other(settings), "").values()
+    segmented_model.check(other.model)
+
+
+def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict[str, Any]]:
+  """Writes layers.jsonl and cka.jsonl, unless they have these lines already; returns a row of the summary.
+
+  Raises:
+    ConfigError: The images do not fit the network, or the one that it is compared with.
+  """
+  other = None
+  if settings.other and files.absolute(_other(settings)) != files.absolute(trained.directory):
+    other = trained_model.read(_other(settings), trained.config.data.path)
+    if other.image_shape != trained.image_shape:
+      raise ConfigError(f"other = {settings.other!r}: takes images {other.image_shape}, not {trained.image_shape}")
+  test = _images(trained, settings, "test")
+  about = {
+    "step": trained.step,
+    "every": settings.every,
+    "cka_images": settings.cka_images,
+    "test_images": len(test[1]),
+  }
+  rows = _known(trained, "layers", {**about, "images": len(_images(trained, settings, "train")[1])})
+  wanted = [None] if other is None else [None, other]
+  missing = [each for each in wanted if not _matrix(trained, settings, about, each)]
+  with StudyProgress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
+    if missing or not rows:
+      features = _features(trained, settings, test[0])
+    if not rows:
+      rows = _rows(trained, settings, features, about, np.asarray(test[1]))
+      writer.append("layers", rows)
+      progress.show(1, "probes")
+    if missing:
+      for each in missing:
+        writer.append("cka", _cka_rows(settings, features, about, each, test[0]))
+      progress.show(1, "CKA")
+  return [_summary(trained.id, rows)]
+
+
+def _other(settings: Layers) -> Path:
+  directory = files.as_path(settings.other)
+  if not (directory / "run.json").is_file():
+    raise ConfigError(f"other = {settings.other!r}: must be a run directory; it has no run.json")
+  return directory
+
+
+def _images(trained: TrainedModel, settings: Layers, split: str) -> tuple[jax.Array, jax.Array]:
+  if settings.every:
+    return trained.every(split, settings.images, settings.every)
+  return trained.sample(split, settings.images)
+
+
+def _features(trained: TrainedModel, settings: Layers, images: jax.Array) -> Features:
+  segmented = segmented_model.SegmentedModel(trained.config.model, trained.classes)
+  return take(segmented, settings.batch_size, trained.variables, images, trained.statistics)
+
+
+def _rows(
+  trained: TrainedModel, settings: Layers, test: Features, about: dict[str, Any], test_labels: np.ndarray
+) -> list[dict[str, Any]]:
+  """Returns the lines of layers.jsonl, given the features of the test images."""
+  images, labels = _images(trained, settings, "train")
+  train, labels = _features(trained, settings, images), np.asarray(labels)
+  moved = _moved(test)
+  alike = [None, *(_alike(pair, settings) for pair in itertools.pairwise(test.pooled))]
+  last_stage = len(test.places) - len(test.logits)  # position of its first block
+  rows = []
+  for position, ((stage, block), features, known) in enumerate(
+    zip(test.places, train.pooled, test.pooled, strict=True)
+  ):
+    finite = bool(np.isfinite(features).all() and np.isfinite(known).all())  # not of a network that diverged
+    probe = (features, labels), (known, test_labels)
+    error = loss = None
+    if position >= last_stage:
+      error, loss = layer_measures.logits_error_and_loss(test.logits[position - last_stage], test_labels)
+    length, alignment = moved.get(position, (None, None))
+    rows.append(
+      {
+        **about,
+        "images": len(labels),
+        "position": position,
+        "stage": stage or None,
+        "block": block or None,
+        "channels": features.shape[1],
+        "separation": _rounded(layer_measures.separation(features, labels)) if finite else None,
+        "nearest_mean_error": layer_measures.nearest_mean_error(*probe) if finite else None,
+        "ridge_error": layer_measures.ridge_error(*probe) if finite else None,
+        "head_error": error,
+        "head_loss": _rounded(loss),
+        "step_length": _rounded(length),
+        "alignment": _rounded(alignment),
+        "cka_previous": _rounded(alike[position]),
+      }
+    )
+  return rows
+
+
+def _rounded(value: float | None) -> float | None:
+  """Returns a number with `FIGURES` significant digits."""
+  return None if value is None else float(f"{value:.{FIGURES}g}")
+
+
+def _alike(pair: tuple[np.ndarray, np.ndarray], settings: Layers) -> float:
+  one, other = pair
+  return float(cka.cka([one], [other], settings.cka_images)[0, 0])
+
+
+def _moved(features: Features) -> dict[int, tuple[float, float]]:
+  """Returns length and alignment of the step that leads to a position.
+
+  The way of a stage begins at its input if that has as many channels, else after its first block.
+  """
+  found: dict[int, tuple[float, float]] = {}
+  channels = [pooled.shape[1] for pooled in features.pooled]
+  for stage in range(1, features.places[-1].stage + 1):
+    own = [position for position, place in enumerate(features.places) if place.stage == stage]
+    start = own[0] - (channels[own[0] - 1] == channels[own[0]])
+    path = features.pooled[start : own[-1] + 1]
+    if len(path) > 2:  # one step is the whole way
+      found |= dict(enumerate(layer_measures.steps(path), start + 1))
+  return found
+
+
+def _cka_rows(
+  settings: Layers, features: Features, about: dict[str, Any], other: TrainedModel | None, images: jax.Array
+) -> list[dict[str, Any]]:
+  """Returns the lines of cka.jsonl of a network with itself, or with another."""
+  theirs = features if other is None else _features(other, settings, images)
+  tile, other_tile = (-(-len(each.places) // settings.tiles) for each in (features, theirs))
+  values = cka.tiled(cka.cka(features.pooled, theirs.pooled, settings.cka_images), tile, other_tile)
+  named = {"other": other.id if other else None, "other_step": other.step if other else None}
+  return [
+    {
+      **about,
+      **named,
+      "first": row * tile,
+      "tile": tile,
+      "other_tile": other_tile,
+      "values": list(np.round(line, DIGITS)),
+    }
+    for row, line in enumerate(values)
+  ]
+
+
+def _matrix(
+  trained: TrainedModel, settings: Layers, about: dict[str, Any], other: TrainedModel | None
+) -> list[dict[str, Any]]:
+  """Returns the recorded lines of a CKA matrix of at most `settings.tiles` rows, none if it has others."""
+  named = {"other": other.id if other else None, "other_step": other.step if other else None}
+  rows = _known(trained, "cka", {**about, **named})
+  tile = -(-(sum(trained.config.model.structure.blocks_a_stage) + 1) // settings.tiles)
+  return [row for row in rows if row["tile"] == tile]
+
+
+def _known(trained: TrainedModel, log: str, about: dict[str, Any]) -> list[dict[str, Any]]:
+  """Returns the lines of a log that were written with these settings."""
+  rows = study_records.read(trained.directory)[0][log]
+  return [row for row in rows if all(row[key] == value for key, value in about.items())]
+
+
+def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Returns the row of the summary: how D falls, and what the last block knows."""
+  fall = {row["position"]: float(np.log(row["separation"])) for row in rows if row["separation"]}
+  correlation = slope = np.nan
+  if len(fall) > 2:
+    places, logs = np.array(list(fall), float), np.array(list(fall.values()))
+    correlation, slope = float(np.corrcoef(places, logs)[0, 1]), float(np.polyfit(places, logs, 1)[0])
+  last = rows[-1]
+  return {
+    "id": name,
+    "blocks": len(rows) - 1,
+    "correlation of log D with block": f"{correlation:.3f}",
+    "factor per block": f"{np.exp(slope):.3f}",
+    f"CKA > {ALIKE} to previous": sum((row["cka_previous"] or 0) > ALIKE for row in rows),
+    "last block: nearest mean %": _percent(last["nearest_mean_error"]),
+    "ridge %": _percent(last["ridge_error"]),
+    "head %": _percent(last["head_error"]),
+  }
+
+
+def _percent(error: float | None) -> str:
+  return "" if error is None else f"{100 * error:.1f}"
