@@ -1,4 +1,4 @@
-"""The command line of the commands that take no experiment: one-line errors, exit codes."""
+"""Argument parser, one-line errors and exit codes of the commands that do not take an experiment."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from resjax.records import RecordsError
 from resjax.settings import ConfigError
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 75  # exit codes
-# What a command needs that a base install has not, by the name it is imported by, and the extra that brings it.
+# Extra that installs each optional module.
 EXTRAS = {
   **dict.fromkeys(("jinja2", "matplotlib", "pandas", "pyarrow", "scipy"), "analysis"),
   "tensorboardX": "tensorboard",
@@ -25,14 +25,14 @@ EXTRAS = {
 
 
 class Parser(argparse.ArgumentParser):
-  """A parser whose errors are one line and exit code 2."""
+  """An argument parser whose errors are one line and exit code 2."""
 
   def __init__(self, command: str, doc: str | None):
-    """Takes the module's docstring as description.
+    """Creates a parser whose description is the docstring of a module.
 
     Args:
-      command: "resjax.report".
-      doc: the docstring.
+      command: Name of the module, such as "resjax.report".
+      doc: Docstring of the module.
     """
     super().__init__(
       prog=f"python -m {command}",
@@ -43,13 +43,13 @@ class Parser(argparse.ArgumentParser):
     self.command = command
 
   def error(self, message: str) -> NoReturn:
-    """Ends the process."""
-    self.exit(WRONG, f"{self.command}: {message}; python -m {self.command} --help says more\n")
+    """Prints the message and exits with code 2."""
+    self.exit(WRONG, f"{self.command}: {message}; see python -m {self.command} --help\n")
 
 
 def guarded(command: str, call: Callable[[], int]) -> int:
-  """Returns the exit code of `call`; what the user got wrong is one line on stderr and exit code 2."""
-  logging.set_verbosity(logging.ERROR)  # what libraries warn of would stand beside that line
+  """Returns the exit code of `call`; a user error is printed to stderr as one line and gives exit code 2."""
+  logging.set_verbosity(logging.ERROR)  # hides warnings of libraries, which would surround the error line
   try:
     return call()
   except files.io_errors(ConfigError, RecordsError) as error:
@@ -62,10 +62,10 @@ def guarded(command: str, call: Callable[[], int]) -> int:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-  """Ends the process with what `main` returns.
+  """Exits the process with the code that `main` returns.
 
-  Of a damaged checkpoint the library's threads go on to speak, also when the interpreter ends. They are not heard: what
-  is wrong is said in one line.
+  After a damaged checkpoint, threads of Orbax log and raise errors even while the interpreter exits. These are hidden,
+  because the error has already been printed as one line.
   """
   getLogger("asyncio").setLevel(CRITICAL)
   sys.unraisablehook = lambda _: None

@@ -1,22 +1,26 @@
-"""Makes a run directory of weights that were trained elsewhere, and back.
+"""Converts weights of other projects to run directories, and checkpoints to PyTorch state dicts.
 
     python -m resjax.convert --from akamaster|torchvision|huggingface FILE --out DIR [--data PATH]
     python -m resjax.convert --from caffe FILE --out DIR [--data PATH] [--mean FILE]
     python -m resjax.convert --to torch DIR --out FILE
 
-From: FILE is a PyTorch state dict, .th, .pth or .safetensors, or a .caffemodel; no code in it is run. akamaster: CIFAR
-nets of pytorch_resnet_cifar10; torchvision: ImageNet nets in its layout, as timm has it, too; huggingface: ResNets of
-transformers, FILE is model.safetensors, with config.json beside it, or their folder; caffe: ImageNet nets as the
-paper's authors released them, with their mean image in --mean, or the mean of ImageNet's colours. What wraps a state
-dict (a checkpoint of a training script, DataParallel, torch.compile, averages of the weights over time) is taken off.
-Names and shapes are checked one by one; whatever is missing or left over is named. DIR must be new. It then has what a
-run directory has: resjax.evaluate tests it. With --data it is tested at once, and its error and responses are recorded
-in it, so that python -m resjax.report DIR shows them.
+With --from, FILE is a PyTorch state dict (.th, .pth or .safetensors) or a .caffemodel; no code in it is executed.
 
-To: the newest checkpoint of the run directory DIR as a PyTorch state dict, a CIFAR net's under akamaster's names, an
-ImageNet net's under torchvision's. FILE ends in .pth, .th or .safetensors.
+- akamaster: CIFAR networks of pytorch_resnet_cifar10.
+- torchvision: ImageNet networks with the parameter names of torchvision, which timm uses, too.
+- huggingface: ResNets of transformers; FILE is model.safetensors with config.json next to it, or their folder.
+- caffe: ImageNet networks released by the authors of the paper; --mean names their mean image, and without it the mean
+  color of ImageNet is used.
 
-Prints what was mapped.
+Wrappers of a state dict (checkpoints of training scripts, DataParallel, torch.compile, averaged weights) are removed.
+Every name and shape is checked, and missing or unexpected ones are reported. DIR must not exist yet. It becomes a run
+directory that resjax.evaluate can test. With --data the network is tested immediately, and its error and responses are
+recorded for python -m resjax.report DIR.
+
+With --to, the latest checkpoint of the run directory DIR is written as a PyTorch state dict with the parameter names of
+akamaster for CIFAR networks and of torchvision for ImageNet networks. FILE ends in .pth, .th or .safetensors.
+
+The command prints the mapping of the parameters.
 """
 
 import argparse
@@ -28,20 +32,20 @@ PROJECTS, FORMATS = ("akamaster", "torchvision", "huggingface", "caffe"), ("torc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Converts what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
+  """Converts the weights named in `argv`; returns the exit code: 0, 1 if an output is not finite, or 2."""
   parser = cli.Parser("resjax.convert", __doc__)
   way = parser.add_mutually_exclusive_group(required=True)
-  way.add_argument("--from", dest="project", choices=PROJECTS, help="whose weights they are")
-  way.add_argument("--to", dest="form", choices=FORMATS, help="whose names to use")
-  parser.add_argument("source", metavar="FILE|DIR", help="the weights, or a run directory")
-  parser.add_argument("--out", metavar="DIR|FILE", required=True, help="what to write")
-  parser.add_argument("--data", metavar="PATH", help="test on these images; a path, as of resjax.evaluate")
-  parser.add_argument("--mean", metavar="FILE", help="Caffe's mean image, a .binaryproto")
+  way.add_argument("--from", dest="project", choices=PROJECTS, help="project that the weights are from")
+  way.add_argument("--to", dest="form", choices=FORMATS, help="format to write")
+  parser.add_argument("source", metavar="FILE|DIR", help="file of weights, or run directory")
+  parser.add_argument("--out", metavar="DIR|FILE", required=True, help="run directory or file to write")
+  parser.add_argument("--data", metavar="PATH", help="data set to test on, as for resjax.evaluate")
+  parser.add_argument("--mean", metavar="FILE", help="Caffe's mean image, a .binaryproto file")
   given = parser.parse_args(argv)
   if given.form and given.data:
-    parser.error("--data goes with --from")
+    parser.error("--data needs --from")
   if given.mean and given.project != "caffe":
-    parser.error("--mean goes with --from caffe")
+    parser.error("--mean needs --from caffe")
   if given.form:
     return cli.guarded(parser.command, lambda: _write(given))
   return cli.guarded(parser.command, lambda: _read(given))

@@ -1,12 +1,12 @@
-"""Tests trained nets on the test images of a data set; several are an ensemble.
+"""Tests a trained network, or an ensemble of several, on the test images of a data set.
 
     python -m resjax.evaluate --checkpoint DIR [DIR ...] --data PATH [--protocol single|10crop|multiscale]
         [--format text|json]
 
-DIR is a run directory, whose newest checkpoint is taken, or what resjax.convert wrote. PATH is an .npz file, CIFAR as
-an archive or a folder, an image folder, or the word digits or imagenet2012. Images are normalised as those a net was
-trained on. Of several nets the probabilities are averaged. Prints images, wrong, error and top5_error (fractions).
-Every image counts; those that cannot be decoded are named, and counted as skipped.
+DIR is a run directory, whose latest checkpoint is tested, or a directory written by resjax.convert. PATH is an .npz
+file, CIFAR as an archive or a folder, an image folder, or the name digits or imagenet2012. Images are normalized as in
+training. An ensemble averages the probabilities of its networks. The command prints images, wrong, error and top5_error
+(fractions). Images that cannot be decoded are listed and counted as skipped; all others are tested.
 """
 
 import json
@@ -18,12 +18,12 @@ from resjax import cli, files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Tests what `argv` names; returns the exit code: 0, 1 where a net gives no numbers, or 2."""
+  """Tests the networks named in `argv`; returns the exit code: 0, 1 if an output is not finite, or 2."""
   parser = cli.Parser("resjax.evaluate", __doc__)
   parser.add_argument("--checkpoint", metavar="DIR", nargs="+", required=True, help="run directories")
   parser.add_argument("--data", metavar="PATH", required=True, help="the data set")
-  parser.add_argument("--protocol", choices=("single", "10crop", "multiscale"), default="single", help="of the test")
-  parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed")
+  parser.add_argument("--protocol", choices=("single", "10crop", "multiscale"), default="single", help="test protocol")
+  parser.add_argument("--format", choices=("text", "json"), default="text", help="output format")
   given = parser.parse_args(argv)
   return cli.guarded(
     parser.command,

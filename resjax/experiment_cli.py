@@ -1,4 +1,7 @@
-"""What the commands share: `--config FILE[:VARIANT]`, `--config.KEY=VALUE`, `--only`, `--index`, errors, exit codes."""
+"""Command line shared by the commands on experiments: flags that select runs and settings, errors, exit codes.
+
+The flags are `--config FILE[:VARIANT]`, `--config.KEY=VALUE`, `--only` and `--index`.
+"""
 
 import os
 import re
@@ -18,25 +21,25 @@ from resjax.sweep import Run
 DONE, FAILED, WRONG, PREEMPTED = 0, 1, 2, 75  # exit codes
 T = TypeVar("T")
 
-ONLY = flags.DEFINE_string("only", "", "Runs to take: key=value[,value...], space-separated, over the keys of --list.")
-INDEX = flags.DEFINE_integer("index", None, "The one run to take: a row of --list after --only, counted from 0.")
+ONLY = flags.DEFINE_string("only", "", "Runs to select: space-separated key=value[,value...] with keys of --list.")
+INDEX = flags.DEFINE_integer("index", None, "Single run to select: 0-based row of --list after --only.")
 
 
 def run(main: Callable[[], int]) -> None:
-  """Parses the command line, calls `main` and exits with what it returns.
+  """Parses the command line, calls `main` and exits with the code that it returns.
 
-  `--help` prints the module's docstring, its flags and every setting. What the user got wrong (ConfigError,
-  RecordsError, a bad flag) is one line on stderr and exit code 2.
+  `--help` prints the module's docstring, its flags and every setting. A user error (ConfigError, RecordsError, an
+  invalid flag) is printed to stderr as one line and gives exit code 2.
   """
-  logging.set_verbosity(logging.WARNING)  # before the command line is read, so that --verbosity wins
+  logging.set_verbosity(logging.WARNING)  # before the command line is parsed, so that --verbosity takes precedence
   app.run(lambda _: _guarded(main), flags_parser=lambda argv: _guarded(lambda: _parse(argv)))
 
 
 def selected_runs() -> tuple[registry.Experiment, list[Run]]:
-  """Returns the experiment of `--config` and those of its runs that `--only` and `--index` leave.
+  """Returns the experiment of `--config` and the runs that `--only` and `--index` select.
 
   Raises:
-    ConfigError: the experiment, a setting, the filter or the index is wrong.
+    ConfigError: The experiment, a setting, the filter or the index is invalid.
   """
   name, variant, _ = _named(sys.argv)
   if not name:
@@ -52,7 +55,7 @@ def selected_runs() -> tuple[registry.Experiment, list[Run]]:
 
 
 def arguments_for_same_runs() -> list[str]:
-  """Returns the arguments of a command line that name the same runs: experiment, settings and filter, not the index."""
+  """Returns command-line arguments that select the same runs: experiment, settings and filter, but not the index."""
   name, variant, _ = _named(sys.argv)
   overridden = config_flags.get_override_values(flags.FLAGS["config"])
   settings_given = [f"--config.{key}={value}" for key, value in overridden.items()]
@@ -61,20 +64,20 @@ def arguments_for_same_runs() -> list[str]:
 
 
 def names_experiment() -> bool:
-  """Whether the command line names an experiment."""
+  """Returns whether the command line names an experiment."""
   return bool(_named(sys.argv)[0])
 
 
 def print_output(text: str) -> None:
-  """Prints what was asked for; a reader that has gone, as in `| head`, is no error."""
+  """Prints the requested output; a closed pipe, as with `| head`, is not an error."""
   try:
     print(text, flush=True)
   except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # avoids another error when the interpreter exits
 
 
 def program_name() -> str:
-  """Returns how this program was started: "python -m resjax.main"."""
+  """Returns the command that started this program, such as "python -m resjax.main"."""
   spec = sys.modules["__main__"].__spec__
   return f"python -m {spec.name}" if spec else sys.argv[0]
 
@@ -102,7 +105,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _flags(argv: list[str]) -> list[str]:
-  """Sets the flags and returns the other arguments; of a setting it says what is allowed, which absl does not."""
+  """Parses the flags and returns the remaining arguments; names the allowed type of a setting, unlike absl."""
   try:
     return flags.FLAGS(argv)
   except flags.IllegalFlagValueError as error:
@@ -113,10 +116,10 @@ def _flags(argv: list[str]) -> list[str]:
 
 
 def _named(argv: list[str]) -> tuple[str, str, list[str]]:
-  """Returns name or path, and variant, of the last `--config`, or two empty strings; then the arguments without it.
+  """Returns the experiment and the variant of the last `--config`, both possibly empty, and the other arguments.
 
   Raises:
-    ConfigError: nothing is named.
+    ConfigError: `--config` has no value.
   """
   name, others, remaining = "", [], iter(argv)
   for arg in remaining:

@@ -1,7 +1,7 @@
-"""Files on disk or in a bucket: the path that an address names, and a file written whole. No JAX.
+"""Paths of files on disk and in buckets, and atomic writes. Does not use JAX.
 
-In a bucket ("gs://bucket/folder", with the extra `cloud`) a file is an object: it appears whole or not at all, and
-cannot be appended to.
+In a bucket ("gs://bucket/folder", with the extra `cloud`) a file is an object, which is written atomically and cannot
+be appended to.
 """
 
 import logging
@@ -18,10 +18,10 @@ BUCKET = "gs://"
 
 
 def as_path(address: str | os.PathLike[str]) -> Path:
-  """Returns the path of an address; in a bucket it is etils' path, which has pathlib's methods.
+  """Returns the path of an address; in a bucket a path of etils, which has pathlib's methods.
 
   Raises:
-    OSError: an address of another kind, or what reads buckets is not installed.
+    OSError: The scheme of the address is unknown, or the libraries for buckets are not installed.
   """
   text = os.fspath(address)
   scheme, separator, _ = text.partition("://")
@@ -35,18 +35,18 @@ def as_path(address: str | os.PathLike[str]) -> Path:
     from fsspec.config import conf
   except ModuleNotFoundError as error:
     raise OSError(f"{text}: needs {error.name}: install the extra cloud") from error
-  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it cannot do it raises, too; see `io_errors`
-  # Without this a listing that was read once hides what other writers, or another reader here, have added since.
+  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it also raises the errors that it logs; see `io_errors`
+  # A cached listing would hide files that other processes have added since.
   for protocol in ("gs", "gcs"):
     conf.setdefault(protocol, {})["use_listings_cache"] = False
   return cast(Path, epath.Path(text))
 
 
 def local_path(address: str | os.PathLike[str]) -> Path:
-  """Returns the path of an address on this machine.
+  """Returns the path of an address on a local disk.
 
   Raises:
-    OSError: it is in a bucket.
+    OSError: The address is in a bucket.
   """
   if "://" in os.fspath(address):
     raise OSError(f"{os.fspath(address)}: must be on this machine's disk")
@@ -54,12 +54,12 @@ def local_path(address: str | os.PathLike[str]) -> Path:
 
 
 def in_bucket(path: Path) -> bool:
-  """Whether a path is in a bucket."""
+  """Returns whether a path is in a bucket."""
   return str(path).startswith(BUCKET)
 
 
 def io_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-  """Returns what may be raised where files on disk or in a bucket are read and written, and `others`."""
+  """Returns the exceptions that reading and writing files on disk or in a bucket may raise, followed by `others`."""
   if "gcsfs" not in sys.modules:
     return OSError, *others
   from aiohttp import ClientError
@@ -70,7 +70,7 @@ def io_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def read_all(paths: Sequence[Path]) -> list[bytes]:
-  """Returns what files hold, read side by side: a log in a bucket can be many parts, and each is a request."""
+  """Returns the contents of files, read concurrently because a log in a bucket can consist of many objects."""
   if len(paths) < 2:
     return [path.read_bytes() for path in paths]
   with ThreadPoolExecutor() as pool:
@@ -78,7 +78,7 @@ def read_all(paths: Sequence[Path]) -> list[bytes]:
 
 
 def sizes(directory: Path) -> dict[str, int]:
-  """Returns the size in bytes of each object right below a folder of a bucket, by its name: one request for all."""
+  """Returns the size in bytes of each object directly below a folder of a bucket, by name, with a single request."""
   system, name = _in_its_bucket(directory)
   try:
     found = system.ls(name, detail=True)
@@ -88,16 +88,16 @@ def sizes(directory: Path) -> dict[str, int]:
 
 
 def absolute(path: Path) -> Path:
-  """Returns a path that does not depend on the current directory."""
+  """Returns the absolute path, on disk or in a bucket."""
   return path if in_bucket(path) else path.absolute()
 
 
 def create(path: Path, content: bytes) -> None:
-  """Writes an object that must not be there yet, in a bucket.
+  """Writes a new object to a bucket.
 
   Raises:
-    FileExistsError: it is there, with other content: what is there with this one was written by a request whose answer
-      was lost, and which was then sent again.
+    FileExistsError: The object exists with other content. An object with the same content is accepted, because a
+      request whose response was lost is sent again.
   """
   system, name = _in_its_bucket(path)
   try:
@@ -108,13 +108,13 @@ def create(path: Path, content: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes, alone: bool = True) -> None:
-  """Writes a file whole. A kill at any moment leaves the old content or the new; the new is on disk after the call.
+  """Replaces a file atomically; the new content is on disk when the call returns.
 
   Args:
-    path: in a folder that is there.
-    content: what the file shall hold.
-    alone: no other process, here or on another machine, writes this file. The unfinished one has a fixed name then, so
-      that what a kill leaves is overwritten next time.
+    path: Path of the file, in an existing folder.
+    content: New content of the file.
+    alone: Whether no other process, on any machine, writes this file. The temporary file then has a fixed name, so that
+      one left by a killed process is overwritten the next time.
   """
   if in_bucket(path):
     path.write_bytes(content)
@@ -129,7 +129,7 @@ def write_atomically(path: Path, content: bytes, alone: bool = True) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-  """Returns when the names in a directory are on disk; Windows, where reports may be built, cannot be asked."""
+  """Syncs the entries of a directory to disk, except on Windows, which does not support it."""
   if os.name == "nt":
     return
   descriptor = os.open(directory, os.O_RDONLY)
@@ -140,7 +140,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _in_its_bucket(path: Path) -> tuple[Any, str]:
-  """Returns fsspec's file system of a bucket, and the path's name there."""
+  """Returns fsspec's file system of a bucket, and the name of the path in it."""
   from fsspec.core import url_to_fs
 
   return cast(tuple[Any, str], url_to_fs(str(path)))

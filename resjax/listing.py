@@ -1,4 +1,4 @@
-"""The rows of `--list`, one a run, and the filter `--only` over them. No JAX."""
+"""Rows of `--list`, one per run, and the filter `--only`. Does not use JAX."""
 
 import functools
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _describe = functools.cache(data.describe)
 
 
 def net(settings: Config) -> Net:
-  """Returns the layer table of a run's net, for the images of its data set."""
+  """Returns the layer table of a run's network for the images of its data set."""
   images = _describe(settings.data)
   return settings.model.net(images.image_shape, images.classes)
 
 
 def row(run: Run) -> Row:
-  """Returns what `--list` says of a run: the keys of `KEYS`; a plain net's shortcut is None."""
+  """Returns the row of a run, with the keys `KEYS`; the shortcut of a plain network is None."""
   settings, layers = run.config, net(run.config)
   values = (
     run.id,
@@ -42,10 +42,14 @@ def row(run: Run) -> Row:
 
 
 def filter_runs(runs: Sequence[Run], expression: str) -> list[Run]:
-  """Returns the runs that match every `key=value[,value...]` of the expression, which spaces separate.
+  """Returns the runs that match an expression.
+
+  Args:
+    runs: Runs to filter.
+    expression: Space-separated terms key=value[,value...], all of which must match; keys are `KEYS`.
 
   Raises:
-    ConfigError: a key is unknown, or nothing matches; the message shows what there is.
+    ConfigError: A key is unknown, or no run matches; the message lists the existing keys or values.
   """
   chosen = list(runs)
   for term in expression.split():
@@ -65,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-  """Returns rows as aligned columns under their names; of no rows an empty text."""
+  """Returns rows as text with aligned columns and a header; an empty string if there are no rows."""
   keys = list(rows[0]) if rows else []
   cells = [keys] + [
     [f"{value:,}" if key in ("params", "macs") else _text(value) for key, value in r.items()] for r in rows

@@ -1,11 +1,12 @@
-"""Runs, or continues, the runs of an experiment, and writes their report.
+"""Starts or continues the training runs of an experiment and writes their report.
 
-    python -m resjax.main --list                              the experiments
-    python -m resjax.main --config FILE[:VARIANT] --list      the runs of one, nothing started
+    python -m resjax.main --list                              lists the experiments
+    python -m resjax.main --config FILE[:VARIANT] --list      lists the runs of an experiment without starting them
     python -m resjax.main --config FILE[:VARIANT] [--workdir DIR] [--only EXPR] [--index N] [--config.KEY=VALUE ...]
 
-The same command again continues: finished runs are skipped, interrupted ones go on where they were. Exit codes: 0 all
-done, 1 a run failed, 2 the command is wrong, 75 stopped by a signal after a clean save.
+The same command continues an interrupted experiment: it skips finished runs and resumes interrupted ones from their
+checkpoints. Exit codes: 0 all runs are done, 1 a run failed, 2 the command is invalid, 75 a signal stopped the command
+after it saved all states.
 """
 
 import json
@@ -15,13 +16,13 @@ from absl import flags
 from resjax import experiment_cli, listing, registry
 from resjax.settings import ConfigError
 
-_LIST = flags.DEFINE_bool("list", False, "Show the experiments, or with --config its runs, and start nothing.")
-_LIST_FORMAT = flags.DEFINE_enum("list_format", "text", ["text", "json"], "Form of --list.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories; gs://BUCKET/FOLDER in a bucket.")
+_LIST = flags.DEFINE_bool("list", False, "List the experiments, or the runs of --config, without starting any.")
+_LIST_FORMAT = flags.DEFINE_enum("list_format", "text", ["text", "json"], "Output format of --list.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories, or gs://BUCKET/FOLDER.")
 
 
 def main() -> int:
-  """Lists or runs what the command line names; returns the exit code."""
+  """Lists or executes the runs that the command line selects; returns the exit code."""
   if _LIST.value:
     rows = (
       [listing.row(run) for run in experiment_cli.selected_runs()[1]]

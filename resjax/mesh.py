@@ -1,7 +1,7 @@
-"""Devices and the mesh they form. One device is a mesh of one, so that there is no second code path.
+"""Device mesh, shardings and initialization of JAX. A single device is a mesh of one, so there is one code path.
 
-The batch is split over all devices. The kernels, and what the optimizer holds of them, are split over the axis `fsdp`
-and put together where they are used; with one device on that axis the train state is the same everywhere.
+The batch is sharded over all devices. Kernels and their optimizer state are sharded over the axis `fsdp` and gathered
+where they are used; with one device on that axis the train state is replicated.
 """
 
 import contextlib
@@ -25,22 +25,30 @@ from resjax.settings import ConfigError
 
 DATA, FSDP = AXES = ("data", "fsdp")
 
-# Flags of XLA's GPU compiler, unless XLA_FLAGS has them already. Convolutions and loops become part of CUDA graphs: by
-# default each of the 56 convolutions of a step of ResNet-20 ends one graph and is launched by the host, which also
-# waits for the device at each turn of the loop over steps. With both, a dispatch of 100 steps is one graph.
+# Flags of XLA's GPU compiler, set unless XLA_FLAGS has them already. They add convolutions and loops to CUDA graphs.
+# By default each of the 56 convolutions of a training step of ResNet-20 ends a graph and is launched by the host, which
+# also waits for the device in each iteration of the loop over steps. With the flags, 100 steps are one graph.
 GPU_FLAGS = {"xla_gpu_enable_command_buffer": "+CONVOLUTION,+WHILE"}
 
 
 def start_backend(workdir: Path | None) -> None:
-  """Sets JAX up, and joins the other processes of a run; call it before anything else of JAX.
+  """Initializes JAX and the processes of a run; must be called before any other use of JAX.
 
-  What JAX's own environment variables say is left alone.
+  JAX's own environment variables take precedence.
 
-  On a CPU there is one device a core: XLA's fast convolutions use one core each. Compiled programs are kept below the
-  work directory, one folder a machine, for they may not run on another kind and must not be written by two; without a
-  work directory, or in a bucket, they are not kept. Where JAX has its plugin for NVIDIA's GPUs, XLA gets `GPU_FLAGS`,
-  and programs are not kept: cuDNN fails (status 5003) at a convolution whose kernels are loaded for the first time
-  while a graph is captured. Where a program is compiled, choosing its convolutions' algorithms has loaded them before.
+  On a CPU there is one device per core, because XLA's fast convolutions use one core each. Compiled programs are cached
+  below the work directory, in one folder per machine, because they may not run on other processors and two machines
+  must not write the same files. Without a work directory, or in a bucket, they are not cached.
+
+  With JAX's plugin for NVIDIA GPUs, XLA gets `GPU_FLAGS` and programs are not cached: cuDNN fails (status 5003) if the
+  kernels of a convolution are first loaded during the capture of a CUDA graph. Compiling a program loads them earlier,
+  when it selects the algorithms of its convolutions.
+
+  Args:
+    workdir: Work directory, or None.
+
+  Raises:
+    ConfigError: The processes or JAX's backend cannot be started, or JAX is in 64-bit mode.
   """
   gpu = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
@@ -52,14 +60,14 @@ def start_backend(workdir: Path | None) -> None:
   elif workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    # jaxlib cannot serialize a program with oneDNN's convolutions, and JAX warns of each that it does not keep.
+    # jaxlib cannot serialize programs with oneDNN's convolutions, and JAX warns of each one that it does not cache.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry .*bad_alloc")
   processes.start()
   _check_backend(gpu)
 
 
 def _check_backend(gpu: bool) -> None:
-  """Starts JAX's backend.
+  """Starts JAX's backend and checks it.
 
   Args:
     gpu: Whether JAX's plugin for GPUs is installed.
@@ -68,7 +76,7 @@ def _check_backend(gpu: bool) -> None:
     ConfigError: The backend that JAX_PLATFORMS names cannot be started, or JAX is in 64-bit mode.
   """
   if jax.config.jax_enable_x64:
-    raise ConfigError("JAX_ENABLE_X64 = 1: must be unset or 0; training is in 32 bits, whose random numbers differ")
+    raise ConfigError("JAX_ENABLE_X64 = 1: must be unset or 0; training uses 32 bits, with which random numbers differ")
   asked = os.environ.get("JAX_PLATFORMS", "")
   with _log_of_jax() as log:
     try:
@@ -76,8 +84,8 @@ def _check_backend(gpu: bool) -> None:
     except (RuntimeError, AssertionError) as error:
       reason = " ".join((str(error) or "; ".join(log) or "no plugin for it is installed").split())[:300]
       raise ConfigError(
-        f"JAX_PLATFORMS = {asked!r}: JAX cannot start this backend ({reason}); unset it for what there is, or see that "
-        "the device, its driver and the extra for it (cuda13, tpu) are installed"
+        f"JAX_PLATFORMS = {asked!r}: JAX cannot start this backend ({reason}); unset it to use the available "
+        "backend, or install the device's driver and its extra (cuda13, tpu)"
       ) from None
   if gpu and found == "cpu" and not asked:
     reason = " ".join("; ".join(log).split())[:300]
@@ -86,11 +94,11 @@ def _check_backend(gpu: bool) -> None:
 
 @contextlib.contextmanager
 def _log_of_jax() -> Iterator[list[str]]:
-  """Yields what JAX logs of its backends meanwhile, which it would print with tracebacks."""
+  """Yields a list that collects JAX's warnings about its backends, which JAX would print with tracebacks."""
   logger, heard = logging.getLogger("jax._src.xla_bridge"), []
 
   class Listener(logging.Handler):
-    """Keeps warnings and errors, each as one text."""
+    """Collects the messages of warnings and errors."""
 
     def emit(self, record: logging.LogRecord) -> None:
       if record.levelno >= logging.WARNING:
@@ -107,7 +115,7 @@ def _log_of_jax() -> Iterator[list[str]]:
 
 
 def deviations(config: Config, devices: Mesh) -> list[dict[str, str]]:
-  """Returns how the arithmetic of the devices differs from the paper's, as run.json has it."""
+  """Returns the deviations of the devices' arithmetic from the paper's, as listed in run.json."""
   device = devices.devices.flat[0]
   if device.platform != "gpu" or config.model.precision != "float32":
     return []
@@ -117,10 +125,10 @@ def deviations(config: Config, devices: Mesh) -> list[dict[str, str]]:
 
 
 def make(config: Config) -> Mesh:
-  """Returns the mesh of a run: `execution.devices` of those there are, or as many as its batches can be split over.
+  """Returns the mesh of a run: `execution.devices` devices, or if that is 0 as many as divide all batch sizes.
 
   Raises:
-    ConfigError: there are fewer devices, or a batch or the devices cannot be split as they should.
+    ConfigError: There are fewer devices than requested, or a batch size or `execution.fsdp` does not fit their number.
   """
   there, wanted, split = jax.device_count(), config.execution.devices, config.execution.fsdp
   batches = {
@@ -148,49 +156,49 @@ def make(config: Config) -> Mesh:
 
 
 def from_devices(devices: Sequence[jax.Device], split: int) -> Mesh:
-  """Returns the mesh of these devices, of which `split` share one copy of the kernels."""
+  """Returns the mesh of the devices; each group of `split` devices shares one copy of the kernels."""
   return jax.make_mesh((len(devices) // split, split), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The same on every device."""
+  """Returns the sharding of an array that is the same on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def gather(tree: Any) -> Any:
-  """Returns arrays as each process can read them: those that are split over processes are put together."""
+  """Returns arrays that each process can read: arrays sharded over processes are replicated."""
   if all(leaf.is_fully_addressable or leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
     return tree
   return jax.jit(lambda tree: tree, out_shardings=replicated(jax.sharding.get_mesh()))(tree)
 
 
 def batch_spec(axis: int = 0) -> PartitionSpec:
-  """How an array is split whose batch is on this axis."""
+  """Returns the partition spec of an array whose batch is on the given axis."""
   return PartitionSpec(*[None] * axis, AXES)
 
 
 def shard_batch(array: jax.Array) -> jax.Array:
-  """Returns the array with its first axis, the batch, split over the devices; inside `jax.set_mesh` and `jax.jit`."""
+  """Returns the array with its batch axis, the first, sharded over the devices; for use in `jax.set_mesh` and `jit`."""
   if jax.sharding.get_abstract_mesh().empty:
     return array
   return jax.lax.with_sharding_constraint(array, batch_spec())
 
 
 def state_shardings(mesh: Mesh, tree: Any) -> Any:
-  """Returns the sharding of each leaf of a train state, or of a part of one.
+  """Returns the sharding of each leaf of a train state or of a part of it.
 
-  A kernel is split along its output channels, or else its input channels, if the axis `fsdp` divides them; all else is
-  the same on every device.
+  Kernels are sharded along their output channels, or else their input channels, if the axis `fsdp` divides them. All
+  other leaves are replicated.
 
   Args:
-    mesh: the devices.
-    tree: arrays or their shapes. Kernels are the leaves named "kernel"; axes may stand before a kernel's own.
+    mesh: Device mesh.
+    tree: Arrays or their shapes. Kernels are the leaves named "kernel"; they may have additional leading axes.
   """
   return jax.tree.map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf.shape, mesh.shape[FSDP])), tree)
 
 
 def shard_state(tree: Any) -> Any:
-  """Returns a train state laid out as `state_shardings` says; inside `jax.set_mesh` and `jax.jit`."""
+  """Returns a train state with the shardings of `state_shardings`; for use inside `jax.set_mesh` and `jax.jit`."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.shape[FSDP] == 1:
     return tree

@@ -1,18 +1,19 @@
-"""What the runs of an experiment would take of a machine that is not there: memory, time and cost, before the money.
+"""Estimates memory, time and cost of the runs of an experiment on accelerators that are not present.
 
     python -m resjax.plan --config FILE[:VARIANT] --topology v5e:2x4 [--only EXPR] [--price 1.2] [--format=text|json]
     python -m resjax.plan --config imagenet_depth --topology v5p:8x8x8 --batch_per_chip 4
     python -m resjax.plan --config cifar_depth_sweep --topology gpu:h100x8
 
-The training step of each run is compiled for the TPU slice by the slice's own compiler (the extra tpu brings it; no TPU
-is needed). Equal steps are compiled once, with the compiler's least effort, which takes a third of the time and, where
-both were tried, some more memory; --effort=full compiles as the run would, and so is done with what does not fit
-otherwise. Where one does not fit into the chips' memory even so, execution.remat, more chips and smaller batches are
-compiled, in this order, until one fits: `setting` says which, the row is that one's.
+The training step of each run is compiled for the TPU slice by libtpu's compiler, which is part of the extra tpu and
+needs no TPU. Equal steps are compiled once, with the compiler's least effort, which takes a third of the time and gives
+a program that needs slightly more memory. --effort=full compiles as in a run; steps that do not fit into memory
+otherwise are also compiled this way. If a step does not fit even then, more remat, more chips and smaller batches are
+tried in this order until one fits. The column `setting` names the change, and the row applies to the changed step.
 
-`ms a step` is the least that the chip's peak, the bandwidth of its memory and that of its links allow: real steps take
-longer, those of small batches of small images many times as long. With --measured it is what a run there took. For GPUs
-nothing is compiled: memory is an estimate from the layer table. Evaluations and start-up are left out.
+`ms a step` is a lower bound from the chip's peak rate and the bandwidths of its memory and its links. Real steps take
+longer, those with small batches of small images many times as long. With --measured it is the time of a recorded run on
+that hardware. Nothing is compiled for GPUs, whose memory is estimated from the layer table. Evaluation and start-up are
+not included.
 """
 
 import dataclasses
@@ -28,16 +29,16 @@ from resjax.planning import chips, measured, roofline, search
 from resjax.planning.chips import GIB, RESERVED, Slice
 from resjax.planning.search import Trial
 
-_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "The slice: v5e:2x4, v6e:4x4, v5p:4x4x4 ... or gpu:h100x8.")
-_BATCH_PER_CHIP = flags.DEFINE_integer("batch_per_chip", 0, "Images a step a chip; 0: train.batch_size over all.", 0)
-_PRICE = flags.DEFINE_float("price", 0.0, "Price of a chip for an hour, in any currency.", 0.0)
-_MEASURED = flags.DEFINE_string("measured", "", "Directory of run directories whose images a second are believed.")
-_EFFORT = flags.DEFINE_enum("effort", "quick", ["quick", "full"], "Of the compiler.")
-_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Slice: v5e:2x4, v6e:4x4, v5p:4x4x4 ... or gpu:h100x8.")
+_BATCH_PER_CHIP = flags.DEFINE_integer("batch_per_chip", 0, "Images per step and chip; 0: train.batch_size in all.", 0)
+_PRICE = flags.DEFINE_float("price", 0.0, "Price per chip and hour, in any currency.", 0.0)
+_MEASURED = flags.DEFINE_string("measured", "", "Directory with run directories whose recorded speed is used.")
+_EFFORT = flags.DEFINE_enum("effort", "quick", ["quick", "full"], "Effort of the compiler.")
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Output format.")
 
 
 def main() -> int:
-  """Prints the plan of the runs the command line names; returns the exit code, 1 if one fits in no way."""
+  """Prints the plan of the runs that the command line selects; returns the exit code, 1 if a run does not fit."""
   slice_, runs = chips.parse(_TOPOLOGY.value), experiment_cli.selected_runs()[1]
   configs = [_on(each.config, slice_) for each in runs]
   for config in configs:
@@ -61,7 +62,13 @@ def main() -> int:
 
 
 def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float]) -> dict[str, Any]:
-  """Returns the columns of a run: config is the run's own, `trial` is of its program."""
+  """Returns the columns of a run.
+
+  Args:
+    config: Settings of the run.
+    trial: Result of the search for a way to execute its training step.
+    speeds: Measured speeds in images per second.
+  """
   devices, net = search.device_count(trial.config, trial.slice_), listing.net(config)
   batch, steps = trial.config.train.batch_size, config.train.steps
   bound = roofline.step(trial.config, net, trial.slice_, devices)
@@ -88,7 +95,7 @@ def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float
 
 
 def total(rows: list[dict[str, Any]], done: dict[Config, Trial]) -> dict[str, Any]:
-  """Returns what all runs take, one after another."""
+  """Returns the totals of all runs, executed one after another."""
   return {
     "runs": len(rows),
     "steps compiled": sum(trial.seconds is not None for trial in done.values()),
@@ -106,7 +113,7 @@ def _on(config: Config, slice_: Slice) -> Config:
 
 
 def _program(config: Config) -> Config:
-  """Returns what the compiled step of a run depends on: equal for all seeds."""
+  """Returns the settings of a run that its compiled step depends on, which are equal for all seeds."""
   return dataclasses.replace(config, seed=0, evaluation=Config().evaluation, responses=Config().responses)
 
 

@@ -1,6 +1,7 @@
-"""One run over several processes: their start, what they agree on, and how they stop at one step.
+"""Runs on several processes: initialization, broadcast, and stopping all processes at the same step.
 
-Every process does the same, on its share of the devices; the first one writes the records. All see one file system.
+All processes execute the same program on their share of the devices and share a file system. The first process writes
+the records.
 """
 
 import importlib.util
@@ -15,18 +16,19 @@ from jax.experimental import multihost_utils
 
 from resjax.settings import ConfigError
 
-# Three variables for processes that nothing else has started; JAX itself reads the first only.
+# Environment variables for processes that are started without a batch system; JAX itself reads only the first.
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the last two: Slurm's and submitit's
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # Slurm and submitit send the last two
 
 
 def start() -> None:
-  """Joins the other processes of the run, if the environment says that there are some; call it before other JAX.
+  """Initializes JAX's distributed runtime if the environment describes several processes.
 
-  JAX knows Slurm, Open MPI, Kubernetes and Cloud TPU by itself; otherwise the three variables above say it.
+  It must be called before any other use of JAX. JAX itself detects Slurm, Open MPI, Kubernetes and Cloud TPU; elsewhere
+  the variables `ADDRESS`, `COUNT` and `NUMBER` describe the processes.
 
   Raises:
-    ConfigError: one of the variables is missing or no number.
+    ConfigError: One of the variables is missing or not a number.
   """
   if jax.distributed.is_initialized():
     return
@@ -40,11 +42,11 @@ def start() -> None:
 
 
 def _among_others() -> bool:
-  """Whether a batch system has started more than one process here, or this is a machine of a TPU slice."""
+  """Returns whether a batch system started several processes, or this is one of several hosts of a TPU slice."""
   counts = [os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")]
   hosts = [os.environ.get(name, "") for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")]
   indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
-  indexed = indexed and importlib.util.find_spec("kubernetes") is not None  # by which JAX asks for the others
+  indexed = indexed and importlib.util.find_spec("kubernetes") is not None  # JAX needs it to find the other processes
   return any(count != "1" for count in counts) or any("," in names for names in hosts) or indexed
 
 
@@ -56,31 +58,31 @@ def _number(name: str) -> int:
 
 
 def is_first() -> bool:
-  """Whether this process writes the records."""
+  """Returns whether this is the first process, which writes the records."""
   return jax.process_index() == 0
 
 
 def broadcast_from_first(values: Any) -> np.ndarray:
-  """Returns what the first process passed, an array of integers that has one shape in all of them."""
+  """Returns the values that the first process passed, int32; their shape must be the same in all processes."""
   mine = np.asarray(values, np.int32)
   return mine if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(mine))
 
 
 class StopSignal:
-  """Whether a signal asked to save and stop: the answer changes at one and the same call in all processes.
+  """Request to save and stop, made by a signal, which all processes observe at the same call.
 
-  A second signal ends a lone process at once.
+  If there is only one process, a second signal ends it immediately.
   """
 
   def __init__(self) -> None:
     self._came, self._calls = False, 0
     alone = jax.process_count() == 1
     take: Callable[[int, Any], None] = self._take if alone else self._pass_on
-    for number in SIGNALS if alone else SIGNALS[1:]:  # of several, JAX's own service hears SIGTERM and tells the others
+    for number in SIGNALS if alone else SIGNALS[1:]:  # with several, JAX's preemption service handles SIGTERM
       signal.signal(number, take)
 
   def __call__(self) -> bool:
-    """Returns whether to stop; every process asks equally often."""
+    """Returns whether to stop; every process must call this equally often."""
     if jax.process_count() > 1:
       self._calls += 1
       self._came = self._came or multihost_utils.reached_preemption_sync_point(self._calls)

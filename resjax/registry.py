@@ -1,4 +1,4 @@
-"""The experiments: files with a question in their docstring, `get_config(variant)` and `sweep(variant)`."""
+"""Experiment files, which have a question as docstring and functions `get_config(variant)` and `sweep(variant)`."""
 
 import dataclasses
 import importlib.util
@@ -14,7 +14,7 @@ from resjax.config import Config
 from resjax.settings import ConfigError
 from resjax.sweep import Point, Run
 
-PACKAGED = Path(__file__).parent / "experiments"  # where setup.py puts them in a wheel
+PACKAGED = Path(__file__).parent / "experiments"  # their place in a wheel, see setup.py
 SHIPPED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "experiments"
 T = TypeVar("T")
 
@@ -24,9 +24,9 @@ class Experiment:
   """An experiment file.
 
   Attributes:
-    name: the file's, without its ending.
-    path: of the file.
-    module: what it defines: `get_config`, `sweep` and, where it has any, `VARIANTS`.
+    name: Name of the file without suffix.
+    path: Path of the file.
+    module: Imported module with `get_config`, `sweep` and, if there are variants, `VARIANTS`.
   """
 
   name: str
@@ -35,19 +35,19 @@ class Experiment:
 
   @property
   def question(self) -> str:
-    """The first line of the docstring."""
+    """Question of the experiment, the first line of its docstring."""
     return (self.module.__doc__ or "").strip().partition("\n")[0]
 
   @property
   def variants(self) -> tuple[str, ...]:
-    """What may follow the colon of `--config NAME:VARIANT`."""
+    """Names of the variants, as in `--config NAME:VARIANT`."""
     return tuple(getattr(self.module, "VARIANTS", ()))
 
   def base(self, variant: str) -> ml_collections.ConfigDict:
-    """Returns the settings before the sweep.
+    """Returns the settings of a variant before the sweep.
 
     Raises:
-      ConfigError: there is no such variant, or `get_config` does not return all the settings.
+      ConfigError: The variant does not exist, or `get_config` does not return all settings.
     """
     if variant and variant not in self.variants:
       known = ", ".join(self.variants) or "none"
@@ -59,10 +59,14 @@ class Experiment:
     return values
 
   def runs(self, variant: str = "", pinned: Point | None = None) -> list[Run]:
-    """Returns the expanded sweep; `pinned` are dotted overrides that win over it.
+    """Returns the runs of the sweep.
+
+    Args:
+      variant: Variant of the experiment, or "".
+      pinned: Dotted overrides that take precedence over the sweep.
 
     Raises:
-      ConfigError: the variant, the sweep or an override is wrong.
+      ConfigError: The variant, the sweep or an override is invalid.
     """
     base = self.base(variant).to_dict()
     points = _called(self.path, "sweep", lambda: [dict(point) for point in self.module.sweep(variant)])
@@ -73,8 +77,8 @@ def paths(*folders: Path) -> dict[str, Path]:
   """Returns the experiment files in the folders, sorted by name.
 
   Args:
-    folders: Where to look. Without any: in ./experiments and among the project's own, of which a file in ./experiments
-      with the same name takes the place.
+    folders: Folders to search. By default ./experiments and the project's own experiments, where a file in
+      ./experiments takes precedence over one of the same name.
 
   Raises:
     ConfigError: Two files in the given folders have the same name.
@@ -90,19 +94,19 @@ def paths(*folders: Path) -> dict[str, Path]:
 
 
 def available(*folders: Path) -> list[Experiment]:
-  """Returns the experiments of `paths`.
+  """Returns the experiments in the folders, see `paths`.
 
   Raises:
-    ConfigError: two files have one name, or one cannot be used.
+    ConfigError: Two files have the same name, or a file is not a valid experiment.
   """
   return [load(path) for path in paths(*folders).values()]
 
 
 def find(name: str) -> Experiment:
-  """Returns the experiment with this name, or in the file of this path.
+  """Returns the experiment with a name, or in the file at a path.
 
   Raises:
-    ConfigError: there is none, and the message lists what there is; or it cannot be used.
+    ConfigError: The experiment does not exist, and the message lists those that do; or it is not valid.
   """
   if name.endswith(".py") and Path(name).is_file():
     return load(Path(name))
@@ -113,13 +117,13 @@ def find(name: str) -> Experiment:
 
 
 def load(path: Path) -> Experiment:
-  """Runs an experiment file.
+  """Imports an experiment file.
 
   Raises:
-    ConfigError: it does not run, lacks `get_config` or `sweep`, or has `VARIANTS` that are not a tuple of names.
+    ConfigError: The file raises an exception, lacks `get_config` or `sweep`, or has invalid `VARIANTS`.
   """
   spec = importlib.util.spec_from_file_location(f"resjax_experiment_{path.stem}", path)
-  assert spec and spec.loader  # a .py file always has both
+  assert spec and spec.loader  # always true for a .py file
   loader, module = spec.loader, importlib.util.module_from_spec(spec)
   _called(path, "the file", lambda: loader.exec_module(module))
   for function in ("get_config", "sweep"):
@@ -132,7 +136,7 @@ def load(path: Path) -> Experiment:
 
 
 def overview() -> list[dict[str, Any]]:
-  """Returns a row an experiment and variant: `name, question, runs`."""
+  """Returns one row per experiment and variant, with the keys `name`, `question` and `runs`."""
   return [
     {
       "name": f"{experiment.name}:{variant}" if variant else experiment.name,
@@ -145,7 +149,7 @@ def overview() -> list[dict[str, Any]]:
 
 
 def _called(path: Path, what: str, call: Callable[[], T]) -> T:
-  """Returns what a part of an experiment file returns; whatever it raises, SystemExit too, is a ConfigError."""
+  """Calls a function of an experiment file; raises any exception of it, including SystemExit, as ConfigError."""
   try:
     return call()
   except ConfigError:

@@ -1,15 +1,15 @@
-"""Rebuilds tables, figures and the page of an experiment from its run directories.
+"""Builds the report of an experiment, with tables and figures, from its run directories.
 
     python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--readme FILE ...]
 
-DIR is an experiment's directory, or a parent of several: then one page each, and an index. Works
-while the runs are going on. Prints the path of the page to open. Needs no JAX.
+DIR is the directory of an experiment, or a parent of several, for which one page each and an index are built. The runs
+may still be in progress. The command prints the path of the page and does not need JAX.
 
---serve shows the page at http://127.0.0.1:PORT/ and follows the runs: it is rebuilt when their logs
-have grown, and the browser shows the newer one by itself. --tensorboard writes the logs as event
-files, a folder a run below OUT (DIR/tensorboard), for tensorboard --logdir OUT. --readme writes a
-table of the results into Markdown files, between the lines <!-- results --> and
-<!-- end of results -->, and likewise, where these lines are, what the pages say: findings.
+--serve serves the page at http://127.0.0.1:PORT/, rebuilds it when the logs of the runs have grown, and lets the
+browser reload it. --tensorboard writes the logs as event files to one folder per run below OUT (by default
+DIR/tensorboard), for tensorboard --logdir OUT. --readme inserts a table of the results into Markdown files, between the
+lines <!-- results --> and <!-- end of results -->, and the findings of the pages between the lines <!-- findings -->
+and <!-- end of findings -->.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,31 @@ _PORT = 8000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Builds the report of the directory named in `argv`; returns the exit code (0, or 2)."""
+  """Builds the report of the directory named in `argv`; returns the exit code, 0 or 2."""
   parser = cli.Parser("resjax.report", __doc__)
-  parser.add_argument("dir", metavar="DIR", help="an experiment's directory, or a parent of several")
+  parser.add_argument("dir", metavar="DIR", help="directory of an experiment, or a parent of several")
   parser.add_argument(
-    "--serve", metavar="PORT", type=int, nargs="?", const=_PORT, help=f"serve it, by default at port {_PORT}; 0: any"
+    "--serve",
+    metavar="PORT",
+    type=int,
+    nargs="?",
+    const=_PORT,
+    help=f"serve the page; default: {_PORT}, 0: a free port",
   )
   parser.add_argument(
-    "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files, by default to DIR/tensorboard"
+    "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files to OUT, by default DIR/tensorboard"
   )
-  parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="write the results")
+  parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="insert the results")
   given = parser.parse_args(argv)
   if given.serve is not None and not 0 <= given.serve < 2**16:
-    parser.error(f"argument --serve: {given.serve} is no port: it must be 0 to {2**16 - 1}")
+    parser.error(f"argument --serve: {given.serve} is not a port: must be 0 to {2**16 - 1}")
 
   def build() -> int:
     from resjax.analysis import page, readme  # after parsing: --help need not wait for pandas and matplotlib
 
     directory = files.as_path(given.dir)
     if files.in_bucket(directory) and (given.serve is not None or given.tensorboard == ""):
-      raise ConfigError(f"{directory}: --serve, and --tensorboard without OUT, are for a directory on this machine")
+      raise ConfigError(f"{directory}: --serve, and --tensorboard without OUT, need a directory on this machine")
     if given.tensorboard is not None:
       from resjax.analysis import load, tensorboard
 
@@ -59,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(directory: Path, port: int) -> int:
-  """Serves until the user ends it."""
+  """Serves the page until the user interrupts the command."""
   from resjax.analysis import serve
 
   with serve.server(directory, port) as server:
-    print(f"http://{serve.HOST}:{server.server_port}/  (ends with Ctrl-C)", flush=True)
+    print(f"http://{serve.HOST}:{server.server_port}/  (stop with Ctrl-C)", flush=True)
     try:
       server.serve_forever()
     except KeyboardInterrupt:

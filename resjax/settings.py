@@ -1,4 +1,4 @@
-"""Building blocks of settings classes: fields with a help text and a range, and their construction from mappings."""
+"""Base of the settings classes: fields with a help text and a range, and construction from mappings."""
 
 import contextlib
 import dataclasses
@@ -9,12 +9,12 @@ import typing
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
-UNSPECIFIED = object()  # of a setting that the paper leaves open or that has nothing to do with it
+UNSPECIFIED = object()  # for settings that the paper does not specify or that do not concern it
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-  """A setting that cannot be used; the message names the key, the value and what is allowed."""
+  """A setting is invalid; the message names the key, the value and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,26 +46,26 @@ def setting(
   """Declares a field of a settings class.
 
   Args:
-    default: the value when nothing else is said.
-    meaning: what it does, with its unit.
-    allowed: the choices, or the span of a number (of each number of a tuple).
-    paper: what the paper used; another value is a deviation, which every run records. Where its CIFAR and its ImageNet
-      nets differ, a dict from the family to the value; a family that is not in it has none.
-    later: whether a later version added it. At its default it is no part of a run's digest, so that runs from before
-      keep theirs.
+    default: Default value.
+    meaning: Help text, with the unit.
+    allowed: Allowed choices, or the range of a number or of each number of a tuple.
+    paper: Value used in the paper; any other value is a deviation, which each run records. If the paper's values for
+      CIFAR and ImageNet differ, a dict from the family to the value; a family not in it has no value.
+    later: Whether a later version added the setting. At its default it is then not part of a run's digest, so that the
+      digests of earlier runs remain valid.
   """
   metadata = {"meaning": meaning, "allowed": allowed, "paper": paper, "later": later}
   return dataclasses.field(default=default, metadata=metadata)
 
 
 def paper_value(field: dataclasses.Field, family: str) -> Any:
-  """Returns the value of a setting in the paper's recipe for nets of this family, or UNSPECIFIED."""
+  """Returns the value of a setting in the paper's recipe for networks of a family, or UNSPECIFIED."""
   paper = field.metadata["paper"]
   return paper.get(family, UNSPECIFIED) if isinstance(paper, dict) else paper
 
 
 def sections(cls: type) -> dict[str, type]:
-  """Returns the fields of a settings class that are settings classes themselves."""
+  """Returns the classes of the fields of a settings class that are settings classes themselves, by field name."""
   kinds = _kinds(cls)
   return {
     field.name: kinds[field.name] for field in dataclasses.fields(cls) if dataclasses.is_dataclass(kinds[field.name])
@@ -79,7 +79,7 @@ def _kinds(cls: type) -> dict[str, Any]:
 
 
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
-  """Yields the dotted key and the field of every setting, in the order they are declared."""
+  """Yields the dotted key and the field of every setting in the order of declaration."""
   nested = sections(cls)
   for field in dataclasses.fields(cls):
     if field.name in nested:
@@ -89,7 +89,7 @@ def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field
 
 
 def check_key(cls: type, key: str) -> None:
-  """Raises ConfigError unless `key` is the dotted name of one setting of `cls`."""
+  """Raises ConfigError if `key` is not the dotted name of a setting of `cls`."""
   keys = [name for name, _ in leaves(cls)]
   if key in keys:
     return
@@ -100,7 +100,7 @@ def check_key(cls: type, key: str) -> None:
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
-  """Returns "; did you mean ...?" or, with nothing similar, what there is."""
+  """Returns "; did you mean ...?" with similar names or, if there are none, a list of all known names."""
   same = [name for name in known if name.split(".")[-1] == word.split(".")[-1]]
   options = same or difflib.get_close_matches(word, known, n=3, cutoff=0.5)
   if options:
@@ -109,10 +109,10 @@ def suggestion(word: str, known: Collection[str]) -> str:
 
 
 def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-  """Builds a frozen settings object from nested mappings; settings that are not named keep their defaults.
+  """Returns a frozen settings object with values from nested mappings and defaults for all other settings.
 
   Raises:
-    ConfigError: a key is unknown, or a value has the wrong type or is not allowed.
+    ConfigError: A key is unknown, or a value has the wrong type or is not allowed.
   """
   if not isinstance(values, Mapping):
     raise ConfigError(f"{prefix.rstrip('.') or 'config'} = {values!r}: is a section, not a setting")
@@ -131,7 +131,11 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
 
 def checked(key: str, value: Any, kind: Any, allowed: Range | tuple[str, ...] | None) -> Any:
-  """Returns `value` as `kind` (an int is a float, a list a tuple), or raises ConfigError."""
+  """Returns a value converted to a type: an int may become a float, a list a tuple.
+
+  Raises:
+    ConfigError: The value has another type or is not allowed.
+  """
   if typing.get_origin(kind) is tuple:
     if not isinstance(value, list | tuple):
       raise ConfigError(f"{key} = {value!r}: must be a tuple")
@@ -150,14 +154,14 @@ def checked(key: str, value: Any, kind: Any, allowed: Range | tuple[str, ...] | 
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-  """Says where two configs differ, `execution` apart: "train.steps (40 there, 60 here), ..."; "" where they do not."""
+  """Returns the differences of two configs outside of `execution`: "train.steps (40 there, 60 here), ..." or ""."""
   old, new = flatten(there), flatten(here)
   keys = [key for key in {**new, **old} if old.get(key) != new.get(key) and not key.startswith("execution.")]
   return ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} here)" for key in keys)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns nested mappings as one, with dotted keys."""
+  """Returns nested mappings as one mapping with dotted keys."""
   flat: dict[str, Any] = {}
   for name, value in values.items():
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Studies trained nets again, and writes what it finds below their run directories, `studies/*.jsonl`.
+"""Runs studies of trained networks and writes their results below the run directories, `studies/*.jsonl`.
 
     python -m resjax.study lesion --workdir DIR [--only EXPR]      blocks deleted, swapped, reordered: errors
     python -m resjax.study gradients --workdir DIR [--only EXPR]   gradient norms by layer, shares by length of path
@@ -7,8 +7,8 @@
     python -m resjax.study responses --workdir DIR [--only EXPR]   layer responses, captured in another way
     python -m resjax.study layers --workdir DIR [--only EXPR]      what each block knows of the classes; CKA
 
-DIR is a work directory, an experiment in it, or a run directory. The same command again goes on where it was stopped;
-what is known already is not computed again. `python -m resjax.study lesion --help` shows a study's settings.
+DIR is a work directory, an experiment in it, or a run directory. The same command continues an interrupted study
+without recomputing existing results. `python -m resjax.study lesion --help` lists the settings of a study.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STUDIES: dict[str, type] = {
   "identity": studies.Identity,
   "layers": studies.Layers,
 }
-# Settings that are those of the run's own captures unless others are given.
+# Settings whose defaults are those of the run.
 AS_IN_THE_RUN = {
   name: [key for key, _ in settings.leaves(kind)]
   for name, kind in (("responses", runtime.ResponseCapture), ("gradients", runtime.GradientCapture))
@@ -38,7 +38,7 @@ AS_IN_THE_RUN = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Makes the study that `argv` names; returns the exit code: 0, 1 where a run of it failed, 2, or 75 when stopped."""
+  """Runs the study named in `argv`; returns the exit code: 0, 1 if it failed for a run, 2, or 75 if interrupted."""
   argv = sys.argv[1:] if argv is None else argv
   first = cli.Parser("resjax.study", __doc__)
   first.add_argument("study", choices=STUDIES, help="study to run; STUDY --help lists its settings")

@@ -1,15 +1,15 @@
-"""What a net is made of, counted from its structure: layers, parameters, multiply-adds, memory; nothing is trained.
+"""Prints layers, parameters, multiply-adds and memory of networks, computed from their structure without training.
 
     python -m resjax.summary --config FILE[:VARIANT] [--only EXPR] [--format=text|json] [--config.KEY=VALUE ...]
     python -m resjax.summary --config imagenet_depth --image_size=64 --classes=20 --compile
     python -m resjax.summary --config cifar_depth_sweep --only "depth=20 seed=0" --mesh data=4,fsdp=2
 
-A row a net, the paper's figures beside; of a single net, and as JSON, its layers too. Memory is an estimate of the
-activations that training keeps for the backward pass at the batch size, with remat none and with remat block. --compile
-asks the compiler how many multiply-adds it sees in the forward pass of one image. It leaves out what is multiplied by
-zeros of the padding, which `inside` does, too, and counts additions and norms, some per cent. --mesh compiles the
-training program for so many devices of this platform, simulated ones on a CPU, and shows its memory on a device and its
-collectives, with the bytes of their results; those in a loop's body count once.
+The table has one row per network, with the paper's figures. For a single network, and in JSON, the layers are listed,
+too. Memory is an estimate of the activations that training keeps for the backward pass of a batch, with remat=none and
+with remat=block. --compile adds XLA's count of multiply-adds in the forward pass of one image. XLA omits products with
+zeros of the padding, as the column `inside` does, and includes additions and normalization, some per cent. --mesh
+compiles the training program for the given number of devices of this platform, simulated ones on a CPU, and shows its
+memory on each device and its collectives with the size of their results; one in the body of a loop counts once.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ from resjax.depth import Layer, Net
 from resjax.depth.memory import activation_bytes
 from resjax.settings import ConfigError
 
-_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Form of the output.")
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Output format.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Side of the images; 0: that of the data set.", lower_bound=0)
-_CLASSES = flags.DEFINE_integer("classes", 0, "Width of the last layer; 0: that of the data set.", lower_bound=0)
-_COMPILE = flags.DEFINE_bool("compile", False, "Ask the compiler for its count of multiply-adds; needs JAX.")
+_CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes; 0: that of the data set.", lower_bound=0)
+_COMPILE = flags.DEFINE_bool("compile", False, "Show the compiler's count of multiply-adds; needs JAX.")
 
-_MESH = flags.DEFINE_string("mesh", "", "Devices to compile the training program for: data=N,fsdp=M; needs JAX.")
+_MESH = flags.DEFINE_string("mesh", "", "Mesh to compile the training program for: data=N,fsdp=M; needs JAX.")
 
 ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside", "compiler", "MiB", "MiB remat")
 
 
 def main() -> int:
-  """Prints the summary of the nets the command line names; returns the exit code."""
+  """Prints the summary of the networks that the command line selects; returns the exit code."""
   found: dict[Net, dict[str, Any]] = {}
   for run in experiment_cli.selected_runs()[1]:
     net = of_images(run.config, _IMAGE_SIZE.value, _CLASSES.value)
@@ -60,7 +60,13 @@ def main() -> int:
 
 
 def of_images(config: Config, size: int, classes: int) -> Net:
-  """Returns the net of a run for square images of that size and so many classes; 0: as in its data set."""
+  """Returns the layer table of a run's network.
+
+  Args:
+    config: Settings of the run.
+    size: Side of the images in pixels; 0 for the shape of the data set's images.
+    classes: Number of classes; 0 for that of the data set.
+  """
   if size and classes:
     return config.model.net((size, size, 3), classes)
   net = listing.net(config)
@@ -69,13 +75,13 @@ def of_images(config: Config, size: int, classes: int) -> Net:
 
 
 def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, Any]:
-  """Returns the columns of `ROW`, and `layers`, a dict each.
+  """Returns a row with the columns `ROW`, and `layers`, a list with the columns of each layer.
 
   Args:
-    name: of the net.
-    config: of the run.
-    net: its layer table.
-    compiled: whether to ask the compiler, too; else it is None.
+    name: Name of the network.
+    config: Settings of a run of the network.
+    net: Layer table of the network.
+    compiled: Whether to compute the compiler's count of multiply-adds; otherwise it is None.
   """
   published = paper.structure(net.structure, net.image_shape, net.classes)
   none, block = (kept * config.train.batch_size / 2**20 for kept in activation_bytes(net, config.model.precision))
@@ -95,7 +101,7 @@ def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, An
 
 
 def macs_inside(layer: Layer) -> int:
-  """Returns the layer's multiply-adds without those of the padding's zeros, for an input of stride times its side."""
+  """Returns the multiply-adds of a layer without those of zero padding, for an input of stride times its side."""
   if layer.kind != "conv":
     return layer.macs
 
@@ -107,10 +113,12 @@ def macs_inside(layer: Layer) -> int:
 
 
 def compiler_macs(config: Config, net: Net) -> int:
-  """Returns half the operations XLA counts in one image's forward pass; loops, which it counts once, are unrolled.
+  """Returns half of the operations that XLA counts in the forward pass of one image.
+
+  Loops are unrolled, because XLA counts the body of a loop once.
 
   Raises:
-    ConfigError: there is no JAX.
+    ConfigError: JAX is not installed.
   """
   try:
     import jax
@@ -124,21 +132,24 @@ def compiler_macs(config: Config, net: Net) -> int:
   image = jax.ShapeDtypeStruct((1, *net.image_shape), jnp.float32)
   variables = jax.eval_shape(lambda: built.init(jax.random.key(0), jnp.zeros(image.shape), train=False))
   forward = jax.jit(lambda variables, image: built.apply(variables, image, train=False))
-  # For an accelerator, where a convolution is one; on a CPU it has forms with more arithmetic (`models/conv.py`).
+  # Lowered for an accelerator: on a CPU the forms of the convolution have more arithmetic (`models/conv.py`).
   lowered = forward.trace(variables, image).lower(lowering_platforms=("tpu",))
   return round(lowered.cost_analysis()["flops"] / 2)
 
 
 def on_mesh(config: Config, net: Net, text: str) -> dict[str, Any]:
-  """Returns what the training program needs on each device of a mesh: MiB, and count and MiB of each collective.
+  """Returns memory and collectives of the training program on each device of a mesh.
 
   Args:
-    config: of the run.
-    net: its layer table.
-    text: the mesh, as `--mesh` has it.
+    config: Settings of the run.
+    net: Layer table of its network.
+    text: Mesh in the form data=N,fsdp=M.
+
+  Returns:
+    Memory in MiB, and number and size in MiB of each kind of collective.
 
   Raises:
-    ConfigError: the mesh is not written so, the batches cannot be split over it, or there is no JAX.
+    ConfigError: The mesh has another form or does not divide the batch sizes, or JAX is not installed.
   """
   match = re.fullmatch(r"data=([1-9]\d*)(?:,fsdp=([1-9]\d*))?", text)
   if not match:
@@ -153,7 +164,7 @@ def on_mesh(config: Config, net: Net, text: str) -> dict[str, Any]:
   except ModuleNotFoundError as error:
     raise ConfigError(f"--mesh needs {error.name}: install the extra train, cuda13 or tpu") from error
 
-  with contextlib.suppress(RuntimeError):  # of another net, JAX has been started already
+  with contextlib.suppress(RuntimeError):  # JAX has already been started for another network
     jax.config.update("jax_num_cpu_devices", count)
   execution = dataclasses.replace(config.execution, devices=count, fsdp=split)
   config = dataclasses.replace(config, execution=execution)

@@ -1,6 +1,7 @@
-"""From one experiment to its runs: points of dotted overrides, combined by product, zip and chain.
+"""Sweeps: lists of points, combined by product, zip and chain, and their expansion to the runs of an experiment.
 
-A point is a mapping such as `{"model.depth": 56, "seed": 1}`; a sweep is a list of points, in the order they run.
+A point is a mapping of dotted overrides such as `{"model.depth": 56, "seed": 1}`. The runs are in the order of the
+points.
 """
 
 import copy
@@ -16,25 +17,25 @@ from resjax.settings import ConfigError
 
 Point = Mapping[str, Any]
 
-# These stand in every id; other swept settings add a suffix where they differ from the experiment's own value.
+# Every id contains these settings; other swept settings add a suffix if they differ from the experiment's own value.
 NAMED_KEYS = ("model.kind", "model.shortcut", "model.depth", "seed")
 
 
 def axis(key: str, values: Iterable[Any]) -> list[Point]:
-  """Returns one point a value of the setting with the dotted name `key`."""
+  """Returns one point per value of the setting with the dotted name `key`."""
   return [{key: value} for value in values]
 
 
 def product(*sweeps: Sequence[Point]) -> list[Point]:
-  """Returns every combination of one point of each sweep; the last sweep varies fastest."""
+  """Returns all combinations of one point from each sweep; the last sweep varies fastest."""
   return [_merged(points) for points in itertools.product(*sweeps)]
 
 
 def zipped(*sweeps: Sequence[Point]) -> list[Point]:
-  """Returns the first points together, the second ones together, and so on.
+  """Returns the sweep whose i-th point merges the i-th points of all given sweeps.
 
   Raises:
-    ConfigError: the sweeps are not of one length.
+    ConfigError: The sweeps have different lengths.
   """
   if len({len(sweep) for sweep in sweeps}) > 1:
     raise ConfigError(f"zipped sweeps must be of one length, not {', '.join(str(len(sweep)) for sweep in sweeps)}")
@@ -42,7 +43,7 @@ def zipped(*sweeps: Sequence[Point]) -> list[Point]:
 
 
 def chain(*sweeps: Sequence[Point]) -> list[Point]:
-  """Returns the points of one sweep after those of another."""
+  """Returns the concatenation of the sweeps."""
   return list(itertools.chain(*sweeps))
 
 
@@ -52,7 +53,14 @@ def _merged(points: Iterable[Point]) -> Point:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One run of an experiment: its id, "residual-A-d56-s0", and its settings."""
+  """One run of an experiment.
+
+  Attributes:
+    id: Id of the run, such as "residual-A-d56-s0".
+    experiment: Name of the experiment.
+    variant: Variant of the experiment, or "".
+    config: Settings of the run.
+  """
 
   id: str
   experiment: str
@@ -61,7 +69,7 @@ class Run:
 
   @property
   def folder(self) -> str:
-    """The experiment's folder below the work directory."""
+    """Name of the experiment's folder below the work directory."""
     return f"{self.experiment}-{self.variant}" if self.variant else self.experiment
 
 
@@ -69,14 +77,14 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
   """Returns the runs of a sweep.
 
   Args:
-    experiment: its name.
-    variant: its variant, or "".
-    base: the experiment's settings as nested mappings.
-    points: the sweep.
-    pinned: dotted overrides that win over the sweep; points that become equal by them are one run.
+    experiment: Name of the experiment.
+    variant: Variant of the experiment, or "".
+    base: Settings of the experiment as nested mappings.
+    points: Points of the sweep.
+    pinned: Dotted overrides that take precedence over the sweep; points that they make equal are one run.
 
   Raises:
-    ConfigError: there is no point, a key or value is wrong, or two different runs would have one id.
+    ConfigError: The sweep is empty, a key or value is invalid, or two different runs would have the same id.
   """
   if not points:
     raise ConfigError(f"experiment {experiment}: its sweep has no runs")
@@ -97,7 +105,12 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
 
 
 def run_id(config: Config, swept: Point) -> str:
-  """Returns the id of a run, given the swept settings in which it differs from the experiment's own."""
+  """Returns the id of a run.
+
+  Args:
+    config: Settings of the run.
+    swept: Swept settings in which the run differs from the experiment's own settings.
+  """
   parts = [config.model.kind, *([config.shortcut] if config.shortcut else []), f"d{config.model.depth}"]
   parts += [_suffix(key.rpartition(".")[2], value) for key, value in swept.items() if key not in NAMED_KEYS]
   return "-".join([*parts, f"s{config.seed}"])
@@ -107,7 +120,7 @@ def _suffix(name: str, value: Any) -> str:
   if isinstance(value, bool):
     return name if value else f"no_{name}"
   text = "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
-  return f"{name}_" + re.sub(r"[^\w.+-]+", "-", text)  # what a file name can hold everywhere
+  return f"{name}_" + re.sub(r"[^\w.+-]+", "-", text)  # characters that every file system allows in names
 
 
 def _applied(base: Mapping[str, Any], point: Point) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_a_page_is_built_beside_its_runs(in_memory):
 def test_what_needs_a_disk_says_so(in_memory, monkeypatch, capsys):
   written(RUN)
   assert report.main(["gs://bucket/runs", "--serve"]) == 2
-  assert "gs://bucket/runs: --serve, and --tensorboard without OUT, are for a directory" in capsys.readouterr().err
+  assert "gs://bucket/runs: --serve, and --tensorboard without OUT, need a directory" in capsys.readouterr().err
   with pytest.raises(ConfigError, match=r"--workdir 'gs://bucket/runs': must be a directory; only launch\.tpu takes"):
     called(monkeypatch, "launch.local", ["--config=quickstart", "--workdir=gs://bucket/runs", "--dry_run"])
   net = "gs://bucket/net"

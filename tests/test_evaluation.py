@@ -246,9 +246,12 @@ def test_few_shapes_for_many_sizes(nets):
 @pytest.mark.parametrize(
   ("change", "said"),
   [
-    (lambda nets: [nets[0], dataclasses.replace(nets[1], classes=9)], "other has classes 9, .*resized 7"),
-    (lambda nets: [nets[0], nets[2]], "no ensemble: .*cifar has images"),
-    (lambda nets: [dataclasses.replace(nets[0], classes=9)], "photos has 7 classes, the net 9"),
+    (
+      lambda nets: [nets[0], dataclasses.replace(nets[1], classes=9)],
+      "classes of .*other are 9, must be 7 as of .*resized",
+    ),
+    (lambda nets: [nets[0], nets[2]], "not an ensemble: images of .*cifar are"),
+    (lambda nets: [dataclasses.replace(nets[0], classes=9)], "photos has 7 classes, must be 9"),
   ],
 )
 def test_what_does_not_fit_is_refused(change, said, nets, photos):
@@ -259,7 +262,7 @@ def test_what_does_not_fit_is_refused(change, said, nets, photos):
 
 def test_grey_images_do_not_fit_a_colour_net(nets):
   grey = [np.zeros((32, 32, 1), np.uint8)]
-  with pytest.raises(ConfigError, match="photos: images of 1 channels, the net takes 3"):
+  with pytest.raises(ConfigError, match="photos: images have 1 channels, must have 3"):
     score.evaluate([run_files.read(nets["cifar"])], image_set(grey), PROTOCOLS["single"])
   with pytest.raises(ConfigError, match="photos: no image to test on"):
     score.evaluate([run_files.read(nets["cifar"])], image_set([]), PROTOCOLS["single"])

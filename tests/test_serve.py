@@ -65,4 +65,4 @@ def test_a_wrong_port_or_directory_is_one_line(tmp_path, capsys):
   with pytest.raises(SystemExit) as ended:
     report.main([str(tmp_path), "--serve", "70000"])
   assert ended.value.code == 2
-  assert "70000 is no port" in capsys.readouterr().err
+  assert "70000 is not a port" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""Evaluation as in the paper: one crop, ten crops, several scales, ensembles (Sec. 3.4, 4.1)."""
+"""Evaluation of trained networks with one crop, ten crops or several scales, and of ensembles (Sec. 3.4, 4.1)."""

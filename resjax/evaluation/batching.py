@@ -1,4 +1,4 @@
-"""Views of one shape, gathered to batches; probabilities, gathered to images."""
+"""Grouping of views of the same shape into batches, and averaging of their probabilities for each image."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,12 +9,19 @@ import numpy as np
 from resjax.evaluation.ensemble import Ensemble
 from resjax.evaluation.protocols import Protocol
 
-Answer = tuple[np.ndarray, int]  # probabilities, float64 [classes], and the label
+Answer = tuple[np.ndarray, int]  # probabilities of an image, float64 [classes], and its label
 
 
 @dataclasses.dataclass
 class _Open:
-  """An image some of whose views are still to be tested."""
+  """An image that has views which are not evaluated yet.
+
+  Attributes:
+    label: Class of the image.
+    views: Number of its views.
+    left: Number of views that are not evaluated yet.
+    total: Sum of the probabilities of the evaluated views, float64 [classes].
+  """
 
   label: int
   views: int
@@ -23,15 +30,15 @@ class _Open:
 
 
 class ViewBatcher:
-  """Takes images as views, and gives their probabilities when all views of an image are done. In `jax.set_mesh`."""
+  """Evaluates images, given as views, in batches of views of the same shape; for use inside `jax.set_mesh`."""
 
   def __init__(self, ensemble: Ensemble, protocol: Protocol, batch_size: int):
-    """Takes nothing yet.
+    """Creates an empty batcher.
 
     Args:
-      ensemble: the nets.
-      protocol: what they are shown.
-      batch_size: inputs of the nets' own size a forward pass; of larger ones fewer.
+      ensemble: Networks to evaluate.
+      protocol: Test protocol.
+      batch_size: Inputs per forward pass, if they have the networks' training size; fewer if they are larger.
     """
     self._ensemble, self._protocol = ensemble, protocol
     self._devices = jax.sharding.get_abstract_mesh().size
@@ -39,7 +46,12 @@ class ViewBatcher:
     self._waiting: dict[tuple[int, ...], list[tuple[_Open, np.ndarray]]] = {}
 
   def put(self, views: list[np.ndarray], label: int) -> Iterator[Answer]:
-    """Takes the views of an image, uint8 [h, w, C], and yields what is done by now."""
+    """Adds an image, and yields the probabilities of the images that are completed.
+
+    Args:
+      views: Views of the image, each uint8 [h, w, C].
+      label: Class of the image.
+    """
     image = _Open(label, len(views), len(views), np.zeros(self._ensemble.classes))
     for view in views:
       waiting = self._waiting.setdefault(view.shape, [])
@@ -48,12 +60,12 @@ class ViewBatcher:
         yield from self._test(self._waiting.pop(view.shape))
 
   def rest(self) -> Iterator[Answer]:
-    """Yields what is left."""
+    """Evaluates the remaining views, and yields the probabilities of their images."""
     while self._waiting:
       yield from self._test(self._waiting.popitem()[1])
 
   def _batch(self, shape: tuple[int, ...]) -> int:
-    """Returns how many views of a shape are tested at once, a multiple of the devices."""
+    """Returns the number of views of a shape per batch, a multiple of the number of devices."""
     pixels = self._protocol.crops * shape[0] * shape[1]
     return max(self._pixels // pixels // self._devices, 1) * self._devices
 

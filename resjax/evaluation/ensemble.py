@@ -1,4 +1,4 @@
-"""The nets of an ensemble on the devices, and the probabilities they give (Sec. 4.1)."""
+"""Ensembles of trained networks, whose probabilities are averaged (Sec. 4.1)."""
 
 import functools
 from collections.abc import Sequence
@@ -17,17 +17,19 @@ from resjax.train.run_files import RestoredRun
 
 
 class Ensemble:
-  """RestoredRun nets that answer together: the mean of their probabilities. Inside `jax.set_mesh`.
+  """One or more trained networks whose probabilities are averaged; for use inside `jax.set_mesh`.
 
   Attributes:
-    size, channels, classes: of all of them.
+    size: Size of the networks' input.
+    channels: Channels of the networks' input.
+    classes: Number of classes.
   """
 
   def __init__(self, nets: Sequence[RestoredRun]):
-    """Puts the nets on the devices.
+    """Copies the networks to the devices.
 
     Raises:
-      ConfigError: they do not take the same images, or have other numbers of classes.
+      ConfigError: The networks differ in their input or their number of classes.
     """
     first = nets[0]
     self.size, self.channels, self.classes = size_of(first), first.input.image_shape[-1], first.classes
@@ -38,7 +40,9 @@ class Ensemble:
         ("classes", self.classes, other.classes),
       ):
         if one != another:
-          raise ConfigError(f"no ensemble: {other.directory} has {what} {another}, {first.directory} {one}")
+          raise ConfigError(
+            f"not an ensemble: {what} of {other.directory} are {another}, must be {one} as of {first.directory}"
+          )
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     self._nets = [
       (
@@ -49,20 +53,28 @@ class Ensemble:
     ]
 
   def probabilities(self, protocol: Protocol, views: np.ndarray) -> np.ndarray:
-    """Returns float64 [B, classes] of views of one shape, uint8 [B, h, w, C]."""
+    """Returns the mean probabilities of the networks.
+
+    Args:
+      protocol: Test protocol.
+      views: Views of the same shape, uint8 [B, h, w, C].
+
+    Returns:
+      Probabilities, float64 [B, classes].
+    """
     each = [_probabilities(net, protocol, self.size, *arrays, views) for net, arrays in self._nets]
     return np.mean([np.asarray(member, np.float64) for member in each], axis=0)
 
 
 def size_of(net: RestoredRun) -> Size:
-  """Returns what of a net matters to its images.
+  """Returns the size of a network's input.
 
   Raises:
-    ConfigError: it takes images that are not square.
+    ConfigError: The input is not square.
   """
   height, width, _ = net.input.image_shape
   if height != width:
-    raise ConfigError(f"{net.directory}: takes images of {height}x{width} pixels; only square ones are evaluated")
+    raise ConfigError(f"{net.directory}: takes images of {height}x{width} pixels; evaluation needs square images")
   data = net.config.data
   shorter = data.resize[0] if is_streamed(data) else height
   table = net.config.model.net(net.input.image_shape, net.classes).table
@@ -74,10 +86,10 @@ def size_of(net: RestoredRun) -> Size:
 def _probabilities(
   net: nn.Module, protocol: Protocol, size: Size, variables: Any, statistics: Statistics, views: jax.Array
 ) -> jax.Array:
-  """Returns float32 [B, classes], the mean over the inputs of each view."""
+  """Returns the probabilities of each view, the mean over its inputs, float32 [B, classes]."""
   inputs = protocol.inputs(mesh.shard_batch(views), statistics, size)
   crops, batch, *shape = inputs.shape
-  # A view's inputs stay together, so that they stay on its device.
+  # The inputs of a view are adjacent, so that they are on the same device as the view.
   together = mesh.shard_batch(inputs.swapaxes(0, 1).reshape(batch * crops, *shape))
   logits = net.apply(variables, together, train=False)
   return jax.nn.softmax(logits).reshape(batch, crops, -1).mean(1)

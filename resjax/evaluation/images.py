@@ -1,4 +1,4 @@
-"""The test images of whatever a path is."""
+"""Test images of the data set at a path, whose kind is detected."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ from resjax.data.files import Files, Unreadable
 from resjax.settings import ConfigError
 
 FOLDER = "folder"
-NAMES = ("digits", "imagenet2012")  # come with a package, or prepared before: the name stands for a path
-CHUNK = 256  # files that are decoded at once
+NAMES = ("digits", "imagenet2012")  # data sets that are given by name instead of a path
+CHUNK = 256  # files that are submitted for decoding at a time
 
 Pairs = Iterator[tuple[np.ndarray, int]]  # images, uint8 [H, W, C], and their labels
 
@@ -28,11 +28,14 @@ class ImageSet:
   """Test images.
 
   Attributes:
-    name, path, form: of the data set.
-    classes: of the data set.
-    notes: sentences that belong in the record.
-    pairs: yields all images; of image files the shorter side has so many pixels or more, if the file has them.
-    skipped: what is wrong with each image that could not be decoded and was left out, in the last pass.
+    name: Name of the data set.
+    path: Path of the data set.
+    form: Form of the data set.
+    classes: Number of classes.
+    notes: Sentences for the record of a run.
+    pairs: Function that yields all images and labels, given the minimum shorter side to which image files are decoded,
+      in pixels; smaller images keep their size.
+    skipped: Error message of each image that could not be decoded in the last pass.
   """
 
   name: str
@@ -48,24 +51,26 @@ class ImageSet:
 
 
 def read(path: str, trained: Data) -> ImageSet:
-  """Finds the test images of a data set; of an image folder without train/ that is not the one trained on, all of them.
+  """Returns the test images of a data set.
+
+  Of an image folder without train/, all images are test images, unless the network was trained on this folder.
 
   Args:
-    path: of an .npz file, CIFAR in any form, an image folder; or one of `NAMES`.
-    trained: the settings of the data set that a net was trained on; they hold where it is the same path.
+    path: Path of an .npz file, of CIFAR in any form or of an image folder; or one of `NAMES`.
+    trained: Settings of the data set that the network was trained on, which are used if its path is the same.
 
   Raises:
-    ConfigError: there is no such path, nothing known in it, or it cannot be read.
+    ConfigError: The path does not exist, contains no known data set, or cannot be read.
   """
   same = bool(trained.path) and Path(path).expanduser().resolve() == Path(trained.path).expanduser().resolve()
   source = trained if same else recognised(path)
   if source.name == FOLDER:
-    source = Data(name=FOLDER, path=path, test_share=source.test_share)  # files, however they were trained on
+    source = Data(name=FOLDER, path=path, test_share=source.test_share)  # read as files, even if trained in memory
   dataset = data.load(source)
   if isinstance(dataset, Dataset):
     arrays = dataset.test_images, dataset.test_labels.tolist()
     return _image_set(dataset, lambda _: zip(*arrays, strict=True), skipped=[])
-  # Of a folder with one set nobody held any images back, unless a net was trained on it.
+  # A folder with a single set was split into training and test images only if the network was trained on it.
   one_set = source.name == FOLDER and not same and not (Path(path).expanduser() / "train").is_dir()
   parts = (dataset.train, dataset.test) if one_set else (dataset.test,)
   skipped: list[str] = []
@@ -78,10 +83,10 @@ def _image_set(dataset: Dataset | FileDataset, pairs: Callable[[int], Pairs], sk
 
 
 def recognised(path: str) -> Data:
-  """Returns the settings that read a path.
+  """Returns the settings of the data set at a path.
 
   Raises:
-    ConfigError: there is no such path, or nothing known in it.
+    ConfigError: The path does not exist or contains no known data set.
   """
   if path in NAMES:
     return Data(name=path)
@@ -98,7 +103,7 @@ def recognised(path: str) -> Data:
 
 
 def _decoded(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
-  """Yields images and labels, decoded by as many threads as there are cores; lists what is skipped."""
+  """Yields images and labels, decoded by one thread per core; stores the errors of unreadable images in `skipped`."""
   from resjax.data.image_decoder import decode  # needs the extra imagenet
 
   def one(place: tuple[Files, int]) -> tuple[np.ndarray, int] | str:
@@ -111,7 +116,7 @@ def _decoded(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
 
   skipped.clear()
   places = [(files, index) for files in parts for index in range(len(files))]
-  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders let go of the interpreter's lock
+  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders release the GIL
     for start in range(0, len(places), CHUNK):
       for found in pool.map(one, places[start : start + CHUNK]):
         if isinstance(found, str):

@@ -1,17 +1,19 @@
-"""What of an image a net is shown at test (Sec. 3.4): its centre, ten crops, or the whole at several sizes.
+"""Test protocols (Sec. 3.4): the center crop, ten crops, or the whole image at several scales.
 
-A protocol has two halves. On the host an image of any size becomes views, uint8 arrays of few shapes; on the device a
-batch of views of one shape becomes the net's inputs, normalised. An image gets the mean of the probabilities of all its
-inputs.
+A protocol has two steps. On the host, an image of any size becomes views, uint8 arrays of few different shapes. On the
+device, a batch of views of the same shape becomes normalized inputs of the network. The probabilities of an image are
+the mean over all its inputs.
 
-- single: the centre crop of the net's size, of the image resized to the shorter side that training tests at.
-- 10crop: four corners and the centre of the middle square of that image, and their mirrors (as AlexNet, the paper's
-  reference for it). Where images are resized to the net's very size, as CIFAR is, the crops are those of the
-  zero-padded image, which training saw (Sec. 4.2).
-- multiscale: the whole image with shorter sides of 224, 256, 384, 480 and 640 pixels where the net's size is 224, else
-  in that proportion, and its mirror, through the net as it is: its last pooling takes the mean of a larger map. The
-  longer side becomes the multiple of the net's whole stride (32 pixels) that is nearest to keeping the aspect. So the
-  last map covers the image exactly, and thousands of photographs come in some dozens of shapes, each compiled once.
+- single: the center crop at the network's training size, of the image resized to the shorter side that training uses
+  for its tests.
+- 10crop: the four corners and the center of the central square of that image, and their mirror images, as in AlexNet,
+  which the paper refers to. If images are resized to exactly the network's size, as for CIFAR, the crops are taken from
+  the zero-padded image, as in training (Sec. 4.2).
+- multiscale: the whole image and its mirror image with shorter sides of 224, 256, 384, 480 and 640 pixels for a
+  training size of 224, and in proportion for others. The network is applied fully convolutionally: its global pooling
+  averages over a larger feature map. The longer side is rounded to a multiple of the network's total stride (32
+  pixels), so that the last feature map covers the image exactly, and thousands of photographs have only some dozens of
+  shapes, each of which is compiled once.
 """
 
 import dataclasses
@@ -23,19 +25,19 @@ import numpy as np
 
 from resjax.data.augment import Statistics, normalize
 
-CROP, SIDES = 224, (224, 256, 384, 480, 640)  # the paper's size, and its shorter sides
-LONGEST = 4  # times the shorter side; of a longer image several scales show the middle
+CROP, SIDES = 224, (224, 256, 384, 480, 640)  # the paper's training size and its shorter sides for tests
+LONGEST = 4  # maximum aspect ratio; of a longer image, multiscale uses the middle part
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """What of a net matters to its images.
+  """Size of a network's input.
 
   Attributes:
-    side: pixels of the square images it takes in training.
-    shorter: pixels of the shorter side, to which an image is resized before its crop; `side`: no more than the crop.
-    pad: pixels of zeros on each side of an image from which training takes its crops, where there is no more.
-    stride: pixels of the image to one of the last map.
+    side: Side of the square training images in pixels.
+    shorter: Shorter side in pixels to which an image is resized before the crop; at least `side`.
+    pad: Zero padding in pixels on each side of a training image before its random crop, if `shorter` equals `side`.
+    stride: Total stride of the network: pixels of the image per pixel of the last feature map.
   """
 
   side: int
@@ -46,13 +48,14 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """A protocol.
+  """A test protocol.
 
   Attributes:
-    shorter: the shorter side, in pixels, that an image need not exceed.
-    views: on the host, from an image, uint8 [H, W, C], to its views.
-    inputs: on the device, from views of one shape, uint8 [B, h, w, C], to K inputs of each, float32 [K, B, h', w', C].
-    crops: K.
+    shorter: Function that returns the shorter side in pixels to which images may be reduced on decoding.
+    views: Function, executed on the host, from an image, uint8 [H, W, C], to its views.
+    inputs: Function, executed on the device, from views of one shape, uint8 [B, h, w, C], to K inputs of each view,
+      float32 [K, B, h', w', C].
+    crops: Number of inputs per view, K.
   """
 
   shorter: Callable[[Size], int]
@@ -62,17 +65,17 @@ class Protocol:
 
 
 def single_view(image: np.ndarray, size: Size) -> list[np.ndarray]:
-  """The crop."""
+  """Returns the center crop of an image."""
   return [cropped(image, size.shorter, size.side)]
 
 
 def ten_crop_view(image: np.ndarray, size: Size) -> list[np.ndarray]:
-  """The square that the crops are taken from."""
+  """Returns the central square of an image, from which the ten crops are taken."""
   return [cropped(image, size.shorter, size.shorter)]
 
 
 def scale_views(image: np.ndarray, size: Size) -> list[np.ndarray]:
-  """The whole image at each of the scales."""
+  """Returns the whole image at each of the scales."""
   limit = LONGEST * min(image.shape[:2])
   top, left = (max(length - limit, 0) // 2 for length in image.shape[:2])
   image = image[top : top + limit, left : left + limit]
@@ -85,16 +88,16 @@ def scale_views(image: np.ndarray, size: Size) -> list[np.ndarray]:
 
 
 def cropped(image: np.ndarray, shorter: int, side: int) -> np.ndarray:
-  """Returns the centre square of `side` pixels of the image with a shorter side of `shorter`."""
+  """Returns the central square of `side` pixels of an image resized to a shorter side of `shorter` pixels."""
   if image.shape[:2] == (side, side) == (shorter, shorter):
     return image
-  from resjax.data.image_decoder import crop  # needs the extra imagenet, which CIFAR does without
+  from resjax.data.image_decoder import crop  # needs the extra imagenet, which CIFAR does not
 
   return crop(image, shorter, side).reshape(side, side, -1)
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Returns the image in another size: enlarged bilinearly, shrunk by the mean over the pixels' areas."""
+  """Returns the image in another size, enlarged by bilinear interpolation or reduced by averaging over pixel areas."""
   if image.shape[:2] == (height, width):
     return image
   import cv2
@@ -105,14 +108,14 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def one_input(views: jax.Array, statistics: Statistics, size: Size) -> jax.Array:
-  """The view."""
+  """Returns the normalized views as their only inputs, float32 [1, B, h, w, C]."""
   return normalize(views, fitting(statistics, views.shape[1:]))[None]
 
 
 def ten_inputs(views: jax.Array, statistics: Statistics, size: Size) -> jax.Array:
-  """Four corners and the centre, and their mirrors."""
+  """Returns the four corner crops, the center crop and their mirror images, float32 [10, B, side, side, C]."""
   side = size.side
-  if size.shorter == side:  # in training, too, the mean image is subtracted before the crop
+  if size.shorter == side:  # as in training, the mean image is subtracted before the crop
     pad = (size.pad, size.pad)
     corners = _corners(jnp.pad(normalize(views, statistics), ((0, 0), pad, pad, (0, 0))), side)
   else:
@@ -121,18 +124,18 @@ def ten_inputs(views: jax.Array, statistics: Statistics, size: Size) -> jax.Arra
 
 
 def mirrored_inputs(views: jax.Array, statistics: Statistics, size: Size) -> jax.Array:
-  """The view and its mirror."""
+  """Returns the normalized views and their mirror images, float32 [2, B, h, w, C]."""
   return _with_mirrors(one_input(views, statistics, size))
 
 
 def fitting(statistics: Statistics, shape: tuple[int, ...]) -> Statistics:
-  """Returns statistics for images of this shape: of a mean image of another one, its mean a channel."""
+  """Returns statistics for images of a shape: a mean image of another shape is replaced by its channel means."""
   mean = jnp.asarray(statistics.mean)
   return statistics if mean.ndim == 1 or mean.shape == shape else Statistics(mean.mean((0, 1)), statistics.std)
 
 
 def _corners(images: jax.Array, side: int) -> jax.Array:
-  """Returns the crops [5, B, side, side, C] of square images."""
+  """Returns the corner and center crops of square images, [5, B, side, side, C]."""
   rest = images.shape[1] - side
   places = ((0, 0), (0, rest), (rest, 0), (rest, rest), (rest // 2, rest // 2))
   return jnp.stack([images[:, top : top + side, left : left + side] for top, left in places])

@@ -1,4 +1,4 @@
-"""The test of a net that was trained elsewhere, in its run directory: its error, and its responses (Fig. 7)."""
+"""Records error and layer responses (Fig. 7) of an imported network in its run directory."""
 
 import dataclasses
 import itertools
@@ -18,11 +18,15 @@ from resjax.train import responses, run_files
 
 
 def record(directory: Path, tested: ImageSet) -> score.Score:
-  """Tests a net and captures its responses, as `config.responses` says, on the first test images.
+  """Tests a network and records its error, and its responses to the first test images.
+
+  Args:
+    directory: Run directory; `responses` in its settings applies.
+    tested: Test images.
 
   Raises:
-    ConfigError: the images do not fit the net, or are fewer than the capture takes.
-    NotFinite: the net gives something else than numbers.
+    ConfigError: The images do not fit the network, or there are fewer than `responses.images`.
+    NotFinite: An output of the network is not finite.
   """
   net = run_files.read(directory)
   single = protocols.PROTOCOLS["single"]

@@ -1,4 +1,4 @@
-"""Testing nets on images: every image counts once."""
+"""Test of networks on a set of images, and their error."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ TOP = 5
 
 
 class NotFinite(Exception):
-  """A net gave something else than numbers; the message says for which image."""
+  """An output of a network is not finite; the message names the image."""
 
 
 @dataclasses.dataclass
 class Score:
-  """How many images were tested, and how many are wrong.
+  """Numbers of tested and of misclassified images.
 
   Attributes:
-    images: tested.
-    wrong: whose label is not the most probable class.
-    top5_wrong: whose label is none of the five most probable ones.
-    classes: there are.
+    classes: Number of classes.
+    images: Number of tested images.
+    wrong: Number of images whose label is not the most probable class.
+    top5_wrong: Number of images whose label is not among the five most probable classes.
   """
 
   classes: int
@@ -43,19 +43,23 @@ class Score:
 
   @property
   def error(self) -> float:
-    """Fraction of the images."""
+    """Top-1 error as a fraction of the images."""
     return self.wrong / self.images
 
   @property
   def top5_error(self) -> float | None:
-    """Fraction of the images; None where there are five classes or fewer, of which no guess can be wrong."""
+    """Top-5 error as a fraction of the images; None with five classes or fewer, for which it would be 0."""
     return self.top5_wrong / self.images if self.classes > TOP else None
 
   def add(self, probabilities: np.ndarray, label: int) -> None:
-    """Counts an image; of equally probable classes the first comes first.
+    """Counts an image; among equally probable classes the lower index ranks first.
+
+    Args:
+      probabilities: Probabilities of the classes, float64 [classes].
+      label: Class of the image.
 
     Raises:
-      NotFinite: a probability is none.
+      NotFinite: A probability is not finite.
     """
     if not np.isfinite(probabilities).all():
       raise NotFinite(f"the probabilities of image {self.images + 1} are not finite")
@@ -67,16 +71,16 @@ class Score:
 
 
 def test(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, ImageSet]:
-  """Tests the nets of run directories, together, on the test images of a data set, with all devices there are.
+  """Tests the ensemble of the networks in run directories on the test images of a data set, on all devices.
 
   Args:
-    directories: of the nets.
-    path: of the data set, see `images.read`.
-    protocol: a key of `PROTOCOLS`.
+    directories: Run directories of the networks.
+    path: Path of the data set, see `images.read`.
+    protocol: Name of the test protocol, a key of `PROTOCOLS`.
 
   Raises:
-    ConfigError: a directory or the data cannot be used, or they do not fit each other.
-    NotFinite: a net gives something else than numbers.
+    ConfigError: A directory or the data cannot be used, or they do not fit together.
+    NotFinite: An output of a network is not finite.
   """
   nets = [run_files.read(directory) for directory in directories]
   tested = images.read(path, nets[0].config.data)
@@ -84,24 +88,31 @@ def test(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, 
 
 
 def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) -> Score:
-  """Tests nets that answer together, on all devices there are.
+  """Tests the ensemble of some networks on all devices.
 
-  Views of one shape are gathered until they fill a batch; what is left at the end is filled up to a power of two with
-  views that do not count. So there are at most two programs a shape.
+  Views of the same shape are grouped into batches. The last, incomplete batch of a shape is filled up to a power of two
+  with views that do not count, so that at most two programs per shape are compiled.
+
+  Args:
+    nets: Networks of the ensemble.
+    tested: Test images.
+    protocol: Test protocol.
 
   Raises:
-    ConfigError: the images do not fit the nets, or the nets each other, or there is no image.
-    NotFinite: a net gives something else than numbers.
+    ConfigError: The images do not fit the networks, the networks differ in their input, or there is no image.
+    NotFinite: An output of a network is not finite.
   """
   here = dataclasses.replace(nets[0].config, execution=Execution())
   with jax.set_mesh(mesh.make(here)):
     ensemble = Ensemble(nets)
     if tested.classes != ensemble.classes:
-      raise ConfigError(f"{tested} has {tested.classes} classes, the net {ensemble.classes}")
+      raise ConfigError(f"{tested} has {tested.classes} classes, must be {ensemble.classes} as in the network")
     score, batcher = Score(ensemble.classes), ViewBatcher(ensemble, protocol, here.evaluation.batch_size)
     for image, label in tested.pairs(protocol.shorter(ensemble.size)):
       if image.shape[-1] != ensemble.channels:
-        raise ConfigError(f"{tested}: images of {image.shape[-1]} channels, the net takes {ensemble.channels}")
+        raise ConfigError(
+          f"{tested}: images have {image.shape[-1]} channels, must have {ensemble.channels} as in the network"
+        )
       for answer in batcher.put(protocol.views(image, ensemble.size), label):
         score.add(*answer)
     for answer in batcher.rest():

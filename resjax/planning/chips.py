@@ -1,4 +1,4 @@
-"""What is known of accelerators and of the slices they come in, from their makers' pages."""
+"""Published specifications of accelerators and their slices."""
 
 import dataclasses
 import math
@@ -7,22 +7,22 @@ import re
 from resjax.settings import ConfigError, suggestion
 
 GIB = 2**30
-RESERVED = 0.75 * GIB  # of a device's memory, for the runtime: what the compiler keeps of 32 GiB
+RESERVED = 0.75 * GIB  # memory of a device reserved for the runtime: the compiler's reserve on a chip of 32 GiB
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """One accelerator.
+  """Specification of an accelerator.
 
   Attributes:
-    kind: part of what JAX calls it, in lower case.
-    flops: operations a second by precision of the activations; a multiply-add is two. With float32 the factors of
-      products are rounded, on a TPU to bfloat16, on a GPU to TF32.
-    memory: bytes.
-    bandwidth: of the memory, bytes a second.
-    links: to other chips, bytes a second in one direction, over all links.
-    shapes: of the slices there are; empty: a host of up to eight.
-    source: where the figures are from.
+    kind: Part of JAX's name of the device kind, in lower case.
+    flops: Peak floating-point operations per second, two for a multiply-add, by precision of the activations. With
+      float32 the operands of products are rounded, on a TPU to bfloat16, on a GPU to TF32.
+    memory: Memory in bytes.
+    bandwidth: Memory bandwidth in bytes per second.
+    links: Bandwidth to other chips in bytes per second, in one direction over all links.
+    shapes: Shapes of the available slices; empty for GPUs, which are available as hosts of up to `MOST_GPUS`.
+    source: Source of the figures.
   """
 
   kind: str
@@ -58,18 +58,18 @@ GPUS = {
   "h100": _gpu("h100", 494.5e12, 80, 3350e9, 450e9, "h100"),
   "h200": _gpu("h200", 494.5e12, 141, 4800e9, 450e9, "h200"),
 }
-MOST_GPUS = 8  # that are joined by fast links
+MOST_GPUS = 8  # maximum number of GPUs that are connected by fast links
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-  """Some chips of one kind that are linked.
+  """A group of connected chips of one kind.
 
   Attributes:
-    name: "v5e:2x4" or "gpu:h100x8".
-    chip: what it is made of.
-    count: how many.
-    compiles: whether its compiler is at hand without it.
+    name: Name, such as "v5e:2x4" or "gpu:h100x8".
+    chip: Specification of the chips.
+    count: Number of chips.
+    compiles: Whether programs can be compiled for it without the hardware.
   """
 
   name: str
@@ -79,10 +79,10 @@ class Slice:
 
 
 def parse(name: str) -> Slice:
-  """Returns the slice of a name such as v5e:2x4 or gpu:h100x8.
+  """Returns the slice with a name such as v5e:2x4 or gpu:h100x8.
 
   Raises:
-    ConfigError: there is no such slice; the message says which there are.
+    ConfigError: The slice does not exist; the message lists those that do.
   """
   kind, _, shape = name.partition(":")
   if kind == "gpu":
@@ -98,7 +98,7 @@ def parse(name: str) -> Slice:
 
 
 def larger(slice_: Slice) -> list[Slice]:
-  """Returns the slices of the same chip with more of them, smallest first."""
+  """Returns the larger slices of the same chip in ascending order."""
   kind = slice_.name.partition(":")[0]
   shapes = [shape for shape in slice_.chip.shapes if _chips(shape) > slice_.count]
   return [Slice(f"{kind}:{shape}", slice_.chip, _chips(shape), slice_.compiles) for shape in shapes]

@@ -1,4 +1,4 @@
-"""The training step of a run, compiled for a TPU slice that is not there."""
+"""Compilation of a run's training step for a TPU slice that is not present."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ from resjax.config import Config
 from resjax.planning.chips import Slice
 from resjax.train import program
 
-# ResNet-20 on v5e:2x4: a third of the time of the compiler's full effort, and 13 % more memory.
+# For ResNet-20 on v5e:2x4 this takes a third of the compile time of full effort; the program needs 13 % more memory.
 QUICK = {"exec_time_optimization_effort": -1.0}
 TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -21,13 +21,13 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """What the compiler says of a training step.
+  """A compiled training step.
 
   Attributes:
-    seconds: it took to compile.
-    memory: bytes on each device: arguments, results and temporary buffers.
-    compiles: False where the compiler itself refuses for want of memory.
-    collectives: how many of each kind stand in the program; one inside a loop over blocks counts once.
+    seconds: Compile time in seconds.
+    memory: Memory on each device in bytes: arguments, results and temporary buffers.
+    compiles: Whether the program compiled; if not, it needs more memory than the device has.
+    collectives: Number of collectives of each kind; one inside a loop counts once.
   """
 
   seconds: float
@@ -37,20 +37,20 @@ class Program:
 
 
 def prepare() -> None:
-  """Lets JAX work on the CPU, and the TPU's compiler without asking for a machine; call it before anything of JAX."""
+  """Configures JAX to use the CPU, and libtpu to compile without a TPU; must be called before any other use of JAX."""
   jax.config.update("jax_platforms", "cpu")
   os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
-  os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # two plans at a time: no machine is held
+  os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # several plans may run at a time, because none uses a TPU
 
 
 def compile_step(config: Config, slice_: Slice, devices: int, effort: str) -> Program:
   """Compiles the training step of a run for the first `devices` chips of a slice.
 
   Args:
-    config: the run's settings.
-    slice_: where it would be executed.
-    devices: how many of its chips.
-    effort: "full": as a run would; "quick": with the compiler's least effort, see QUICK.
+    config: Settings of the run.
+    slice_: TPU slice.
+    devices: Number of chips to use.
+    effort: Effort of the compiler: "full" as in a run, or "quick", see `QUICK`.
   """
   there = topologies.get_topology_desc(platform="tpu", topology_name=slice_.name).devices[:devices]
   images = data.describe(config.data)

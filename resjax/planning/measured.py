@@ -1,4 +1,4 @@
-"""How fast runs were on machines that were there, from their records."""
+"""Speed of completed runs, from their records."""
 
 import statistics
 from typing import NamedTuple
@@ -8,7 +8,16 @@ from resjax.depth import Net
 
 
 class Circumstances(NamedTuple):
-  """What a rate holds for: the net by its size, the batch and its precision, the device as JAX names it, how many."""
+  """Circumstances that the speed of a run depends on.
+
+  Attributes:
+    params: Number of parameters of the network.
+    macs: Multiply-adds of the network for one image.
+    batch_size: Images per step.
+    precision: Precision of the activations.
+    device: JAX's name of the device kind, in lower case.
+    devices: Number of devices.
+  """
 
   params: int
   macs: int
@@ -19,10 +28,10 @@ class Circumstances(NamedTuple):
 
 
 def read(directory: str) -> dict[Circumstances, float]:
-  """Returns images a second by circumstances: the median over a run's lines, the best of several runs.
+  """Returns images per second by circumstances: the median over the lines of a run, and the maximum over runs.
 
   Raises:
-    RecordsError: there is no such directory, or a run in it cannot be read.
+    RecordsError: The directory does not exist, or a run in it cannot be read.
   """
   found: dict[Circumstances, float] = {}
   for path in records.find_runs(directory):
@@ -40,7 +49,16 @@ def read(directory: str) -> dict[Circumstances, float]:
 def find(
   speeds: dict[Circumstances, float], net: Net, batch_size: int, precision: str, kind: str, count: int
 ) -> float | None:
-  """Returns the images a second of such a run on devices whose name contains `kind`, or None."""
+  """Returns the measured speed of a run in images per second, or None.
+
+  Args:
+    speeds: Speeds by circumstances, see `read`.
+    net: Layer table of the network.
+    batch_size: Images per step.
+    precision: Precision of the activations.
+    kind: Part of the name of the device kind, in lower case.
+    count: Number of devices.
+  """
   wanted = (net.params, net.macs, batch_size, precision)
   return next(
     (rate for key, rate in speeds.items() if key[:4] == wanted and kind in key.device and key.devices == count), None

@@ -1,4 +1,4 @@
-"""Ways to execute a run on a slice, tried until one fits into its memory."""
+"""Search for a way to execute a run that fits into the memory of a slice."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from resjax.settings import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """A way to execute a run, and what it takes.
+  """A way to execute a run, and its requirements.
 
   Attributes:
-    setting: what was changed so that it fits, or "".
-    config: of the run, with that change.
-    slice_: where.
-    seconds: its compiler took here; None where there is none.
-    memory: bytes a device.
-    fits: into the chip's memory.
-    collectives: see `compiled.Program`.
+    setting: Settings that were changed to make the run fit, or "".
+    config: Settings of the run after the change.
+    slice_: Slice that executes the run.
+    seconds: Compile time in seconds; None if nothing was compiled.
+    memory: Memory on each device in bytes.
+    fits: Whether the run fits into the chip's memory.
+    collectives: Number of collectives of each kind in the program; one inside a loop counts once.
   """
 
   setting: str
@@ -36,7 +36,7 @@ class Trial:
 
 
 def check(config: Config, slice_: Slice) -> None:
-  """Raises ConfigError if a run wants more chips than there are, or a batch cannot be split over them."""
+  """Raises ConfigError if a run needs more chips than the slice has, or a batch cannot be split over them."""
   if config.execution.devices > slice_.count:
     raise ConfigError(f"execution.devices = {config.execution.devices}: {slice_.name} has {slice_.count}")
   devices = device_count(config, slice_)
@@ -51,7 +51,13 @@ def check(config: Config, slice_: Slice) -> None:
 
 
 def best(config: Config, slice_: Slice, effort: str) -> Trial:
-  """Returns the first way that fits, or the last that was tried, compiled with the effort "quick" or "full"."""
+  """Returns the first way that fits, or the last one that was tried.
+
+  Args:
+    config: Settings of the run.
+    slice_: Slice to execute it on.
+    effort: Effort of the compiler, "quick" or "full".
+  """
   for way in ways(config, slice_):
     trial = _tried(*way, effort)
     if trial.fits:
@@ -60,7 +66,15 @@ def best(config: Config, slice_: Slice, effort: str) -> Trial:
 
 
 def ways(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
-  """Yields a run as it is, with more remat, on larger slices, with smaller batches: (what changed, config, slice)."""
+  """Yields ways to execute a run: unchanged, with more remat, on larger slices, and with smaller batches.
+
+  Args:
+    config: Settings of the run.
+    slice_: Slice to execute it on.
+
+  Yields:
+    Changed settings as text, settings of the run, and slice.
+  """
   asked, levels = config.execution.remat, ("none", "elementwise", "block", "group")
   for remat in levels[levels.index(asked) :] if asked != "auto" else ("none", "block", "group"):
     changed = replace(config, "execution", remat=remat)
@@ -75,12 +89,12 @@ def ways(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
 
 
 def device_count(config: Config, slice_: Slice) -> int:
-  """Returns how many chips a run is executed on."""
+  """Returns the number of chips that a run uses."""
   return config.execution.devices or slice_.count
 
 
 def replace(config: Config, section: str, **values: Any) -> Config:
-  """Returns the settings with some of a section changed."""
+  """Returns the settings with new values in one section."""
   return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
 
 
@@ -92,17 +106,17 @@ def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
     return Trial(setting, config, slice_, None, memory, memory <= slice_.chip.memory - RESERVED, {})
   program = _compiler().compile_step(config, slice_, devices, effort)
   fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED
-  if effort == "quick" and not fits:  # with less memory it may
+  if effort == "quick" and not fits:  # full effort needs less memory
     again = _tried(setting, config, slice_, "full")
     return dataclasses.replace(again, seconds=program.seconds + (again.seconds or 0.0))
   return Trial(setting, config, slice_, program.seconds, program.memory, fits, program.collectives)
 
 
 def _compiler() -> Any:
-  """Returns the module that compiles.
+  """Imports and returns the module that compiles for TPUs.
 
   Raises:
-    ConfigError: an extra is missing.
+    ConfigError: The extra `tpu` is not installed.
   """
   try:
     import jax  # noqa: F401

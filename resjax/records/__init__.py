@@ -1,10 +1,10 @@
-"""The run directory: its schema, its one writer, its tolerant reader.
+"""The run directory: schema, writer and reader.
 
     DIR/<experiment>/<run id>/
       run.json  config.json  metrics.jsonl  responses.jsonl  gradients.jsonl  lock
 
-Everything is plain JSON or JSON lines. Errors are fractions, times are UTC in ISO 8601, a number
-that is not finite is null. This module imports no JAX, so logs can be read where none is installed.
+All files are JSON or JSON lines. Errors are fractions, times are UTC in ISO 8601, and numbers that are not finite are
+null. This package does not import JAX, so that logs can be read where JAX is not installed.
 """
 
 from resjax.records.reader import find_runs, read_logs, read_run

@@ -1,4 +1,4 @@
-"""The tolerant reader of run directories, also of those that are being written."""
+"""Reader of run directories, including those that are still being written or have damaged lines."""
 
 import json
 import os
@@ -23,10 +23,9 @@ from resjax.records.schema import (
 
 
 def find_runs(root: str | os.PathLike[str]) -> list[Path]:
-  """The run directories (those with a run.json) at `root` or up to two levels below, sorted.
+  """Returns the sorted run directories at `root` and up to two levels below it: those that contain a run.json.
 
-  That covers a run, an experiment and a parent of experiments. Whether run.json can be read is
-  not looked at: `read_run` says so.
+  `root` can thus be a run, an experiment or a directory of experiments. The contents of run.json are not checked here.
 
   Raises:
     RecordsError: `root` is not a directory.
@@ -39,10 +38,10 @@ def find_runs(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_run(directory: str | os.PathLike[str]) -> Run:
-  """Reads a run directory, also while it is written. Missing logs are empty.
+  """Reads a run directory, which may still be written to. Missing logs are empty.
 
   Raises:
-    RecordsError: run.json or config.json cannot be read, or the schema is newer than ours.
+    RecordsError: run.json or config.json cannot be read, or the schema is newer than this version supports.
   """
   directory = files.as_path(directory)
   run = EMPTY_RUN | read_run_json(directory)
@@ -62,7 +61,7 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-  """Returns the settings in config.json under their present names, or {} if there is no such file."""
+  """Returns the settings in config.json under their current names, or {} if the file does not exist."""
   if not path.exists():
     return {}
   config = _read_json(path)
@@ -74,7 +73,15 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, list[dict[str, Any]]], int]:
-  """Returns the lines of each log, with every key that `keys` names for it, and how many lines were skipped."""
+  """Reads the logs of a run directory.
+
+  Args:
+    directory: Run directory.
+    keys: Keys of a line of each log; a key that a line lacks is None.
+
+  Returns:
+    Lines of each log, and the number of lines that were skipped because they could not be parsed.
+  """
   parsed = {
     log: [
       parse(raw, own) for content in files.read_all(parts(directory, log)) for raw in content.splitlines(keepends=True)
@@ -103,10 +110,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_run_json(directory: Path) -> dict[str, Any]:
-  """Returns what run.json holds, as it stands there.
+  """Returns the contents of run.json, without filling in missing keys.
 
   Raises:
-    RecordsError: it cannot be read, or its schema is newer than ours.
+    RecordsError: The file cannot be read, or its schema is newer than this version supports.
   """
   path = directory / "run.json"
   run = _read_json(path)

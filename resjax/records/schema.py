@@ -1,4 +1,4 @@
-"""What a run directory holds: keys of run.json and of the logs, and the form of a value and of a line."""
+"""Schema of a run directory: keys of run.json and of the logs, types of values, and parsing of lines."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ RUN_KEYS = (
   *("params", "macs", "config_digest", "started", "ended", "step", "steps", "devices", "execution"),
   *("versions", "commit", "command", "data", "deviations", "events", "result", "params_digest"),
 )
-# What a reader may rely on inside a value of run.json, once `read_run` has filled the gaps.
+# Keys inside values of run.json that `read_run` guarantees; missing ones are None.
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
   "execution": ("remat", "convolution"),
@@ -35,7 +35,7 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "responses": ("step", "layer", "name", "stage", "block", "std", "mean", "units", "images", "mode"),
   "gradients": ("step", "layer", "name", "stage", "block", "norm", "weight_norm"),
 }
-# What readers compute with, where it is not null.
+# Types of the values that readers use, unless they are null.
 FORMS: dict[str, type] = {
   **dict.fromkeys(("id", "experiment", "variant", "status", "reason", "kind", "shortcut", "commit", "command"), str),
   **dict.fromkeys(("depth", "seed", "params", "macs", "step", "steps"), int),
@@ -46,12 +46,22 @@ EMPTY_RUN: dict[str, Any] = {key: [] if key in LIST_KEYS else None for key in RU
 
 
 class RecordsError(Exception):
-  """A run directory that cannot be used as asked; the message is one line for the user."""
+  """A run directory cannot be used as requested; the message is one line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One run as read back. Every key of the schema is present in `run` and in each log line."""
+  """Contents of a run directory. Every key of the schema is present in `run` and in each log line.
+
+  Attributes:
+    directory: Run directory.
+    config: Settings, the contents of config.json.
+    run: Contents of run.json.
+    metrics: Lines of metrics.jsonl.
+    responses: Lines of responses.jsonl.
+    gradients: Lines of gradients.jsonl.
+    torn: Number of log lines that were skipped because they could not be parsed.
+  """
 
   directory: Path
   config: dict[str, Any]
@@ -59,18 +69,22 @@ class Run:
   metrics: list[dict[str, Any]]
   responses: list[dict[str, Any]]
   gradients: list[dict[str, Any]]
-  torn: int  # log lines that could not be read and were skipped
+  torn: int
 
 
 def check_keys(where: str, given: Iterable[str], allowed: tuple[str, ...]) -> None:
-  """Raises RecordsError at the first key that is not allowed in `where`, the name of a file."""
+  """Raises RecordsError if a key is not allowed in the file named `where`."""
   unknown = [key for key in given if key not in allowed]
   if unknown:
     raise RecordsError(f"{where} has no key {unknown[0]!r}; its keys are {', '.join(allowed)}")
 
 
 def plain(value: Any, where: str) -> Any:
-  """`value` as JSON holds it: numpy unwrapped, what is not finite as None."""
+  """Converts a value for JSON: numpy values to Python ones, numbers that are not finite to None.
+
+  Raises:
+    RecordsError: JSON cannot represent the value; the message names the file `where`.
+  """
   if isinstance(value, np.generic | np.ndarray):
     value = value.tolist()
   if value is None or isinstance(value, str | bool | int):
@@ -81,23 +95,23 @@ def plain(value: Any, where: str) -> Any:
     return {str(key): plain(item, where) for key, item in value.items()}
   if isinstance(value, list | tuple):
     return [plain(item, where) for item in value]
-  # Not an array of an accelerator either: reading one waits for the device, the caller's decision.
+  # JAX arrays are rejected, too: reading one waits for the device, which the caller should decide.
   raise RecordsError(f"{where} cannot hold a value of type {type(value).__name__}")
 
 
 def is_step(value: Any) -> bool:
-  """Whether a value can be the step of a line."""
+  """Returns whether a value can be the step of a line."""
   return isinstance(value, int) and not isinstance(value, bool)
 
 
 def parts(directory: Path, log: str) -> list[Path]:
-  """The files that make up a log: `metrics.jsonl`, then `metrics-00001.jsonl` and on by number."""
+  """Returns the existing files of a log in order: `metrics.jsonl`, then `metrics-00001.jsonl` and so on."""
   whole = directory / f"{log}.jsonl"
   return [*([whole] if whole.exists() else []), *(path for _, path in _numbered(directory, log))]
 
 
 def last_part(directory: Path, log: str) -> int:
-  """The number of a log's newest part, 0 without one."""
+  """Returns the number of the last numbered part of a log, 0 if there is none."""
   return max((number for number, _ in _numbered(directory, log)), default=0)
 
 
@@ -107,9 +121,17 @@ def _numbered(directory: Path, log: str) -> list[tuple[int, Path]]:
 
 
 def parse(raw: bytes, keys: tuple[str, ...]) -> dict[str, Any] | None:
-  """One log line with every key of `keys`, or None where it is torn or no object with a step."""
+  """Parses a log line.
+
+  Args:
+    raw: Bytes of the line.
+    keys: Keys of the result; those that the line lacks are None.
+
+  Returns:
+    The line, or None if it is incomplete or not a JSON object with an integer step.
+  """
   if not raw.endswith(b"\n"):
-    return None  # the writer cuts it too, so reader and writer agree on what was logged
+    return None  # the writer drops an incomplete line, too, so that reader and writer agree on what was logged
   with contextlib.suppress(ValueError):
     row = json.loads(raw, parse_constant=lambda _: None)
     if isinstance(row, dict) and is_step(row.get("step")):

@@ -1,4 +1,4 @@
-"""The one writer of a run directory."""
+"""Writer of a run directory."""
 
 import datetime
 import json
@@ -27,28 +27,28 @@ from resjax.records.schema import (
 
 
 def utc_now() -> str:
-  """The time as the records write it, to the second: 2015-12-10T19:51:55+00:00."""
+  """Returns the current time in the format of the records: 2015-12-10T19:51:55+00:00."""
   return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class RunWriter:
-  """The one writer of a run directory, from construction to `close` (or the end of `with`).
+  """Exclusive writer of a run directory, from construction to `close` or the end of `with`.
 
-  Each change of a JSON file is a whole replacement, each append is on disk when the call returns:
-  a kill at any moment leaves the old content, the new content, or one torn last line. In a bucket, where nothing can
-  be appended to, each append is the next numbered part of the log.
+  JSON files are replaced atomically, and appended lines are on disk when the call returns. A process that is killed at
+  any moment therefore leaves the old content, the new content or one incomplete last line. Objects in a bucket cannot
+  be appended to; there each call of `append` writes the next numbered part of the log.
 
-  Of several processes that train one run, the first writes; the others' writers are not `active`: they
-  go through the same motions, touch no file and know only what they were told themselves.
+  If several processes train one run, only the first writes. The writers of the others are not `active`: they accept
+  the same calls but do not write files.
 
   Args:
-    directory: made if it is not there; in a bucket as well.
-    active: see above.
-    logs: the keys of a line of each log.
+    directory: Run directory, on disk or in a bucket; created if it does not exist.
+    active: Whether this writer writes files.
+    logs: Keys of a line of each log.
 
   Raises:
-    RecordsError: another process writes here, or the directory cannot be used. A bucket has no lock: there the
-      first of two writers whose next part is there already is told, by `append`.
+    RecordsError: Another process writes to the directory, or the directory cannot be used. A bucket has no lock; there
+      `append` raises the error if the next part of a log already exists.
   """
 
   def __init__(
@@ -56,7 +56,7 @@ class RunWriter:
   ):
     self.directory, self.active, self._logs, self._lock = files.as_path(directory), active, logs, -1
     self._run: dict[str, Any] = dict(EMPTY_RUN)
-    self._written: dict[str, int] = {}  # the number of each log's newest part, in a bucket
+    self._written: dict[str, int] = {}  # number of the last part of each log in a bucket
     self._open = active
     if not active:
       return
@@ -80,7 +80,7 @@ class RunWriter:
     self.close()
 
   def close(self) -> None:
-    """Gives the directory free for another writer. Closing twice is harmless."""
+    """Releases the directory for another writer. Closing twice is allowed."""
     self._open = False
     if self._lock >= 0:
       os.close(self._lock)
@@ -88,14 +88,14 @@ class RunWriter:
 
   @property
   def run(self) -> dict[str, Any]:
-    """A copy of what run.json holds, or will with the first `update`."""
+    """A copy of the contents of run.json, or of its initial contents before the first `update`."""
     return json.loads(json.dumps(self._run))
 
   def update(self, **fields: Any) -> None:
-    """Merges `fields` into run.json. Keys never set are there as null.
+    """Merges `fields` into run.json. Keys that were never set are null.
 
     Raises:
-      RecordsError: a key that is not in `RUN_KEYS`, or a status that is not in `STATUSES`.
+      RecordsError: A key is not in `RUN_KEYS`, or the status is not in `STATUSES`.
     """
     check_keys("run.json", fields, RUN_KEYS)
     if fields.get("status", PENDING) not in STATUSES:
@@ -105,20 +105,30 @@ class RunWriter:
     self._run = merged
 
   def event(self, step: int, name: str, detail: str = "") -> None:
-    """Appends to the events in run.json something that happened once, at `step`."""
+    """Appends an event to run.json.
+
+    Args:
+      step: Step at which the event happened.
+      name: Name of the event.
+      detail: Description of the event.
+    """
     self.update(events=[*self.run["events"], {"step": step, "name": name, "detail": detail}])
 
   def write_config(self, config: Mapping[str, Any]) -> None:
-    """Writes config.json whole."""
+    """Replaces config.json."""
     self._replace_json("config.json", plain(config, "config.json"))
 
   def append(self, log: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Appends one JSON line a row to `log` (of a run: metrics, responses or gradients) and syncs it to disk.
+    """Appends one JSON line per row to a log and syncs the file to disk.
 
-    A key that a row leaves out is written as null, except `step`, which must be there.
+    Keys that a row lacks are written as null, except `step`, which is required.
+
+    Args:
+      log: Name of the log; of a run: metrics, responses or gradients.
+      rows: Lines to append.
 
     Raises:
-      RecordsError: an unknown log or key, no integer step, or a value that JSON cannot hold.
+      RecordsError: The log or a key is unknown, a step is not an integer, or JSON cannot represent a value.
     """
     if log not in self._logs:
       raise RecordsError(f"log {log!r} is none of {', '.join(self._logs)}")
@@ -148,7 +158,7 @@ class RunWriter:
       files.sync_directory(self.directory)
 
   def _claim(self, log: str) -> None:
-    """Takes the next number of a log in a bucket: whoever was writing it until now cannot go on."""
+    """Writes an empty next part of a log in a bucket, so that a previous writer of the log can no longer append."""
     self._written[log] = last_part(self.directory, log)
     if self._written[log]:
       self._add_part(log, b"")
@@ -164,10 +174,10 @@ class RunWriter:
     self._written[log] += 1
 
   def rewind(self, step: int) -> None:
-    """Drops every log line and event after `step`; -1 drops them all.
+    """Removes all log lines and events after `step`; -1 removes them all.
 
-    Call it on resume, before anything is appended. Each file is replaced whole and doing it twice
-    does no harm, so a rewind that was interrupted is finished by the next.
+    It must be called on resume before anything is appended. Files are replaced atomically, and an interrupted rewind is
+    completed by calling it again.
     """
     for log, keys in self._logs.items() if self.active else ():
       if files.in_bucket(self.directory):
@@ -197,8 +207,12 @@ class RunWriter:
 
 
 def _lock(path: Path) -> int:
-  """An open descriptor that holds the exclusive lock; the kernel drops it when the process dies."""
-  import fcntl  # only the writer needs it, and logs are read on systems that do not have it
+  """Returns an open file descriptor that holds an exclusive lock, which the kernel releases when the process ends.
+
+  Raises:
+    RecordsError: Another process holds the lock, or the file cannot be locked.
+  """
+  import fcntl  # not available on all systems where logs are read
 
   descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
   try:
@@ -212,7 +226,7 @@ def _lock(path: Path) -> int:
 
 
 def _cut_torn_line(file: Any) -> None:
-  """Cuts what follows the last newline of a file open for reading and appending."""
+  """Truncates a file, open for reading and appending, after its last newline."""
   end = file.seek(0, os.SEEK_END)
   if end == 0:
     return
