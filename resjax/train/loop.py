@@ -6,7 +6,6 @@ a leading axis, and each has its own records and checkpoints, so that nothing sh
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -186,7 +185,7 @@ class _Training:
     return _one({"params": self.states.params, "batch_stats": self.states.batch_stats}, run)
 
 
-@functools.partial(jax.jit, static_argnames="run")
+@jax.jit
 def _one(tree: Any, run: int) -> Any:
-  """Returns the part of a stacked tree that belongs to one run."""
+  """Returns the part of a stacked tree that belongs to one run; `run` is traced, so that a hundred runs compile once."""
   return jax.tree.map(lambda leaf: leaf[run], tree)
