@@ -187,5 +187,5 @@ class _Training:
 
 @jax.jit
 def _one(tree: Any, run: int) -> Any:
-  """Returns the part of a stacked tree that belongs to one run; `run` is traced, so that a hundred runs compile once."""
+  """Returns the part of a stacked tree that belongs to one run, traced so that many runs compile once."""
   return jax.tree.map(lambda leaf: leaf[run], tree)
