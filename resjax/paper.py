@@ -107,6 +107,11 @@ IMAGENET_TEN_CROP: dict[str, tuple[float | None, float]] = {
   "ResNet-152": (0.2143, 0.0571),
 }
 
+# Exponents of the best learning rate in the number of blocks L, by others: -1.5 where branches start with a variance
+# over L (arXiv:2510.04327, 2602.07494), 0 with branches over sqrt(L) (arXiv:2309.16620). A step of SGD moves the output
+# by rate * L^(1 - 2a), so that -1, 0 and 1 are expected at a = 0, 1/2 and 1.
+LEARNING_RATE_EXPONENTS = (-1.5, -1.0, 0.0, 1.0)
+
 # Table 4: (top-1, top-5) error of single models at their best, several scales, validation set.
 IMAGENET_SINGLE_MODEL = {
   "ResNet-34 B": (0.2184, 0.0571),

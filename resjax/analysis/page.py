@@ -9,7 +9,7 @@ import jinja2
 import pandas as pd
 
 from resjax import files, records
-from resjax.analysis import formats, sections, seed_statistics, style, tables
+from resjax.analysis import formats, learning_rates, sections, seed_statistics, style, tables
 from resjax.analysis.logs import Logs, load
 from resjax.analysis.plotting import Panel
 from resjax.analysis.provenance import provenance
@@ -53,12 +53,13 @@ def build(root: str | os.PathLike[str]) -> Path:
 
 
 def _experiment_page(directory: Path, logs: Logs) -> Path:
-  errors, runs = errors_with_intervals(logs), tables.progress(logs)
+  tuned = learning_rates.at_best_rates(logs)
+  errors, runs = errors_with_intervals(tuned), tables.progress(tuned)
   csv = {
     "errors": errors,
     "runs": runs,
-    "deviations": tables.deviations(logs),
-    "events": tables.events(logs),
+    "deviations": tables.deviations(tuned),
+    "events": tables.events(tuned),
   }
   parts = sections.build_all(logs)
   for section in parts:

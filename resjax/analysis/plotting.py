@@ -122,6 +122,15 @@ def log_scale(axes: Axes, name: Literal["x", "y"], label: Callable[[float], str]
   axis.set_minor_locator(NullLocator())
 
 
+def power_ticks(axes: Axes, name: Literal["x", "y"]) -> None:
+  """Labels every second power of two of an axis in base two as "2^-4"."""
+  axis: Axis = getattr(axes, f"{name}axis")
+  low, high = (math.log2(limit) for limit in getattr(axes, f"get_{name}lim")())
+  axis.set_major_locator(FixedLocator([2.0**power for power in range(math.ceil(low), math.floor(high) + 1, 2)]))
+  axis.set_major_formatter(FuncFormatter(lambda value, _: f"2^{round(math.log2(value))}"))
+  axis.set_minor_locator(NullLocator())
+
+
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
   """Chooses tick positions of a logarithmic axis: at least three where possible, at most `most`.
 

@@ -3,6 +3,7 @@
 A builder takes the logs and returns a `Section`, or None where its records are not there.
 """
 
+from resjax.analysis import learning_rates
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections import (
   blocks,
@@ -11,6 +12,7 @@ from resjax.analysis.sections import (
   identity,
   landscape,
   layers,
+  learning_rate,
   lesions,
   paired_tests,
   paper_numbers,
@@ -32,5 +34,10 @@ _BUILDERS = (
 
 
 def build_all(logs: Logs) -> list[Section]:
-  """The sections of an experiment, in the order of the page."""
-  return [section for build in _BUILDERS if (section := build(logs)) is not None]
+  """Builds the sections of an experiment, in the order of the page.
+
+  Of networks that were trained at several learning rates, all sections but the one on the rates show the best.
+  """
+  tuned = learning_rates.at_best_rates(logs)
+  sections = [learning_rate.build(logs), *(build(tuned) for build in _BUILDERS)]
+  return [section for section in sections if section is not None]

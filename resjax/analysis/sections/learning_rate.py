@@ -1,0 +1,218 @@
+"""The best learning rate by depth: loss against rate, the exponent of the optimum, and the sharpness there."""
+
+import math
+from typing import Any, Literal
+
+import pandas as pd
+
+from resjax import paper
+from resjax.analysis import formats, learning_rates, plotting, seed_statistics, style
+from resjax.analysis.logs import Logs
+from resjax.analysis.plotting import Panel
+from resjax.analysis.sections.section import Column, Section, Table, join_words, run_commands, study_commands
+
+_EXPONENTS = (
+  *(Column("networks", number=False), Column("depths"), Column("seeds"), Column("exponent", "of L")),
+  *(Column(f"{seed_statistics.LEVEL:.0%} interval", "over seeds"), Column("2a − 1"), Column("inside", number=False)),
+  Column("best rate by depth", number=False),
+)
+_SHARPNESS = (
+  *(Column("networks", number=False), Column("depth"), Column("seed"), Column("rate")),
+  *(Column("eigenvalue", "largest"), Column("eigenvalue × rate")),
+)
+_TOP = 3.0  # nats: above that a network of ten classes has learnt nothing
+_CAPTION = (
+  "Mean training loss of the last epoch against the learning rate: geometric mean and range over seeds. Dots: each "
+  "seed's optimum, by a parabola through the lowest points. Crosses at the top: the loss of at least one seed was not "
+  "finite, or is off the scale. L is the number of blocks."
+)
+
+
+def build(logs: Logs) -> Section | None:
+  """Builds the section; None if no network was trained at several learning rates."""
+  runs = learning_rates.swept_runs(logs)
+  if runs.empty:
+    return None
+  curves, best = learning_rates.loss_curves(runs), learning_rates.optima(runs)
+  fitted, sharp = learning_rates.exponents(runs, best), learning_rates.sharpness(logs, runs)
+  names = _names(list(fitted["series"]))
+  panels = [_loss_panel(curves[curves["series"] == series], best, names[series]) for series in names]
+  panels.append(_depth_panel(best, fitted, names))
+  tables = [Table("Exponent of the best rate in L.", _EXPONENTS, [_row(row, best, names) for row in _dicts(fitted)])]
+  data = {"learning_rates": curves, "best_rates": best, "rate_exponents": fitted}
+  if len(sharp):
+    panels.append(_sharpness_panel(sharp, names))
+    rows = [
+      [
+        *(names[row["series"]], formats.count(row["depth"]), formats.count(row["seed"])),
+        *(formats.figures(row[key]) for key in ("rate", "eigenvalue", "product")),
+      ]
+      for row in _dicts(sharp)
+    ]
+    tables.append(Table("Largest eigenvalue of the Hessian times the rate.", _SHARPNESS, rows, folded=len(rows) > 8))
+    data["sharpness"] = sharp
+  return Section(
+    key="learning-rate",
+    title="Best learning rate by depth",
+    findings=(findings := tuple(_finding(row, names) for row in _dicts(fitted))),
+    headlines=findings,
+    caption=_CAPTION,
+    panels=tuple(panels),
+    tables=tuple(tables),
+    data=data,
+    commands=(*run_commands(logs), *(study_commands(logs, "landscape") if len(sharp) else ())),
+  )
+
+
+def consistent(low: float, high: float) -> tuple[list[str], list[str]]:
+  """Returns the published or predicted exponents inside an interval, and those outside."""
+  claims = paper.LEARNING_RATE_EXPONENTS
+  inside = [value for value in claims if low <= value <= high]
+  return [_exponent(value) for value in inside], [_exponent(value) for value in claims if value not in inside]
+
+
+def _exponent(value: float) -> str:
+  return formats.signed(value, 1) if value else "0"
+
+
+def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+  return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _names(series: list[str]) -> dict[str, str]:
+  """Returns a readable name for each series: its settings, without the part that all have in common."""
+  words = {each: each.split("-") for each in series}
+  shared = 0
+  while len(series) > 1 and len({tuple(parts[: shared + 1]) for parts in words.values()}) == 1:
+    shared += 1
+  rests = {each: parts[shared:] for each, parts in words.items()}
+  return {each: ", ".join(part.replace("_", " ") for part in rest) or "the recipe" for each, rest in rests.items()}
+
+
+def _finding(row: dict[str, Any], names: dict[str, str]) -> str:
+  name = names[row["series"]]
+  if math.isnan(row["exponent"]):
+    return f"{name}: no exponent, because the best rate was measured at {row['depths']} depths only."
+  inside, outside = consistent(row["low"], row["high"])
+  text = (
+    f"{name}: the best learning rate scales as L to the power {formats.number(row['exponent'])} "
+    f"({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to {formats.number(row['high'])}; "
+    f"{row['depths']} depths, {row['seeds']} seeds)"
+  )
+  text += f"; of the claimed exponents {join_words([*inside, *outside])}, "
+  text += f"{join_words(inside)} inside the interval" if inside else "none is inside the interval"
+  if not math.isnan(row["predicted"]):
+    within = row["low"] <= row["predicted"] <= row["high"]
+    text += f"; 2a − 1 = {_exponent(row['predicted'])} is {'inside' if within else 'outside'}"
+  return f"{text}."
+
+
+def _row(row: dict[str, Any], best: pd.DataFrame, names: dict[str, str]) -> list[str]:
+  known = not math.isnan(row["exponent"])
+  inside = consistent(row["low"], row["high"])[0]
+  return [
+    *(names[row["series"]], str(row["depths"]), str(row["seeds"]), formats.number(row["exponent"])),
+    f"{formats.number(row['low'])} to {formats.number(row['high'])}" if known else formats.MISSING,
+    formats.MISSING if math.isnan(row["predicted"]) else _exponent(row["predicted"]),
+    (join_words(inside) or "none") if known else formats.MISSING,
+    _best_by_depth(best[best["series"] == row["series"]]),
+  ]
+
+
+def _best_by_depth(best: pd.DataFrame) -> str:
+  words = []
+  for depth, own in best.groupby("depth"):
+    missing = own.loc[own["optimum"] != learning_rates.INSIDE, "optimum"]
+    words.append(f"{depth}: {missing.iloc[0] if len(missing) else formats.figures(_mean(own['rate']), 2)}")
+  return "; ".join(words)
+
+
+def _mean(rates: pd.Series) -> float:
+  """Returns the geometric mean."""
+  return math.exp(sum(math.log(rate) for rate in rates) / len(rates))
+
+
+def _loss_panel(curves: pd.DataFrame, best: pd.DataFrame, name: str) -> Panel:
+  series = curves["series"].iloc[0]
+  depths = sorted(curves["depth"].unique())
+  color = style.series_colors([str(depth) for depth in depths])
+  with style.panel() as (figure, axes):
+    ends = []
+    top = max(_TOP, 1.1 * float(curves.groupby("depth")["loss"].first().max()))
+    for depth in depths:
+      own, shade = curves[curves["depth"] == depth].sort_values("rate"), color[str(depth)]
+      shown = own[own["loss"] <= top]
+      axes.plot(shown["rate"], shown["loss"], color=shade, linewidth=1.6, marker=".", markersize=4)
+      axes.fill_between(
+        shown["rate"], shown["low"], shown["high"].clip(upper=top), color=shade, alpha=0.15, linewidth=0
+      )
+      off = own[(own["diverged"] > 0) | (own["loss"] > top)]
+      axes.plot(off["rate"], [top] * len(off), "x", color=shade, markersize=5, clip_on=False)
+      measured = best[(best["series"] == series) & (best["depth"] == depth)].dropna(subset=["rate"])
+      axes.plot(measured["rate"], measured["loss"], "o", color=shade, markersize=5)
+      if len(shown):
+        ends.append((float(shown["loss"].iloc[-1]), str(depth), shade))
+    _rate_axis(axes, "x")
+    plotting.log_scale(axes, "y")
+    axes.set_ylim(top=top)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss, last epoch")
+    axes.set_title(name)
+    style.label_line_ends(axes, ends)
+    words = join_words(map(str, depths))
+    return Panel(f"rates-{series}", style.to_svg(figure), f"{name}: loss against learning rate at {words} layers.")
+
+
+def _rate_axis(axes: Any, name: Literal["x", "y"]) -> None:
+  """Makes an axis of rates logarithmic with ticks at powers of two."""
+  getattr(axes, f"set_{name}scale")("log", base=2)
+  plotting.power_ticks(axes, name)
+
+
+def _depth_panel(best: pd.DataFrame, fitted: pd.DataFrame, names: dict[str, str]) -> Panel:
+  color = style.series_colors(list(names.values()))
+  with style.panel() as (figure, axes):
+    ends = []
+    for row in _dicts(fitted):
+      own = best[(best["series"] == row["series"])].dropna(subset=["rate"])
+      shade = color[names[row["series"]]]
+      axes.plot(own["blocks"], own["rate"], "o", color=shade, markersize=4)
+      if not math.isnan(row["exponent"]):
+        at = [float(own["blocks"].min()), float(own["blocks"].max())]
+        heights = [row["rate_at_one"] * blocks ** row["exponent"] for blocks in at]
+        axes.plot(at, heights, color=shade, linewidth=1.4)
+        ends.append((heights[-1], f"{names[row['series']]}: {formats.number(row['exponent'])}", shade))
+    axes.set_xscale("log")
+    _rate_axis(axes, "y")
+    _block_axis(axes, best)
+    axes.set_ylabel("best learning rate")
+    axes.set_title("Best learning rate by depth")
+    style.label_line_ends(axes, ends)
+    return Panel(
+      "best-rates", style.to_svg(figure), "Best learning rate against the number of blocks, with power laws."
+    )
+
+
+def _sharpness_panel(sharp: pd.DataFrame, names: dict[str, str]) -> Panel:
+  color = style.series_colors(list(names.values()))
+  with style.panel() as (figure, axes):
+    ends = []
+    for series, name in names.items():
+      own = sharp[sharp["series"] == series].groupby("blocks")["product"].mean()
+      if len(own):
+        axes.plot(own.index, own, color=color[name], linewidth=1.4, marker="o", markersize=4)
+        ends.append((float(own.iloc[-1]), name, color[name]))
+    axes.set_xscale("log")
+    plotting.log_scale(axes, "y")
+    _block_axis(axes, sharp)
+    axes.set_ylabel("largest eigenvalue × rate")
+    axes.set_title("Sharpness at the best rate")
+    style.label_line_ends(axes, ends)
+    return Panel("sharpness", style.to_svg(figure), "Largest Hessian eigenvalue times the rate against the blocks.")
+
+
+def _block_axis(axes: Any, frame: pd.DataFrame) -> None:
+  blocks = sorted(frame["blocks"].unique())
+  axes.set_xticks([float(each) for each in blocks], [str(each) for each in blocks])
+  axes.minorticks_off()
+  axes.set_xlabel("blocks L")
