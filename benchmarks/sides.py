@@ -33,10 +33,15 @@ class Resjax:
     loop: models.ScanOptions | None = None,
     precision: str = "float32",
     seeds: int = 1,
+    survival: float = 1.0,
     compiler_options: dict[str, bool | str] | None = None,
   ):
     """Compiles the step of `seeds` runs as one program."""
-    model, train, data = Model(depth=depth, precision=precision), Train(batch_size=batch_size), Data()
+    model, train, data = (
+      Model(depth=depth, precision=precision, survival=survival),
+      Train(batch_size=batch_size),
+      Data(),
+    )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4096, *IMAGE), np.uint8)
     labels = rng.integers(0, 10, 4096).astype(np.int32)

@@ -33,6 +33,7 @@ PAPER = {
   "model.zero_init_scale": False,
   "model.branch_scale": 0.0,
   "model.initialization": "he",
+  "model.survival": 1.0,
   "model.norm_images": {"cifar": 64},
   "data.name": {"cifar": "cifar10", "imagenet": "imagenet2012"},
   "data.normalize": "pixel_mean",
@@ -204,6 +205,11 @@ def test_no_setting_takes_junk(key, value):
     (
       {"model.branch_scale": 1.0, "model.shortcut": "gated"},
       "model.branch_scale = 1.0: not with model.shortcut = 'gated', which scales branches",
+    ),
+    ({"model.survival": 0.5, "model.kind": "plain"}, "model.survival = 0.5: needs model.kind = 'residual'"),
+    (
+      {"model.survival": 0.5, "model.shortcut": "gated"},
+      "model.survival = 0.5: not with model.shortcut = 'gated', which scales branches",
     ),
     ({"model.branch_scale": -0.5}, "model.branch_scale = -0.5: must be 0.0 to 4.0"),
     ({"train.rate_scale": 5.0}, "train.rate_scale = 5.0: must be -4.0 to 4.0"),

@@ -57,6 +57,7 @@ def test_the_logits_stay(images, changes):
   [
     (Model(), 20, "must be more than the 20 of the trained net"),
     (Model(), 21, "not 6n"),
+    (Model(survival=0.5), 0, "model.survival is 0.5"),
     (Model(branch_scale=0.5), 0, "model.branch_scale is 0.5"),
     (Model(shortcut="C"), 0, "model.shortcut is 'C'"),
     (Model(activation="sigmoid"), 0, "model.activation is 'sigmoid'"),

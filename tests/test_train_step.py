@@ -86,9 +86,9 @@ def test_programs_are_traced_once(digits, training_set, monkeypatch):
   net, traced = Model(depth=8, norm_epsilon=2e-5), []  # a net of this test's own
   call = models.resnet.ResNet.__call__
 
-  def counting(self, images, train):
+  def counting(self, images, train, kept=None):
     traced.append(train)
-    return call(self, images, train)
+    return call(self, images, train, kept)
 
   monkeypatch.setattr(models.resnet.ResNet, "__call__", counting)
   build = models.build(net, 10)

@@ -107,6 +107,14 @@ class Model:
     paper="he",
     later=True,
   )
+  survival: float = setting(
+    1.0,
+    "stochastic depth: probability that a training step keeps the last block; block b of L is kept with probability "
+    "1 - b / L (1 - survival), by which its branch is multiplied at test; 1: all are kept",
+    allowed=FRACTION,
+    paper=1.0,
+    later=True,
+  )
   precision: str = setting(
     "float32",
     "precision of activations and convolutions; parameters, statistics and loss are float32",
@@ -143,8 +151,9 @@ class Model:
       raise ConfigError(f"model.depth = {self.depth}: {error}") from None
 
   def _check_scaling(self) -> None:
-    """Raises ConfigError where branches are scaled by depth that are not there, or that have a scale of their own."""
+    """Raises ConfigError where branches are scaled or dropped that are not there, or that have a scale of their own."""
     for key, value, used in (
+      ("survival", self.survival, self.survival < 1),
       ("branch_scale", self.branch_scale, self.branch_scale > 0),
       ("initialization", self.initialization, self.initialization == "depth"),
     ):

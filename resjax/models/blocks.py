@@ -11,6 +11,7 @@ import jax
 from flax import linen as nn
 
 from resjax import config
+from resjax.models import stochastic_depth
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 from resjax.models.initializers import branch_kernel
@@ -38,7 +39,11 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_BxHxWxC: jax.Array, train: bool, disturb: Callable[[jax.Array], jax.Array] | None = None
+    self,
+    x_BxHxWxC: jax.Array,
+    train: bool,
+    disturb: Callable[[jax.Array], jax.Array] | None = None,
+    survival: jax.Array | None = None,
   ) -> jax.Array:
     """Applies the block.
 
@@ -46,30 +51,23 @@ class Block(nn.Module):
       x_BxHxWxC: Input.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
       disturb: Function that a study applies to F(x) before the shortcut is added.
+      survival: Whether F(x) is kept, or its factor; see `stochastic_depth.branch`.
 
     Returns:
       Output [B, H / stride, W / stride, output channels].
     """
-    net, x = self.net, x_BxHxWxC
-    activation = ACTIVATIONS[net.activation]
-    conv = functools.partial(Conv, padding=net.padding)
-    norm = functools.partial(normalization, net, train)
-    structure = net.structure
+    net, x, structure = self.net, x_BxHxWxC, self.net.structure
     layers = structure.layers(self.filters)
     sow_response(self, "input", x)
+    # The first norm and activation of a pre-activation block are part of F(x), unless a projection reads them, too.
+    projects = structure.projects(self.stride, x.shape[-1], layers[-1][1])
+    entered = self._enter(x, train) if projects else x
 
-    y = activated = activation(norm(name="norm1")(x)) if net.preactivation else x
-    for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
-      last = i == len(layers)
-      if net.preactivation and i > 1:
-        y = activation(norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y))
-      y = conv(channels, kernel, stride, start=branch_kernel(net, i), name=f"conv{i}")(y)
-      if not net.preactivation:
-        y = norm(name=f"norm{i}", zero_scale=last and net.zero_init_scale)(y)
-      if kernel == 3:
-        sow_response(self, f"conv{i}", y)
-      if not (last or net.preactivation):
-        y = activation(y)
+    def main(block: "Block", x: jax.Array) -> jax.Array:
+      return block._layers(x if projects else block._enter(x, train), train)
+
+    shape = (len(x), *(-(-side // self.stride) for side in x.shape[1:3]), layers[-1][1])
+    y = stochastic_depth.branch(self, main, entered, shape, survival)
     if net.branch_scale:
       y *= structure.total_blocks**-net.branch_scale
     sow_response(self, "branch", y)
@@ -83,12 +81,34 @@ class Block(nn.Module):
         layers[0][0],
         net.option_a_stride,
         net.option_a_zeros,
-        conv,
-        None if net.preactivation else norm,
+        functools.partial(Conv, padding=net.padding),
+        None if net.preactivation else functools.partial(normalization, net, train),
       )
-      projects = structure.projects(self.stride, x.shape[-1], y.shape[-1])
-      y = SHORTCUTS[net.shortcut](branch, activated if projects else x, y)
-    return y if net.preactivation else activation(y)
+      y = SHORTCUTS[net.shortcut](branch, entered, y)
+    return y if net.preactivation else ACTIVATIONS[net.activation](y)
+
+  def _enter(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns the input of the first convolution, given the input of the block."""
+    net = self.net
+    return ACTIVATIONS[net.activation](normalization(net, train, name="norm1")(x)) if net.preactivation else x
+
+  def _layers(self, y: jax.Array, train: bool) -> jax.Array:
+    """Returns F(x) without factors, given the input of its first convolution."""
+    net, structure = self.net, self.net.structure
+    activation, layers = ACTIVATIONS[net.activation], structure.layers(self.filters)
+    for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
+      last = i == len(layers)
+      norm = functools.partial(normalization, net, train, name=f"norm{i}", zero_scale=last and net.zero_init_scale)
+      if net.preactivation and i > 1:
+        y = activation(norm()(y))
+      y = Conv(channels, kernel, stride, padding=net.padding, start=branch_kernel(net, i), name=f"conv{i}")(y)
+      if not net.preactivation:
+        y = norm()(y)
+      if kernel == 3:
+        sow_response(self, f"conv{i}", y)
+      if not (last or net.preactivation):
+        y = activation(y)
+    return y
 
 
 def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.Module:

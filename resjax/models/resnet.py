@@ -4,6 +4,7 @@ import jax
 from flax import linen as nn
 
 from resjax import config, depth
+from resjax.models import stochastic_depth
 from resjax.models.block_scan import ScanOptions, scan_blocks
 from resjax.models.blocks import ACTIVATIONS, Block, normalization
 from resjax.models.conv import HE_NORMAL, Conv
@@ -26,21 +27,22 @@ class ResNet(nn.Module):
   scan: ScanOptions
 
   @nn.compact
-  def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x_BxHxWxC: jax.Array, train: bool, kept: jax.Array | None = None) -> jax.Array:
     """Returns logits.
 
     Args:
       x_BxHxWxC: Normalized images, float32.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
+      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`; None: all, scaled by their survival.
 
     Returns:
       Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
     """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
-    stages = self.net.structure.stages
+    stages, survival = self.net.structure.stages, stochastic_depth.by_stage(self.net, kept)
     x = Stem(stages[0].filters, self.net, name="stem")(x, train)
     for i, stage in enumerate(stages, 1):
-      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train)
+      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train, survival[i - 1])
     return Head(self.classes, self.net, name="head")(x, train)
 
 
@@ -89,10 +91,20 @@ class Stage(nn.Module):
   scan: ScanOptions
 
   @nn.compact
-  def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
-    """Returns [B, H / stride, W / stride, output channels]."""
+  def __call__(self, x_BxHxWxC: jax.Array, train: bool, survival: jax.Array | None) -> jax.Array:
+    """Applies the blocks.
+
+    Args:
+      x_BxHxWxC: Input.
+      train: Whether to normalize by the statistics of the batch and update the running statistics.
+      survival: `survival` of each block, [blocks], see `stochastic_depth.branch`; None: without stochastic depth.
+
+    Returns:
+      Output [B, H / stride, W / stride, output channels].
+    """
     filters, rest = self.stage.filters, self.stage.blocks - 1
-    x = Block(filters, self.stage.stride, self.net, name="block1")(x_BxHxWxC, train)
+    first, others = (None, None) if survival is None else (survival[0], survival[1:])
+    x = Block(filters, self.stage.stride, self.net, name="block1")(x_BxHxWxC, train, survival=first)
     if rest == 0:
       return x
     block = Block(filters, 1, self.net, parent=None)
@@ -100,11 +112,14 @@ class Stage(nn.Module):
       keys = jax.random.split(self.make_rng("params"), rest)
       for collection, stacked in jax.vmap(lambda key: block.init(key, x, train))(keys).items():
         self.put_variable(collection, "rest", stacked)
+    variables = {
+      name: self.get_variable(name, "rest") for name in ("params", "batch_stats") if self.has_variable(name, "rest")
+    }
     changing = [name for name in ("batch_stats", COLLECTION) if self.is_mutable_collection(name)]
     x, changed = scan_blocks(
-      lambda x, variables: block.apply(variables, x, train, mutable=changing),
+      lambda x, own: block.apply(own[0], x, train, survival=own[1], mutable=changing),
       x,
-      {name: self.get_variable(name, "rest") for name in ("params", "batch_stats") if self.has_variable(name, "rest")},
+      (variables, others),
       self.scan,
     )
     for collection, stacked in changed.items():

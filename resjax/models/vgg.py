@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from resjax import config
 from resjax.depth import VGG_DENSE
+from resjax.models import stochastic_depth
 from resjax.models.block_scan import ScanOptions
 from resjax.models.blocks import ACTIVATIONS
 from resjax.models.conv import HE_NORMAL
@@ -30,19 +31,21 @@ class VGG(nn.Module):
   scan: ScanOptions
 
   @nn.compact
-  def __call__(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x_BxHxWxC: jax.Array, train: bool, kept: jax.Array | None = None) -> jax.Array:
     """Returns logits.
 
     Args:
       x_BxHxWxC: Normalized images, float32.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
+      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`; None: all, scaled by their survival.
 
     Returns:
       Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
     """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
+    survival = stochastic_depth.by_stage(self.net, kept)
     for i, stage in enumerate(self.net.structure.stages, 1):
-      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train)
+      x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train, survival[i - 1])
       height, width = x.shape[1:3]
       x = max_pool(x, 2, ((0, height % 2), (0, width % 2)))
     return Head(self.classes, self.net, name="head")(at_least_float32(x).reshape(len(x), -1))

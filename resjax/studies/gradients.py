@@ -66,7 +66,7 @@ def _paths(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict
   own = {"step": trained.step, "images": len(labels), "source": "train", "blocks": sum(taken.stages.values())}
   rows = _known(trained, "paths", own)
   if not rows:
-    arguments = trained.variables, images, labels, trained.statistics
+    arguments = taken.with_survival(trained.variables), images, labels, trained.statistics
     found = jax.device_get(gradient_paths.parts(taken, flow.path_batch_size, *arguments))
     products, squares, whole = (np.asarray(array, np.float64) for array in found)
     rows = [

@@ -100,7 +100,7 @@ class _Tests:
     """Tests lesions, of which the first is none."""
     trained, size = self.trained, self.settings.batch_size
     which = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
-    variables = trained.variables
+    variables = self.segmented.with_survival(trained.variables)
     if again:
       training, _ = trained.sample("train", self.settings.statistics_images)
       own = lesion_forward.reestimate(self.segmented, size, variables, which, training, trained.statistics)

@@ -59,6 +59,8 @@ def _reason(net: config.Model) -> str | None:
     return f"model.activation is {net.activation!r}"
   if net.branch_scale:
     return f"model.branch_scale is {net.branch_scale}, by which the trained blocks would be scaled anew"
+  if net.survival < 1:
+    return f"model.survival is {net.survival}, by which the trained blocks would be scaled anew"
   if net.kind == "residual":
     return f"model.shortcut is {net.shortcut!r}" if net.shortcut in ("C", "gated") else None
   if net.preactivation:

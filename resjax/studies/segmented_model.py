@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from resjax import config
+from resjax.models import stochastic_depth
 from resjax.models.blocks import Block
 from resjax.models.resnet import Head, Stem
 from resjax.models.shortcuts import Branch, zero_padded
 from resjax.settings import ConfigError
 
 Variables = dict[str, Any]
+SURVIVAL = "survival"  # a collection beside params and batch_stats, so that it follows the blocks wherever they go
 
 
 def check(net: config.Model) -> None:
@@ -39,6 +41,14 @@ class SegmentedModel:
     """The names of the stages, and how many blocks each has."""
     return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_a_stage, 1)}
 
+  def with_survival(self, variables: Variables) -> Variables:
+    """Returns the variables with the factor of each main branch as collection `SURVIVAL`, if it is not 1 throughout."""
+    survival: dict[str, Any] = {}
+    for stage, each in zip(self.stages, stochastic_depth.by_stage(self.net, None), strict=True):
+      if each is not None:
+        survival[stage] = {"block1": each[0], "rest": each[1:]}
+    return {**variables, SURVIVAL: survival} if survival else variables
+
   def stem(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
     """Applies the first layers to normalised images; returns the first block's input and the batch statistics."""
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
@@ -58,12 +68,13 @@ class SegmentedModel:
     Args:
       stage: its name.
       first: whether it is the first of its stage, the only one that may change shapes.
-      variables: of the block alone.
+      variables: of the block alone, `SURVIVAL` among them.
       x_BxHxWxC: its input.
       train: whether with statistics of the batch, which are returned then.
       disturb: what is done to F(x) before the shortcut is added.
     """
-    return _apply(self._module(stage, first), variables, x_BxHxWxC, train, disturb)
+    own = {name: tree for name, tree in variables.items() if name != SURVIVAL}
+    return _apply(self._module(stage, first), own, x_BxHxWxC, train, disturb, variables.get(SURVIVAL))
 
   def without(
     self, stage: str, first: bool, variables: Variables, x_BxHxWxC: jax.Array, train: bool

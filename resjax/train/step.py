@@ -14,6 +14,7 @@ from resjax import mesh
 from resjax.config import Data, Train
 from resjax.data.augment import Statistics, augment, normalize
 from resjax.data.order import batch_order
+from resjax.models import stochastic_depth
 from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.state import State
 
@@ -179,10 +180,11 @@ def train_step(
   Returns:
     The train state after the step, the mean loss of the batch in nats, its error (a fraction) and the learning rate.
   """
+  kept = stochastic_depth.draw(net.net, jax.random.wrap_key_data(state.key), state.step)
 
   def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
     variables = {"params": params, "batch_stats": state.batch_stats}
-    logits, updates = net.apply(variables, images, train=True, mutable=["batch_stats"])
+    logits, updates = net.apply(variables, images, train=True, kept=kept, mutable=["batch_stats"])
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return loss, (jnp.mean(logits.argmax(-1) != labels), updates["batch_stats"])
 
