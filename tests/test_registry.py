@@ -68,7 +68,7 @@ def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
-  names += ["quickstart"]
+  names += ["quickstart", "stochastic_depth"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
@@ -97,6 +97,9 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "pitfalls": 24,
       "pitfalls:digits": 24,
       "quickstart": 6,
+      "stochastic_depth": 4,
+      "stochastic_depth:small": 8,
+      "stochastic_depth:digits": 8,
     },
     **{name: whole for name, (whole, _) in imagenet.items()},
     **{f"{name}:tenth": whole for name, (whole, _) in imagenet.items()},

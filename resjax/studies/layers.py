@@ -80,7 +80,8 @@ def _images(trained: TrainedModel, settings: Layers, split: str) -> tuple[jax.Ar
 
 def _features(trained: TrainedModel, settings: Layers, images: jax.Array) -> Features:
   segmented = segmented_model.SegmentedModel(trained.config.model, trained.classes)
-  return take(segmented, settings.batch_size, trained.variables, images, trained.statistics)
+  variables = segmented.with_survival(trained.variables)
+  return take(segmented, settings.batch_size, variables, images, trained.statistics)
 
 
 def _rows(

@@ -1,0 +1,83 @@
+"""Numbers published in papers that build on the paper's networks, with the settings that they belong to.
+
+Errors are fractions. A number belongs to a network and to a recipe, both as dotted settings; `NETWORK` and `RECIPE`
+have the values of the settings that a result does not name.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+# How a number was measured.
+LAST, AT_BEST_VALIDATION = "test error", "test error at the best validation error"
+
+NETWORK: dict[str, Any] = {
+  "model.family": "cifar",
+  "model.kind": "residual",
+  "model.depth": 110,
+  "model.blocks": [],
+  "model.block": "basic",
+  "model.width": 0,
+  "model.shortcut": "A",
+  "model.preactivation": False,
+  "model.norm": "batch",
+  "model.activation": "relu",
+  "model.zero_init_scale": False,
+  "model.branch_scale": 0.0,
+  "model.initialization": "he",
+  "model.survival": 1.0,
+}
+RECIPE: dict[str, Any] = {
+  "data.name": "cifar10",
+  "data.validation_images": 0,
+  "data.pad": 4,
+  "data.mirror": True,
+  "train.steps": 64_000,
+  "train.batch_size": 128,
+  "train.learning_rate": 0.1,
+  "train.schedule": "steps",
+  "train.drops": [0.5, 0.75],
+  "train.drop_factor": 0.1,
+  "train.momentum": 0.9,
+  "train.nesterov": False,
+  "train.weight_decay": 1e-4,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedResult:
+  """A number of another paper.
+
+  Attributes:
+    paper: Authors and year.
+    place: Table or figure.
+    network: Settings of the network that are not those of `NETWORK`.
+    recipe: Settings of data and training that are not those of `RECIPE`.
+    measure: How it was measured, one of the names above.
+    value: The number; None where the paper says that training failed.
+    spread: Standard deviation over the runs; None where it is not printed.
+    runs: Runs that the number is the mean of.
+  """
+
+  paper: str
+  place: str
+  network: Mapping[str, Any]
+  recipe: Mapping[str, Any]
+  measure: str
+  value: float | None
+  spread: float | None = None
+  runs: int = 1
+
+
+def _stochastic_depth(place: str, depth: int, survival: float, error: float) -> PublishedResult:
+  """Huang et al. 2016 (arXiv 1603.09382): 500 epochs of 45,000 images."""
+  recipe = {"data.validation_images": 5000, "train.steps": 175_781, "train.nesterov": True}
+  network = {"model.depth": depth, "model.survival": survival}
+  return PublishedResult("Huang et al. 2016", place, network, recipe, AT_BEST_VALIDATION, error)
+
+
+RESULTS = (
+  _stochastic_depth("Table 1", 110, 1.0, 0.0641),
+  _stochastic_depth("Table 1", 110, 0.5, 0.0525),
+  _stochastic_depth("Sec. 4", 1202, 0.5, 0.0491),
+)

@@ -1,0 +1,72 @@
+"""Numbers of later papers, and the section that sets them beside the runs here."""
+
+import pytest
+
+from resjax import analysis, follow_up_papers, records
+from resjax.analysis.sections import follow_ups
+from resjax.config import Config, freeze
+from resjax.settings import flatten
+
+HERE = {"train.steps": 175_781, "train.nesterov": True, "data.validation_images": 5000}
+# Test and validation error by step: the best validation error is at the second.
+ERRORS = {100: (0.09, 0.08), 200: (0.06, 0.05), 300: (0.055, 0.06)}
+
+
+def nested(values):
+  tree: dict = {}
+  for key, value in values.items():
+    *path, name = key.split(".")
+    target = tree
+    for part in path:
+      target = target.setdefault(part, {})
+    target[name] = value
+  return tree
+
+
+def write(root, survival, **changes):
+  config = freeze(nested({"model.depth": 110, "model.survival": survival, **HERE, **changes}))
+  run_id = f"residual-A-d110-{survival}-s0"
+  with records.RunWriter(root / run_id) as writer:
+    writer.update(id=run_id, status=records.DONE, kind="residual", depth=110, shortcut="A", seed=0)
+    writer.update(experiment="stochastic_depth", command="a command", steps=300, step=300)
+    writer.write_config(config.to_dict())
+    for step, (test, val) in ERRORS.items():
+      rows = [{"step": step, "epoch": 1.0, "split": split, "error": e} for split, e in (("test", test), ("val", val))]
+      writer.append("metrics", [{**row, "loss": 1.0, "images": 1, "seconds": 1.0} for row in rows])
+    writer.update(result={"train_error": 0.0, "test_error": 0.055, "test_images": 10_000})
+
+
+def test_the_number_is_that_at_the_best_validation_error(tmp_path):
+  for survival in (1.0, 0.5):
+    write(tmp_path, survival)
+  section = follow_ups.build(analysis.load(tmp_path))
+  rows = section.data["follow_up_comparison"].set_index("published")
+  assert list(rows.index) == [0.0525, 0.0641]
+  assert list(rows["here"]) == [0.06, 0.06] and list(rows["reason"]) == ["", ""]
+  assert section.findings == ("2 of 2 numbers of Huang et al. 2016 belong to the recipe of the runs here.",)
+  assert section.tables[0].rows[0][-1] == "5.25"
+
+
+def test_what_differs_from_the_published_recipe_is_said(tmp_path):
+  write(tmp_path, 0.5, **{"train.steps": 300, "data.validation_images": 0})
+  (row,) = follow_ups.build(analysis.load(tmp_path)).data["follow_up_comparison"].to_dict("records")
+  assert row["reason"] == "data.validation_images 0, there 5000; train.steps 300, there 175781"
+
+
+def test_the_papers_own_networks_are_not_compared_with_later_papers(tmp_path):
+  write(tmp_path, 1.0)
+  assert follow_ups.build(analysis.load(tmp_path)) is None
+
+
+@pytest.mark.parametrize("result", follow_up_papers.RESULTS, ids=lambda result: f"{result.paper} {result.network}")
+def test_every_result_is_of_a_network_that_can_be_built(result):
+  """Names and values of settings are those of the configuration, and what is not named has its default."""
+  settings = freeze(nested({**follow_up_papers.NETWORK, **follow_up_papers.RECIPE, **result.network, **result.recipe}))
+  assert settings.model.net((32, 32, 3), 10).params > 0
+  assert result.value is None or 0 < result.value < 3
+
+
+def test_the_values_not_named_are_the_papers():
+  defaults = flatten(Config().to_dict())
+  named = {**follow_up_papers.NETWORK, **follow_up_papers.RECIPE, "model.depth": 20}
+  assert {key: defaults[key] for key in named} == named
