@@ -131,7 +131,7 @@ def test_wrong_folders(tmp_path, files, message, function):
 @pytest.mark.parametrize(
   ("values", "message"),
   [
-    ({"resize": (256,)}, r"data.resize = \(256,\): must be empty, or a shortest and a longest shorter side"),
+    ({"resize": (256,)}, r"data.resize = \(256,\): must be empty, or the smallest and the largest shorter side"),
     ({"resize": (480, 256)}, r"data.resize = \(480, 256\): must be"),
     ({"resize": (200, 480)}, r"at least data.image_size = 224"),
     ({"image_size": 300}, r"data.resize = \(256, 480\): .* at least data.image_size = 300"),

@@ -91,22 +91,22 @@ def test_the_file_or_its_folder_in_either_format(tmp_path):
   kernels = [way.variables["params"]["stage2"]["block2"]["conv1"]["kernel"] for way in ways]
   assert all(np.array_equal(kernel, kernels[0]) for kernel in kernels)
   (tmp_path / "pytorch_model.bin").unlink()
-  with pytest.raises(ConfigError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+  with pytest.raises(ConfigError, match=r"contains neither model\.safetensors nor pytorch_model\.bin"):
     import_run.read("huggingface", tmp_path, None)
 
 
 @pytest.mark.parametrize(
   ("change", "said"),
   [
-    (None, "config.json: missing; it says what net the weights are of"),
+    (None, "config.json: missing; it is needed to describe the network"),
     ({"model_type": "convnext"}, "model_type is 'convnext', must be 'resnet'"),
-    ({"hidden_act": "gelu"}, "hidden_act is 'gelu', in the paper's ResNets it is 'relu'"),
-    ({"layer_type": "single"}, "layer_type is 'single', in the paper's ResNets it is 'basic' or 'bottleneck'"),
+    ({"hidden_act": "gelu"}, "hidden_act is 'gelu', must be 'relu'"),
+    ({"layer_type": "single"}, "layer_type is 'single', must be 'basic' or 'bottleneck'"),
     ({"downsample_in_first_stage": True}, "downsample_in_first_stage is True"),
-    ({"depths": [1, "2"]}, r"depths is \[1, '2'\], must be positive and whole"),
+    ({"depths": [1, "2"]}, r"depths is \[1, '2'\], must be positive integers"),
     ({"embedding_size": None}, "embedding_size is None"),
-    ({"hidden_sizes": [8, 24]}, r"hidden_sizes is \[8, 24\], in the paper's ResNets it is \[8, 16\]"),
-    ({"depths": [1, 1]}, r"left over: resnet.encoder.stages.1.layers.1.layer.0.convolution.weight, .* and \d+ more"),
+    ({"hidden_sizes": [8, 24]}, r"hidden_sizes is \[8, 24\], must be \[8, 16\]"),
+    ({"depths": [1, 1]}, r"unexpected: resnet.encoder.stages.1.layers.1.layer.0.convolution.weight, .* and \d+ more"),
     ({"depths": [1, 3]}, "missing: resnet.encoder.stages.1.layers.2.layer.0.convolution.weight"),
   ],
 )

@@ -189,7 +189,7 @@ def ways(state):
   """Returns what can be wrong with a state dict."""
   return {
     "missing": lambda: state.pop("layer2.0.conv1.weight"),
-    "left over": lambda: state.update({"layer1.0.extra.weight": torch.zeros(3)}),
+    "unexpected": lambda: state.update({"layer1.0.extra.weight": torch.zeros(3)}),
     "shape": lambda: state.update({"bn1.bias": torch.zeros(8)}),
     "nan": lambda: state["linear.bias"].fill_(float("nan")),
     "gap": lambda: [state.pop(name) for name in list(state) if name.startswith("layer2.0.")],
@@ -202,11 +202,11 @@ def ways(state):
   ("way", "said"),
   [
     ("missing", "missing: layer2.0.conv1.weight"),
-    ("left over", "left over: layer1.0.extra.weight"),
+    ("unexpected", "unexpected: layer1.0.extra.weight"),
     ("shape", r"wrong: bn1.bias is \[8\], must be \[16\]"),
     ("nan", "wrong: linear.bias is not finite"),
-    ("gap", "has no layer2.0, but what comes after it"),
-    ("stages", "has 2, 2 basic blocks; CIFAR nets of this project have 3 stages"),
+    ("gap", "has no layer2.0, but has the blocks after it"),
+    ("stages", "has 2, 2 basic blocks; CIFAR networks of this project have 3 stages"),
     ("other project", "has no linear.weight; its names are .*fc.weight"),
   ],
 )
@@ -230,10 +230,10 @@ def write_cut(path):
     (lambda path: None, "no such file"),
     (write_cut, "damaged|not a"),
     (lambda path: path.write_bytes(b""), "damaged|not a"),
-    (lambda path: path.write_text("no weights"), "holds more than weights|damaged|not a"),
-    (lambda path: path.write_bytes(pickle.dumps(Dangerous())), "holds more than weights|not a"),
-    (lambda path: torch.save({"a": Dangerous()}, path), "holds more than weights|not a"),
-    (lambda path: torch.save([torch.zeros(3)], path), "holds no state dict|not a"),
+    (lambda path: path.write_text("no weights"), "contains more than weights|damaged|not a"),
+    (lambda path: path.write_bytes(pickle.dumps(Dangerous())), "contains more than weights|not a"),
+    (lambda path: torch.save({"a": Dangerous()}, path), "contains more than weights|not a"),
+    (lambda path: torch.save([torch.zeros(3)], path), "contains no state dict|not a"),
   ],
   ids=["absent", "cut", "empty", "text", "pickle", "code", "list"],
 )

@@ -7,76 +7,80 @@ from resjax.settings import COUNT, FRACTION, NON_NEGATIVE, ConfigError, Range, s
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """Images and what is done to them (Sec. 4.2; of image files: Sec. 3.4)."""
+  """Data set, normalization and augmentation (Sec. 4.2; for image files Sec. 3.4)."""
 
   name: str = setting(
     "cifar10",
-    "the data set; folder: any folder of JPEG and PNG files, one folder a class, or Tiny ImageNet as it is published",
+    "name of the data set; folder: JPEG and PNG files with one folder per class, or Tiny ImageNet as published",
     allowed=("digits", "cifar10", "cifar100", "npz", "folder", "imagenet2012"),
     paper={"cifar": "cifar10", "imagenet": "imagenet2012"},
   )
   path: str = setting(
     "",
-    "CIFAR: an archive or a folder, of the binary or the Python version, of Parquet files, or prepared by "
-    "tensorflow-datasets, empty: download; .npz file; image folder; folder with ImageNet's two archives, empty: "
-    "prepared before",
+    "path of the data set. CIFAR: archive or folder of the binary or the Python version, folder of Parquet files, or "
+    "folder prepared by tensorflow-datasets; empty to download. npz: .npz file. folder: image folder. imagenet2012: "
+    "folder with the two published archives; empty if they have been prepared before",
   )
   checksum: str = setting(
     "published",
-    "published: local files must be the published ones, where checksums are published; any: only their size and labels "
-    "are checked",
+    "published: local files must match the published checksums, if there are any; any: only number and size of the "
+    "images and the labels are checked",
     allowed=("published", "any"),
   )
   validation_images: int = setting(
-    0, "training images held out for validation; 5000 is the paper's 45k/5k split", allowed=COUNT
+    0, "number of training images held out for validation; 5000 is the paper's 45k/5k split", allowed=COUNT
   )
   normalize: str = setting(
     "pixel_mean",
-    "subtract the mean image, or per channel subtract the mean and divide by the deviation, the data's or those given",
+    "pixel_mean: subtract the mean image; channel: subtract the mean of each channel and divide by its standard "
+    "deviation; given: likewise with `mean` and `std`",
     allowed=("pixel_mean", "channel", "given"),
     paper="pixel_mean",
   )
   mean: tuple[float, ...] = setting(
-    (), "with normalize=given: subtracted from pixel / 255, a number a channel", allowed=FRACTION
+    (), "with normalize=given: mean of each channel, in units of pixel / 255", allowed=FRACTION
   )
-  std: tuple[float, ...] = setting((), "with normalize=given: divided by, a number a channel", allowed=NON_NEGATIVE)
+  std: tuple[float, ...] = setting(
+    (), "with normalize=given: standard deviation of each channel, in units of pixel / 255", allowed=NON_NEGATIVE
+  )
   pad: int = setting(
     4,
-    "pixels of zeros on each side before the random crop of an image that is held whole",
+    "zero padding on each side in pixels before the random crop of an image held in memory",
     allowed=COUNT,
     paper={"cifar": 4},
   )
-  mirror: bool = setting(True, "mirror half of the training images", paper=True)
+  mirror: bool = setting(True, "mirror each training image with probability 1/2", paper=True)
   image_size: int = setting(
-    224, "of image files: pixels of a side of the square that the net sees", allowed=Range(1, 4096), paper=224
+    224, "for image files: side of the network's square input in pixels", allowed=Range(1, 4096), paper=224
   )
   resize: tuple[int, ...] = setting(
     (256, 480),
-    "of image files: span of the shorter side, in pixels, before the random crop, decoded anew every epoch; "
-    "at test the lower end and the centre. Empty: all images decoded once, to image_size, and held on the devices, "
-    "where `pad` and `mirror` serve them as they do CIFAR",
+    "for image files: range of the shorter side in pixels, drawn before the random crop of an image, which is decoded "
+    "in every epoch; tests use the lower end and the center crop. Empty: all images are decoded once to image_size and "
+    "held on the devices, and `pad` and `mirror` apply as for CIFAR",
     allowed=Range(1, 16384),
     paper=(256, 480),
   )
   lighting: float = setting(
     0.1,
-    "of image files decoded anew: deviation of the random share of each principal component of colour",
+    "for image files decoded in every epoch: standard deviation of the random multiple of each principal component of "
+    "color that is added to an image",
     allowed=NON_NEGATIVE,
     paper=0.1,
   )
   test_share: float = setting(
-    0.1, "of an image folder without val/: share of the images tested on instead of trained on", allowed=FRACTION
+    0.1, "for an image folder without val/: fraction of the images that are test images", allowed=FRACTION
   )
 
   def __post_init__(self) -> None:
     for key, numbers in (("mean", self.mean), ("std", self.std)):
       if bool(numbers) != (self.normalize == "given"):
-        must = "a number a channel" if self.normalize == "given" else "empty"
+        must = "one number per channel" if self.normalize == "given" else "empty"
         raise ConfigError(f"data.{key} = {numbers}: with data.normalize = {self.normalize!r} it must be {must}")
     if len(self.mean) != len(self.std) or 0 in self.std:
       raise ConfigError(f"data.std = {self.std}: must be as many numbers as data.mean = {self.mean}, none of them 0")
     if self.resize and (len(self.resize) != 2 or not self.image_size <= self.resize[0] <= self.resize[1]):
       raise ConfigError(
-        f"data.resize = {self.resize}: must be empty, or a shortest and a longest shorter side, "
-        f"at least data.image_size = {self.image_size}"
+        f"data.resize = {self.resize}: must be empty, or the smallest and the largest shorter side, "
+        f"both at least data.image_size = {self.image_size}"
       )

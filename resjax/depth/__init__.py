@@ -1,7 +1,7 @@
-"""Depth arithmetic: legal depths, stages, layer tables, parameters and multiply-adds. No JAX.
+"""Depth arithmetic: legal depths, stages, layer tables, parameters and multiply-adds. Does not use JAX.
 
-A net is described once, as a table of layers; parameters and multiply-adds are sums over that table. The built Flax
-model is held against it by the tests, so that "110 layers" means 110 weighted layers that are really there.
+A network is described by a table of its layers; parameters and multiply-adds are sums over that table. Tests compare it
+with the Flax model, so that "110 layers" means that the model has 110 weighted layers.
 """
 
 from resjax.depth.layer import Layer

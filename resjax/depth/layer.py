@@ -1,23 +1,24 @@
-"""A row of the layer table."""
+"""Rows of the layer table."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-  """One layer, with what it costs.
+  """One layer, with its parameters and multiply-adds.
 
   Attributes:
-    name: path in the net, "stage2/block1/conv1".
-    kind: "conv", "dense", "norm", "bias" (one a channel), "scalar" (one number) or "pool".
-    stage: 1-based, 0 for what lies outside the stages.
-    block: 1-based position in its stage, 0 outside.
-    kernel: side of the kernel; 1 for dense layers and norms.
-    stride: of the convolution or the pooling.
-    inputs, outputs: channels.
-    side: (height, width) of the output map.
-    weighted: counted in the depth (projections are not).
-    biased: has a bias of its own.
+    name: Path in the network, such as "stage2/block1/conv1".
+    kind: "conv", "dense", "norm", "bias" (one per channel), "scalar" (a single parameter) or "pool".
+    stage: 1-based index of the stage, 0 outside of the stages.
+    block: 1-based position of the block in its stage, 0 outside of blocks.
+    kernel: Side of the kernel; 1 for dense layers and norms.
+    stride: Stride of the convolution or the pooling.
+    inputs: Input channels.
+    outputs: Output channels.
+    side: Height and width of the output.
+    weighted: Whether the layer counts in the depth; projections do not.
+    biased: Whether the layer has a bias.
   """
 
   name: str
@@ -34,13 +35,13 @@ class Layer:
 
   @property
   def params(self) -> int:
-    """Trained numbers: kernel and bias, or a norm's scale and bias."""
+    """Number of parameters: of kernel and bias, or of a norm's scale and bias."""
     others = {"norm": 2 * self.outputs, "bias": self.outputs, "scalar": 1, "pool": 0}
     return others[self.kind] if self.kind in others else self._weights + self.outputs * self.biased
 
   @property
   def macs(self) -> int:
-    """Multiply-adds for one image; norms, pooling and additions are not counted, as in the paper's FLOPs."""
+    """Multiply-adds for one image, without norms, pooling and additions, as in the paper's FLOPs."""
     return self._weights * self.side[0] * self.side[1]
 
   @property

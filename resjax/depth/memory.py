@@ -1,29 +1,34 @@
-"""Memory that training needs, estimated from the layer table where there is no compiler to ask."""
+"""Estimate of the memory that training needs from the layer table, without compiling."""
 
 from resjax.depth.layer import Layer
 from resjax.depth.net import Net
 
-WIDTH = {"float32": 4, "bfloat16": 2}  # bytes of an activation, by precision
+WIDTH = {"float32": 4, "bfloat16": 2}  # bytes per activation, by precision
 
 
 def training_bytes(net: Net, precision: str, remat: str, images: int) -> int:
-  """Returns the bytes of what training keeps: activations for the backward pass; weights, momentum and gradient.
+  """Returns the memory in bytes of the activations for the backward pass, the weights, the momentum and the gradient.
 
   Args:
     net: Layer table of the network.
     precision: Precision of the activations, a key of `WIDTH`.
-    remat: A value of `execution.remat`, not "auto". "group" needs less than "block", which is what is returned for it.
-    images: Images of a step on one device.
+    remat: A value of `execution.remat` other than "auto". For "group", which needs less, the value of "block" is
+      returned.
+    images: Images per step on one device.
   """
   none, block = activation_bytes(net, precision)
   return (block if remat in ("block", "group") else none) * images + 3 * 4 * net.params
 
 
 def activation_bytes(net: Net, precision: str) -> tuple[int, int]:
-  """Returns the bytes that the backward pass of one image needs: all of them, or with remat of blocks.
+  """Returns the bytes of activations that the backward pass of one image needs, without remat and with remat="block".
 
-  Kept are the output of each convolution, for its norm, and of each activation, for the next convolution; with remat
-  the outputs of blocks and the inside of the largest.
+  Without remat, the outputs of each convolution, for its norm, and of each activation, for the next convolution, are
+  kept. With remat, the outputs of all blocks and the activations inside the largest one are kept.
+
+  Args:
+    net: Layer table of the network.
+    precision: Precision of the activations, a key of `WIDTH`.
   """
   kept = [layer for layer in net.table if layer.kind != "scalar" and not layer.name.endswith("projection_norm")]
   inside: dict[tuple[int, int], int] = {}
@@ -37,13 +42,13 @@ def activation_bytes(net: Net, precision: str) -> tuple[int, int]:
 
 
 def fitting_remat(net: Net, precision: str, images: int, memory: float) -> str:
-  """Returns the value of `execution.remat` that computes the least again among those whose estimate fits.
+  """Returns the value of `execution.remat` that recomputes the least among those whose estimate fits into memory.
 
   Args:
     net: Layer table of the network.
     precision: Precision of the activations.
-    images: Images of a step on one device.
-    memory: Bytes of one device that training may take.
+    images: Images per step on one device.
+    memory: Memory of one device that training may use, in bytes.
   """
   for remat in ("none", "block"):
     if training_bytes(net, precision, remat, images) <= memory:

@@ -1,4 +1,4 @@
-"""The layer table of a net."""
+"""Layer table of a network."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ Side = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-  """A net for images of one size: its layers, their sum, and their price.
+  """A network for images of one size, as a table of layers.
 
   Attributes:
-    structure: of the net.
-    image_shape: (height, width, channels) of the input.
-    classes: width of the last layer.
+    structure: Structure of the network.
+    image_shape: Height, width and channels of the input.
+    classes: Number of classes, the width of the last layer.
   """
 
   structure: Structure
@@ -25,7 +25,7 @@ class Net:
 
   @property
   def table(self) -> list[Layer]:
-    """The layers from input to output; a block's projection follows its main branch."""
+    """Layers from input to output; the projection of a block follows its main branch."""
     height, width, channels = self.image_shape
     layers = [Layer("images", "", 0, 0, 1, 1, channels, channels, (height, width)), *self._stem()]
     for number, stage in enumerate(self.structure.stages, 1):
@@ -38,12 +38,12 @@ class Net:
 
   @property
   def params(self) -> int:
-    """Trained numbers of the whole net."""
+    """Number of parameters of the network."""
     return sum(layer.params for layer in self.table)
 
   @property
   def macs(self) -> int:
-    """Multiply-adds of one image's forward pass."""
+    """Multiply-adds of the forward pass of one image."""
     return sum(layer.macs for layer in self.table)
 
   def _stem(self) -> Iterator[Layer]:
@@ -83,7 +83,7 @@ class Net:
       yield from self._shortcut(main)
 
   def _shortcut(self, block: Layer) -> Iterator[Layer]:
-    """What a shortcut has of weights, for a block given as if it were one layer."""
+    """Yields the layers of a shortcut, for the main branch of a block described as one layer."""
     path, place, side = block.name, (block.stage, block.block), block.side
     if self.structure.projects(block.stride, block.inputs, block.outputs):
       yield dataclasses.replace(block, name=f"{path}/projection", kind="conv", kernel=1)
@@ -108,5 +108,5 @@ class Net:
 
 
 def divided(side: Side, stride: int) -> Side:
-  """Returns the side of a map after a layer of this stride, rounded up."""
+  """Returns height and width of a feature map after a layer of the given stride, rounded up."""
   return -(-side[0] // stride), -(-side[1] // stride)

@@ -1,33 +1,33 @@
-"""What a net is made of, images and classes aside: families, their legal depths, stages and blocks."""
+"""Structure of networks: families, their legal depths, stages and blocks."""
 
 import collections
 import dataclasses
 
 BOTTLENECK_EXPANSION = 4  # the last 1x1 of a bottleneck restores to four times the width (Sec. 4.1)
-VGG_DENSE = 4096  # width of the two dense layers before a VGG net's last
+VGG_DENSE = 4096  # width of the two hidden dense layers of a VGG network
 VGG_WIDEST = 512
 LAYERS_A_BLOCK = {"basic": 2, "bottleneck": 3, "single": 1, "dense": 2}
-SCALARS: dict[str, tuple[str, ...]] = collections.defaultdict(  # the single numbers that some shortcuts learn
+SCALARS: dict[str, tuple[str, ...]] = collections.defaultdict(  # the learned scalars of some shortcuts
   tuple, rezero=("gain",), skipinit=("gain",), fixup=("gain", "shift")
 )
 CONVOLUTIONAL = ("basic", "bottleneck", "single")
 
 
 class DepthError(ValueError):
-  """A depth that no net of the family has; the message says which there are."""
+  """No network of the family has this depth; the message lists the possible ones."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """What nets have in common that differ in depth.
+  """Networks that differ only in depth.
 
   Attributes:
-    stem: their first layers, see `Structure.first_layers`.
-    width: filters of the first stage; each further stage has twice as many.
-    stages: how many, where all have the same number of blocks.
-    named: blocks a stage of the nets that are known by their depth, by (block, depth), where the stages differ.
-    built_of: the kinds of blocks it may have.
-    outside: weighted layers that belong to no block.
+    stem: First layers, see `Structure.first_layers`.
+    width: Filters of the first stage; each further stage has twice as many.
+    stages: Number of stages, if all have the same number of blocks.
+    named: Blocks per stage of the published networks by (block, depth), if the stages differ in their number of blocks.
+    built_of: Allowed kinds of blocks.
+    outside: Number of weighted layers outside of blocks.
   """
 
   stem: str
@@ -51,7 +51,7 @@ FAMILIES = {
       ("bottleneck", 152): (3, 8, 36, 3),
     },
   ),
-  "vgg": Family(  # Simonyan and Zisserman 2014, the paper's [41]; there plain and without norms
+  "vgg": Family(  # Simonyan and Zisserman 2014, the paper's [41], where they are plain and without norms
     "none",
     64,
     named={("single", 16): (2, 2, 3, 3, 3), ("single", 19): (2, 2, 4, 4, 4)},
@@ -64,12 +64,12 @@ FAMILIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """Blocks on maps of one size.
+  """Consecutive blocks with feature maps of one size.
 
   Attributes:
-    blocks: how many.
-    filters: of their 3x3 layers.
-    stride: of the first block.
+    blocks: Number of blocks.
+    filters: Output channels of the 3x3 layers.
+    stride: Stride of the first block.
   """
 
   blocks: int
@@ -79,10 +79,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-  """A net without its images; the fields are those of `config.Model` with the same names, where they are explained.
+  """Structure of a network, independent of image size and classes; `config.Model` describes the fields.
 
   Raises:
-    DepthError: the depth is not one of the family, or not what `blocks` give.
+    DepthError: The family has no network of this depth, or `blocks` give another depth.
   """
 
   family: str
@@ -103,21 +103,23 @@ class Structure:
 
   @property
   def first_layers(self) -> str:
-    """The stem: "3x3"; "7x7", which has stride 2 and is followed by a max pooling of stride 2; "flat", which makes the
-    image one pixel of many channels for a 1x1 convolution, that is a fully connected layer; or "none".
+    """The stem: "3x3", "7x7", "flat" or "none".
+
+    "7x7" has stride 2 and is followed by max pooling of stride 2. "flat" is a fully connected layer: a 1x1 convolution
+    of the image flattened to one pixel.
     """
     return FAMILIES[self.family].stem if self.stem == "auto" else self.stem
 
   @property
   def pool_pads(self) -> tuple[int, int]:
-    """What the max pooling of the first layers adds before and behind, on both axes."""
+    """Padding of the stem's max pooling before and after each axis."""
     return {"symmetric": (1, 1), "behind": (0, 1)}[self.pool_padding]
 
   @property
   def stages(self) -> tuple[Stage, ...]:
-    """The stages from first to last; all but the first halve their maps and double the filters.
+    """Stages from first to last; all but the first halve the feature maps and double the filters.
 
-    In a VGG net a pooling behind each stage halves the maps, and filters grow to 512.
+    In a VGG network, pooling after each stage halves the feature maps, and filters are doubled up to 512.
     """
     width = self.width or FAMILIES[self.family].width
     if self.family == "vgg":
@@ -126,7 +128,7 @@ class Structure:
 
   @property
   def blocks_a_stage(self) -> tuple[int, ...]:
-    """How many blocks each stage has."""
+    """Number of blocks of each stage."""
     family = FAMILIES[self.family]
     if self.blocks:
       given = sum(self.blocks) * LAYERS_A_BLOCK[self.block] + family.outside
@@ -142,7 +144,7 @@ class Structure:
     return sum(self.blocks_a_stage)
 
   def _even(self, stages: int) -> int:
-    """Returns n of a net of 6n+2 (basic) or 9n+2 (bottleneck) weighted layers (Sec. 4.2)."""
+    """Returns the n of a network of 6n+2 (basic) or 9n+2 (bottleneck) weighted layers (Sec. 4.2)."""
     period = stages * LAYERS_A_BLOCK[self.block]
     n, rest = divmod(self.depth - 2, period)
     if n >= 1 and rest == 0:
@@ -163,11 +165,11 @@ class Structure:
 
   @property
   def layers_a_block(self) -> int:
-    """Weighted layers of a block's main branch."""
+    """Number of weighted layers in the main branch of a block."""
     return LAYERS_A_BLOCK[self.block]
 
   def layers(self, filters: int) -> tuple[tuple[int, int], ...]:
-    """The weighted layers of a block's main branch, as (side of the kernel, output channels)."""
+    """Returns (side of the kernel, output channels) of each weighted layer in the main branch of a block."""
     return {
       "basic": ((3, filters), (3, filters)),
       "bottleneck": ((1, filters), (3, filters), (1, filters * BOTTLENECK_EXPANSION)),
@@ -176,16 +178,17 @@ class Structure:
     }[self.block]
 
   def strides(self, stride: int) -> tuple[int, ...]:
-    """The strides of those layers in a block of this stride.
+    """Returns the strides of the layers in the main branch of a block of the given stride.
 
-    It stands on the first layer (Sec. 3.3 and 4.1), of a bottleneck with `bottleneck_stride` "3x3" on the second.
+    The first layer has the stride of the block (Sec. 3.3 and 4.1); with `bottleneck_stride` "3x3", the second layer of
+    a bottleneck block has it.
     """
     if self.block == "bottleneck" and self.bottleneck_stride == "3x3":
       return 1, stride, 1
     return stride, *(1 for _ in range(LAYERS_A_BLOCK[self.block] - 1))
 
   def projects(self, stride: int, inputs: int, outputs: int) -> bool:
-    """Whether a block with this stride and these channels has a projection on its shortcut."""
+    """Returns whether the shortcut of a block with the given stride and channels is a projection."""
     if self.kind == "plain" or self.shortcut not in ("B", "C"):
       return False
     return self.shortcut == "C" or stride != 1 or inputs != outputs

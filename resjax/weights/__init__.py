@@ -1,4 +1,4 @@
-"""Weights from other projects in, ours out: a reader a file format (`torch_files`), the names of a project (`pytorch`).
+"""Import and export of weights: readers of file formats (`torch_files`) and parameter names of projects (`pytorch`).
 
-Everything here is numpy arrays by name; `resjax.train.run_files` makes a run directory of it.
+Weights are numpy arrays by name here; `import_run` writes them to a run directory.
 """

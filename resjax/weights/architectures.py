@@ -1,11 +1,11 @@
-"""What a state dict is of when it is not of one of the paper's ResNets: told by its names and shapes."""
+"""Recognition of architectures other than the paper's ResNets by the names and shapes of a state dict."""
 
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
-# Patterns that one of the names begins with, as torchvision or timm has them; the first that fits is it.
+# Patterns that match the beginning of a name in torchvision or timm; the first one that matches applies.
 PATTERNS = {
   "a detection or segmentation net": r"(rpn|roi_heads|backbone|aux_classifier)\.",
   "a DenseNet": r"features\.denseblock\d",
@@ -27,11 +27,11 @@ PATTERNS = {
   "an SE-ResNet (with squeeze and excitation)": r"layer\d\.\d+\.se(_module)?\.",
   "a ResNet-C or -D (its stem has three convolutions)": r"conv1\.0\.weight",
 }
-KERNELS = {11: "an AlexNet", 3: "a VGG net"}  # by the first layer's kernel, with names in common
+KERNELS = {11: "an AlexNet", 3: "a VGG net"}  # by the first layer's kernel, because they have the same names
 
 
 def other(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns what a state dict is of, or None for a ResNet or what is not known."""
+  """Returns the architecture of a state dict, or None for a ResNet or an unknown architecture."""
   for what, pattern in PATTERNS.items():
     if any(re.match(pattern, name) for name in arrays):
       return what
@@ -42,7 +42,7 @@ def other(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 
 def _of_other_blocks(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns what a net with a ResNet's names is whose blocks have groups or are wider."""
+  """Returns the architecture of a network with a ResNet's names but grouped or wider blocks, or None."""
   names = ("conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight")
   if any(arrays.get(name, np.empty(())).ndim != 4 for name in names):
     return None

@@ -1,8 +1,8 @@
-"""The ImageNet nets as the paper's authors released them, for Caffe.
+"""ImageNet networks released by the authors of the paper, for Caffe.
 
-Stride 2 stands on the first 1x1 of a bottleneck (v1), and max pooling has its padding behind. Pixels are 0 to 255 in
-the order blue, green, red, less a mean; here the first kernel is turned to red, green, blue. A norm is two layers,
-BatchNorm, whose sums are kept with the number they are to be divided by, and Scale.
+The first 1x1 layer of a bottleneck has stride 2 (v1), and max pooling is padded at the end. The networks take pixels of
+0 to 255 in the order blue, green, red, minus a mean; the first kernel is converted to the order red, green, blue. A
+norm consists of two layers: BatchNorm, which stores sums and the number to divide them by, and Scale.
 """
 
 import re
@@ -17,20 +17,20 @@ from resjax.weights import mapping, pytorch, torchvision
 from resjax.weights.caffe_files import Layer
 from resjax.weights.mapping import Weights
 
-MEAN = (123.68, 116.779, 103.939)  # of ImageNet's pixels, red, green, blue, as it went round with Caffe's nets
+MEAN = (123.68, 116.779, 103.939)  # of ImageNet's pixels, red, green, blue, as distributed with Caffe's networks
 HEAD = "fc1000"
 BRANCHES = {"projection": "1", "conv1": "2a", "conv2": "2b", "conv3": "2c"}
 
 
 def read(layers: Mapping[str, Layer], mean: np.ndarray | None) -> Weights:
-  """Returns the net of a .caffemodel.
+  """Converts the network of a .caffemodel.
 
   Args:
-    layers: as `caffe_files.read` returns them.
-    mean: the mean image of its project, 0 to 255, float [H, W, 3], red first; None: `MEAN`.
+    layers: Layers returned by `caffe_files.read`.
+    mean: Mean image, 0 to 255, float [H, W, 3] in the order red, green, blue; None for `MEAN`.
 
   Raises:
-    ConfigError: it is another net's, or an array is missing, left over or wrong.
+    ConfigError: The file is of another architecture, or an array is missing, unexpected or invalid.
   """
   arrays = named(layers)
   units = _units(arrays)
@@ -62,19 +62,19 @@ def read(layers: Mapping[str, Layer], mean: np.ndarray | None) -> Weights:
 
 
 def named(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
-  """Returns the arrays of all layers as PyTorch would have them, by "<layer>.weight", "bias", "running_mean", "_var".
+  """Returns the arrays of all layers under PyTorch's names: "<layer>.weight", "bias", "running_mean", "running_var".
 
-  The mean and variance of a BatchNorm are divided by its number. The bias of a convolution before a norm, which the
-  50-layer net has in its first, is taken off the norm's running mean instead: that is the same.
+  Mean and variance of a BatchNorm are divided by its stored number. The bias of a convolution before a norm, which the
+  first layer of the 50-layer network has, is subtracted from the running mean of the norm, which is equivalent.
 
   Raises:
-    ConfigError: a layer has another number of arrays than its type has.
+    ConfigError: A layer has an unknown type or the wrong number of arrays.
   """
   arrays: dict[str, np.ndarray] = {}
   for name, (kind, blobs) in layers.items():
     counts = {"Convolution": (1, 2), "InnerProduct": (2,), "BatchNorm": (3,), "Scale": (2,)}
     if kind not in counts or len(blobs) not in counts[kind]:
-      raise ConfigError(f"layer {name} of type {kind or 'unknown'} with {len(blobs)} arrays: no layer of these nets")
+      raise ConfigError(f"layer {name} of type {kind or 'unknown'} with {len(blobs)} arrays is not supported")
     if kind == "BatchNorm":
       mean, var, count = (blob.reshape(-1) for blob in blobs)
       factor = 1 / count[0] if count.size == 1 and count[0] else 0
@@ -90,20 +90,21 @@ def named(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
       arrays[norm] = arrays[norm] - arrays.pop(f"{name}.bias")
   for needed in ("conv1.weight", f"{HEAD}.weight"):
     if needed not in arrays:
-      raise ConfigError(f"has no layer {needed.removesuffix('.weight')}; its first are {', '.join(list(layers)[:3])}")
+      first = ", ".join(list(layers)[:3])
+      raise ConfigError(f"has no layer {needed.removesuffix('.weight')}; its first layers are {first}")
   arrays["conv1.weight"] = arrays["conv1.weight"][:, ::-1]
   return arrays
 
 
 def _units(arrays: Mapping[str, np.ndarray]) -> list[list[str]]:
-  """Returns the names of the blocks of each stage, in order: 2a, 2b, 2c; of many blocks 3a, 3b1, 3b2, ..."""
+  """Returns the names of the blocks of each stage in order: 2a, 2b, 2c, or in long stages 3a, 3b1, 3b2, ..."""
   found: dict[int, set[tuple[str, int]]] = {}
   for name in arrays:
     if match := re.match(r"res(\d)([a-z])(\d*)_", name):
       found.setdefault(int(match[1]), set()).add((match[2], int(match[3] or 0)))
   if sorted(found) != list(range(2, len(found) + 2)):
     raise ConfigError(
-      "has no blocks (res2a_branch2a, ...)" if not found else f"has stages {sorted(found)}, not 2 and on"
+      "has no blocks (res2a_branch2a, ...)" if not found else f"has stages {sorted(found)}, must be consecutive from 2"
     )
   return [[f"{stage}{letter}{number or ''}" for letter, number in sorted(found[stage])] for stage in sorted(found)]
 
@@ -114,7 +115,7 @@ def _shortcut(arrays: Mapping[str, np.ndarray], units: list[list[str]]) -> str |
 
 
 def _layer(module: str, leaf: str, units: list[list[str]]) -> str:
-  """Returns the Caffe layer that has a leaf of one of our modules."""
+  """Returns the Caffe layer that contains a leaf, such as "kernel", of a module of resjax."""
   if module == "head/dense":
     return HEAD
   if module.startswith("stem/"):
@@ -129,5 +130,5 @@ def _layer(module: str, leaf: str, units: list[list[str]]) -> str:
 
 
 def _norm_layer(conv: str) -> str:
-  """Returns the BatchNorm layer behind a convolution."""
+  """Returns the name of the BatchNorm layer after a convolution."""
   return f"bn_{conv}" if conv == "conv1" else conv.replace("res", "bn", 1)

@@ -1,4 +1,4 @@
-"""Caffe's files without Caffe: those fields of its protocol buffers that hold weights."""
+"""Reader of Caffe's files, without Caffe: the fields of its protocol buffers that contain weights."""
 
 import functools
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _INT32, _INT64, _FLOAT, _DOUBLE, _STRING, _MESSAGE = (
   getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{name}")
   for name in ("INT32", "INT64", "FLOAT", "DOUBLE", "STRING", "MESSAGE")
 )
-# Messages, their fields, and of each its number, type and whether it is repeated. Other fields of a file are passed by.
+# Messages and their fields as (number, type, whether repeated). Other fields of a file are ignored.
 SCHEMA: dict[str, dict[str, tuple[int, Any, bool]]] = {
   "BlobShape": {"dim": (1, _INT64, True)},
   "BlobProto": {
@@ -29,7 +29,12 @@ SCHEMA: dict[str, dict[str, tuple[int, Any, bool]]] = {
 
 
 class Layer(NamedTuple):
-  """A layer with weights: its type ("Convolution", "BatchNorm", ...) and its arrays, float32."""
+  """A layer with weights.
+
+  Attributes:
+    kind: Type of the layer, such as "Convolution" or "BatchNorm".
+    blobs: Arrays of the layer, float32.
+  """
 
   kind: str
   blobs: list[np.ndarray]
@@ -39,25 +44,27 @@ def read(path: Path) -> dict[str, Layer]:
   """Returns the layers of a .caffemodel that have weights, by name.
 
   Raises:
-    ConfigError: there is no such file, or it is damaged or another.
+    ConfigError: The file does not exist, is damaged or is not a .caffemodel.
   """
   net = _parsed(path, "NetParameter")
   layers = {layer.name: Layer(layer.type, [_array(path, blob) for blob in layer.blobs]) for layer in net.layer}
   found = {name: layer for name, layer in layers.items() if layer.blobs}
   if not found:
-    raise ConfigError(f"{path}: no .caffemodel, or one without weights")
+    raise ConfigError(f"{path}: not a .caffemodel, or one without weights")
   return found
 
 
 def read_mean(path: Path) -> np.ndarray:
-  """Returns a mean image, float32 [H, W, 3], red first, from a .binaryproto, where it is [1, 3, H, W], blue first.
+  """Returns the mean image of a .binaryproto, float32 [H, W, 3] in the order red, green, blue.
+
+  The file has it as [1, 3, H, W] in the order blue, green, red.
 
   Raises:
-    ConfigError: there is no such file, or it is damaged or another.
+    ConfigError: The file does not exist, is damaged or is not a mean image.
   """
   blob = _array(path, _parsed(path, "BlobProto"))
   if blob.ndim not in (3, 4) or blob.shape[-3] != 3 or len(blob) not in (1, 3):
-    raise ConfigError(f"{path}: no mean image of three channels, its shape is {list(blob.shape)}")
+    raise ConfigError(f"{path}: not a mean image of three channels; its shape is {list(blob.shape)}")
   return np.ascontiguousarray(blob.reshape(blob.shape[-3:]).transpose(1, 2, 0)[..., ::-1])
 
 
@@ -86,14 +93,14 @@ def _parsed(path: Path, name: str) -> Any:
   try:
     found.ParseFromString(path.read_bytes())
   except message.DecodeError as error:
-    raise ConfigError(f"{path}: no file of Caffe, or cut short ({error})") from None
+    raise ConfigError(f"{path}: not a Caffe file, or truncated ({error})") from None
   return found
 
 
 def _array(path: Path, blob: Any) -> np.ndarray:
-  """Returns a blob in its shape; of old files, which have four sizes, those four."""
+  """Returns a blob as an array; in old files four fields instead of one give its shape."""
   shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
   values = np.array(blob.data or blob.double_data, np.float32)
   if values.size != np.prod(shape, dtype=np.int64):
-    raise ConfigError(f"{path}: {values.size} numbers where there should be {list(shape)}")
+    raise ConfigError(f"{path}: has {values.size} numbers for an array of shape {list(shape)}")
   return values.reshape(shape)

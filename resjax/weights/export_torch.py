@@ -1,4 +1,4 @@
-"""A net trained here, as a state dict under PyTorch's names."""
+"""Export of a trained network as a PyTorch state dict."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from resjax.settings import ConfigError
 from resjax.train.run_files import RestoredRun
 from resjax.weights import akamaster, mapping, option_a_channels, pytorch, torchvision
 
-# What the code of those projects computes; a file of weights does not say it.
+# Settings that the code of those projects implies; a state dict does not contain them.
 FIXED = {
   "cifar": {"kind": "residual", "preactivation": False, "padding": "symmetric", "option_a_stride": "subsample"},
   "imagenet": {"kind": "residual", "preactivation": False, "padding": "symmetric", "pool_padding": "symmetric"},
@@ -18,13 +18,13 @@ NAMES = {"cifar": akamaster.NAMES, "imagenet": torchvision.NAMES}
 
 
 def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
-  """Returns the arrays of a CIFAR net as akamaster/pytorch_resnet_cifar10 names them, an ImageNet net's as torchvision.
+  """Returns the arrays of a network under the names of pytorch_resnet_cifar10 (CIFAR) or torchvision (ImageNet).
 
-  Zeros that an option-A shortcut adds behind the channels are moved to both sides, as the former has them. Images are
-  to be normalised as `input.npz` says.
+  Zero channels that an option-A shortcut adds at the end are moved to both sides, where akamaster's code adds them. The
+  exported network expects images normalized by the statistics in `input.npz`.
 
   Raises:
-    ConfigError: it is a net that the project cannot compute.
+    ConfigError: The project's code cannot represent the network.
   """
   model = net.config.model
   check(model)
@@ -35,13 +35,13 @@ def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
 
 
 def check(model: Model) -> None:
-  """Raises ConfigError for a net that the project with its names in PyTorch cannot compute."""
+  """Raises ConfigError if the code of the PyTorch project cannot represent a network."""
   if model.family not in FIXED:
-    raise ConfigError(f"model.family = {model.family!r}: there are names for {' and '.join(FIXED)}")
+    raise ConfigError(f"model.family = {model.family!r}: must be {' or '.join(FIXED)} to be exported")
   fixed = dict(FIXED[model.family])
   if model.family == "imagenet" and model.block == "bottleneck":
     fixed["bottleneck_stride"] = "3x3"
   fixed |= {"branch_scale": 0.0, "survival": 1.0}
   for key, value in fixed.items():
     if getattr(model, key) != value:
-      raise ConfigError(f"model.{key} = {getattr(model, key)!r}: these nets have {value!r} in PyTorch")
+      raise ConfigError(f"model.{key} = {getattr(model, key)!r}: must be {value!r} to be exported to PyTorch")

@@ -1,4 +1,4 @@
-"""ImageNet nets of Hugging Face's transformers: its ResNet, with config.json beside the weights."""
+"""ImageNet ResNets of Hugging Face's transformers, described by a config.json next to the weights."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from resjax.weights.mapping import Weights
 FILES = ("model.safetensors", "pytorch_model.bin")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 HEAD = "classifier.1"
-# What `transformers` has where config.json does not say it, and what nets here can be.
+# Defaults of `transformers` for keys that config.json lacks, and values that networks here support.
 DEFAULTS: dict[str, Any] = {
   "num_channels": 3,
   "embedding_size": 64,
@@ -36,33 +36,33 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
   "downsample_in_first_stage": (False,),
   "downsample_in_bottleneck": (False, True),
 }
-EXPANSION = {"basic": 1, "bottleneck": 4}  # what a stage's last layers have more filters than its first
+EXPANSION = {"basic": 1, "bottleneck": 4}  # ratio of the output channels of a block to its width
 
 
 def weights_file(path: Path) -> Path:
-  """Returns the file of the weights: `path`, or the one in it if it is a folder.
+  """Returns the path of the weights: `path` itself, or the file in it if it is a folder.
 
   Raises:
-    ConfigError: a folder has none.
+    ConfigError: The folder does not contain a file of weights.
   """
   if not path.is_dir():
     return path
   for name in FILES:
     if (path / name).is_file():
       return path / name
-  raise ConfigError(f"{path}: holds neither {' nor '.join(FILES)}")
+  raise ConfigError(f"{path}: contains neither {' nor '.join(FILES)}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What the files beside the weights say of a net.
+  """Description of a network by the files next to its weights.
 
   Attributes:
-    blocks: a stage.
+    blocks: Number of blocks of each stage.
     block: "basic" or "bottleneck".
-    width: filters of the first stage.
-    stride: which layer of a bottleneck has stride 2, `model.bottleneck_stride`.
-    data: how images are normalised.
+    width: Filters of the first stage.
+    stride: Layer of a bottleneck block that has stride 2, `model.bottleneck_stride`.
+    data: Settings of the data set, with the statistics by which images are normalized.
   """
 
   blocks: tuple[int, ...]
@@ -73,41 +73,45 @@ class Description:
 
 
 def describe(folder: Path) -> Description:
-  """Reads config.json and, if it is there, preprocessor_config.json.
+  """Reads config.json and, if it exists, preprocessor_config.json.
 
   Raises:
-    ConfigError: config.json is missing, or of another net; a file cannot be read.
+    ConfigError: config.json is missing or describes another architecture, or a file cannot be read.
   """
   path = folder / CONFIG
   there = _json(path)
   if there is None:
-    raise ConfigError(f"{path}: missing; it says what net the weights are of")
+    raise ConfigError(f"{path}: missing; it is needed to describe the network")
   if there.get("model_type") != "resnet":
     raise ConfigError(f"{path}: model_type is {there.get('model_type')!r}, must be 'resnet'")
   settings = DEFAULTS | there
   for key, allowed in ALLOWED.items():
     if settings[key] not in allowed:
       listed = " or ".join(map(repr, allowed))
-      raise ConfigError(f"{path}: {key} is {settings[key]!r}, in the paper's ResNets it is {listed}")
+      raise ConfigError(f"{path}: {key} is {settings[key]!r}, must be {listed} as in the paper's ResNets")
   width, blocks, block = settings["embedding_size"], settings["depths"], settings["layer_type"]
   for key, numbers in (("embedding_size", [width]), ("depths", blocks)):
     if not isinstance(numbers, list) or not all(type(number) is int and number > 0 for number in numbers):
-      raise ConfigError(f"{path}: {key} is {settings[key]!r}, must be positive and whole")
+      raise ConfigError(f"{path}: {key} is {settings[key]!r}, must be positive integers")
   wanted = [width * 2**stage * EXPANSION[block] for stage in range(len(blocks))]
   if settings["hidden_sizes"] != wanted:
-    raise ConfigError(f"{path}: hidden_sizes is {settings['hidden_sizes']}, in the paper's ResNets it is {wanted}")
+    raise ConfigError(f"{path}: hidden_sizes is {settings['hidden_sizes']}, must be {wanted} as in the paper's ResNets")
   first = settings["downsample_in_bottleneck"] and block == "bottleneck"
   return Description(tuple(blocks), block, width, "1x1" if first else "3x3", _data(folder))
 
 
 def read(arrays: Mapping[str, np.ndarray], net: Description) -> Weights:
-  """Returns the net of a state dict.
+  """Converts the state dict of a network.
+
+  Args:
+    arrays: Arrays of the state dict by name.
+    net: Description of the network.
 
   Raises:
-    ConfigError: an array is missing, left over or wrong.
+    ConfigError: An array is missing, unexpected or invalid.
   """
   if f"{HEAD}.weight" not in arrays:
-    raise ConfigError(f"has no {HEAD}.weight: a ResNet without its last layer, or another net")
+    raise ConfigError(f"has no {HEAD}.weight: a ResNet without its last layer, or another architecture")
   found = pytorch.Structure(net.blocks, net.block, "B", len(arrays[f"{HEAD}.weight"]))
   model = torchvision.imagenet(found, net.width, net.stride, pool_padding="symmetric")
   image_shape = (torchvision.SIDE, torchvision.SIDE, 3)
@@ -116,7 +120,7 @@ def read(arrays: Mapping[str, np.ndarray], net: Description) -> Weights:
 
 
 def name(module: str, leaf: str) -> str:
-  """Returns the name of a leaf ("kernel") of one of our modules ("stage1/block2/conv1")."""
+  """Returns the name of a leaf, such as "kernel", of a module of resjax, such as "stage1/block2/conv1"."""
   return f"{_module(module)}.{pytorch.LEAVES[leaf]}"
 
 
@@ -127,14 +131,14 @@ def _module(path: str) -> str:
     return outside[path]
   match = re.fullmatch(r"stage(\d+)/block(\d+)/(projection|conv|norm|projection_norm)(\d?)", path)
   if not match:
-    raise ConfigError(f"{path}: a layer that these nets have not")
+    raise ConfigError(f"{path}: these networks have no such layer")
   kind = "normalization" if "norm" in match[3] else "convolution"
   layer = f"layer.{int(match[4]) - 1}" if match[4] else "shortcut"
   return f"resnet.encoder.stages.{int(match[1]) - 1}.layers.{int(match[2]) - 1}.{layer}.{kind}"
 
 
 def _data(folder: Path) -> Data:
-  """Returns how images are normalised: as for torchvision's nets unless a file beside the weights says otherwise."""
+  """Returns the settings of the data set, with the statistics in preprocessor_config.json or else torchvision's."""
   path = folder / PREPROCESSOR
   found = _json(path) or {}
   if not {"image_mean", "image_std"} <= set(found):
@@ -147,7 +151,7 @@ def _data(folder: Path) -> Data:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-  """Returns the object in a file, or None if there is no file."""
+  """Returns the JSON object in a file, or None if the file does not exist."""
   try:
     found = json.loads(path.read_text())
   except FileNotFoundError:
@@ -155,5 +159,5 @@ def _json(path: Path) -> dict[str, Any] | None:
   except (OSError, ValueError) as error:
     raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
   if not isinstance(found, dict):
-    raise ConfigError(f"{path}: holds no object")
+    raise ConfigError(f"{path}: contains no JSON object")
   return found

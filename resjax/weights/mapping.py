@@ -1,4 +1,4 @@
-"""From arrays under another project's names to a net's variables and back, checked one by one."""
+"""Conversion of arrays between another project's names and the variables of a network, with a check of each array."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,23 +16,23 @@ from resjax.models import layout
 from resjax.settings import ConfigError
 
 COLLECTIONS = ("params", "batch_stats")
-NAMED = 5  # names that an error lists
+NAMED = 5  # maximum number of names in an error message
 Arrays = Mapping[str, np.ndarray]
 Rename = Callable[[str, str], str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """A net that was trained elsewhere.
+  """A network trained by another project.
 
   Attributes:
-    model: its settings.
-    data: the data set it was trained on, as far as its project says, and how images are normalised.
-    image_shape: (height, width, channels) it was trained at.
-    classes: width of the last layer.
-    statistics: what images are normalised with.
-    variables: `params` and `batch_stats`, unstacked, numpy float32.
-    mapped: our name for theirs, a module each.
+    model: Settings of the network.
+    data: Settings of the data set, as far as the project specifies it, and of the normalization of images.
+    image_shape: Height, width and channels of the training images.
+    classes: Number of classes, the width of the last layer.
+    statistics: Statistics by which images are normalized.
+    variables: Collections `params` and `batch_stats` with separate blocks, numpy float32.
+    mapped: Name in resjax of each module, by the project's name.
   """
 
   model: Model
@@ -45,7 +45,7 @@ class Weights:
 
 
 def shapes(model: Model, classes: int, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
-  """Returns the shape of every variable of a net, by unstacked path: "params/stage1/block1/conv1/kernel"."""
+  """Returns the shape of every variable of a network by its path, such as "params/stage1/block1/conv1/kernel"."""
   net = models.build(model, classes)
 
   def initial() -> dict[str, Any]:
@@ -59,18 +59,22 @@ def shapes(model: Model, classes: int, image_shape: tuple[int, int, int]) -> dic
 def read(
   wanted: Mapping[str, tuple[int, ...]], arrays: Arrays, rename: Rename, ignored: Callable[[str], bool]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-  """Returns a net's variables from another project's arrays, and what was mapped: our module for theirs.
+  """Converts the arrays of another project to the variables of a network.
 
-  Kernels are turned from [out, in, height, width] and [out, in] to [height, width, in, out] and [in, out].
+  Kernels are transposed from [out, in, height, width] and [out, in] to [height, width, in, out] and [in, out].
 
   Args:
-    wanted: what `shapes` returns.
-    arrays: by their names.
-    rename: their name of our module ("stage1/block1/conv1") and leaf ("kernel").
-    ignored: whether an array under this name may be left over.
+    wanted: Shape of each variable, see `shapes`.
+    arrays: Arrays by the project's names.
+    rename: Function that returns the project's name of a module of resjax ("stage1/block1/conv1") and its leaf
+      ("kernel").
+    ignored: Function that returns whether an array with this name is ignored.
+
+  Returns:
+    Variables with separate blocks, and the name in resjax of each module by the project's name.
 
   Raises:
-    ConfigError: arrays are missing, left over, of another shape or not finite; the message names the first ones.
+    ConfigError: Arrays are missing, unexpected, of another shape or not finite; the message names the first ones.
   """
   found: dict[str, np.ndarray] = {}
   mapped: dict[str, str] = {}
@@ -91,26 +95,26 @@ def read(
     else:
       found[path] = np.ascontiguousarray(turned(theirs), dtype=np.float32)
   left = [name for name in arrays if name not in used and not ignored(name)]
-  faults = {"missing": missing, "left over": left, "wrong": wrong}
+  faults = {"missing": missing, "unexpected": left, "wrong": wrong}
   if any(faults.values()):
     raise ConfigError("; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names))
   return traverse_util.unflatten_dict(found, sep="/"), mapped
 
 
 def _listed(names: list[str]) -> str:
-  """Returns the first names, and how many there are beside them."""
+  """Returns the first names, and the number of further ones."""
   more = len(names) - NAMED
   return ", ".join(sorted(names)[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def written(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:
-  """Returns the arrays of an unstacked net under another project's names, in its dimension orders."""
+  """Returns the arrays of a network with separate blocks under another project's names and in PyTorch's axis order."""
   flat = traverse_util.flatten_dict(dict(variables), sep="/")
   return {rename(*_parts(path)): np.ascontiguousarray(_back(np.asarray(leaf))) for path, leaf in flat.items()}
 
 
 def turned(array: np.ndarray) -> np.ndarray:
-  """Returns an array of theirs in our dimension order: a convolution's or a dense kernel; others as they are."""
+  """Returns an array with PyTorch's axis order in that of resjax: kernels are transposed, other arrays unchanged."""
   return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
@@ -123,6 +127,6 @@ def _turned_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _parts(path: str) -> tuple[str, str]:
-  """Returns module and leaf of "params/stem/conv/kernel"."""
+  """Returns module and leaf of a path: "stem/conv" and "kernel" of "params/stem/conv/kernel"."""
   module, _, leaf = path.partition("/")[2].rpartition("/")
   return module, leaf

@@ -1,4 +1,4 @@
-"""Option A's zeros moved: channels of a net relabelled, so that it computes the same with zeros on both sides."""
+"""Permutation of channels that moves the zero channels of option-A shortcuts from the end to both sides."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,14 @@ from flax import traverse_util
 
 
 def zeros_on_both_sides(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns an equivalent net whose option-A shortcuts add half of the zeros on each side of the channels.
+  """Returns the variables of an equivalent network whose option-A shortcuts add half of the zero channels on each side.
 
-  Where zeros are added behind, a stage's first channels are those of the stage before it; here they become the middle
-  ones. What writes into the shortcuts' stream and what reads from it is relabelled, the inside of blocks is not.
+  With zeros at the end, the first channels of a stage are those of the previous stage; here they become the middle
+  ones. The channels of inputs and outputs of blocks are permuted, those inside blocks are not.
 
   Args:
-    variables: of a net whose shortcuts add zeros behind (`model.option_a_zeros` "end"), unstacked, numpy.
+    variables: Variables, with separate blocks and numpy arrays, of a network whose shortcuts add zeros at the end
+      (`model.option_a_zeros` "end").
   """
   flat = traverse_util.flatten_dict(dict(variables))
   params = variables["params"]
@@ -37,6 +38,6 @@ def _take(flat: dict[tuple[str, ...], np.ndarray], path: tuple[str, ...], order:
 
 
 def _widened(order: np.ndarray, channels: int) -> np.ndarray:
-  """Returns the order of a wider stream; of one as wide, the same."""
+  """Returns the order of the channels after a block with `channels` outputs, unchanged if there are no new channels."""
   old, before = len(order), (channels - len(order)) // 2
   return np.concatenate([np.arange(old, old + before), order, np.arange(old + before, channels)])

@@ -1,4 +1,4 @@
-"""The names PyTorch's ResNets have in common: layer1.0.conv1.weight, layer1.0.bn1.running_mean, ..."""
+"""Parameter names common to PyTorch's ResNets: layer1.0.conv1.weight, layer1.0.bn1.running_mean, ..."""
 
 import dataclasses
 import re
@@ -12,28 +12,33 @@ from resjax.weights import architectures
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 HUGGING_FACE = "resnet.embedder."
-COUNTER = "num_batches_tracked"  # PyTorch's norms count batches; nothing depends on it
+COUNTER = "num_batches_tracked"  # number of batches that a norm has seen, which the outputs do not depend on
 
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-  """Where projects differ: what they call a block's projection and the last layer."""
+  """Names that differ between projects.
+
+  Attributes:
+    projection: Name of the projection of a block.
+    head: Name of the last layer.
+  """
 
   projection: str
   head: str
 
   def array(self, module: str, leaf: str) -> str:
-    """Returns the name of a leaf ("kernel") of one of our modules ("stage1/block2/conv1")."""
+    """Returns the name of a leaf, such as "kernel", of a module of resjax, such as "stage1/block2/conv1"."""
     return f"{self.module(module)}.{LEAVES[leaf]}"
 
   def module(self, path: str) -> str:
-    """Returns the name of one of our modules."""
+    """Returns the project's name of a module of resjax."""
     outside = {"stem/conv": "conv1", "stem/norm": "bn1", "head/dense": self.head}
     if path in outside:
       return outside[path]
     match = re.fullmatch(r"stage(\d+)/block(\d+)/(.+)", path)
     if not match:
-      raise ConfigError(f"{path}: a layer that these nets have not")
+      raise ConfigError(f"{path}: these networks have no such layer")
     inside = {"projection": f"{self.projection}.0", "projection_norm": f"{self.projection}.1"}
     name = inside.get(match[3]) or match[3].replace("norm", "bn")
     return f"layer{match[1]}.{int(match[2]) - 1}.{name}"
@@ -41,13 +46,13 @@ class Names:
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-  """What the names of a state dict say of its net.
+  """Structure of a network, derived from the names of its state dict.
 
   Attributes:
-    blocks: a stage.
+    blocks: Number of blocks of each stage.
     block: "basic" or "bottleneck".
-    shortcut: "B", "C", or None without projections.
-    classes: width of the last layer.
+    shortcut: "B" or "C", or None if there are no projections.
+    classes: Number of classes, the width of the last layer.
   """
 
   blocks: tuple[int, ...]
@@ -57,7 +62,7 @@ class Structure:
 
   @property
   def depth(self) -> int:
-    """Weighted layers."""
+    """Number of weighted layers."""
     return sum(self.blocks) * LAYERS_A_BLOCK[self.block] + 2
 
   def __str__(self) -> str:
@@ -65,15 +70,19 @@ class Structure:
 
 
 def structure(arrays: Mapping[str, np.ndarray], names: Names) -> Structure:
-  """Returns the structure of a net.
+  """Returns the structure of the network of a state dict.
+
+  Args:
+    arrays: Arrays of the state dict by name.
+    names: Names of the project.
 
   Raises:
-    ConfigError: the names are not those of a ResNet of the project; says of which net they are, where that is known.
+    ConfigError: The names are not those of a ResNet of the project; the message names the architecture if it is known.
   """
   if other := architectures.other(arrays):
-    raise ConfigError(f"is {other}; what can be read are ResNets as in the paper, of 18 to 152 layers or for CIFAR")
+    raise ConfigError(f"is {other}; supported are the paper's ResNets, of 18 to 152 layers or for CIFAR")
   if any(name.startswith(HUGGING_FACE) for name in arrays):
-    raise ConfigError("has the names of Hugging Face's transformers: --from huggingface")
+    raise ConfigError("has the names of Hugging Face's transformers: use --from huggingface")
   blocks: dict[int, set[int]] = {}
   for name in arrays:
     if match := re.match(r"layer(\d+)\.(\d+)\.", name):
@@ -87,7 +96,7 @@ def structure(arrays: Mapping[str, np.ndarray], names: Names) -> Structure:
   ]
   gaps += [f"layer{stage}" for stage in range(1, max(blocks)) if stage not in blocks]
   if gaps:
-    raise ConfigError(f"has no {gaps[0]}, but what comes after it")
+    raise ConfigError(f"has no {gaps[0]}, but has the blocks after it")
   projecting = sum(
     f"layer{stage}.{block}.{names.projection}.0.weight" in arrays for stage, found in blocks.items() for block in found
   )
@@ -101,12 +110,12 @@ def structure(arrays: Mapping[str, np.ndarray], names: Names) -> Structure:
 
 
 def is_counter(name: str) -> bool:
-  """Whether an array is PyTorch's count of batches."""
+  """Returns whether a name is that of a norm's count of batches."""
   return name.endswith(f".{COUNTER}")
 
 
 def with_counters(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns the arrays with a count of batches, 0, beside each norm's statistics, as PyTorch saves them."""
+  """Returns the arrays with an additional count of batches, 0, for each norm, as PyTorch saves them."""
   var = f".{LEAVES['var']}"
   counters = {name.removesuffix(var): np.int64(0) for name in arrays if name.endswith(var)}
   return {**arrays, **{f"{norm}.{COUNTER}": np.array(zero) for norm, zero in counters.items()}}

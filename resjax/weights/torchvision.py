@@ -1,4 +1,4 @@
-"""ImageNet nets of PyTorch's torchvision, whose layout Hugging Face's timm shares."""
+"""ImageNet networks of PyTorch's torchvision, whose parameter names timm shares."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ NAMES = pytorch.Names(projection="downsample", head="fc")
 
 
 def read(arrays: Mapping[str, np.ndarray]) -> Weights:
-  """Returns the net of a state dict. Stride 2 stands on the 3x3 of a bottleneck (v1.5).
+  """Converts the state dict of a network. The 3x3 layer of a bottleneck block has stride 2 (v1.5).
 
   Raises:
-    ConfigError: it is another net's, or an array is missing, left over or wrong.
+    ConfigError: The state dict is of another architecture, or an array is missing, unexpected or invalid.
   """
   found = pytorch.structure(arrays, NAMES)
   model = imagenet(
@@ -35,19 +35,19 @@ def read(arrays: Mapping[str, np.ndarray]) -> Weights:
 
 
 def imagenet(found: pytorch.Structure, width: int, stride: str, pool_padding: str) -> Model:
-  """Returns the settings of a net of the ImageNet family.
+  """Returns the settings of a network of the ImageNet family.
 
   Args:
-    found: its structure.
-    width: filters of its first stage.
-    stride: which layer of a bottleneck has stride 2, `model.bottleneck_stride`.
-    pool_padding: `model.pool_padding`.
+    found: Structure of the network.
+    width: Filters of the first stage.
+    stride: Layer of a bottleneck block that has stride 2, `model.bottleneck_stride`.
+    pool_padding: Padding of the stem's max pooling, `model.pool_padding`.
 
   Raises:
-    ConfigError: it has no projections.
+    ConfigError: The network has no projections.
   """
   if found.shortcut is None:
-    raise ConfigError("has no projections (option A), nets of this project have")
+    raise ConfigError("has no projections (option A), which networks of this project must have")
   family = FAMILIES["imagenet"]
   listed = family.named.get((found.block, found.depth)) == found.blocks
   return Model(
