@@ -1,6 +1,6 @@
 """Builds the report of an experiment, with tables and figures, from its run directories.
 
-    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--readme FILE ...]
+    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--readme FILE ...] [--archive]
 
 DIR is the directory of an experiment, or a parent of several, for which one page each and an index are built. The runs
 may still be in progress. The command prints the path of the page and does not need JAX.
@@ -9,13 +9,14 @@ may still be in progress. The command prints the path of the page and does not n
 browser reload it. --tensorboard writes the logs as event files to one folder per run below OUT (by default
 DIR/tensorboard), for tensorboard --logdir OUT. --readme inserts a table of the results into Markdown files, between the
 lines <!-- results --> and <!-- end of results -->, and the findings of the pages between the lines <!-- findings -->
-and <!-- end of findings -->.
+and <!-- end of findings -->. --archive writes the records of all runs of an experiment to DIR/runs.tar.xz, which is
+unpacked where a report is built and the run directories are not there.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from resjax import cli, files
+from resjax import cli, files, records
 from resjax.settings import ConfigError
 
 _PORT = 8000
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files to OUT, by default DIR/tensorboard"
   )
   parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="insert the results")
+  parser.add_argument("--archive", action="store_true", help="write the records of all runs of DIR to one archive only")
   given = parser.parse_args(argv)
   if given.serve is not None and not 0 <= given.serve < 2**16:
     parser.error(f"argument --serve: {given.serve} is not a port: must be 0 to {2**16 - 1}")
@@ -47,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     directory = files.as_path(given.dir)
     if files.in_bucket(directory) and (given.serve is not None or given.tensorboard == ""):
       raise ConfigError(f"{directory}: --serve, and --tensorboard without OUT, need a directory on this machine")
+    records.unpack(directory)
+    if given.archive:
+      print(records.pack(directory))
+      return cli.DONE
     if given.tensorboard is not None:
       from resjax.analysis import load, tensorboard
 

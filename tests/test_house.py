@@ -37,7 +37,7 @@ ALLOWED = {
   "__main__": "",
   "cli": "files records settings",
   "main": "experiment_cli listing registry settings train",
-  "report": "cli analysis files settings",
+  "report": "cli analysis files records settings",
   "experiments": "config sweep",
   "planning": "config data depth mesh models records settings train listing",
   "launch": "experiment_cli files listing planning records settings sweep",

@@ -7,6 +7,7 @@ All files are JSON or JSON lines. Errors are fractions, times are UTC in ISO 860
 null. This package does not import JAX, so that logs can be read where JAX is not installed.
 """
 
+from resjax.records.archive import ARCHIVE, pack, unpack
 from resjax.records.reader import find_runs, read_logs, read_run
 from resjax.records.schema import (
   DONE,
@@ -26,6 +27,7 @@ from resjax.records.schema import (
 from resjax.records.writer import RunWriter, utc_now
 
 __all__ = [
+  "ARCHIVE",
   "DONE",
   "FAILED",
   "LIST_KEYS",
@@ -41,7 +43,9 @@ __all__ = [
   "Run",
   "RunWriter",
   "find_runs",
+  "pack",
   "read_logs",
   "read_run",
+  "unpack",
   "utc_now",
 ]

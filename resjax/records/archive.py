@@ -1,0 +1,60 @@
+"""The run directories of an experiment as one compressed archive, because thousands of small files are hard to keep."""
+
+import lzma
+import os
+import tarfile
+from pathlib import Path
+
+from resjax import files
+from resjax.records.reader import find_runs
+from resjax.records.schema import RecordsError
+
+ARCHIVE = "runs.tar.xz"
+_LEFT_OUT = {"checkpoints", "input.npz", "lock"}  # large, or of the machine
+
+
+def pack(experiment: str | os.PathLike[str]) -> Path:
+  """Writes the records of all runs of an experiment to `ARCHIVE` in its directory; equal records give equal bytes.
+
+  Checkpoints are left out. The run directories stay.
+
+  Returns:
+    The path of the archive.
+
+  Raises:
+    RecordsError: The directory holds no runs, or is itself a run or a parent of experiments.
+    OSError: It is in a bucket.
+  """
+  experiment = files.local_path(experiment)
+  runs = find_runs(experiment)
+  if not runs or {run.parent for run in runs} != {experiment}:
+    raise RecordsError(f"{experiment}: is no directory of one experiment with runs")
+  path = experiment / ARCHIVE
+  with tarfile.open(path, "w:xz", preset=9) as archive:
+    for run in runs:
+      for file in sorted(run.rglob("*")):
+        inside = file.relative_to(run)
+        if file.is_file() and not {*inside.parts} & _LEFT_OUT:
+          member = tarfile.TarInfo((run.name / inside).as_posix())  # without owner, mode and time of the file
+          member.size = file.stat().st_size
+          with file.open("rb") as content:
+            archive.addfile(member, content)
+  return path
+
+
+def unpack(root: str | os.PathLike[str]) -> None:
+  """Extracts the archives at `root`, or one level below, whose run directories are not there.
+
+  Raises:
+    RecordsError: An archive is damaged.
+  """
+  root = files.as_path(root)
+  if files.in_bucket(root):
+    return
+  for path in sorted({*root.glob(ARCHIVE), *root.glob(f"*/{ARCHIVE}")}):
+    try:
+      with tarfile.open(path) as archive:
+        missing = [member for member in archive if not (path.parent / member.name).exists()]
+        archive.extractall(path.parent, missing, filter="data")
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+      raise RecordsError(f"{path}: cannot be unpacked: {error}") from error

@@ -1,0 +1,85 @@
+"""The records of many runs as one archive, and reports from it."""
+
+import io
+import shutil
+import tarfile
+
+import pytest
+
+from resjax import records, report
+from resjax.records import ARCHIVE, RecordsError
+from tests.synthetic import write_run, write_studies
+
+
+@pytest.fixture
+def experiment(tmp_path):
+  root = tmp_path / "runs" / "study"
+  for depth in (20, 32):
+    directory = write_run(root, depth=depth, every=32_000)
+    (directory / "checkpoints" / "7").mkdir(parents=True)
+    (directory / "checkpoints" / "7" / "state").write_bytes(b"large")
+    (directory / "input.npz").write_bytes(b"large")
+  write_studies(root / "residual-A-d20-s0", 20, plain=False)
+  return root
+
+
+def contents(root):
+  return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_an_archive_has_the_records_and_nothing_else(experiment, capsys):
+  before = contents(experiment)
+  assert report.main([str(experiment), "--archive"]) == 0
+  assert capsys.readouterr().out.strip() == str(experiment / ARCHIVE)
+  with tarfile.open(experiment / ARCHIVE) as archive:
+    names = set(archive.getnames())
+  kept = {name for name in before if not {"checkpoints", "input.npz", "lock"} & {*name.split("/")}}
+  assert names == kept and "residual-A-d20-s0/studies/lesions.jsonl" in names
+  packed = (experiment / ARCHIVE).read_bytes()
+  (experiment / "residual-A-d20-s0" / "run.json").touch()
+  assert records.pack(experiment).read_bytes() == packed
+
+
+def test_a_report_from_an_archive_is_that_of_the_run_directories(experiment):
+  assert report.main([str(experiment)]) == 0
+  expected = contents(experiment / "tables")
+  records.pack(experiment)
+  for path in experiment.iterdir():
+    if path.name != ARCHIVE:
+      shutil.rmtree(path) if path.is_dir() else path.unlink()
+  assert report.main([str(experiment.parent)]) == 0  # an archive one level below is found, too
+  assert contents(experiment / "tables") == expected
+
+
+def test_what_is_there_is_not_replaced(experiment):
+  records.pack(experiment)
+  run = experiment / "residual-A-d20-s0"
+  (run / "config.json").write_text("{}")
+  shutil.rmtree(experiment / "residual-A-d32-s0")
+  records.unpack(experiment)
+  assert (run / "config.json").read_text() == "{}"
+  assert (experiment / "residual-A-d32-s0" / "run.json").exists()
+
+
+def test_only_the_directory_of_an_experiment_is_packed(experiment, capsys):
+  for wrong in (experiment.parent, experiment / "residual-A-d20-s0"):
+    assert report.main([str(wrong), "--archive"]) == 2
+    assert "is no directory of one experiment with runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["torn", "elsewhere"])
+def test_a_damaged_or_malicious_archive_is_refused(experiment, damage, tmp_path, capsys):
+  path = records.pack(experiment)
+  if damage == "torn":
+    path.write_bytes(path.read_bytes()[:-200])
+  else:
+    with tarfile.open(path, "w:xz") as archive:
+      member = tarfile.TarInfo("../../outside")
+      member.size = 1
+      archive.addfile(member, io.BytesIO(b"x"))
+  shutil.rmtree(experiment / "residual-A-d20-s0")
+  assert report.main([str(experiment)]) == 2
+  assert f"{path}: cannot be unpacked: " in capsys.readouterr().err
+  assert not (tmp_path / "outside").exists()
+  with pytest.raises(RecordsError):
+    records.unpack(experiment)
