@@ -22,25 +22,28 @@ OUT = flags.DEFINE_string("out", "", "JSON file to write.")
 Side = Callable[[int], None]  # does so many steps and returns when they are done
 
 
-def alternate(sides: Mapping[str, Side], least: int = 2) -> dict[str, list[float]]:
+def alternate(
+  sides: Mapping[str, Side], least: int = 2, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
   """Returns steps a second of every side, one figure a round; each side is warmed up first.
 
   Args:
     sides: what is compared, by name.
     least: steps of a timed run, at least.
+    clock: what is timed by, in seconds.
   """
   steps: dict[str, int] = {}
   rates: dict[str, list[float]] = {name: [] for name in sides}
   for name, run in sides.items():
     run(least)
-    start = time.perf_counter()
+    start = clock()
     run(least)
-    steps[name] = max(least, round(least * SECONDS.value / (time.perf_counter() - start)))
+    steps[name] = max(least, round(least * SECONDS.value / (clock() - start)))
   for _ in range(ROUNDS.value):
     for name, run in sides.items():
-      start = time.perf_counter()
+      start = clock()
       run(steps[name])
-      rates[name].append(steps[name] / (time.perf_counter() - start))
+      rates[name].append(steps[name] / (clock() - start))
   return rates
 
 

@@ -1,13 +1,15 @@
 """What stochastic depth saves of a training step: the expected share of the work, and the measured share of the time.
 
-    python -m benchmarks.stochastic_depth [--depths 20,56,110] [--survival 0.5] [--seeds 1] [--rounds 3] [--out FILE]
+    python -m benchmarks.stochastic_depth [--depths 20,56,110] [--survival 0.5] [--seeds 1] [--cpu_time] [--out FILE]
 
 A dropped block is not computed where a step is not vectorized over runs (`lax.cond`); with `--seeds` above 1 on an
 accelerator it is, and nothing is saved. Expected is the share of multiply-adds in dropped blocks, forward and backward
-alike; measured is 1 - (median time with) / (median time without), in alternating runs of one process.
+alike; measured is 1 - (median time with) / (median time without), in alternating runs of one process. `--cpu_time`
+counts seconds of CPU instead of seconds: for a CPU that is busy with other work.
 """
 
 import statistics
+import time
 from pathlib import Path
 
 from absl import app, flags
@@ -21,6 +23,7 @@ _DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual n
 _SURVIVAL = flags.DEFINE_float("survival", 0.5, "Survival probability of the last block.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs as one program.")
 _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step of a run.")
+_CPU_TIME = flags.DEFINE_bool("cpu_time", False, "Whether to count the process's seconds of CPU, of all threads.")
 
 
 def expected_saving(net: Model) -> float:
@@ -40,7 +43,7 @@ def main(_) -> None:
       name: sides.Resjax(depth, _BATCH.value, seeds=_SEEDS.value, survival=survival)
       for name, survival in (("without", 1.0), ("with", _SURVIVAL.value))
     }
-    rates[depth] = measure.alternate(made, least=4)
+    rates[depth] = measure.alternate(made, 4, time.process_time if _CPU_TIME.value else time.perf_counter)
     without, with_ = (statistics.median(rates[depth][name]) for name in ("without", "with"))
     rows.append(
       {

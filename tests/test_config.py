@@ -195,6 +195,10 @@ def test_no_setting_takes_junk(key, value):
       "model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'",
     ),
     (
+      {"model.shortcut": "fixup", "model.norm": "none", "model.preactivation": True},
+      "model.shortcut = 'fixup': is defined for activations after layers; model.preactivation is True",
+    ),
+    (
       {"model.branch_scale": 0.5, "model.kind": "plain"},
       "model.branch_scale = 0.5: needs model.kind = 'residual'",
     ),

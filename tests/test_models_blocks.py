@@ -111,10 +111,10 @@ def test_a_highway_block_carries_its_input_when_the_gate_is_closed_and_is_plain_
 
 
 def test_fixup_starts_the_other_layers_smaller():
-  """Six blocks of two layers: the first by sqrt(6), of bottlenecks of three layers by the fourth root; n as in He's."""
+  """Six blocks of two layers: the first by sqrt(6), of bottlenecks of three layers by the fourth root; fan-out."""
   for name, factor in (("Fixup", 6**-0.5), ("Fixup bottleneck", 6**-0.25)):
     kernel = initial(NETS[name])["params"]["stage3"]["rest"]["conv1"]["kernel"]
-    expected = factor * np.sqrt(2 / np.prod(kernel.shape[-4:-1]))
+    expected = factor * np.sqrt(2 / (np.prod(kernel.shape[-4:-2]) * kernel.shape[-1]))
     assert kernel.std() == pytest.approx(expected, rel=5 / np.sqrt(2 * kernel.size))
 
 

@@ -53,7 +53,8 @@ class Model:
   shortcut: str = setting(
     "A",
     "A: zeros for new channels; B: projection where shapes change; C: projections everywhere; rezero: A, with a learnt "
-    "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: another for them; gated: Highway's",
+    "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: A with Fixup's scalar biases and "
+    "factors, initial weights and rates; gated: Highway's",
     allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated"),
     paper={"cifar": "A"},
   )
@@ -144,6 +145,10 @@ class Model:
       raise ConfigError("model.zero_init_scale = True: needs norms; model.norm is 'none'")
     if self.shortcut == "fixup" and self.block == "single":
       raise ConfigError("model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'")
+    if self.kind == "residual" and self.shortcut == "fixup" and self.preactivation:
+      raise ConfigError(
+        "model.shortcut = 'fixup': is defined for activations after layers; model.preactivation is True"
+      )
     self._check_scaling()
     try:
       _ = self.structure

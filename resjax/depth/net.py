@@ -56,7 +56,9 @@ class Net:
     kernel, stride = {"flat": (1, 1), "3x3": (3, 1), "7x7": (7, 2)}[stem]
     side = divided((height, width), stride)
     yield Layer("stem/conv", "conv", 0, 0, kernel, stride, channels, filters, side, weighted=True)
-    if not self.structure.preactivation:
+    if self.structure.fixup:
+      yield _scalar("stem/bias", 0, 0, filters, side)
+    elif not self.structure.preactivation:
       yield self._norm("stem/norm", 0, 0, filters, side)
     if stem == "7x7":
       height, width = ((size + sum(self.structure.pool_pads) - 3) // 2 + 1 for size in side)
@@ -73,7 +75,11 @@ class Net:
     for i, ((kernel, outputs), own_stride) in enumerate(layers, 1):
       after, name = divided(side, own_stride), f"{path}/conv{i}"
       conv = Layer(name, "conv", stage, block, kernel, own_stride, channels, outputs, after, weighted=True)
-      if preactivation:
+      if self.structure.fixup:
+        last = i == self.structure.layers_a_block
+        around = ("bias{}a", None, "scale", "bias{}b") if last else ("bias{}a", None, "bias{}b")
+        yield from (_scalar(f"{path}/{n.format(i)}", stage, block, outputs, after) if n else conv for n in around)
+      elif preactivation:
         yield from (self._norm(f"{path}/norm{i}", stage, block, channels, side), conv)
       else:
         yield from (conv, self._norm(f"{path}/norm{i}", stage, block, outputs, after))
@@ -93,7 +99,7 @@ class Net:
       yield dataclasses.replace(block, name=f"{path}/gate", kind="conv")
       yield dataclasses.replace(block, name=f"{path}/gate_bias", kind="bias", kernel=1, stride=1, inputs=block.outputs)
     for name in SCALARS[self.structure.shortcut]:
-      yield Layer(f"{path}/{name}", "scalar", *place, 1, 1, block.outputs, block.outputs, side)
+      yield _scalar(f"{path}/{name}", *place, block.outputs, side)
 
   def _head(self, before: Layer) -> Iterator[Layer]:
     channels = before.outputs
@@ -104,7 +110,13 @@ class Net:
       for i in (1, 2):
         yield Layer(f"head/dense{i}", "dense", 0, 0, 1, 1, channels, VGG_DENSE, (1, 1), weighted=True, biased=True)
         channels = VGG_DENSE
+    if self.structure.fixup:
+      yield _scalar("head/bias", 0, 0, channels, (1, 1))
     yield Layer("head/dense", "dense", 0, 0, 1, 1, channels, self.classes, (1, 1), weighted=True, biased=True)
+
+
+def _scalar(name: str, stage: int, block: int, channels: int, side: Side) -> Layer:
+  return Layer(name, "scalar", stage, block, 1, 1, channels, channels, side)
 
 
 def divided(side: Side, stride: int) -> Side:

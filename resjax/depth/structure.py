@@ -8,7 +8,7 @@ VGG_DENSE = 4096  # width of the two hidden dense layers of a VGG network
 VGG_WIDEST = 512
 LAYERS_A_BLOCK = {"basic": 2, "bottleneck": 3, "single": 1, "dense": 2}
 SCALARS: dict[str, tuple[str, ...]] = collections.defaultdict(  # the learned scalars of some shortcuts
-  tuple, rezero=("gain",), skipinit=("gain",), fixup=("gain", "shift")
+  tuple, rezero=("gain",), skipinit=("gain",)
 )
 CONVOLUTIONAL = ("basic", "bottleneck", "single")
 
@@ -137,6 +137,11 @@ class Structure:
         raise DepthError(f"blocks = ({listed}) of {self.block} blocks make {given} layers")
       return self.blocks
     return self._listed(family) if family.named else (self._even(family.stages),) * family.stages
+
+  @property
+  def fixup(self) -> bool:
+    """Whether the network is one of Fixup (Zhang et al. 2019): no norms, and scalar biases around each convolution."""
+    return self.kind == "residual" and self.shortcut == "fixup"
 
   @property
   def total_blocks(self) -> int:

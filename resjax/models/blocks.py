@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 
 from resjax import config
-from resjax.models import stochastic_depth
+from resjax.models import fixup, stochastic_depth
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 from resjax.models.initializers import branch_kernel
@@ -59,12 +59,14 @@ class Block(nn.Module):
     net, x, structure = self.net, x_BxHxWxC, self.net.structure
     layers = structure.layers(self.filters)
     sow_response(self, "input", x)
-    # The first norm and activation of a pre-activation block are part of F(x), unless a projection reads them, too.
-    projects = structure.projects(self.stride, x.shape[-1], layers[-1][1])
-    entered = self._enter(x, train) if projects else x
+    # What precedes the first convolution is part of F(x), unless the shortcut has it, too: a projection in a
+    # pre-activation block, and in a network of Fixup a shortcut that changes shapes.
+    changes = self.stride != 1 or x.shape[-1] != layers[-1][1]
+    shared = structure.projects(self.stride, x.shape[-1], layers[-1][1]) or (structure.fixup and changes)
+    entered = self._enter(x, train) if shared else x
 
     def main(block: "Block", x: jax.Array) -> jax.Array:
-      return block._layers(x if projects else block._enter(x, train), train)
+      return block._layers(x if shared else block._enter(x, train), train)
 
     shape = (len(x), *(-(-side // self.stride) for side in x.shape[1:3]), layers[-1][1])
     y = stochastic_depth.branch(self, main, entered, shape, survival)
@@ -90,6 +92,8 @@ class Block(nn.Module):
   def _enter(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the input of the first convolution, given the input of the block."""
     net = self.net
+    if net.structure.fixup:
+      return fixup.shift(x, "bias1a")
     return ACTIVATIONS[net.activation](normalization(net, train, name="norm1")(x)) if net.preactivation else x
 
   def _layers(self, y: jax.Array, train: bool) -> jax.Array:
@@ -101,8 +105,12 @@ class Block(nn.Module):
       norm = functools.partial(normalization, net, train, name=f"norm{i}", zero_scale=last and net.zero_init_scale)
       if net.preactivation and i > 1:
         y = activation(norm()(y))
+      if structure.fixup and i > 1:
+        y = fixup.shift(y, f"bias{i}a")
       y = Conv(channels, kernel, stride, padding=net.padding, start=branch_kernel(net, i), name=f"conv{i}")(y)
-      if not net.preactivation:
+      if structure.fixup:
+        y = fixup.leave(y, i, last)
+      elif not net.preactivation:
         y = norm()(y)
       if kernel == 3:
         sow_response(self, f"conv{i}", y)

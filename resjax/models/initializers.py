@@ -9,8 +9,8 @@ from resjax.models.conv import HE_NORMAL
 def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
   """Returns the initializer of the kernel of a main branch's layer.
 
-  With Fixup's shortcuts the last layer starts at zero, and the others are smaller by L^(1 / (2m - 2)): L blocks of m
-  layers.
+  With Fixup's shortcuts the last layer starts at zero, and the others have a variance of 2 / fan_out, divided by
+  L^(1 / (m - 1)): L blocks of m layers.
 
   Args:
     net: Settings of the network.
@@ -18,9 +18,15 @@ def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
   """
   layers, blocks = net.structure.layers_a_block, net.structure.total_blocks
   last = layer == layers
-  if net.kind == "residual" and net.shortcut == "fixup":
-    return nn.initializers.zeros if last else _normal(2.0 * blocks ** (-1 / (layers - 1)))
+  if net.structure.fixup:
+    scale = 2.0 * blocks ** (-1 / (layers - 1))
+    return nn.initializers.zeros if last else nn.initializers.variance_scaling(scale, "fan_out", "normal")
   return _normal(2.0 / blocks) if last and net.initialization == "depth" else HE_NORMAL
+
+
+def classifier_kernel(net: config.Model) -> nn.initializers.Initializer:
+  """Returns the initializer of the kernel of the classifier, which is zero with Fixup's shortcuts."""
+  return nn.initializers.zeros if net.structure.fixup else HE_NORMAL
 
 
 def _normal(scale: float) -> nn.initializers.Initializer:

@@ -4,10 +4,11 @@ import jax
 from flax import linen as nn
 
 from resjax import config, depth
-from resjax.models import stochastic_depth
+from resjax.models import fixup, stochastic_depth
 from resjax.models.block_scan import ScanOptions, scan_blocks
 from resjax.models.blocks import ACTIVATIONS, Block, normalization
-from resjax.models.conv import HE_NORMAL, Conv
+from resjax.models.conv import Conv
+from resjax.models.initializers import classifier_kernel
 from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
 from resjax.models.response_statistics import COLLECTION, sow_response
@@ -67,7 +68,9 @@ class Stem(nn.Module):
     if layers == "flat":
       x = x.reshape(len(x), 1, 1, -1)
     y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x)
-    if not self.net.preactivation:
+    if self.net.structure.fixup:
+      y = fixup.shift(y, "bias")
+    elif not self.net.preactivation:
       y = normalization(self.net, train, name="norm")(y)
     sow_response(self, "conv", y)
     if not self.net.preactivation:
@@ -144,4 +147,7 @@ class Head(nn.Module):
     x = x_BxHxWxC
     if self.net.preactivation:
       x = ACTIVATIONS[self.net.activation](normalization(self.net, train, name="norm")(x))
-    return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(at_least_float32(x).mean((1, 2)))
+    x = at_least_float32(x).mean((1, 2))
+    if self.net.structure.fixup:
+      x = fixup.shift(x, "bias")
+    return nn.Dense(self.classes, kernel_init=classifier_kernel(self.net), name="dense")(x)

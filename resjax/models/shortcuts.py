@@ -84,15 +84,6 @@ def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -
   return Scalar(0.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
 
 
-def fixup(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
-  """Fixup (Zhang et al. 2019): y times a learned gain, initially 1, plus a learned shift, initially 0, plus the input.
-
-  Its initialization of the main branch is in `initializers.branch_kernel`.
-  """
-  scaled = Scalar(1.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + Scalar(0.0, name="shift")(y_BxHxWxC)
-  return scaled + zero_padded(branch, x_BxHxWxC)
-
-
 def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
   """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
   gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
@@ -125,6 +116,6 @@ SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
   "C": option_c,
   "rezero": gain_from_zero,
   "skipinit": gain_from_zero,
-  "fixup": fixup,
+  "fixup": option_a,  # what Fixup has of its own stands in the main branch, see `fixup`
   "gated": gated,
 }

@@ -14,7 +14,7 @@ from resjax import mesh
 from resjax.config import Data, Train
 from resjax.data.augment import Statistics, augment, normalize
 from resjax.data.order import batch_order
-from resjax.models import stochastic_depth
+from resjax.models import fixup, stochastic_depth
 from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.state import State
 
@@ -191,7 +191,8 @@ def train_step(
   (loss, (wrong, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
   rate = schedule.rate(train, state.warmup, state.plateau, state.step)
   direction, optimizer_state = optimizer.make(train).update(gradients, state.optimizer, state.params)
-  params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+  factors = fixup.rate_factors(net.net, state.params)
+  params = jax.tree.map(lambda p, d, factor: p - factor * rate * d, state.params, direction, factors)
   after = dataclasses.replace(
     state,
     step=state.step + 1,
