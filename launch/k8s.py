@@ -1,10 +1,11 @@
-"""Runs an experiment on Kubernetes, one JobSet a run, on TPU or GPU node pools of GKE.
+"""Starts the runs of an experiment on Kubernetes, one JobSet per run, on TPU or GPU node pools of GKE.
 
     python -m launch.k8s --config FILE[:VARIANT] [--only EXPR] --image IMAGE --topology v5e:2x4 --volume gs://BUCKET
     python -m launch.k8s ... --topology gpu:h100x8 --volume claim:NAME [--spot] [--dry_run]
 
-The manifests go to `kubectl apply`, to the cluster and namespace it is set to. The volume is mounted at /mnt/resjax,
-the work directory is below it. A run that was stopped (exit code 75), or whose node was taken away, starts again.
+The manifests are passed to `kubectl apply`, which uses its current cluster and namespace. The volume is mounted at
+/mnt/resjax, and the work directory is below it. A run that was stopped (exit code 75), or whose node was preempted, is
+restarted.
 """
 
 import dataclasses
@@ -22,47 +23,49 @@ from resjax import experiment_cli
 from resjax.planning import chips
 from resjax.settings import ConfigError
 
-_IMAGE = flags.DEFINE_string("image", "", "Container with the checkout as its working directory, and the extra tpu.")
-_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Of each run, as in resjax.plan: v5e:2x4 ... or gpu:h100x8.")
-_VOLUME = flags.DEFINE_string("volume", "", "For run directories: gs://BUCKET, or claim:NAME, writable from all nodes.")
-_PYTHON = flags.DEFINE_string("python", "python", "Python of the container.")
-_GRACE = flags.DEFINE_integer("grace", 120, "Seconds between the signal to save and the end of a pod.", 1)
-_SPOT = flags.DEFINE_bool("spot", False, "On nodes that are cheaper, and may be taken at any time.")
+_IMAGE = flags.DEFINE_string("image", "", "Container image with the checkout as working directory and the extra tpu.")
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Slice of each run: v5e:2x4 ... or gpu:h100x8.")
+_VOLUME = flags.DEFINE_string("volume", "", "Volume of the run directories: gs://BUCKET or claim:NAME.")
+_PYTHON = flags.DEFINE_string("python", "python", "Python interpreter in the container.")
+_GRACE = flags.DEFINE_integer("grace", 120, "Seconds between SIGTERM and SIGKILL of a pod.", 1)
+_SPOT = flags.DEFINE_bool("spot", False, "Use spot nodes, which are cheaper and may be preempted at any time.")
 flags.adopt_module_key_flags(jobs)
 
 
 def main() -> int:
-  """Applies what the command line names; returns the exit code."""
+  """Starts the runs that the command line selects; returns the exit code."""
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
   if not _IMAGE.value:
     raise ConfigError("--image is missing")
-  slice_, volume = chips.parse(_TOPOLOGY.value), _volume(_VOLUME.value)
-  made = [_manifest(job, slice_, volume) for job in jobs.unfinished(every)]
-  import yaml  # not before it is needed: --help and --status do without
+  environment = manifests.Environment(
+    _IMAGE.value, chips.parse(_TOPOLOGY.value), _volume(_VOLUME.value), _GRACE.value, _SPOT.value
+  )
+  made = [_manifest(job, environment) for job in jobs.unfinished(every)]
+  import yaml  # imported here, because --help and --status do not need it
 
   text = yaml.safe_dump_all(made, sort_keys=False)
   if jobs.DRY_RUN.value:
     print(text, end="")
     return experiment_cli.DONE
   if not shutil.which("kubectl"):
-    raise ConfigError("kubectl is not on this machine: --dry_run prints what it would be given")
+    raise ConfigError("kubectl is not installed; --dry_run prints the manifests")
   sent = subprocess.run(["kubectl", "apply", "-f", "-"], input=text, text=True, check=False)
-  print(f"to see them: kubectl get jobsets -l resjax={_label(every[0])}; to stop: kubectl delete with the same")
+  selector = f"jobsets -l resjax={_label(every[0])}"
+  print(f"to list them: kubectl get {selector}; to stop them: kubectl delete {selector}")
   return experiment_cli.DONE if sent.returncode == 0 else experiment_cli.FAILED
 
 
-def _manifest(job: Job, slice_: chips.Slice, volume: manifests.Volume) -> dict[str, Any]:
+def _manifest(job: Job, environment: manifests.Environment) -> dict[str, Any]:
   there = dataclasses.replace(job, workdir=posixpath.join(manifests.MOUNT, job.workdir))
   name = f"resjax-{_label(job)}-{job.index}"
-  line = there.command(_PYTHON.value)
-  return manifests.jobset(name, _label(job), line, _IMAGE.value, slice_, volume, _GRACE.value, _SPOT.value)
+  return manifests.jobset(name, _label(job), there.command(_PYTHON.value), environment)
 
 
 def _label(job: Job) -> str:
-  """Returns the experiment's folder in the letters that names may have; short, for names of pods grow from it."""
+  """Returns the experiment's folder as a short label of characters that Kubernetes allows in names of pods."""
   return re.sub("[^a-z0-9]+", "-", job.run.folder.lower())[:35].strip("-")
 
 

@@ -1,4 +1,4 @@
-"""JobSet manifests for GKE: one a run, on a TPU slice or a GPU node, with what happens when a run ends with 75."""
+"""JobSet manifests for GKE: one per run, on a TPU slice or a GPU node, restarted when the run exits with code 75."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,19 @@ ACCELERATORS = {
   **{"v5e": "tpu-v5-lite-podslice", "v6e": "tpu-v6e-slice", "v5p": "tpu-v5p-slice"},
   **{"a100": "nvidia-a100-80gb", "h100": "nvidia-h100-80gb", "h200": "nvidia-h200-141gb"},
 }
-MOUNT = "/mnt/resjax"  # where a pod sees the volume
-CHIPS_A_NODE = 4  # of a slice of several nodes; v5e and v6e also come as one node of eight
+MOUNT = "/mnt/resjax"  # path of the volume in a pod
+CHIPS_A_NODE = 4  # chips per node of a slice with several nodes; v5e and v6e are also available as one node of eight
 
 
 class Pods(NamedTuple):
-  """Where the processes of a run go: how many pods, the accelerators of each, and the nodes they want."""
+  """Pods of a run.
+
+  Attributes:
+    number: Number of pods.
+    resource: Kubernetes resource of the accelerators.
+    chips: Number of accelerators per pod.
+    nodes: Node selector.
+  """
 
   number: int
   resource: str
@@ -24,14 +31,37 @@ class Pods(NamedTuple):
 
 
 class Volume(NamedTuple):
-  """What is mounted: a bucket by name, or a claim of a volume that all nodes can write."""
+  """Volume of the run directories.
+
+  Attributes:
+    bucket: Name of a bucket, or "".
+    claim: Name of a persistent volume claim that all nodes can write to, or "".
+  """
 
   bucket: str
   claim: str
 
 
+class Environment(NamedTuple):
+  """Environment that a run is executed in.
+
+  Attributes:
+    image: Container image with the project installed.
+    slice_: Slice of chips.
+    volume: Volume of the run directories.
+    grace: Seconds between SIGTERM and SIGKILL.
+    spot: Whether the nodes may be preempted at any time.
+  """
+
+  image: str
+  slice_: Slice
+  volume: Volume
+  grace: int
+  spot: bool
+
+
 def pods(slice_: Slice) -> Pods:
-  """Returns the pods that a slice consists of on GKE."""
+  """Returns the pods of a slice on GKE."""
   kind, _, shape = slice_.name.partition(":")
   if kind == "gpu":
     accelerator = ACCELERATORS[shape.rpartition("x")[0]]
@@ -41,25 +71,20 @@ def pods(slice_: Slice) -> Pods:
   return Pods(slice_.count // whole, "google.com/tpu", whole, nodes)
 
 
-def jobset(
-  name: str, folder: str, line: Sequence[str], image: str, slice_: Slice, volume: Volume, grace: int, spot: bool
-) -> dict[str, Any]:
+def jobset(name: str, folder: str, command: Sequence[str], environment: Environment) -> dict[str, Any]:
   """Returns the manifest of a run.
 
-  A pod is never restarted by itself: when one has ended with 75, or its node is taken away, its job fails by
-  podFailurePolicy, and for that reason alone the whole JobSet is made anew, as often as it takes. Any other end of a
-  pod is the end of the JobSet.
+  Single pods are not restarted. If a pod exits with code 75 or its node is preempted, its job fails by the
+  podFailurePolicy, and the whole JobSet is restarted, without a limit on the number of restarts. If a pod ends in any
+  other way, the JobSet ends.
 
   Args:
-    name: of the JobSet.
-    folder: the experiment's, by which all of its JobSets can be found.
-    line: the command.
-    image: of the container, with the project installed.
-    slice_: of chips.
-    volume: where run directories are.
-    grace: seconds from SIGTERM to SIGKILL.
-    spot: on nodes that may be taken away at any time.
+    name: Name of the JobSet.
+    folder: Folder of the experiment, which labels all of its JobSets.
+    command: Command of the container.
+    environment: Environment of the run.
   """
+  image, slice_, volume, grace, spot = environment
   wanted = pods(slice_)
   selector = wanted.nodes | ({"cloud.google.com/gke-spot": "true"} if spot else {})
   annotations = {"gke-gcsfuse/volumes": "true"} if volume.bucket else {}
@@ -77,7 +102,7 @@ def jobset(
         {
           "name": "run",
           "image": image,
-          "command": list(line),
+          "command": list(command),
           "env": [{"name": "JAX_COMPILATION_CACHE_DIR", "value": "/tmp/compiled"}],
           "ports": [{"containerPort": 8471}, {"containerPort": 8476}],
           "resources": {"limits": {wanted.resource: str(wanted.chips)}},

@@ -77,6 +77,7 @@ NO_JAX = (
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
 MOST_LINES = 360
+MOST_ARGUMENTS = 6
 
 
 def sources() -> list[Path]:
@@ -204,3 +205,13 @@ def test_a_file_says_what_it_is_and_fits_in_the_head(name):
   text = MODULES[name].read_text()
   assert ast.get_docstring(ast.parse(text)), f"{MODULES[name]} has no docstring"
   assert len(text.splitlines()) <= MOST_LINES, f"{MODULES[name]} wants to be two rooms"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_functions_take_few_arguments(name):
+  """At most six beside self: what belongs together is an object."""
+  for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+      own = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
+      assert len(own) <= MOST_ARGUMENTS, f"{MODULES[name]}:{node.lineno}: {node.name} takes {', '.join(own)}"

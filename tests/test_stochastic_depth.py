@@ -13,7 +13,8 @@ from resjax.config import Data, Model, Train
 from resjax.data.augment import normalize, statistics
 from resjax.data.order import batch_order
 from resjax.models import layout, stochastic_depth
-from resjax.studies import lesion_forward, lesion_plans, segmented_model
+from resjax.studies import lesion_plans, segmented_model
+from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import batched_runs, evaluate, state, step
 from tests import random_nets
 from tests.nets import unstacked
@@ -190,7 +191,7 @@ def test_studies_of_single_blocks_scale_branches_as_the_network_does(net):
   whole = lesion_plans.Lesion("none", (), ((1, 2, 3, 4, 5), (1,)), 0)
   own = jax.tree.map(lambda leaf: leaf[None], net.variables["batch_stats"])
   variables, lesions = parts.with_survival(net.variables), lesion_plans.arrays([whole])
-  losses, wrongs = lesion_forward.test(parts, 16, variables, own, lesions, *images, net.input.statistics)
+  losses, wrongs = LesionedModel(parts, 16, variables, lesions, net.input.statistics).test(own, *images)
   loss, wrong = evaluate.evaluate(models.build(NET, 10), 16, net.variables, *images, net.input.statistics)
   assert float(losses[0]) == pytest.approx(float(loss), rel=1e-5)
   assert int(wrongs[0]) == int(wrong)

@@ -63,11 +63,10 @@ def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
   assert np.abs(dense - dense.T).max() < 1e-4 * np.abs(dense).max()  # as no wrong second derivative is
   expected = np.linalg.eigvalsh((dense + dense.T) / 2)[::-1][:2]
 
+  surface = loss_surface.LossSurface(model, 8, "running", net.variables, *arrays)
+
   def times(vector):
-    tree = unflat(vector.astype(np.float32))
-    return np.asarray(
-      ravel_pytree(loss_surface.hessian_times(model, 8, "running", net.variables, tree, *arrays))[0], float
-    )
+    return np.asarray(ravel_pytree(surface.hessian_times(unflat(vector.astype(np.float32))))[0], float)
 
   found = lanczos.largest(times, len(flat), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
@@ -101,4 +100,4 @@ def test_the_command_goes_on_with_a_grid(tmp_path, capsys):
   assert again[:4] == rows[:4]
   for one, other in zip(again, rows, strict=True):
     assert one == {**other, "loss": pytest.approx(other["loss"], rel=1e-6)}
-  assert "9/9 points" in capsys.readouterr().out
+  assert "point 9/9" in capsys.readouterr().out

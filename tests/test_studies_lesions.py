@@ -14,7 +14,8 @@ from resjax import models, study, study_records
 from resjax.config import Data, Model
 from resjax.config.studies import Lesions
 from resjax.settings import ConfigError
-from resjax.studies import lesion_forward, lesion_plans, segmented_model
+from resjax.studies import lesion_plans, segmented_model
+from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import evaluate
 from tests import random_nets
 
@@ -65,9 +66,8 @@ def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
   lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
   own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
   parts = segmented_model.SegmentedModel(net.config.model, 10)
-  results = lesion_forward.test(
-    parts, 16, net.variables, own, lesion_plans.arrays(lesions), *images, net.input.statistics
-  )
+  plans = lesion_plans.arrays(lesions)
+  results = LesionedModel(parts, 16, net.variables, plans, net.input.statistics).test(own, *images)
   model, variables = net.config.model, net.variables
   expected = [
     outcome(model, variables, net, images),
@@ -89,7 +89,7 @@ def test_statistics_taken_again_are_those_of_the_shorter_net(images):
   net = random_net("residual")
   parts = segmented_model.SegmentedModel(net.config.model, 10)
   lesions = lesion_plans.arrays([WHOLE, DELETED])
-  found = lesion_forward.reestimate(parts, 16, net.variables, lesions, images[0], net.input.statistics)
+  found = LesionedModel(parts, 16, net.variables, lesions, net.input.statistics).reestimate(images[0])
   shorter = {key: without_second(tree) for key, tree in net.variables.items()}
   arguments = shorter, images[0], net.input.statistics
   expected = evaluate.training_set_statistics(models.build(SHORTER, 10), 16, *arguments)
@@ -136,7 +136,7 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   assert all(row["images"] == 40 and 0 <= row["error"] <= 1 and row["step"] == 0 for row in rows)
   assert [(row["stage"], row["block"]) for row in rows[1:4]] == [(1, 1), (2, 1), (3, 1)]
   out = capsys.readouterr().out
-  assert "lesion residual-A-d8  5/5 lesions" in out and "one block deleted" in out
+  assert "lesion residual-A-d8  lesion 5/5" in out and "one block deleted" in out
   assert study.main([*command, "--counts=1,2"]) == 0
   logs, _ = study_records.read(directory)
   again = logs["lesions"]

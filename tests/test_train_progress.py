@@ -1,18 +1,33 @@
-"""What a batch log shows of a run."""
+"""What a batch log shows of a run and of a study."""
 
+from resjax.config import Config
+from resjax.records import RunWriter
 from resjax.train.progress import Progress
+from resjax.train.run_log import RunLog
 
 
-def row(step, split="train"):
-  return {"step": step, "split": split, "loss": 1.25, "error": 0.5, "images_per_second": 512.4}
-
-
-def test_one_plain_line_an_interval_with_rate_time_left_and_error(capsys):
-  with Progress("plain-d20-s0", 300) as progress:
-    progress.show(row(100))
-    progress.show(row(200))
-    progress.show(row(200, "test"))
+def test_one_plain_line_an_interval_with_rate_time_left_and_error(tmp_path, capsys):
+  with RunWriter(tmp_path) as writer, Progress("plain-d20-s0", 300, 0, "step") as progress:
+    log = RunLog(Config(), writer, progress, [])
+    for step, split in ((100, "train"), (200, "train"), (200, "test")):
+      log.log_evaluation(step, 1.0, split, (512, 640.0, 256), seconds=1.0)
   first, second, test = capsys.readouterr().out.splitlines()
   assert first == "plain-d20-s0  step 100/300  train loss 1.2500 error 50.00%  512 images/s"
   assert second == "plain-d20-s0  step 200/300  train loss 1.2500 error 50.00%  512 images/s  0:00:00 left"
   assert test.startswith("plain-d20-s0  step 200/300  test loss 1.2500 error 50.00%")
+
+
+def test_a_study_that_continues_counts_from_what_is_known(capsys):
+  with Progress("lesion plain-d20-s0", 9, 4, "lesion") as progress:
+    progress.show(3, "error 12.00%")
+    progress.show(2, "error 11.00%")
+  assert capsys.readouterr().out.splitlines() == [
+    "lesion plain-d20-s0  lesion 7/9  error 12.00%",
+    "lesion plain-d20-s0  lesion 9/9  error 11.00%",
+  ]
+
+
+def test_only_the_first_process_shows_progress(capsys):
+  with Progress("plain-d20-s0", 300, 0, "step", visible=False) as progress:
+    progress.show(100, "train loss 1.25")
+  assert capsys.readouterr().out == "" and progress.done == 100

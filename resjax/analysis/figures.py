@@ -125,7 +125,7 @@ def draw_errors(axes: Axes, errors: ErrorCurves, kind: str, legend: bool = True)
       curve = plotting.network_curve(curves[curves["split"] == split], net)
       if not curve:
         continue
-      plotting.draw_curve(axes, curve, "step", color, width, dashes, scale=100)
+      plotting.draw_curve(axes, curve, "step", plotting.Line(color, width, dashes), scale=100)
       end = 100 * curve["mean"][-1]
     ends.append((end, net.name, color))
     for step, error in errors.failures.get(net.key, ()):
@@ -181,7 +181,7 @@ def draw_responses(
   ends = []
   for net in drawn:
     curve = plotting.network_curve(curves, net)
-    plotting.draw_curve(axes, curve, "position", colors[net.key], 1.8, plotting.line_style(net))
+    plotting.draw_curve(axes, curve, "position", plotting.Line(colors[net.key], 1.8, plotting.line_style(net)))
     # Sorted curves are labelled where they end; unsorted ones end anywhere, so at their median height.
     height = statistics.median(curve["mean"]) if in_order else curve["mean"][-1]
     ends.append((height, net.label, colors[net.key]))

@@ -4,14 +4,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -63,22 +62,37 @@ def network_curve(curves: pd.DataFrame, net: Network) -> dict[str, list[float]]:
   return {name: own[name].astype("float64").tolist() for name in columns} if len(own) else {}
 
 
-def draw_curve(
-  axes: Axes,
-  curve: dict[str, list[float]],
-  x: str,
-  color: str,
-  width: float,
-  dashes: Any,
-  scale: float = 1,
-  marker: str | None = None,
-) -> None:
-  """Draws the mean as a line and, with several seeds, their range as a band."""
+class Line(NamedTuple):
+  """Style of a line.
+
+  Attributes:
+    color: Color.
+    width: Width in points.
+    dashes: Dashes, as Matplotlib's `linestyle`.
+    marker: Marker at each point, or None.
+  """
+
+  color: str
+  width: float
+  dashes: Any
+  marker: str | None = None
+
+
+def draw_curve(axes: Axes, curve: dict[str, list[float]], x: str, line: Line, scale: float = 1) -> None:
+  """Draws the mean as a line and, with several seeds, their range as a band.
+
+  Args:
+    axes: Axes to draw on.
+    curve: Columns of the curve, see `network_curve`.
+    x: Column of the horizontal axis.
+    line: Style of the line.
+    scale: Factor of the values, 100 for percent.
+  """
   mean, low, high = ([scale * value for value in curve[key]] for key in ("mean", "low", "high"))
-  alone = "." if len(mean) == 1 else marker  # a line through one point cannot be seen
-  axes.plot(curve[x], mean, color=color, linewidth=width, linestyle=dashes, marker=alone, markersize=4)
+  marker = "." if len(mean) == 1 else line.marker  # a line through a single point is invisible
+  axes.plot(curve[x], mean, color=line.color, linewidth=line.width, linestyle=line.dashes, marker=marker, markersize=4)
   if max(curve["runs"]) > 1:
-    axes.fill_between(curve[x], low, high, color=color, alpha=0.18, linewidth=0)
+    axes.fill_between(curve[x], low, high, color=line.color, alpha=0.18, linewidth=0)
 
 
 def downsample(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
@@ -154,32 +168,23 @@ def limits(norm: Normalize) -> tuple[float, float]:
   return norm.vmin, norm.vmax
 
 
-def heat_map(
-  figure: Figure,
-  axes: Axes,
-  x: list[float],
-  y: list[float],
-  values: np.ndarray,
-  norm: Normalize,
-  label: str,
-) -> None:
+def heat_map(axes: Axes, x: list[float], y: list[float], values: np.ndarray, norm: Normalize, label: str) -> None:
   """Draws a heat map as a bitmap inside the SVG, because vector cells would be a thousand times larger.
 
   Args:
-    figure: of the axes.
-    axes: to draw on.
-    x: [columns + 1] edges of the cells.
-    y: [rows + 1] edges of the cells.
-    values: [rows, columns]; what is missing stays clear.
-    norm: from values to colours, so that several maps can share it.
-    label: what the colour means.
+    axes: Axes to draw on.
+    x: Horizontal edges of the cells, [columns + 1].
+    y: Vertical edges of the cells, [rows + 1].
+    values: Values of the cells, [rows, columns]; missing ones are transparent.
+    norm: Mapping from values to colors, which several maps can share.
+    label: Label of the color bar.
   """
   low, high = limits(norm)
   beyond = (float(np.nanmin(values)) < low, float(np.nanmax(values)) > high)
   mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=style.HEAT, norm=norm, rasterized=True)
   axes.grid(visible=False)
   extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-  bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, extend=extend)
+  bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, extend=extend)
   bar.set_label(label)
   bar.outline.set_visible(False)
   if isinstance(norm, LogNorm):

@@ -34,29 +34,27 @@ class Chip:
   source: str
 
 
-def _tpu(kind: str, flops: float, memory: int, bandwidth: float, links: float, shapes: str, page: str) -> Chip:
-  rates = {"float32": flops, "bfloat16": flops}
-  return Chip(
-    kind, rates, memory * GIB, bandwidth, links, tuple(shapes.split()), f"docs.cloud.google.com/tpu/docs/{page}"
-  )
+def _both(flops: float) -> dict[str, float]:
+  return {"float32": flops, "bfloat16": flops}
 
 
-def _gpu(kind: str, tf32: float, memory: int, bandwidth: float, links: float, page: str) -> Chip:
+def _gpu(kind: str, tf32: float, memory: int, bandwidth: float, links: float) -> Chip:
   rates = {"float32": tf32, "bfloat16": 2 * tf32}  # without sparsity
-  return Chip(kind, rates, memory * 1e9, bandwidth, links, (), f"nvidia.com/en-us/data-center/{page}")
+  return Chip(kind, rates, memory * 1e9, bandwidth, links, (), f"nvidia.com/en-us/data-center/{kind}")
 
 
-FLAT = "2x2 2x4 4x4 4x8 8x8 8x16 16x16"
-CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8"
+_DOCS = "docs.cloud.google.com/tpu/docs"
+FLAT = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 TPUS = {
-  "v5e": _tpu("v5 lite", 197e12, 16, 819e9, 200e9, FLAT, "v5e"),
-  "v6e": _tpu("v6 lite", 918e12, 32, 1638e9, 400e9, FLAT, "v6e"),
-  "v5p": _tpu("v5p", 459e12, 95, 2765e9, 600e9, CUBES, "v5p"),
+  "v5e": Chip("v5 lite", _both(197e12), 16 * GIB, 819e9, 200e9, FLAT, f"{_DOCS}/v5e"),
+  "v6e": Chip("v6 lite", _both(918e12), 32 * GIB, 1638e9, 400e9, FLAT, f"{_DOCS}/v6e"),
+  "v5p": Chip("v5p", _both(459e12), 95 * GIB, 2765e9, 600e9, CUBES, f"{_DOCS}/v5p"),
 }
 GPUS = {
-  "a100": _gpu("a100", 156e12, 80, 2039e9, 300e9, "a100"),
-  "h100": _gpu("h100", 494.5e12, 80, 3350e9, 450e9, "h100"),
-  "h200": _gpu("h200", 494.5e12, 141, 4800e9, 450e9, "h200"),
+  "a100": _gpu("a100", 156e12, 80, 2039e9, 300e9),
+  "h100": _gpu("h100", 494.5e12, 80, 3350e9, 450e9),
+  "h200": _gpu("h200", 494.5e12, 141, 4800e9, 450e9),
 }
 MOST_GPUS = 8  # maximum number of GPUs that are connected by fast links
 

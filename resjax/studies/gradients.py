@@ -12,9 +12,9 @@ from resjax.config.studies import GradientFlow
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.studies import gradient_paths, segmented_model
-from resjax.studies.progress import StudyProgress
 from resjax.studies.trained_model import TrainedModel
 from resjax.train import gradients
+from resjax.train.progress import Progress
 
 
 def chosen(config: Config, given: Mapping[str, Any]) -> GradientFlow:
@@ -39,7 +39,7 @@ def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[di
   """
   pieces = [_norms, *([_paths] if flow.path_images else [])]
   row: dict[str, Any] = {"id": trained.id}
-  with StudyProgress(f"gradients {trained.id}", len(pieces), 0, "part") as progress:
+  with Progress(f"gradients {trained.id}", len(pieces), 0, "part") as progress:
     for piece in pieces:
       found = piece(trained, flow, writer)
       row |= found

@@ -13,12 +13,12 @@ from resjax.config import Config
 from resjax.config.studies import Identity
 from resjax.records import RunWriter
 from resjax.studies import net2deeper
-from resjax.studies.progress import StudyProgress
 from resjax.studies.segmented_model import SegmentedModel
 from resjax.studies.trained_model import TrainedModel, has_checkpoint
 from resjax.sweep import Run
 from resjax.train import evaluate, experiment, run_files, state
 from resjax.train.checkpoints import Checkpoints
+from resjax.train.progress import Progress
 
 QUESTION = (
   "Does a net deepened by identity blocks stay as good, and what does the solver find from there and from anew?"
@@ -59,7 +59,7 @@ def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[di
   facts = {"run": f"{on.folder}/{on.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
   known = [row for row in study_records.read(trained.directory)[0]["identity"] if row["step"] == trained.step]
   rows = [row for row in known if row["run"] == facts["run"] and has_checkpoint(directory)]
-  with StudyProgress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
+  with Progress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
       variables, found = _deepen(trained, config, settings)
       rows = [{"step": trained.step, **found, **facts}]
@@ -86,7 +86,7 @@ def _compare(trained: TrainedModel, config: Config, settings: Identity, writer: 
     for row in study_records.read(trained.directory)[0]["identity"]
     if all(row[key] == value for key, value in own.items())
   ]
-  with StudyProgress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
+  with Progress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
       rows = [{**own, **_deepen(trained, config, settings)[1]}]
       writer.append("identity", rows)

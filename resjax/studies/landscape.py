@@ -11,8 +11,9 @@ from resjax.config import Config
 from resjax.config.studies import Landscape
 from resjax.records import RunWriter
 from resjax.studies import lanczos, loss_surface
-from resjax.studies.progress import StudyProgress
+from resjax.studies.loss_surface import LossSurface
 from resjax.studies.trained_model import TrainedModel
+from resjax.train.progress import Progress
 
 DIGITS = 9  # of a point's place, so that grids of other sizes share what points they can
 
@@ -35,9 +36,11 @@ def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[d
     "mode": settings.mode,
     "seed": settings.seed,
   }
-  arrays = images, labels, trained.statistics
-  points = _points(trained, settings, writer, own, arrays)
-  eigenvalues = _eigenvalues(trained, settings, writer, own, arrays) if settings.eigenvalues else []
+  surface = LossSurface(
+    trained.net, settings.batch_size, settings.mode, trained.variables, images, labels, trained.statistics
+  )
+  points = _points(trained, settings, writer, own, surface)
+  eigenvalues = _eigenvalues(trained, settings, writer, own, surface) if settings.eigenvalues else []
   middle = min(points, key=lambda row: abs(row["alpha"]) + abs(row["beta"]))
   return [
     {
@@ -51,7 +54,7 @@ def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[d
 
 
 def _points(
-  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
   """Returns the lines of the grid's points, after writing those that are missing, a row of the grid at a time."""
   places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
@@ -62,13 +65,11 @@ def _points(
   directions = jax.device_put(
     tuple(loss_surface.direction(trained.variables["params"], settings.seed, number) for number in (1, 2)), everywhere
   )
-  with StudyProgress(f"landscape {trained.id}", len(wanted), len(wanted) - len(missing), "point") as progress:
+  with Progress(f"landscape {trained.id}", len(wanted), len(wanted) - len(missing), "point") as progress:
     for at in range(0, len(missing), settings.points):
       some = missing[at : at + settings.points]
       filled = np.array(some + some[:1] * (settings.points - len(some)), np.float32)  # one shape, one program
-      found = loss_surface.losses(
-        trained.net, settings.batch_size, settings.mode, trained.variables, directions, filled, *arrays
-      )
+      found = surface.losses(directions, filled)
       rows = [
         {**own, "alpha": alpha, "beta": beta, "loss": float(loss), "error": float(error)}
         for (alpha, beta), loss, error in zip(some, *(each[: len(some)] for each in jax.device_get(found)), strict=True)
@@ -80,7 +81,7 @@ def _points(
 
 
 def _eigenvalues(
-  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], arrays: tuple[Any, ...]
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
   """Returns the lines of the eigenvalues, after writing them if there are too few."""
   known = _known(trained, "hessian", own)
@@ -88,14 +89,11 @@ def _eigenvalues(
     return known[: settings.eigenvalues]
   flat, unflat = ravel_pytree(trained.variables["params"])
   most = min(settings.iterations, len(flat))
-  with StudyProgress(f"hessian {trained.id}", most, 0, "product") as progress:
+  with Progress(f"hessian {trained.id}", most, 0, "product") as progress:
 
     def times(vector: np.ndarray) -> np.ndarray:
       tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
-      product = loss_surface.hessian_times(
-        trained.net, settings.batch_size, settings.mode, trained.variables, tree, *arrays
-      )
-      result = np.asarray(ravel_pytree(product)[0], np.float64)
+      result = np.asarray(ravel_pytree(surface.hessian_times(tree))[0], np.float64)
       progress.show(1, f"{vector @ result:.4g}")
       return result
 

@@ -14,9 +14,9 @@ from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.studies import cka, layer_measures, segmented_model, trained_model
 from resjax.studies.layer_features import Features, take
-from resjax.studies.progress import StudyProgress
 from resjax.studies.trained_model import TrainedModel
 from resjax.study_records import ALIKE
+from resjax.train.progress import Progress
 
 DIGITS = 4  # decimals of a value of CKA in the records
 FIGURES = 6  # significant digits of other measures there
@@ -51,7 +51,7 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
   rows = _known(trained, "layers", {**about, "images": len(_images(trained, settings, "train")[1])})
   wanted = [None] if other is None else [None, other]
   missing = [each for each in wanted if not _matrix(trained, settings, about, each)]
-  with StudyProgress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
+  with Progress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
     if missing or not rows:
       features = _features(trained, settings, test[0])
     if not rows:

@@ -12,11 +12,12 @@ from resjax import mesh, study_records
 from resjax.config import Config
 from resjax.config.studies import Lesions
 from resjax.records import RunWriter
-from resjax.studies import lesion_forward, segmented_model
+from resjax.studies import segmented_model
+from resjax.studies.lesion_forward import LesionedModel
 from resjax.studies.lesion_plans import Lesion, arrays, draw
-from resjax.studies.progress import StudyProgress
 from resjax.studies.trained_model import TrainedModel
 from resjax.study_records import DELETE, NONE
+from resjax.train.progress import Progress
 
 CHUNK = 15  # lesions tested at once, beside the undisturbed net
 KEY = ("step", "kind", "stage", "block", "count", "trial", "seed", "reestimated", "statistics_images", "images")
@@ -46,7 +47,7 @@ def run(trained: TrainedModel, settings: Lesions, writer: RunWriter) -> list[dic
     again: [lesion for lesion in lesions if _key(tests.line(lesion, again)) not in known] for again in tests.modes
   }
   left = sum(map(len, missing.values()))
-  with StudyProgress(f"lesion {trained.id}", len(wanted), len(wanted) - left, "lesion") as progress:
+  with Progress(f"lesion {trained.id}", len(wanted), len(wanted) - left, "lesion") as progress:
     for again, part in missing.items():
       for lines in tests.results(lesions[0], part, again):
         writer.append("lesions", lines)
@@ -98,19 +99,17 @@ class _Tests:
 
   def _test(self, lesions: Sequence[Lesion], again: bool) -> tuple[jax.Array, jax.Array]:
     """Tests lesions, of which the first is none."""
-    trained, size = self.trained, self.settings.batch_size
-    which = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
-    variables = self.segmented.with_survival(trained.variables)
+    trained, variables = self.trained, self.segmented.with_survival(self.trained.variables)
+    plans = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
+    model = LesionedModel(self.segmented, self.settings.batch_size, variables, plans, trained.statistics)
     if again:
       training, _ = trained.sample("train", self.settings.statistics_images)
-      own = lesion_forward.reestimate(self.segmented, size, variables, which, training, trained.statistics)
-      # Before a lesion the net is the undisturbed one, with statistics that were taken again, too.
-      variables = {**variables, "batch_stats": segmented_model.at(own, 0)}
+      own = model.reestimate(training)
+      # The blocks before a lesion are those of the undisturbed network, whose statistics are reestimated, too.
+      model = dataclasses.replace(model, variables={**variables, "batch_stats": segmented_model.at(own, 0)})
     else:
       own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lesions), *leaf.shape)), variables["batch_stats"])
-    return lesion_forward.test(
-      self.segmented, size, variables, own, which, self.images, self.labels, trained.statistics
-    )
+    return model.test(own, self.images, self.labels)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

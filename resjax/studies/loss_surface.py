@@ -1,6 +1,6 @@
-"""The loss as a function of a net's parameters: around it, along two directions, and its second derivative."""
+"""The loss as a function of the parameters of a network: at points around it, and its second derivative."""
 
-import functools
+import dataclasses
 import zlib
 from typing import Any
 
@@ -18,13 +18,14 @@ Params = Any
 
 
 def direction(params: Params, seed: int, number: int) -> Params:
-  """Returns a random filter-normalised direction (Li et al. 2018): each filter has the norm of the net's own.
+  """Returns a random filter-normalized direction (Li et al. 2018): each filter has the norm of the network's filter.
 
-  A filter is what makes one output channel of a kernel. Norms and biases stay where they are.
+  A filter is the part of a kernel that computes one output channel. The direction is zero for norms and biases.
 
   Args:
-    params: of the net, stacked.
-    seed, number: of the direction.
+    params: Parameters of the network, with stacked blocks.
+    seed: Seed of the direction.
+    number: Number of the direction, which distinguishes directions of the same seed.
   """
 
   def leaf(path: Any, own: jax.Array) -> np.ndarray:
@@ -40,90 +41,75 @@ def direction(params: Params, seed: int, number: int) -> Params:
   return jax.tree_util.tree_map_with_path(leaf, params)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "batch_size", "mode"))
-def losses(
-  net: nn.Module,
-  batch_size: int,
-  mode: str,
-  variables: Any,
-  directions: tuple[Params, Params],
-  points: jax.Array,
-  images: jax.Array,
-  labels: jax.Array,
-  statistics: Statistics,
-) -> tuple[jax.Array, jax.Array]:
-  """Tests a net at points around it.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossSurface:
+  """The mean loss of a network over some images as a function of its parameters.
 
-  Args:
-    net: the model.
-    batch_size: images a forward pass; the last pass is filled up from the first images, which do not count.
-    mode: statistics of batch norm: "running" or "batch".
-    variables: its `params` and `batch_stats`.
-    directions: two.
-    points: float32 [points, 2], by the directions.
-    images: uint8 [N, H, W, C].
-    labels: int32 [N].
-    statistics: what images are normalised with.
-
-  Returns:
-    Mean losses, float32 [points] (nats), and errors, float32 [points] (fractions).
+  Attributes:
+    net: Flax module of the network.
+    batch_size: Images per pass; the last pass is filled up with images that do not count.
+    mode: Statistics of batch norm: "running" or "batch".
+    variables: Collections `params` and `batch_stats` of the network.
+    images: Images, uint8 [N, H, W, C].
+    labels: Labels, int32 [N].
+    statistics: Statistics by which images are normalized.
   """
 
-  def at(point: jax.Array) -> tuple[jax.Array, jax.Array]:
-    moved = jax.tree.map(lambda p, a, b: p + point[0] * a + point[1] * b, variables["params"], *directions)
+  net: nn.Module = dataclasses.field(metadata={"static": True})
+  batch_size: int = dataclasses.field(metadata={"static": True})
+  mode: str = dataclasses.field(metadata={"static": True})
+  variables: Any
+  images: jax.Array
+  labels: jax.Array
+  statistics: Statistics
 
-    def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-      return _sums(net, batch_size, mode, variables, moved, start, images, labels, statistics)
+  @jax.jit
+  def losses(self, directions: tuple[Params, Params], points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Evaluates the network at points around its parameters.
 
-    each = lax.map(batch, jnp.arange(0, len(labels), batch_size))
-    return each[0].sum() / len(labels), each[1].sum() / len(labels)
+    Args:
+      directions: Two directions.
+      points: Coordinates of the points along the two directions, float32 [points, 2].
 
-  return lax.map(at, points)
+    Returns:
+      Mean losses in nats, float32 [points], and errors as fractions, float32 [points].
+    """
 
+    def at(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+      moved = jax.tree.map(lambda p, a, b: p + point[0] * a + point[1] * b, self.variables["params"], *directions)
+      starts = jnp.arange(0, len(self.labels), self.batch_size)
+      each = lax.map(lambda start: self._sums(moved, start), starts)
+      return each[0].sum() / len(self.labels), each[1].sum() / len(self.labels)
 
-@functools.partial(jax.jit, static_argnames=("net", "batch_size", "mode"))
-def hessian_times(
-  net: nn.Module,
-  batch_size: int,
-  mode: str,
-  variables: Any,
-  vector: Params,
-  images: jax.Array,
-  labels: jax.Array,
-  statistics: Statistics,
-) -> Params:
-  """Returns the Hessian of the mean loss by the parameters times a vector; see `losses` for the arguments.
+    return lax.map(at, points)
 
-  Forward over backward: twice backward JAX loses what the convolution's own derivative keeps in a loop over blocks.
-  """
+  @jax.jit
+  def hessian_times(self, vector: Params) -> Params:
+    """Returns the Hessian of the mean loss with respect to the parameters, multiplied by a vector.
 
-  def batch(total: Params, start: jax.Array) -> tuple[Params, None]:
-    def loss(params: Params) -> jax.Array:
-      return _sums(net, batch_size, mode, variables, params, start, images, labels, statistics)[0]
+    It is computed in forward-over-reverse mode: in reverse-over-reverse mode JAX loses the custom derivative of the
+    convolution inside the loop over blocks.
 
-    _, product = jax.jvp(jax.grad(loss), (variables["params"],), (vector,))
-    return jax.tree.map(jnp.add, total, product), None
+    Args:
+      vector: Tree with the structure of the parameters.
+    """
 
-  starts = jnp.arange(0, len(labels), batch_size)
-  total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, vector), starts)
-  return jax.tree.map(lambda leaf: leaf / len(labels), total)
+    def batch(total: Params, start: jax.Array) -> tuple[Params, None]:
+      gradient = jax.grad(lambda params: self._sums(params, start)[0])
+      _, product = jax.jvp(gradient, (self.variables["params"],), (vector,))
+      return jax.tree.map(jnp.add, total, product), None
 
+    starts = jnp.arange(0, len(self.labels), self.batch_size)
+    total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, vector), starts)
+    return jax.tree.map(lambda leaf: leaf / len(self.labels), total)
 
-def _sums(
-  net: nn.Module,
-  batch_size: int,
-  mode: str,
-  variables: Any,
-  params: Params,
-  start: jax.Array,
-  images: jax.Array,
-  labels: jax.Array,
-  statistics: Statistics,
-) -> tuple[jax.Array, jax.Array]:
-  """Returns the sum of the losses and the number of wrong images of a batch."""
-  place = start + jnp.arange(batch_size)
-  counts, index = place < len(labels), mesh.shard_batch(place % len(labels))
-  inputs, tree = normalize(images[index], statistics), {**variables, "params": params}
-  logits, _ = net.apply(tree, inputs, train=mode == "batch", mutable=["batch_stats"])
-  each = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
-  return jnp.where(counts, each, 0).sum(), (counts & (logits.argmax(-1) != labels[index])).sum()
+  def _sums(self, params: Params, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the sum of the losses and the number of misclassified images of the batch that begins at `start`."""
+    labels = self.labels
+    place = start + jnp.arange(self.batch_size)
+    counts, index = place < len(labels), mesh.shard_batch(place % len(labels))
+    inputs, tree = normalize(self.images[index], self.statistics), {**self.variables, "params": params}
+    logits, _ = self.net.apply(tree, inputs, train=self.mode == "batch", mutable=["batch_stats"])
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index])
+    return jnp.where(counts, each, 0).sum(), (counts & (logits.argmax(-1) != labels[index])).sum()

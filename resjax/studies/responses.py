@@ -11,9 +11,9 @@ from resjax.config import Config
 from resjax.config.runtime import ResponseCapture
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies.progress import StudyProgress
 from resjax.studies.trained_model import TrainedModel
 from resjax.train import responses
+from resjax.train.progress import Progress
 
 OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that a line names
 
@@ -42,7 +42,7 @@ def run(trained: TrainedModel, capture: ResponseCapture, writer: RunWriter) -> l
   known = study_records.read(trained.directory)[0]
   rows = _matching(known["responses"], {**own, "step": trained.step})
   blocks = _matching(known["blocks"], {**of_blocks, "step": trained.step})
-  with StudyProgress(f"responses {trained.id}", 1, int(bool(rows and blocks)), "capture") as progress:
+  with Progress(f"responses {trained.id}", 1, int(bool(rows and blocks)), "capture") as progress:
     if not (rows and blocks):
       moments = responses.capture(trained.net, capture, trained.variables, images, trained.statistics)
       if not blocks:

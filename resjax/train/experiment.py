@@ -136,7 +136,7 @@ def _train(
       if each.step is not None and before != now:
         detail = f"{before or 'not recorded'} before, {now} from here on: not bit-identical to a run with one form"
         writer.event(each.step, "convolution changed", detail)
-      progress = stack.enter_context(Progress(run.id, run.config.train.steps, first))
+      progress = stack.enter_context(Progress(run.id, run.config.train.steps, 0, "step", visible=first))
       logs.append(RunLog(run.config, writer, progress, each.refused))
     try:
       outcomes = loop.train(logs, dataset, stop)

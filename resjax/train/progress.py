@@ -1,31 +1,34 @@
-"""What a person sees of a run: a bar on a terminal, one plain line an interval in a batch log."""
+"""Progress of long work, such as training or a study: a bar on a terminal, one line per update elsewhere."""
 
 import datetime
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from tqdm import tqdm
 
 
 class Progress:
-  """The progress of one run; a context manager."""
+  """Context manager that shows the progress of one run or study.
 
-  def __init__(self, name: str, steps: int, visible: bool = True):
-    """Shows nothing yet.
+  Attributes:
+    done: Number of completed units.
+  """
+
+  def __init__(self, name: str, total: int, done: int, unit: str, visible: bool = True):
+    """Starts the display.
 
     Args:
-      name: of the run.
-      steps: at its end.
-      visible: whether it is shown; of several processes one does.
+      name: Name of the run, or of the study and the network.
+      total: Number of units of the whole work.
+      done: Number of units that were completed before.
+      unit: Singular noun for one unit, such as "step".
+      visible: Whether to show anything; of several processes only the first one should.
     """
-    self._name, self._steps, self._visible = name, steps, visible
-    self._errors: dict[str, str] = {}
-    self._began: tuple[int, float] | None = None  # the first step shown, and when
-    self._bar = (
-      tqdm(total=steps, desc=name, unit="step", dynamic_ncols=True) if visible and sys.stderr.isatty() else None
-    )
+    self.done = done
+    self._name, self._total, self._unit, self._visible = name, total, unit, visible
+    self._first: tuple[int, float] | None = None  # units at the first update, and its time in seconds
+    bar = visible and sys.stderr.isatty()
+    self._bar = tqdm(total=total, initial=done, desc=name, unit=unit, dynamic_ncols=True) if bar else None
 
   def __enter__(self) -> "Progress":
     return self
@@ -34,25 +37,29 @@ class Progress:
     if self._bar:
       self._bar.close()
 
-  def show(self, row: Mapping[str, Any]) -> None:
-    """Shows a line of metrics.jsonl."""
-    self._errors[row["split"]] = f"{100 * row['error']:.2f}%"
+  def show(self, count: int, text: str, summary: str | None = None) -> None:
+    """Adds completed units.
+
+    Args:
+      count: Number of units completed since the last call.
+      text: Text about them for the line.
+      summary: Short text for the bar; by default `text`.
+    """
+    self.done += count
     if self._bar:
-      self._bar.update(row["step"] - self._bar.n)
-      self._bar.set_postfix(self._errors)
+      self._bar.update(count)
+      self._bar.set_postfix_str(text if summary is None else summary)
     elif self._visible:
-      line = (
-        f"{self._name}  step {row['step']}/{self._steps}  {row['split']} loss {row['loss']:.4f} "
-        f"error {self._errors[row['split']]}  {row['images_per_second']:.0f} images/s  {self._left(row)}"
-      )
+      line = f"{self._name}  {self._unit} {self.done}/{self._total}  {text}  {self._left()}"
       print(line.rstrip(), flush=True)
 
-  def _left(self, row: Mapping[str, Any]) -> str:
-    """Returns the time left at the pace since this process began, as "1:02:03 left"."""
-    if self._began is None:
-      self._began = row["step"], time.monotonic()
-    step, then = self._began
-    if row["step"] == step:
+  def _left(self) -> str:
+    """Returns the remaining time at the pace since the first update, such as "1:02:03 left", or "" if unknown."""
+    now = time.monotonic()
+    if self._first is None:
+      self._first = self.done, now
+    units, then = self._first
+    if self.done in (units, self._total):
       return ""
-    seconds = (self._steps - row["step"]) * (time.monotonic() - then) / (row["step"] - step)
+    seconds = (self._total - self.done) * (now - then) / (self.done - units)
     return f"{datetime.timedelta(seconds=round(seconds))} left"

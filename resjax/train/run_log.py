@@ -41,6 +41,7 @@ class RunLog:
     """
     self.config, self.writer, self.refused, self._progress = config, writer, refused, progress
     self._clock = time.monotonic()
+    self._errors: dict[str, str] = {}  # last error of each split
 
   def start_clock(self) -> None:
     """Starts the time measurement of the next interval."""
@@ -164,4 +165,7 @@ class RunLog:
       "images_per_second": images / seconds,
     }
     self.writer.append("metrics", [row])
-    self._progress.show(row)
+    self._errors[split] = f"{100 * values['error']:.2f}%"
+    text = f"{split} loss {values['loss']:.4f} error {self._errors[split]}  {images / seconds:.0f} images/s"
+    summary = ", ".join(f"{name}={error}" for name, error in self._errors.items())
+    self._progress.show(step - self._progress.done, text, summary)

@@ -61,7 +61,7 @@ def _panel(
   for count, tile in zip(values.shape, (lines["tile"].iloc[0], lines["other_tile"].iloc[0]), strict=True):
     edges.append([float(int(tile) * at) - 0.5 for at in range(count + 1)])
   with style.panel() as (figure, axes):
-    plotting.heat_map(figure, axes, edges[1], edges[0], np.clip(values, 0, 1), _NORM, "CKA")
+    plotting.heat_map(axes, edges[1], edges[0], np.clip(values, 0, 1), _NORM, "CKA")
     own = lines["id"].iloc[0]
     for place in _stage_starts(places, own):
       axes.axhline(place - 0.5, color="white", linewidth=0.6)

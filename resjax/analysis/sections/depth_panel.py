@@ -13,8 +13,7 @@ def depth_panel(
   measured: pd.DataFrame,
   value: str,
   fitted: pd.DataFrame,
-  name: str,
-  words: tuple[str, str],
+  words: tuple[str, str, str],
   scale: float = 1,
 ) -> Panel:
   """Draws a point for each run and a line for each fitted power law.
@@ -24,13 +23,12 @@ def depth_panel(
     measured: Columns net, kind, depth, `value`; one row per run.
     value: Column to draw.
     fitted: Columns kind, exponent, coefficient; one row per line.
-    name: File name of the panel.
-    words: Title, and label of the vertical axis.
+    words: File name of the panel, title, and label of the vertical axis.
     scale: Factor of the values, 100 for percent.
   """
   color = plotting.network_colors(logs.networks)
   measured = measured[(measured[value] > 0) & measured["depth"].notna()]
-  title, label = words
+  name, title, label = words
   with style.panel() as (figure, axes):
     for net in plotted_networks(logs, measured):
       own = measured[measured["net"] == net.key]

@@ -70,7 +70,7 @@ def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
   losses = grid.to_numpy("float64")
   with style.panel() as (figure, axes):
     edges = plotting.cell_edges(x), plotting.cell_edges(y)
-    plotting.heat_map(figure, axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
+    plotting.heat_map(axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
     if min(losses.shape) > 1 and np.isfinite(losses).all():
       axes.contour(x, y, losses, levels=np.geomspace(*plotting.limits(norm), 9)[1:-1], colors="white", linewidths=0.7)
     axes.plot(0, 0, "+", color="white", markersize=8)

@@ -38,7 +38,7 @@ def build(logs: Logs) -> Section:
   fitted = response_scaling.fit_response_scaling(means)
   if len(means["depth"].unique()) > 1:
     panels.append(
-      depth_panel(logs, means, "mean", fitted, "responses-by-depth", ("Mean response by depth", "mean response"))
+      depth_panel(logs, means, "mean", fitted, ("responses-by-depth", "Mean response by depth", "mean response"))
     )
   return Section(
     key="responses",

@@ -42,7 +42,7 @@ def build(logs: Logs) -> Section | None:
     of_depth = laws[(laws["measure"] == measure) & (laws["against"] == "depth")]
     if len(of_depth):
       name = f"scaling-{measure.replace('_', '-')}"
-      panels.append(depth_panel(logs, measured, measure, of_depth, name, (words[0], words[1]), scale))
+      panels.append(depth_panel(logs, measured, measure, of_depth, (name, words[0], words[1]), scale))
   for series in frontier["series"].unique():
     own = curves[curves["net"].map(key_without_depth) == series]
     panels.append(_frontier_panel(logs, own, frontier[frontier["series"] == series]))

@@ -143,7 +143,8 @@ def line_panel(
     for net in drawn:
       curve = plotting.network_curve(curves, net)
       shade = color[net.key]
-      plotting.draw_curve(axes, curve, x, shade, 1.8, plotting.line_style(net), scale, how.get("marker"))
+      line = plotting.Line(shade, 1.8, plotting.line_style(net), how.get("marker"))
+      plotting.draw_curve(axes, curve, x, line, scale)
       if net.key in how.get("base", {}):
         axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
       ends.append((scale * curve["mean"][-1], net.label, shade))

@@ -68,7 +68,7 @@ def _heat_map(net: Network, own: pd.DataFrame, name: str, value: str, norm: LogN
     y = plotting.cell_edges([float(position) for position in cells.index])
     numbers = cells.to_numpy("float64")
     # Columns are equally wide: the first steps matter most and are closest together.
-    plotting.heat_map(figure, axes, plotting.cell_edges(rank), y, np.where(numbers > 0, numbers, np.nan), norm, value)
+    plotting.heat_map(axes, plotting.cell_edges(rank), y, np.where(numbers > 0, numbers, np.nan), norm, value)
     shown = response_history.evenly_spaced_steps(list(range(len(steps))), 6)
     axes.set_xticks(shown, [formats.count(steps[index]) for index in shown])
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
