@@ -89,7 +89,13 @@ class Model:
     allowed=("batch", "none"),
     paper={"cifar": "batch", "imagenet": "batch"},
   )
-  activation: str = setting("relu", "activation function after each norm", allowed=("relu", "sigmoid"), paper="relu")
+  activation: str = setting(
+    "relu",
+    "activation function after each norm; leaky_relu: of slope 0.01; tailored: leaky ReLU with the slope at which two "
+    "uncorrelated images have a correlation of 0.9 after all layers, for plain networks",
+    allowed=("relu", "sigmoid", "tanh", "leaky_relu", "tailored"),
+    paper="relu",
+  )
   zero_init_scale: bool = setting(
     False, "each block's last norm starts with scale 0, so that it starts as identity", paper=False
   )
@@ -103,8 +109,9 @@ class Model:
   initialization: str = setting(
     "he",
     "kernels in blocks and first layer; he: normal of variance 2 / fan_in; depth: the same, divided by the number of "
-    "blocks L in the last layer of each branch, which a norm behind that layer undoes",
-    allowed=("he", "depth"),
+    "blocks L in the last layer of each branch, which a norm behind that layer undoes; orthogonal: at the critical "
+    "variance of the activation, for tanh with random biases; delta: the same in the center of the kernel, 0 elsewhere",
+    allowed=("he", "depth", "orthogonal", "delta"),
     paper="he",
     later=True,
   )
@@ -150,6 +157,7 @@ class Model:
         "model.shortcut = 'fixup': is defined for activations after layers; model.preactivation is True"
       )
     self._check_scaling()
+    self._check_criticality()
     try:
       _ = self.structure
     except DepthError as error:
@@ -168,6 +176,20 @@ class Model:
         raise ConfigError(
           f"model.{key} = {value!r}: not with model.shortcut = {self.shortcut!r}, which scales branches"
         )
+
+  def _check_criticality(self) -> None:
+    """Raises ConfigError where an orthogonal initialization or the tailored activation is not defined."""
+    orthogonal = self.initialization in ("orthogonal", "delta")
+    if orthogonal and self.activation == "sigmoid":
+      raise ConfigError(f"model.initialization = {self.initialization!r}: not with model.activation = 'sigmoid'")
+    if orthogonal and self.kind == "residual" and self.shortcut == "fixup":
+      raise ConfigError(
+        f"model.initialization = {self.initialization!r}: not with model.shortcut = 'fixup', which has its own"
+      )
+    if self.activation == "tailored" and self.kind == "residual":
+      raise ConfigError("model.activation = 'tailored': needs model.kind = 'plain'")
+    if self.activation == "tailored" and self.norm == "none" and not orthogonal:
+      raise ConfigError("model.activation = 'tailored': needs model.initialization = 'orthogonal' or 'delta'")
 
   @property
   def structure(self) -> Structure:

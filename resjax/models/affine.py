@@ -8,15 +8,15 @@ class Bias(nn.Module):
   """Adds a learned bias to each channel.
 
   Attributes:
-    start: Initial value of the biases.
+    start: Initializer of the biases.
   """
 
-  start: float = 0.0
+  start: nn.initializers.Initializer = nn.initializers.zeros
 
   @nn.compact
   def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
     """Returns the input plus the bias, of the same shape and dtype."""
-    bias = self.param("bias", nn.initializers.constant(self.start), x_BxHxWxC.shape[-1:])
+    bias = self.param("bias", self.start, x_BxHxWxC.shape[-1:])
     return x_BxHxWxC + bias.astype(x_BxHxWxC.dtype)
 
 

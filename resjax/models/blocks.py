@@ -11,15 +11,13 @@ import jax
 from flax import linen as nn
 
 from resjax import config
-from resjax.models import fixup, stochastic_depth
+from resjax.models import fixup, initializers, stochastic_depth
+from resjax.models.activations import activation
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
-from resjax.models.initializers import branch_kernel
 from resjax.models.norm import BatchNorm
 from resjax.models.response_statistics import sow_response
 from resjax.models.shortcuts import SHORTCUTS, Branch
-
-ACTIVATIONS = {"relu": nn.relu, "sigmoid": nn.sigmoid}
 
 
 class Block(nn.Module):
@@ -87,27 +85,28 @@ class Block(nn.Module):
         None if net.preactivation else functools.partial(normalization, net, train),
       )
       y = SHORTCUTS[net.shortcut](branch, entered, y)
-    return y if net.preactivation else ACTIVATIONS[net.activation](y)
+    return y if net.preactivation else activation(net)(y)
 
   def _enter(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the input of the first convolution, given the input of the block."""
     net = self.net
     if net.structure.fixup:
       return fixup.shift(x, "bias1a")
-    return ACTIVATIONS[net.activation](normalization(net, train, name="norm1")(x)) if net.preactivation else x
+    return activation(net)(normalization(net, train, name="norm1")(x)) if net.preactivation else x
 
   def _layers(self, y: jax.Array, train: bool) -> jax.Array:
     """Returns F(x) without factors, given the input of its first convolution."""
     net, structure = self.net, self.net.structure
-    activation, layers = ACTIVATIONS[net.activation], structure.layers(self.filters)
+    activate, layers = activation(net), structure.layers(self.filters)
     for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
       last = i == len(layers)
       norm = functools.partial(normalization, net, train, name=f"norm{i}", zero_scale=last and net.zero_init_scale)
       if net.preactivation and i > 1:
-        y = activation(norm()(y))
+        y = activate(norm()(y))
       if structure.fixup and i > 1:
         y = fixup.shift(y, f"bias{i}a")
-      y = Conv(channels, kernel, stride, padding=net.padding, start=branch_kernel(net, i), name=f"conv{i}")(y)
+      start = initializers.branch_kernel(net, i)
+      y = Conv(channels, kernel, stride, padding=net.padding, start=start, name=f"conv{i}")(y)
       if structure.fixup:
         y = fixup.leave(y, i, last)
       elif not net.preactivation:
@@ -115,7 +114,7 @@ class Block(nn.Module):
       if kernel == 3:
         sow_response(self, f"conv{i}", y)
       if not (last or net.preactivation):
-        y = activation(y)
+        y = activate(y)
     return y
 
 
@@ -129,5 +128,5 @@ def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool
     zero_scale: Whether the scale starts at 0 instead of 1.
   """
   if net.norm == "none":
-    return Bias(name=name)
+    return Bias(initializers.bias(net), name=name)
   return BatchNorm(train, net.norm_momentum, net.norm_epsilon, net.norm_images, zero_scale, name=name)

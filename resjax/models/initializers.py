@@ -1,9 +1,42 @@
-"""How the kernels of blocks start (`config.Model.initialization`)."""
+"""Initializers of kernels and biases (`config.Model.initialization`)."""
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from resjax import config
+from resjax.models.activations import critical_variances
 from resjax.models.conv import HE_NORMAL
+
+_ORTHOGONAL = ("orthogonal", "delta")
+
+
+def kernel(net: config.Model) -> nn.initializers.Initializer:
+  """Returns the initializer of the kernels of the first layer and of main branches, but for what `branch_kernel` says.
+
+  He's normal initializer, or an orthogonal one scaled by the critical variance of the activation.
+  """
+  if net.initialization not in _ORTHOGONAL:
+    return HE_NORMAL
+  scale = critical_variances(net)[0] ** 0.5
+
+  def initialize(key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
+    height, width, inputs, outputs = shape
+    if net.initialization == "orthogonal":
+      return _orthogonal(key, (height * width * inputs, outputs), scale, dtype).reshape(shape)
+    centre = _orthogonal(key, (inputs, outputs), scale, dtype)
+    return jnp.zeros(shape, dtype).at[height // 2, width // 2].set(centre)
+
+  return initialize
+
+
+def _orthogonal(key: jax.Array, shape: tuple[int, int], scale: float, dtype: jax.typing.DTypeLike) -> jax.Array:
+  """Returns scale * max(sqrt(out / in), 1) times a matrix [in, out] of orthonormal rows or columns, drawn uniformly.
+
+  The mean square of a random vector's elements is multiplied by scale^2.
+  """
+  inputs, outputs = shape
+  return nn.initializers.orthogonal(scale * max(outputs / inputs, 1.0) ** 0.5)(key, shape, dtype)
 
 
 def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
@@ -21,7 +54,13 @@ def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
   if net.structure.fixup:
     scale = 2.0 * blocks ** (-1 / (layers - 1))
     return nn.initializers.zeros if last else nn.initializers.variance_scaling(scale, "fan_out", "normal")
-  return _normal(2.0 / blocks) if last and net.initialization == "depth" else HE_NORMAL
+  return _normal(2.0 / blocks) if last and net.initialization == "depth" else kernel(net)
+
+
+def bias(net: config.Model) -> nn.initializers.Initializer:
+  """Returns the initializer of the biases that replace norms: zero, or normal of tanh's critical variance."""
+  variance = critical_variances(net)[1] if net.initialization in _ORTHOGONAL else 0.0
+  return nn.initializers.normal(variance**0.5) if variance else nn.initializers.zeros
 
 
 def classifier_kernel(net: config.Model) -> nn.initializers.Initializer:

@@ -4,11 +4,11 @@ import jax
 from flax import linen as nn
 
 from resjax import config, depth
-from resjax.models import fixup, stochastic_depth
+from resjax.models import fixup, initializers, stochastic_depth
+from resjax.models.activations import activation
 from resjax.models.block_scan import ScanOptions, scan_blocks
-from resjax.models.blocks import ACTIVATIONS, Block, normalization
+from resjax.models.blocks import Block, normalization
 from resjax.models.conv import Conv
-from resjax.models.initializers import classifier_kernel
 from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
 from resjax.models.response_statistics import COLLECTION, sow_response
@@ -67,14 +67,15 @@ class Stem(nn.Module):
     kernel, stride = {"flat": (1, 1), "3x3": (3, 1), "7x7": (7, 2)}[layers]
     if layers == "flat":
       x = x.reshape(len(x), 1, 1, -1)
-    y = Conv(self.filters, kernel, stride, padding=self.net.padding, name="conv")(x)
+    start = initializers.kernel(self.net)
+    y = Conv(self.filters, kernel, stride, padding=self.net.padding, start=start, name="conv")(x)
     if self.net.structure.fixup:
       y = fixup.shift(y, "bias")
     elif not self.net.preactivation:
       y = normalization(self.net, train, name="norm")(y)
     sow_response(self, "conv", y)
     if not self.net.preactivation:
-      y = ACTIVATIONS[self.net.activation](y)
+      y = activation(self.net)(y)
     return max_pool(y, 3, (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
 
 
@@ -146,8 +147,8 @@ class Head(nn.Module):
     """Returns logits, float32 [B, classes]."""
     x = x_BxHxWxC
     if self.net.preactivation:
-      x = ACTIVATIONS[self.net.activation](normalization(self.net, train, name="norm")(x))
+      x = activation(self.net)(normalization(self.net, train, name="norm")(x))
     x = at_least_float32(x).mean((1, 2))
     if self.net.structure.fixup:
       x = fixup.shift(x, "bias")
-    return nn.Dense(self.classes, kernel_init=classifier_kernel(self.net), name="dense")(x)
+    return nn.Dense(self.classes, kernel_init=initializers.classifier_kernel(self.net), name="dense")(x)

@@ -87,7 +87,7 @@ def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -
 def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
   """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
   gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
-  t = nn.sigmoid(Bias(GATE_START, name="gate_bias")(gate))
+  t = nn.sigmoid(Bias(nn.initializers.constant(GATE_START), name="gate_bias")(gate))
   return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
 
 

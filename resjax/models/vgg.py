@@ -9,8 +9,8 @@ from flax import linen as nn
 from resjax import config
 from resjax.depth import VGG_DENSE
 from resjax.models import stochastic_depth
+from resjax.models.activations import activation
 from resjax.models.block_scan import ScanOptions
-from resjax.models.blocks import ACTIVATIONS
 from resjax.models.conv import HE_NORMAL
 from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
@@ -67,5 +67,5 @@ class Head(nn.Module):
     """Returns logits, float32 [B, classes]."""
     for i in (1, 2):
       x_BxN = nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=f"dense{i}")(x_BxN)
-      x_BxN = ACTIVATIONS[self.net.activation](x_BxN)
+      x_BxN = activation(self.net)(x_BxN)
     return nn.Dense(self.classes, kernel_init=HE_NORMAL, name="dense")(x_BxN)
