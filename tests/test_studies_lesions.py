@@ -154,7 +154,7 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
     (["lesion", "--counts=2,x"], "counts = '2,x': must be comma-separated numbers, such as 2,4,8"),
     (["lesion", "--reestimate=maybe"], "reestimate = 'maybe': must be one of no, yes, both"),
     (["lesion"], "no such directory"),
-    (["lesion", "--workdir=EMPTY"], "holds no run with a checkpoint"),
+    (["lesion", "--workdir=EMPTY"], "contains no run with a checkpoint"),
   ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, capsys, arguments, says):

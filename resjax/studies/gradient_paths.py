@@ -1,9 +1,9 @@
-"""The gradient by length of path: how many main branches it comes through, nonlinearities held as they are.
+"""Decomposition of the gradient by path length, the number of main branches on a path (Veit et al. 2016).
 
-A block's derivative is S + F: of its shortcut, and of its main branch, with the masks of its activations those of the
-whole net. The gradient through L blocks is the product of their (S + F); expanded, the part with k factors F comes
-through paths of length k (Veit et al. 2016). It is carried back as a polynomial in a formal variable of the main
-branches: per block part k becomes S of part k plus F of part k - 1.
+The derivative of a block is S + F, the sum of those of its shortcut and its main branch, at the activations of the
+whole network. The gradient through L blocks is the product of L such sums. In its expansion, the terms with k factors F
+are the gradient through paths of length k. They are propagated back as coefficients of a polynomial: through each
+block, coefficient k becomes S times coefficient k plus F times coefficient k - 1.
 """
 
 import dataclasses
@@ -29,19 +29,19 @@ def parts(
   labels: jax.Array,
   statistics: Statistics,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Takes the gradient of the loss by the first block's input segmented, with running statistics, in float32.
+  """Decomposes the gradient of the loss with respect to the first block's input, with running statistics, in float32.
 
   Args:
-    segmented: the net, of L blocks.
-    batch_size: images a pass.
-    variables: its `params` and `batch_stats`.
-    images: uint8 [N, H, W, C].
-    labels: int32 [N].
-    statistics: what images are normalised with.
+    segmented: Network of L blocks in segments.
+    batch_size: Images per pass.
+    variables: Collections `params` and `batch_stats` of the network.
+    images: Images, uint8 [N, H, W, C].
+    labels: Labels, int32 [N].
+    statistics: Statistics by which images are normalized.
 
   Returns:
-    Sums over the images: the product of each part with the whole gradient, float32 [L + 1]; the square of each part,
-    [L + 1]; the square of the whole gradient, which is computed on its own.
+    Sums over the images: inner products of each part with the whole gradient, float32 [L + 1]; squared norms of each
+    part, float32 [L + 1]; squared norm of the whole gradient, which is computed separately, float32 [].
   """
   exact = dataclasses.replace(segmented, net=dataclasses.replace(segmented.net, precision="float32"))
   total = len(labels)
@@ -57,9 +57,9 @@ def parts(
 def _batch(
   segmented: SegmentedModel, variables: Variables, x: jax.Array, labels: jax.Array, counts: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the sums of `parts` over the images that count, of a batch of normalised ones."""
+  """Returns the sums of `parts` for a batch of normalized images, over those that count."""
   x, _ = segmented.stem(variables, x, train=False)
-  inputs: dict[str, tuple[jax.Array, Any]] = {}  # of each stage's first block, and of its others
+  inputs: dict[str, tuple[jax.Array, Any]] = {}  # inputs of the first block and of the other blocks, by stage
   for stage, blocks in segmented.stages.items():
     first = x
     x, _ = segmented.block(stage, True, part(variables, stage, "block1"), x, train=False)
@@ -102,7 +102,7 @@ def _back(
   x: jax.Array,
   carry: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """Carries the whole gradient and its parts from a block's output to its input `x`."""
+  """Propagates the whole gradient and its parts from the output of a block to its input `x`."""
   whole, polynomial = carry
   block = functools.partial(segmented.block, stage, first, variables, train=False)
   _, both = jax.vjp(lambda x: block(x)[0], x)
@@ -113,5 +113,5 @@ def _back(
     return along, both(gradient)[0] - along
 
   along, through = lax.map(one, polynomial)
-  # No path is longer than there are blocks: the last part is empty until the first block, so nothing is shifted out.
+  # No path is longer than the number of blocks, so the last coefficient is zero before the shift.
   return both(whole)[0], along.at[1:].add(through[:-1])

@@ -1,4 +1,4 @@
-"""The gradient of a trained net's loss: its norm by layer, and its shares by length of path."""
+"""Study of the gradient of a trained network's loss: its norm by layer, and its decomposition by path length."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,13 +18,13 @@ from resjax.train.progress import Progress
 
 
 def chosen(config: Config, given: Mapping[str, Any]) -> GradientFlow:
-  """Returns the study's settings: those given, else for captures those of the run."""
+  """Returns the settings of the study: given values, and the run's capture settings or defaults for all others."""
   of_run = {key: getattr(config.gradients, key) for key in ("images", "batch_size", "mode")}
   return settings.freeze(GradientFlow, {**of_run, **given})
 
 
 def check(config: Config, flow: GradientFlow) -> None:
-  """Raises ConfigError if a run's net cannot be studied so."""
+  """Raises ConfigError if the settings contradict each other or do not support the network of a run."""
   if flow.images % flow.batch_size:
     raise ConfigError(f"images = {flow.images}: must be a multiple of batch_size = {flow.batch_size}")
   if flow.path_images:
@@ -32,10 +32,10 @@ def check(config: Config, flow: GradientFlow) -> None:
 
 
 def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes gradients.jsonl and paths.jsonl, unless they have these lines already; returns a line of the summary.
+  """Writes gradients.jsonl and paths.jsonl, unless they already have these lines; returns a row of the summary.
 
   Raises:
-    ConfigError: the images do not fit the net, or there are too few.
+    ConfigError: The images do not fit the network, or there are too few.
   """
   pieces = [_norms, *([_paths] if flow.path_images else [])]
   row: dict[str, Any] = {"id": trained.id}

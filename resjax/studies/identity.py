@@ -1,4 +1,4 @@
-"""A trained net deepened by identity blocks: nothing changes; then trained on, beside the same depth from the start."""
+"""Study of a trained network deepened by identity blocks and trained further, compared with training from scratch."""
 
 import dataclasses
 from pathlib import Path
@@ -23,29 +23,28 @@ from resjax.train.progress import Progress
 QUESTION = (
   "Does a net deepened by identity blocks stay as good, and what does the solver find from there and from anew?"
 )
-VARIANT = "identity"  # of the runs' experiment
-MOMENTS = 1024  # training images that the norms of a plain net's new blocks are fitted to
+VARIANT = "identity"  # variant of the runs' experiment
+MOMENTS = 1024  # training images for the statistics of the norms in new blocks of plain networks
 
 
 def check(config: Config, settings: Identity) -> None:
-  """Raises ConfigError if a run's net cannot be deepened so."""
+  """Raises ConfigError if the network of a run cannot be deepened."""
   net2deeper.model(config.model, settings.depth)
 
 
 def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[dict[str, Any]]:
-  """Deepens a net, writes what that changes, and trains it on, beside a net of that depth from the start.
+  """Deepens a network and trains it further, and trains a network of the same depth from scratch.
 
-  The two are runs like others, of the experiment `<experiment>-identity` beside the net's own: the deepened one starts
-  from a checkpoint of step 0.
-
-  A run that this study has made is left alone. Without `settings.train` the logits are compared, and that is all.
+  The change of the outputs by deepening is recorded. The two trainings are runs of the experiment
+  `<experiment>-identity` in the same work directory; the deepened network starts from a checkpoint of step 0. Runs that
+  were created by this study are skipped. Without `settings.train` only the outputs are compared.
 
   Returns:
-    A line of the summary for each of the two, or of the comparison alone.
+    One row of the summary for each of the two runs, or one for the comparison.
 
   Raises:
-    ConfigError: the images do not fit the net, or the run directories are of other settings.
-    KeyboardInterrupt: training was stopped by a signal, after a save.
+    ConfigError: The images do not fit the network, or the run directories have other settings.
+    KeyboardInterrupt: A signal stopped the training after its state was saved.
   """
   of = records.read_run(trained.directory).run
   if (of["variant"] or "").endswith(VARIANT):
@@ -71,7 +70,7 @@ def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[di
   _say_where_from(directory, trained)
   row = rows[-1]
   changed = _changed(row)
-  first = {**dict.fromkeys(changed, ""), "depth": row["depth"]}  # of the net from the start, which changed nothing
+  first = {**dict.fromkeys(changed, ""), "depth": row["depth"]}  # for the network trained from scratch
   return [
     {"id": each.id, **(changed if each is on else first), **_outcome(workdir / each.folder / each.id)}
     for each in (on, scratch)
@@ -79,7 +78,7 @@ def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[di
 
 
 def _compare(trained: TrainedModel, config: Config, settings: Identity, writer: RunWriter) -> dict[str, Any]:
-  """Writes what deepening changes, unless it is known, and returns a line of the summary."""
+  """Records the change of the outputs by deepening, unless it is already recorded; returns a row of the summary."""
   own = {"step": trained.step, "depth": config.model.depth, "run": None, "scratch": None}
   rows = [
     row
@@ -95,7 +94,7 @@ def _compare(trained: TrainedModel, config: Config, settings: Identity, writer: 
 
 
 def _changed(row: dict[str, Any]) -> dict[str, str]:
-  """Returns the columns of the summary that say what deepening changed."""
+  """Returns the columns of the summary that describe the change by deepening."""
   return {
     "depth": f"{row['from_depth']} to {row['depth']}",
     "logits differ by": f"{row['difference']:.1e}",
@@ -104,7 +103,7 @@ def _changed(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _config(config: Config, settings: Identity) -> Config:
-  """Returns the settings of the two runs."""
+  """Returns the settings of both runs."""
   steps = settings.steps or config.train.steps
   rate = settings.learning_rate or config.scaled_train.learning_rate
 
@@ -121,7 +120,7 @@ def _config(config: Config, settings: Identity) -> Config:
 
 
 def _runs(trained: TrainedModel, of: dict[str, Any], config: Config) -> tuple[Run, Run]:
-  """Returns the run of the deepened net, and that of the same depth from the start; `of` is the net's run.json."""
+  """Returns the run of the deepened network and the run from scratch; `of` is run.json of the trained network."""
   old, new = f"-d{trained.config.model.depth}", f"-d{config.model.depth}"
   names = [f"{new}-from{trained.config.model.depth}", new]
   ids = [trained.id.replace(old, name, 1) if old in trained.id else trained.id + name for name in names]
@@ -131,7 +130,7 @@ def _runs(trained: TrainedModel, of: dict[str, Any], config: Config) -> tuple[Ru
 
 
 def _deepen(trained: TrainedModel, config: Config, settings: Identity) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns the variables of the deepened net, and the columns of identity.jsonl that say what that changes."""
+  """Returns the variables of the deepened network, and the columns of identity.jsonl that describe the change."""
   start = state.initial(config.model, config.train, trained.classes, trained.image_shape, config.seed)
   fresh = {"params": start.params, "batch_stats": start.batch_stats}
   taken = SegmentedModel(trained.config.model, trained.classes)
@@ -155,7 +154,7 @@ def _deepen(trained: TrainedModel, config: Config, settings: Identity) -> tuple[
 
 
 def _save(directory: Path, trained: TrainedModel, config: Config, variables: dict[str, Any]) -> None:
-  """Writes the checkpoint of step 0 that training goes on from."""
+  """Writes the checkpoint of step 0 from which training starts."""
   start = state.initial(config.model, config.train, trained.classes, trained.image_shape, config.seed)
   start = dataclasses.replace(start, **variables)
   with Checkpoints(directory / run_files.CHECKPOINTS, config) as checkpoints:
@@ -163,7 +162,7 @@ def _save(directory: Path, trained: TrainedModel, config: Config, variables: dic
 
 
 def _say_where_from(directory: Path, trained: TrainedModel) -> None:
-  """Names among the deviations of a run that its net was not made of random weights."""
+  """Adds the origin of the initial weights to the deviations of a run."""
   name = "initial weights"
   with RunWriter(directory) as writer:
     there = [row for row in writer.run["deviations"] if row["name"] != name]

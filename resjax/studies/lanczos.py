@@ -1,21 +1,21 @@
-"""The largest eigenvalues of a symmetric matrix that is known by its products with vectors (Lanczos). No JAX."""
+"""Largest eigenvalues of a symmetric matrix, given as a function that multiplies by it (Lanczos). Does not use JAX."""
 
 import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-CLOSE = 1e-4  # relative residual at which an eigenvalue is taken as found
+CLOSE = 1e-4  # relative residual below which an eigenvalue has converged
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What Lanczos found.
+  """Result of the Lanczos iteration.
 
   Attributes:
-    eigenvalues: float64 [count], largest first.
-    residuals: norms of H v - eigenvalue * v, which bound the errors.
-    iterations: products that were taken.
+    eigenvalues: Largest eigenvalues in descending order, float64 [count].
+    residuals: Norms of H v - eigenvalue * v, which bound the errors of the eigenvalues, float64 [count].
+    iterations: Number of products with H.
   """
 
   eigenvalues: np.ndarray
@@ -24,14 +24,14 @@ class Found:
 
 
 def largest(times: Callable[[np.ndarray], np.ndarray], size: int, count: int, iterations: int, seed: int) -> Found:
-  """Returns the largest eigenvalues, each new vector made orthogonal to all before.
+  """Returns the largest eigenvalues, computed with full reorthogonalization.
 
   Args:
-    times: float64 [size] to H times it.
-    size: of the matrix.
-    count: eigenvalues wanted.
-    iterations: products at most; fewer where the residuals are small before.
-    seed: of the first vector.
+    times: Function that multiplies a vector, float64 [size], by the matrix H.
+    size: Size of the matrix.
+    count: Number of eigenvalues.
+    iterations: Maximum number of products; fewer are computed if all eigenvalues have converged.
+    seed: Seed of the first vector.
   """
   vector = np.random.default_rng(seed).standard_normal(size)
   basis = [vector / np.linalg.norm(vector)]
@@ -40,7 +40,7 @@ def largest(times: Callable[[np.ndarray], np.ndarray], size: int, count: int, it
   for _ in range(min(iterations, size)):
     product = times(basis[-1])
     diagonal.append(float(basis[-1] @ product))
-    for _ in ("once", "again"):  # once leaves what rounding adds
+    for _ in ("once", "again"):  # the second pass removes rounding errors of the first
       for each in basis:
         product -= (each @ product) * each
     rest = float(np.linalg.norm(product))

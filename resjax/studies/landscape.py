@@ -1,4 +1,4 @@
-"""The loss around a trained net: on a grid over two random directions, and the Hessian's largest eigenvalues."""
+"""Study of the loss around a trained network: a grid over two random directions, and the Hessian's eigenvalues."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ from resjax.studies.loss_surface import LossSurface
 from resjax.studies.trained_model import TrainedModel
 from resjax.train.progress import Progress
 
-DIGITS = 9  # of a point's place, so that grids of other sizes share what points they can
+DIGITS = 9  # decimals of a point's coordinates, so that grids of different sizes share points
 
 
 def check(_: Config, __: Landscape) -> None:
-  """Any net can be studied so."""
+  """Accepts any network."""
 
 
 def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes the points and eigenvalues that the records do not have yet; returns a line of the summary.
+  """Computes and writes points and eigenvalues that are not recorded yet; returns a row of the summary.
 
   Raises:
-    ConfigError: the images do not fit the net.
+    ConfigError: The images do not fit the network.
   """
   images, labels = trained.sample("train", settings.images)
   own = {
@@ -56,7 +56,7 @@ def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[d
 def _points(
   trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
-  """Returns the lines of the grid's points, after writing those that are missing, a row of the grid at a time."""
+  """Returns the lines of all points of the grid; computes and writes missing ones, one row of the grid at a time."""
   places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
   known = {(row["alpha"], row["beta"]): row for row in _known(trained, "landscape", own)}
   wanted = [(alpha, beta) for alpha in places for beta in places]
@@ -83,7 +83,7 @@ def _points(
 def _eigenvalues(
   trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
-  """Returns the lines of the eigenvalues, after writing them if there are too few."""
+  """Returns the lines of the eigenvalues; computes and writes them if there are too few."""
   known = _known(trained, "hessian", own)
   if len(known) >= settings.eigenvalues:
     return known[: settings.eigenvalues]

@@ -1,6 +1,7 @@
-"""Which lesions a net gets: as lines of lesions.jsonl without results, and as arrays that a program takes. No JAX.
+"""Selection of the lesions of a network, as lines of lesions.jsonl and as arrays. Does not use JAX.
 
-A lesion is, for each stage, which block runs at each place after the first, and which places are skipped.
+A lesion specifies, for each stage, which block is executed at each position after the first, and at which positions
+the main branch is removed.
 """
 
 import dataclasses
@@ -21,13 +22,14 @@ class Lesion:
   """One lesion.
 
   Attributes:
-    kind: one of `study_records.LESIONS`.
-    deleted: blocks whose main branch is taken out.
-    order: of the blocks of each stage, from 1 on.
-    count: blocks deleted, or swaps made.
-    stage, block: of a single block.
-    trial: number of the random draw.
-    seed: of the draws, None where nothing is drawn.
+    kind: One of `study_records.LESIONS`.
+    deleted: Blocks whose main branch is removed.
+    order: 1-based blocks of each stage in the order of their execution.
+    count: Number of deleted blocks or of swaps.
+    stage: 1-based stage, if the lesion concerns a single block.
+    block: 1-based block of the stage, if the lesion concerns a single block.
+    trial: 1-based number of the random draw, None if nothing is drawn.
+    seed: Seed of the draws, None if nothing is drawn.
   """
 
   kind: str
@@ -40,7 +42,7 @@ class Lesion:
   seed: int | None = None
 
   def line(self) -> dict[str, Any]:
-    """Returns the columns of lesions.jsonl that say which lesion it is."""
+    """Returns the columns of lesions.jsonl that identify the lesion."""
     moved = [
       (stage, block)
       for stage, order in enumerate(self.order, 1)
@@ -60,13 +62,13 @@ class Lesion:
 
 
 def draw(stages: Sequence[int], settings: Lesions) -> list[Lesion]:
-  """Returns the lesions of a net, the undisturbed net first.
+  """Returns the lesions of a network, starting with the undisturbed network.
 
-  Each random draw depends on (seed, kind, count, trial) and the net alone, not on which others are made.
+  Each random draw depends only on (seed, kind, count, trial) and the network, not on the other draws.
 
   Args:
-    stages: blocks of each stage.
-    settings: `counts`, `trials` and `seed` are read.
+    stages: Number of blocks of each stage.
+    settings: Settings of the study; `counts`, `trials` and `seed` are used.
   """
   order = tuple(tuple(range(1, blocks + 1)) for blocks in stages)
   places = [(stage, block) for stage, blocks in enumerate(order, 1) for block in blocks]
@@ -93,17 +95,19 @@ def draw(stages: Sequence[int], settings: Lesions) -> list[Lesion]:
 
 
 def tau(order: Sequence[Sequence[int]]) -> float:
-  """Returns Kendall's rank correlation of the new order with the old, over all pairs of blocks of one stage."""
+  """Returns Kendall's rank correlation of the new order with the original one, over pairs within each stage."""
   signs = [np.sign(b - a) for blocks in order for a, b in itertools.combinations(blocks, 2)]
   return float(np.mean(signs))
 
 
 def arrays(lesions: Sequence[Lesion]) -> Mapping[str, dict[str, np.ndarray]]:
-  """Returns lesions as a program takes them, by stage, each array [lesions, ...].
+  """Returns lesions as arrays by stage and name, each [lesions, ...].
 
-  `order` int32 [places]: index of the block that runs at each place after the first; `keep` bool [places]: whether its
-  main branch does; `keep_first` bool: whether that of the first block does; `shared` bool: whether the stage's first
-  block and all before it are undisturbed; `start` int32: the first place that is disturbed, or whose input is.
+  `order`, int32 [lesions, positions]: index of the block executed at each position after the first.
+  `keep`, bool [lesions, positions]: whether its main branch is executed.
+  `keep_first`, bool [lesions]: whether the main branch of the first block is executed.
+  `shared`, bool [lesions]: whether the first block of the stage and all blocks before it are undisturbed.
+  `start`, int32 [lesions]: first position that is disturbed or has a disturbed input.
   """
   rows = [list(_places(lesion)) for lesion in lesions]
   return {
@@ -113,7 +117,7 @@ def arrays(lesions: Sequence[Lesion]) -> Mapping[str, dict[str, np.ndarray]]:
 
 
 def _places(lesion: Lesion) -> Iterator[dict[str, np.ndarray]]:
-  before = False  # whether anything before is disturbed
+  before = False  # whether a previous stage is disturbed
   for stage, blocks in enumerate(lesion.order, 1):
     order = np.array(blocks[1:], np.int32) - 2
     keep = np.array([(stage, block) not in lesion.deleted for block in blocks[1:]], bool)
@@ -132,7 +136,7 @@ def _places(lesion: Lesion) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _swapped(order: tuple[tuple[int, ...], ...], stage: int, one: int, other: int) -> tuple[tuple[int, ...], ...]:
-  """Returns the order with what stands at two places of a stage exchanged."""
+  """Returns the order with the blocks at two positions of a stage exchanged."""
   blocks = list(order[stage - 1])
   blocks[one - 1], blocks[other - 1] = blocks[other - 1], blocks[one - 1]
   return (*order[: stage - 1], tuple(blocks), *order[stage:])

@@ -1,4 +1,4 @@
-"""Lesions: blocks of a trained net deleted, swapped and reordered (Veit et al. 2016), and its error for each."""
+"""Study of lesions: the error of a trained network with blocks deleted, swapped or reordered (Veit et al. 2016)."""
 
 import dataclasses
 import statistics
@@ -19,23 +19,23 @@ from resjax.studies.trained_model import TrainedModel
 from resjax.study_records import DELETE, NONE
 from resjax.train.progress import Progress
 
-CHUNK = 15  # lesions tested at once, beside the undisturbed net
+CHUNK = 15  # lesions tested at a time, in addition to the undisturbed network
 KEY = ("step", "kind", "stage", "block", "count", "trial", "seed", "reestimated", "statistics_images", "images")
 
 
 def check(config: Config, _: Lesions) -> None:
-  """Raises ConfigError if a run's net cannot be studied so."""
+  """Raises ConfigError if the network of a run is not supported."""
   segmented_model.check(config.model)
 
 
 def run(trained: TrainedModel, settings: Lesions, writer: RunWriter) -> list[dict[str, Any]]:
-  """Tests the lesions that are not in the records yet, and writes them there.
+  """Tests lesions that are not recorded yet and writes their results.
 
   Returns:
-    A line of the summary for each way to take statistics.
+    One row of the summary with the batch statistics of training, one with reestimated ones, or both.
 
   Raises:
-    ConfigError: the images do not fit the net.
+    ConfigError: The images do not fit the network.
   """
   images, labels = trained.sample("test", settings.images)
   taken = segmented_model.SegmentedModel(trained.config.model, trained.classes)
@@ -59,7 +59,7 @@ def run(trained: TrainedModel, settings: Lesions, writer: RunWriter) -> list[dic
 
 @dataclasses.dataclass(frozen=True)
 class _Tests:
-  """A net and the images that it is tested on."""
+  """Tests of lesions of one network on given images."""
 
   trained: TrainedModel
   settings: Lesions
@@ -69,7 +69,7 @@ class _Tests:
 
   @property
   def modes(self) -> tuple[bool, ...]:
-    """Whether batch statistics are taken again: no, yes or one after the other."""
+    """Whether to reestimate batch statistics: (False,), (True,) or both in turn."""
     return {"no": (False,), "yes": (True,), "both": (False, True)}[self.settings.reestimate]
 
   def line(self, lesion: Lesion, again: bool) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class _Tests:
     }
 
   def results(self, whole: Lesion, lesions: Sequence[Lesion], again: bool) -> Iterator[list[dict[str, Any]]]:
-    """Yields the lines of the lesions, some at a time; the undisturbed net's, if asked for, with the first of them."""
+    """Yields the lines of lesions in chunks; the first chunk includes the undisturbed network if it is in `lesions`."""
     asked = whole in lesions
     others = [lesion for lesion in lesions if lesion != whole]
     chunks = [others[at : at + CHUNK] for at in range(0, len(others), CHUNK)]
@@ -98,7 +98,7 @@ class _Tests:
       yield lines[0 if asked and number == 0 else 1 : len(chunk) + 1]
 
   def _test(self, lesions: Sequence[Lesion], again: bool) -> tuple[jax.Array, jax.Array]:
-    """Tests lesions, of which the first is none."""
+    """Tests lesions, the first of which must be the undisturbed network."""
     trained, variables = self.trained, self.segmented.with_survival(self.trained.variables)
     plans = jax.device_put(arrays(lesions), mesh.replicated(jax.sharding.get_mesh()))
     model = LesionedModel(self.segmented, self.settings.batch_size, variables, plans, trained.statistics)
@@ -117,7 +117,7 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _summary(name: str, rows: list[dict[str, Any]], again: bool) -> dict[str, Any]:
-  """Returns errors in percent: of the undisturbed net, and of those with one block deleted."""
+  """Returns a row with the errors, in percent, of the undisturbed network and of those with one block deleted."""
   (whole,) = [row["error"] for row in rows if row["kind"] == NONE]
   single = [row["error"] for row in rows if row["kind"] == DELETE]
   return {

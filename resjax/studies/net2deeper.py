@@ -1,10 +1,10 @@
-"""A trained net with more blocks that are exactly the identity: the construction behind the paper's argument (Fig. 1).
+"""Deepening of a trained network by blocks that are the identity, the construction in the paper's argument (Sec. 1).
 
-The new blocks stand at the end of each stage, and can be trained on:
+The new blocks are added at the end of each stage and can be trained further:
 
-- residual: the last norm of the main branch, or where none follows the last kernel, is zero, so that F(x) = 0;
-- plain: kernels that hand each channel on, and norms that give back the mean and deviation of the maps they see. They
-  are the identity with running statistics exactly, with those of a batch nearly.
+- residual: the scale of the last norm, or the last kernel if no norm follows it, is zero, so that F(x) = 0;
+- plain: kernels copy each channel, and norms restore the mean and deviation of their input. These blocks are exactly
+  the identity with running statistics, and approximately with those of a batch.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ from resjax.data.augment import Statistics, normalize
 from resjax.settings import ConfigError
 from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
-STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks do by themselves
+STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks are initialized as the identity
 
 
 def model(net: config.Model, depth: int) -> config.Model:
-  """Returns the settings of the deepened net.
+  """Returns the settings of the deepened network.
 
   Args:
-    net: of the trained one.
-    depth: of the deepened one; 0: with twice the blocks.
+    net: Settings of the trained network.
+    depth: Depth of the deepened network; 0 to double the blocks.
 
   Raises:
-    ConfigError: a stage would have no more blocks, the depth is not one of the family, or no block of the net can be
-      the identity.
+    ConfigError: The network would not be deeper, the family has no network of this depth, or no block of the network
+      can be the identity.
   """
   structure = net.structure
   if depth:
@@ -52,7 +52,7 @@ def model(net: config.Model, depth: int) -> config.Model:
 
 
 def _reason(net: config.Model) -> str | None:
-  """Returns why no block of a net can be the identity, None where one can."""
+  """Returns the reason why blocks of a network cannot be the identity, or None if they can."""
   if net.family == "vgg":
     return "model.family is 'vgg'"
   if net.activation != "relu":
@@ -69,13 +69,13 @@ def _reason(net: config.Model) -> str | None:
 
 
 def variables(net: config.Model, old: Variables, fresh: Variables, moments: dict[str, jax.Array]) -> Variables:
-  """Returns the variables of the deepened net.
+  """Returns the variables of the deepened network.
 
   Args:
-    net: the settings of either net.
-    old: `params` and `batch_stats` of the trained net.
-    fresh: of the deeper net before its first step, which the blocks' shapes and random parts come from.
-    moments: see `stage_moments`.
+    net: Settings of either network.
+    old: Collections `params` and `batch_stats` of the trained network.
+    fresh: Initial variables of the deeper network, which provide the shapes and the random parts of the new blocks.
+    moments: Moments of the output of each stage, see `stage_moments`.
   """
   return {
     collection: {
@@ -88,7 +88,7 @@ def variables(net: config.Model, old: Variables, fresh: Variables, moments: dict
 
 
 def _stage(net: config.Model, collection: str, old: Any, fresh: Any, moments: jax.Array) -> Any:
-  """Returns a stage's tree: the old blocks, then as many new ones as the fresh stage has more."""
+  """Returns the variables of a stage: the trained blocks, followed by the new ones."""
   there = len(jax.tree.leaves(old["rest"])[0]) if "rest" in old else 0
   new = jax.tree.map(lambda leaf: leaf[there:], fresh["rest"])
   turned = _turned_residual if net.kind == "residual" else _turned_plain
@@ -99,7 +99,7 @@ def _stage(net: config.Model, collection: str, old: Any, fresh: Any, moments: ja
 
 
 def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, _: jax.Array) -> Any:
-  """Returns the leaves of a layer of new residual blocks so that their main branches give zeros."""
+  """Returns the variables of a layer of new residual blocks, such that the output of the main branch is zero."""
   if collection == "batch_stats" or net.shortcut in STARTS_AS_IDENTITY:
     return layer
   last = net.structure.layers_a_block
@@ -108,7 +108,7 @@ def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, 
 
 
 def _turned_plain(net: config.Model, collection: str, name: str, layer: Any, moments: jax.Array) -> Any:
-  """Returns the leaves of a layer of new plain blocks so that it hands its input on."""
+  """Returns the variables of a layer of new plain blocks, such that the layer is the identity."""
   mean, var = moments
   if collection == "batch_stats":
     values = {"mean": mean, "var": var}
@@ -127,14 +127,14 @@ def _turned_plain(net: config.Model, collection: str, name: str, layer: Any, mom
 def stage_moments(
   segmented: SegmentedModel, batch_size: int, variables: Variables, images: jax.Array, statistics: Statistics
 ) -> dict[str, jax.Array]:
-  """Returns mean and variance of each channel of each stage's output, with running statistics, [2, C] a stage.
+  """Returns mean and variance of each channel of the output of each stage, float32 [2, C], with running statistics.
 
   Args:
-    segmented: the net.
-    batch_size: images a forward pass; the last pass is filled up from the first images.
-    variables: its `params` and `batch_stats`.
-    images: uint8 [N, H, W, C].
-    statistics: what images are normalised with.
+    segmented: Network in segments.
+    batch_size: Images per forward pass; the last batch is filled up with the first images.
+    variables: Collections `params` and `batch_stats` of the network.
+    images: Images, uint8 [N, H, W, C].
+    statistics: Statistics by which images are normalized.
   """
 
   def batch(start: jax.Array) -> dict[str, jax.Array]:

@@ -1,4 +1,4 @@
-"""The responses of a trained net (Fig. 7), captured in another way than its run did: the paper's open readings."""
+"""Study of the layer responses of a trained network (Fig. 7) with other settings than those of its run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from resjax.studies.trained_model import TrainedModel
 from resjax.train import responses
 from resjax.train.progress import Progress
 
-OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that a line names
+OWN = ("source", "images", "batch_size", "mode", "pooling", "first_conv")  # settings that each line contains
 
 
 def chosen(config: Config, given: Mapping[str, Any]) -> ResponseCapture:
-  """Returns the capture's settings: those given, else those of the run."""
+  """Returns the settings of the study: given values, and those of the run for all others."""
   of_run = {field.name: getattr(config.responses, field.name) for field in dataclasses.fields(ResponseCapture)}
   return settings.freeze(ResponseCapture, {**of_run, **given})
 
@@ -31,10 +31,10 @@ def check(_: Config, capture: ResponseCapture) -> None:
 
 
 def run(trained: TrainedModel, capture: ResponseCapture, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes responses.jsonl and blocks.jsonl, unless they have these lines already; returns a line of the summary.
+  """Writes responses.jsonl and blocks.jsonl, unless they already have these lines; returns a row of the summary.
 
   Raises:
-    ConfigError: the images do not fit the net, or there are too few.
+    ConfigError: The images do not fit the network, or there are too few.
   """
   images, _ = trained.first(capture.source, capture.images)
   own = {key: getattr(capture, key) for key in OWN}
@@ -57,5 +57,5 @@ def run(trained: TrainedModel, capture: ResponseCapture, writer: RunWriter) -> l
 
 
 def _matching(lines: list[dict[str, Any]], wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns the lines that have these values."""
+  """Returns the lines that have the given values."""
   return [line for line in lines if all(line[key] == value for key, value in wanted.items())]

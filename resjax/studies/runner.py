@@ -36,12 +36,12 @@ class Study:
 
 
 def _own(kind: type) -> Callable[[Config, Given], Any]:
-  """Settings that do not depend on the run's."""
+  """Returns a function to the settings of a study that do not depend on those of the run."""
   return lambda _, given: settings.freeze(kind, given)
 
 
 def _mesh(its: Any) -> Mesh:
-  """Returns as many devices as all batches of a study can be split over."""
+  """Returns a mesh of as many devices as divide all batch sizes of a study."""
   sizes = [getattr(its, field.name) for field in dataclasses.fields(its) if field.name.endswith("batch_size")]
   return trained_model.make_mesh(math.gcd(*sizes))
 
@@ -57,21 +57,22 @@ STUDIES = {
 
 
 def run(name: str, command: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
-  """Makes a study.
+  """Runs a study.
 
   Args:
-    name: which.
-    command: that makes it, for the records.
-    workdir: a work directory, an experiment in it or a run directory.
-    only: as `--only`: which runs.
-    path: of the data set, None where it was in training.
-    given: settings of the study that are not its defaults.
+    name: Name of the study.
+    command: Command line, for the records.
+    workdir: Work directory, experiment or run directory.
+    only: Filter of the runs, as for `--only`.
+    path: Path of the data set; None for the path used in training.
+    given: Settings of the study that are not defaults.
 
   Returns:
-    Whether all went well, which it does unless a run of the study failed; and lines of the summary.
+    Whether no run of the study failed, and the rows of the summary.
 
   Raises:
-    ConfigError, RecordsError: nothing can be studied as asked; what can be seen before the first net is studied is.
+    ConfigError: A setting is invalid or does not support a network. All networks are checked before the first study.
+    RecordsError: A run directory cannot be read or written.
   """
   mesh.start_backend(None if (workdir / "run.json").is_file() else workdir)
   study = STUDIES[name]
@@ -92,6 +93,6 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
 
 
 def _record(writer: RunWriter, made_by: dict[str, Any], directory: Path) -> None:
-  """Writes which command made a study, unless the same one was given before."""
+  """Records the command of a study, unless it is already recorded."""
   if made_by not in study_records.read(directory)[0]["commands"]:
     writer.append("commands", [made_by])

@@ -38,7 +38,7 @@ class SegmentedModel:
 
   @property
   def stages(self) -> dict[str, int]:
-    """The names of the stages, and how many blocks each has."""
+    """Number of blocks of each stage, by name."""
     return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_a_stage, 1)}
 
   def with_survival(self, variables: Variables) -> Variables:
@@ -50,7 +50,7 @@ class SegmentedModel:
     return {**variables, SURVIVAL: survival} if survival else variables
 
   def stem(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
-    """Applies the first layers to normalised images; returns the first block's input and the batch statistics."""
+    """Applies the stem to normalized images; returns the input of the first block and the batch statistics."""
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
     return _apply(Stem(self.net.structure.stages[0].filters, self.net), part(variables, "stem"), x, train)
 
@@ -66,12 +66,12 @@ class SegmentedModel:
     """Applies a block; returns its output and the batch statistics.
 
     Args:
-      stage: its name.
-      first: whether it is the first of its stage, the only one that may change shapes.
+      stage: Name of the stage.
+      first: Whether it is the first block of the stage, the only one that may change shapes.
       variables: of the block alone, `SURVIVAL` among them.
-      x_BxHxWxC: its input.
-      train: whether with statistics of the batch, which are returned then.
-      disturb: what is done to F(x) before the shortcut is added.
+      x_BxHxWxC: Input.
+      train: Whether to normalize by the statistics of the batch, which are then returned.
+      disturb: Function applied to F(x) before the shortcut is added.
     """
     own = {name: tree for name, tree in variables.items() if name != SURVIVAL}
     return _apply(self._module(stage, first), own, x_BxHxWxC, train, disturb, variables.get(SURVIVAL))
@@ -79,7 +79,7 @@ class SegmentedModel:
   def without(
     self, stage: str, first: bool, variables: Variables, x_BxHxWxC: jax.Array, train: bool
   ) -> tuple[jax.Array, Any]:
-    """Applies what is left of a block without its main branch: the shortcut, in a plain net that of option A."""
+    """Applies a block without its main branch, that is its shortcut, or option A's shortcut in a plain network."""
     y, statistics = self.block(stage, first, variables, x_BxHxWxC, train, jnp.zeros_like)
     if self.net.kind == "plain":
       block = self._module(stage, first)
@@ -88,7 +88,7 @@ class SegmentedModel:
     return y, statistics
 
   def head(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
-    """Applies the last layers; returns the logits [B, classes] and the batch statistics."""
+    """Applies the head; returns the logits, float32 [B, classes], and the batch statistics."""
     return _apply(Head(self.classes, self.net), part(variables, "head"), x_BxHxWxC, train)
 
   def _module(self, stage: str, first: bool) -> Block:
@@ -97,7 +97,7 @@ class SegmentedModel:
 
 
 def part(variables: Variables, *path: str) -> Variables:
-  """Returns the variables of a part of the net; a collection that has none is left out."""
+  """Returns the variables of the part of a network at a path; collections without variables there are omitted."""
   for name in path:
     variables = {collection: tree[name] for collection, tree in variables.items() if name in tree}
   return variables
@@ -116,5 +116,5 @@ def _apply(module: Any, variables: Variables, x: jax.Array, train: bool, *rest: 
 
 
 def _statistics(variables: Variables) -> Any:
-  """Returns the batch statistics; of a part without norms an empty tree."""
+  """Returns the batch statistics, an empty tree if there are no norms."""
   return variables.get("batch_stats", {})

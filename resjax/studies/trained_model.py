@@ -64,11 +64,11 @@ class TrainedModel:
   def sample(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns `count` images of `train` or `test`, uint8 [N, H, W, C], and labels, int32 [N], on all devices.
 
-    They are spread evenly over the set, so that a set in order of its classes is sampled as a whole. Where there are
-    fewer images, all are taken.
+    They are evenly spaced, so that a set sorted by class is sampled representatively. If there are fewer images, all
+    are returned.
 
     Raises:
-      ConfigError: the images do not fit the net, or it decodes them anew every epoch.
+      ConfigError: The images do not fit the network, or training decodes them in every epoch.
     """
     there = self._dataset().count(split)
     taken = min(count, there)
@@ -83,10 +83,10 @@ class TrainedModel:
     return self._take(split, np.arange(0, self._dataset().count(split), interval)[:count])
 
   def first(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the first `count` images likewise, as captures during training take them.
+    """Returns the first `count` images and labels, which captures during training use, like `sample`.
 
     Raises:
-      ConfigError: as `sample`; or there are fewer.
+      ConfigError: The images do not fit the network, training decodes them in every epoch, or there are fewer.
     """
     there = self._dataset().count(split)
     if count > there:
@@ -115,12 +115,12 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
   """Returns the run directories at or below `workdir` that have a checkpoint, in the order of their paths.
 
   Args:
-    workdir: a run, an experiment or a work directory.
-    only: as `--only`: which runs.
+    workdir: Run directory, experiment or work directory.
+    only: Filter of the runs, as for `--only`.
 
   Raises:
-    ConfigError: there is none, or `only` is wrong.
-    RecordsError: `workdir` is no directory, or a run.json cannot be read.
+    ConfigError: There is no such run, or `only` is invalid.
+    RecordsError: `workdir` is not a directory, or a run.json cannot be read.
   """
   found = {}
   for directory in records.find_runs(workdir):
@@ -131,26 +131,26 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
       )
       found[directory] = named
   if not found:
-    raise ConfigError(f"{workdir}: holds no run with a checkpoint")
+    raise ConfigError(f"{workdir}: contains no run with a checkpoint")
   chosen = listing.filter_runs(list(found.values()), only)
   return {directory: run.config for directory, run in found.items() if run in chosen}
 
 
 def has_checkpoint(directory: Path) -> bool:
-  """Whether a run directory has a checkpoint that is whole; whether it is sound is seen when it is read."""
+  """Returns whether a run directory has a complete checkpoint, which may still turn out to be damaged when read."""
   folder = directory / run_files.CHECKPOINTS
   return folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir())
 
 
 def read(directory: Path, path: str | None) -> TrainedModel:
-  """Reads the newest checkpoint of a run directory onto the devices of the current mesh.
+  """Loads the latest checkpoint of a run directory onto the devices of the current mesh.
 
   Args:
-    directory: the run directory.
-    path: of the data set, where it is elsewhere now; its files may be others than the published ones.
+    directory: Run directory.
+    path: Path of the data set if it has moved, or None; its files may differ from the published ones.
 
   Raises:
-    ConfigError: the run directory is damaged.
+    ConfigError: The run directory is damaged.
   """
   net = run_files.read(directory)
   settings = net.config
@@ -173,19 +173,19 @@ def read(directory: Path, path: str | None) -> TrainedModel:
 
 
 def whole(settings: Data) -> Dataset:
-  """Returns a data set that is held whole.
+  """Returns a data set that is held in memory.
 
   Raises:
-    ConfigError: it cannot be read, or is decoded anew every epoch.
+    ConfigError: The data set cannot be read, or training decodes its images in every epoch.
   """
   dataset = load(settings)
   if isinstance(dataset, FileDataset):
-    raise ConfigError(f"data.resize = {settings.resize}: studies need images that are held whole (data.resize = ())")
+    raise ConfigError(f"data.resize = {settings.resize}: studies need images held in memory (data.resize = ())")
   return dataset
 
 
 def make_mesh(batch_size: int) -> Mesh:
-  """Returns a mesh of as many devices as a study's batches can be split over."""
+  """Returns a mesh of as many devices as divide the batch size of a study."""
   return mesh.make(
     Config(
       train=config.Train(batch_size=batch_size),
