@@ -1,4 +1,4 @@
-"""A work directory in a bucket, as its launcher sees it."""
+"""Access of a launcher to a work directory in a bucket."""
 
 from pathlib import Path
 
@@ -12,14 +12,18 @@ class Bucket:
   """A work directory in a bucket."""
 
   def __init__(self, address: str):
-    """Takes its address, "gs://bucket/folder"."""
+    """Creates the object for an address such as "gs://bucket/folder"."""
     self._root = files.as_path(address)
 
   def collect(self, jobs: list[Job], into: Path) -> None:
-    """Copies what is new of the records of runs, not their checkpoints, into a work directory here.
+    """Copies new records of runs, without checkpoints, to a local work directory.
 
-    A run that is done here is not looked at again. Parts of a log change in size only, when a run goes on at an earlier
-    step; run.json comes last, so that a run that is done here is here as a whole.
+    Runs whose local copy is finished are skipped. A part of a log changes only when a run resumes at an earlier step,
+    and then changes its size. run.json is copied last, so that a finished local copy is complete.
+
+    Args:
+      jobs: Jobs whose records are copied.
+      into: Local work directory.
     """
     for job in jobs:
       there, here = self._root / job.run.folder / job.run.id, into / job.run.folder / job.run.id
@@ -34,12 +38,12 @@ class Bucket:
           files.write_atomically(here / name, content)
 
   def ended(self, name: str) -> int | None:
-    """Returns the exit code that a slice left when all of its runs were over, or None."""
+    """Returns the exit code that a slice wrote after all of its runs ended, or None."""
     path = self._mark(name)
     return int(path.read_text()) if path.exists() else None
 
   def forget(self, name: str) -> None:
-    """Removes that code."""
+    """Removes the exit code of a slice."""
     self._mark(name).unlink(missing_ok=True)
 
   def _mark(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The runs of a command line as jobs: the command that starts each, and what its run directory says of it."""
+"""Runs selected by a command line as jobs: the command that starts each, and its status from the run directory."""
 
 import dataclasses
 import time
@@ -12,22 +12,22 @@ from resjax import experiment_cli, listing, records
 from resjax.settings import ConfigError
 from resjax.sweep import Run
 
-WORKDIR = flags.DEFINE_string("workdir", "runs", "Directory of the run directories, where the runs are executed.")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be sent, and send nothing.")
-STATUS = flags.DEFINE_bool("status", False, "Print what the run directories say of the runs, and send nothing.")
-# What the launchers need that others do not, by the name it is imported by, and the extra that brings it.
+WORKDIR = flags.DEFINE_string("workdir", "runs", "Work directory on the machines that execute the runs.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the jobs without starting them.")
+STATUS = flags.DEFINE_bool("status", False, "Print the status of the runs without starting any.")
+# Extra that installs each module that only the launchers need.
 EXTRAS = {"submitit": "slurm", "google": "cloud", "grpc": "cloud", "yaml": "k8s"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One run to be started.
+  """A run to be started.
 
   Attributes:
-    run: the run.
-    index: its row of `--list`.
-    chosen: the arguments that name the runs.
-    workdir: the work directory, as it is called where the run is executed.
+    run: Run.
+    index: 0-based row of the run in `--list`.
+    chosen: Command-line arguments that select the runs.
+    workdir: Work directory on the machine that executes the run.
   """
 
   run: Run
@@ -37,7 +37,7 @@ class Job:
 
   @property
   def directory(self) -> Path:
-    """Its run directory."""
+    """Run directory."""
     return Path(self.workdir) / self.run.folder / self.run.id
 
   def command(self, python: str) -> list[str]:
@@ -47,12 +47,16 @@ class Job:
 
 
 def start(main: Callable[[], int]) -> None:
-  """Starts a launcher: as `experiment_cli.run`, and a package that is missing is one line that names the extra."""
+  """Runs a launcher like `experiment_cli.run`; a missing package is an error that names the extra to install."""
   experiment_cli.run(lambda: with_extras(main))
 
 
 def with_extras(main: Callable[[], int]) -> int:
-  """Returns what `main` does; a package that an extra would bring is a ConfigError that names it."""
+  """Returns the exit code of `main`.
+
+  Raises:
+    ConfigError: A package is missing; the message names the extra that installs it.
+  """
   try:
     return main()
   except ModuleNotFoundError as error:
@@ -63,13 +67,13 @@ def with_extras(main: Callable[[], int]) -> int:
 
 
 def chosen(bucket: bool = False) -> list[Job]:
-  """Returns the runs of the command line, in the order of `--list`.
+  """Returns the runs that the command line selects, in the order of `--list`.
 
   Args:
-    bucket: the work directory may be in one.
+    bucket: Whether the launcher supports a work directory in a bucket.
 
   Raises:
-    ConfigError: the command line names none, or a work directory where this launcher has none.
+    ConfigError: The command line selects no run, or the work directory is in a bucket and must not be.
   """
   if "://" in WORKDIR.value and not bucket:
     raise ConfigError(f"--workdir {WORKDIR.value!r}: must be a directory; only launch.tpu takes a bucket")
@@ -79,12 +83,12 @@ def chosen(bucket: bool = False) -> list[Job]:
 
 
 def unfinished(jobs: list[Job]) -> list[Job]:
-  """Returns the jobs whose runs are not done."""
+  """Returns the jobs whose runs are not finished."""
   return [job for job in jobs if _record(job)["status"] != records.DONE]
 
 
 def table(jobs: list[Job]) -> str:
-  """Returns what the run directories say: a row a run."""
+  """Returns a table of the status of the runs, one row per run."""
   return listing.table([_row(job) for job in jobs])
 
 

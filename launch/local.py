@@ -1,11 +1,11 @@
-"""Runs an experiment on this machine, several runs at a time, each on its own cores and GPUs.
+"""Executes the runs of an experiment on this machine, several at a time, each on its own cores and GPUs.
 
     python -m launch.local --jobs N --config FILE[:VARIANT] [--only EXPR] [--workdir DIR] [--config.KEY=VALUE ...]
     python -m launch.local --config FILE --status
 
-The same command again continues. A run that something stopped (exit code 75) starts again, unless this command was
-itself asked to stop: SIGTERM, SIGINT and SIGHUP are handed on, the runs save and end. What a run prints is in
-DIR/.launch/EXPERIMENT/ID.log. Exit codes are those of resjax.main.
+The same command continues interrupted runs. A run that was stopped (exit code 75) is restarted, unless this command
+itself was stopped: it forwards SIGTERM, SIGINT and SIGHUP, and the runs save their states and exit. The output of a run
+is in DIR/.launch/EXPERIMENT/ID.log. Exit codes are those of resjax.main.
 """
 
 import os
@@ -66,7 +66,7 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen:
 
 
 def _shown(job: Job, slot: Slot) -> str:
-  """Returns the command as a shell would take it."""
+  """Returns the command as a line for a shell."""
   told = [f"{name}={shlex.quote(value)}" for name, value in slot.environment(job.workdir).items()]
   return " ".join([*told, shlex.join(slot.command(job.command(sys.executable)))])
 

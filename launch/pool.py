@@ -38,15 +38,15 @@ class Pool:
     self._running: dict[Slot, tuple[Job, subprocess.Popen]] = {}
     self._waiting: deque[Job] = deque()
     self._stopping = False
-    self._signals: deque[int] = deque()  # that have come and were not handed on yet
+    self._signals: deque[int] = deque()  # received, but not forwarded yet
     self.codes: dict[Job, int] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
       signal.signal(number, self._stop)
 
   def run(self, jobs: Sequence[Job]) -> int:
-    """Runs the jobs; returns the exit code of them all.
+    """Executes the jobs; returns the common exit code.
 
-    75: stopped by a signal; 2: a command was wrong, and no more was started; 1: a run failed; 0: all done.
+    75: stopped by a signal; 2: a command was invalid, and no further job was started; 1: a run failed; 0: all done.
     """
     self._waiting.extend(jobs)
     while self._running or (self._waiting and self._starts):
@@ -74,7 +74,7 @@ class Pool:
 
   @property
   def _starts(self) -> bool:
-    """Whether anything may still be started."""
+    """Whether further jobs may be started."""
     return not self._stopping and experiment_cli.WRONG not in self.codes.values()
 
   def _ended(self, job: Job, code: int) -> None:
@@ -82,10 +82,10 @@ class Pool:
       experiment_cli.PREEMPTED,
       -signal.SIGTERM,
       -signal.SIGINT,
-    ):  # two before it could save
+    ):  # killed by a second signal before it could save
       code = experiment_cli.PREEMPTED
       if not self._stopping:
-        self._tell(f"{job.run.id} was stopped by a signal: it starts again")
+        self._tell(f"{job.run.id} was stopped by a signal and is restarted")
         self._waiting.appendleft(job)
         return
     self.codes[job] = code
@@ -93,12 +93,12 @@ class Pool:
     self._tell(f"{job.run.id} {ends.get(code, f'killed by signal {-code}' if code < 0 else 'failed')}")
 
   def _stop(self, number: int, _: Any) -> None:
-    """Notes a signal. It is handed on from the loop, for it may come while a process is being started."""
+    """Stores a signal, which the loop forwards later because it may arrive while a process is being started."""
     self._stopping = True
     self._signals.append(number)
 
   def _hand_on(self) -> None:
-    """Hands signals on; a second one ends the runs at once, as it does without a launcher."""
+    """Forwards signals; a second one ends the runs immediately, as it does without a launcher."""
     while self._signals:
       number = self._signals.popleft()
       for _, process in self._running.values():

@@ -1,4 +1,4 @@
-"""Cloud TPU slices by queued resources: asked for, waited for, asked for again when taken, deleted."""
+"""Cloud TPU slices as queued resources: requested, monitored, requested again when preempted, and deleted."""
 
 import dataclasses
 import time
@@ -16,14 +16,14 @@ TAKEN = (State.SUSPENDING, State.SUSPENDED)
 
 @dataclasses.dataclass
 class Slice:
-  """A slice and its share of the runs.
+  """A slice that executes a share of the runs.
 
   Attributes:
-    name: of the queued resource, without the number of the attempt.
-    resource: what is asked for.
-    attempt: how often it was taken.
-    state: last seen.
-    code: exit code of its runs, when it is over.
+    name: Name of the queued resource without the number of the attempt.
+    resource: Queued resource to request.
+    attempt: Number of preemptions.
+    state: Last known state.
+    code: Exit code of its runs, or None before they have ended.
   """
 
   name: str
@@ -34,41 +34,41 @@ class Slice:
 
   @property
   def id(self) -> str:
-    """The name of the queued resource."""
+    """Name of the queued resource."""
     return f"{self.name}-{self.attempt}"
 
 
 def request(each: Slice, parent: str) -> tpu_v2.CreateQueuedResourceRequest:
-  """Returns the request that asks for a slice in a place, "projects/PROJECT/locations/ZONE"."""
+  """Returns the request for a slice in a location, "projects/PROJECT/locations/ZONE"."""
   resource = tpu_v2.QueuedResource(each.resource)
   resource.tpu.node_spec[0].node_id = each.id
   return tpu_v2.CreateQueuedResourceRequest(parent=parent, queued_resource_id=each.id, queued_resource=resource)
 
 
 class Fleet:
-  """The slices of an experiment."""
+  """All slices of an experiment."""
 
   def __init__(self, client: tpu_v2.TpuClient, parent: str, slices: Sequence[Slice], tell: Callable[[str], None]):
-    """Asks for nothing yet.
+    """Creates the object without requesting slices.
 
     Args:
-      client: of the API.
-      parent: "projects/PROJECT/locations/ZONE".
-      slices: wanted.
-      tell: takes a line for the user.
+      client: Client of the Cloud TPU API.
+      parent: Location, "projects/PROJECT/locations/ZONE".
+      slices: Slices to request.
+      tell: Function that prints one line for the user.
     """
     self._client, self._parent, self._slices, self._tell = client, parent, slices, tell
 
   def run(
     self, ended: Callable[[str], int | None], collect: Callable[[], None], stopped: Callable[[], bool], poll: float
   ) -> int:
-    """Asks for the slices and waits until all are over; what is left of them is deleted, whatever happens.
+    """Requests the slices and waits until the runs of all have ended; remaining slices are deleted in any case.
 
     Args:
-      ended: takes the name of a slice; returns the exit code it left, or None.
-      collect: brings its records here.
-      stopped: whether to give up.
-      poll: seconds between two looks.
+      ended: Function from the name of a slice to the exit code of its runs, or None.
+      collect: Function that copies the records to this machine.
+      stopped: Function that returns whether to stop.
+      poll: Seconds between queries of the slices' state.
 
     Returns:
       The worst exit code of the slices; 75 if stopped.
@@ -91,7 +91,7 @@ class Fleet:
     return max(each.code or 0 for each in self._slices)
 
   def _look(self, each: Slice, ended: Callable[[str], int | None]) -> None:
-    """Brings a slice a step on."""
+    """Queries the state of a slice and reacts to it."""
     if (code := ended(each.name)) is not None:
       self._tell(f"{each.id}: its runs are over, exit code {code}")
       self._delete(each)
@@ -120,7 +120,7 @@ class Fleet:
     each.state = None
 
   def _delete(self, each: Slice) -> None:
-    """Deletes a queued resource with its machines, whatever its state."""
+    """Deletes a queued resource with its machines in any state."""
     try:
       self._client.delete_queued_resource(request=tpu_v2.DeleteQueuedResourceRequest(name=self._name(each), force=True))
     except NotFound:
@@ -132,7 +132,7 @@ class Fleet:
 
 
 def delete_all(client: tpu_v2.TpuClient, parent: str, prefix: str) -> list[str]:
-  """Deletes the queued resources whose names begin so, with their machines; returns the names."""
+  """Deletes the queued resources whose names have a prefix, with their machines; returns their names."""
   found = [each.name for each in client.list_queued_resources(parent=parent)]
   names = [name for name in found if name.rpartition("/")[2].startswith(prefix)]
   for name in names:

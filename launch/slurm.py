@@ -1,11 +1,11 @@
-"""Runs an experiment on a Slurm cluster: a job array, a task of it a run; what Slurm stops is queued again.
+"""Starts the runs of an experiment on a Slurm cluster as a job array, one task per run; stopped runs are requeued.
 
     python -m launch.slurm --config FILE[:VARIANT] [--only EXPR] [--workdir DIR] --time 240 --parallel 16 [--gpus 1]
     python -m launch.slurm --config FILE --status
 
-Give it on the machine where sbatch is, in the checkout, with a work directory that all nodes see. Finished runs are
-left out; give it again only when no array of these runs is queued. Before the time limit, and when Slurm takes the
-nodes for another job, a run saves and ends with 75, and its job queues itself again. Logs and the script are in
+Run it in the checkout on a machine with sbatch, with a work directory that all nodes share. Finished runs are skipped.
+Do not run it again while an array of these runs is queued. Before the time limit, or when Slurm preempts its nodes, a
+run saves its state and exits with code 75, and its job requeues itself. Logs and the batch script are in
 DIR/.launch/slurm.
 """
 
@@ -21,21 +21,21 @@ from launch import jobs
 from resjax import experiment_cli
 from resjax.settings import ConfigError
 
-_TIME = flags.DEFINE_integer("time", 240, "Minutes until a job has to make room; it queues itself again then.", 1)
-_PARALLEL = flags.DEFINE_integer("parallel", 16, "Jobs of the array at a time.", 1)
-_GRACE = flags.DEFINE_integer("grace", 120, "Seconds between the signal to save and the end of a job.", 1)
+_TIME = flags.DEFINE_integer("time", 240, "Time limit of a job in minutes, after which it requeues itself.", 1)
+_PARALLEL = flags.DEFINE_integer("parallel", 16, "Maximum number of jobs that run at the same time.", 1)
+_GRACE = flags.DEFINE_integer("grace", 120, "Seconds between SIGTERM and the end of a job.", 1)
 _PARTITION = flags.DEFINE_string("partition", "", "Slurm's partition; empty: its default.")
 _ACCOUNT = flags.DEFINE_string("account", "", "Slurm's account; empty: its default.")
-_NODES = flags.DEFINE_integer("nodes", 1, "Nodes of a run.", 1)
-_TASKS = flags.DEFINE_integer("tasks", 1, "Processes of a run on each node; they find each other.", 1)
-_CPUS = flags.DEFINE_integer("cpus", 1, "Cores of a process.", 1)
-_GPUS = flags.DEFINE_integer("gpus", 0, "GPUs of a process.", 0)
-_MEMORY = flags.DEFINE_float("memory", 0.0, "GB of a node; 0: Slurm's default.", 0.0)
-_SBATCH = flags.DEFINE_multi_string("sbatch", [], "Any other option of sbatch: KEY=VALUE, such as constraint=a100.")
+_NODES = flags.DEFINE_integer("nodes", 1, "Nodes per run.", 1)
+_TASKS = flags.DEFINE_integer("tasks", 1, "Processes per node of a run.", 1)
+_CPUS = flags.DEFINE_integer("cpus", 1, "Cores per process.", 1)
+_GPUS = flags.DEFINE_integer("gpus", 0, "GPUs per process.", 0)
+_MEMORY = flags.DEFINE_float("memory", 0.0, "Memory per node in GB; 0: Slurm's default.", 0.0)
+_SBATCH = flags.DEFINE_multi_string("sbatch", [], "Further option of sbatch: KEY=VALUE, such as constraint=a100.")
 flags.adopt_module_key_flags(jobs)
 
-# srun has ended when this is run, in the batch script, which Slurm does not signal. A cancelled job ends with 75, too,
-# but is no longer running. Of an array, the id of the job alone would name all of it.
+# Runs in the batch script, which Slurm does not signal, after srun has ended. A cancelled job also exits with code 75,
+# but is no longer running. The id without the task's index would name the whole array.
 REQUEUE = """\
 code=$?
 id=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
@@ -44,7 +44,7 @@ exit $code"""
 
 
 def main() -> int:
-  """Submits what the command line names; returns the exit code."""
+  """Submits the runs that the command line selects; returns the exit code."""
   every = jobs.chosen()
   if jobs.STATUS.value:
     print(jobs.table(every))
@@ -53,29 +53,29 @@ def main() -> int:
   if not wanted:
     print("all runs are done")
     return experiment_cli.DONE
-  import submitit  # not before it is needed: --help and --status do without
+  import submitit  # imported here, because --help and --status do not need it
 
   if jobs.DRY_RUN.value:
-    unsent = type("Unsent", (submitit.SlurmExecutor,), {"affinity": classmethod(lambda cls: 1)})  # needs no Slurm here
+    unsent = type("Unsent", (submitit.SlurmExecutor,), {"affinity": classmethod(lambda cls: 1)})  # does not need Slurm
     print(_script(_executor(unsent, folder), len(wanted)))
     for i, job in enumerate(wanted):
       print(f"# {i}: {shlex.join(job.command(sys.executable))}")
     return experiment_cli.DONE
   try:
     executor = _executor(submitit.SlurmExecutor, folder)
-    # The process that submitit starts becomes the run, so that Slurm's signals reach it and its exit code Slurm.
+    # The process that submitit starts is replaced by the run, which receives Slurm's signals and sets the exit code.
     sent = executor.map_array(
       os.execvp, [sys.executable] * len(wanted), [job.command(sys.executable) for job in wanted]
     )
   except (RuntimeError, submitit.core.utils.FailedJobError) as error:
-    raise ConfigError(f"Slurm takes no jobs: {error}") from error
+    raise ConfigError(f"Slurm does not accept the jobs: {error}") from error
   array = sent[0].job_id.partition("_")[0]
   print(f"{len(sent)} runs submitted as job {array}; to see them: squeue --jobs {array}; to stop: scancel {array}")
   return experiment_cli.DONE
 
 
 def _executor(kind: Any, folder: Path) -> Any:
-  """Returns a submitit executor of that class with what the command line asks for."""
+  """Returns a submitit executor of a class with the options of the command line."""
   executor = kind(folder=folder)
   others = {key: value for key, _, value in (option.partition("=") for option in _SBATCH.value)}
   if bad := [option for option in _SBATCH.value if "=" not in option]:
@@ -101,7 +101,7 @@ def _executor(kind: Any, folder: Path) -> Any:
 
 
 def _script(executor: Any, count: int) -> str:
-  """Returns the batch script that `map_array` sends for so many jobs."""
+  """Returns the batch script that `map_array` submits for `count` jobs."""
   if count > 1:
     executor.parameters["map_count"] = count
   return executor._make_submission_file_text(executor._submitit_command_str, "")

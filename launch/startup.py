@@ -1,10 +1,10 @@
-"""What each worker of a Cloud TPU slice does when it starts: get the code, run its runs."""
+"""Startup script of the workers of a Cloud TPU slice, which installs the code and executes the runs."""
 
 import shlex
 from collections.abc import Sequence
 
-# The runs' own exit code 75 means that the machine is about to go: the next start goes on. Only the first worker says
-# that all is over, by a file beside the records, which the launcher waits for.
+# Exit code 75 of a run means that the machine is about to be preempted; the next start continues. After the last run,
+# the first worker writes the exit code to a file in the work directory, which the launcher waits for.
 SCRIPT = """\
 #!/bin/bash
 # Made by launch.tpu; runs as root on every worker, at every start of the machine.
@@ -33,11 +33,11 @@ def script(command: Sequence[str], indices: Sequence[int], workdir: str, source:
   """Returns the script.
 
   Args:
-    command: starts a run, once `--index` is added.
-    indices: of the runs, one after another.
+    command: Command that starts a run, without `--index`.
+    indices: Indices of the runs, which are executed one after another.
     workdir: gs:// path of the work directory.
-    source: gs:// path of the code, as `git archive --format=tar.gz` makes it.
-    name: of the slice.
+    source: gs:// path of the code, made by `git archive --format=tar.gz`.
+    name: Name of the slice.
   """
   return SCRIPT.format(
     source=shlex.quote(source),

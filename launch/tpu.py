@@ -1,13 +1,13 @@
-"""Runs an experiment on Cloud TPU slices that are asked for as queued resources, and deleted when the runs are over.
+"""Starts the runs of an experiment on Cloud TPU slices, requested as queued resources and deleted afterwards.
 
     python -m launch.tpu --config FILE[:VARIANT] [--only EXPR] --topology v5e:2x4 --project P --zone Z
         --workdir gs://BUCKET/FOLDER --source gs://BUCKET/resjax.tar.gz [--slices 4] [--spot] [--collect runs]
-    python -m launch.tpu --config FILE --project P --zone Z --delete      what a killed launcher left
+    python -m launch.tpu --config FILE --project P --zone Z --delete      deletes remaining slices
     python -m launch.tpu --config FILE --collect runs --status
 
-Each slice takes its share of the runs, one after another, on all of its workers. Spot slices that are taken are asked
-for again and go on at the newest checkpoints. Stopped by SIGTERM or SIGINT it deletes the slices and ends with 75; the
-same command goes on. Records are copied from the bucket into --collect while runs are in progress.
+Each slice executes its share of the runs, one after another, on all of its workers. Preempted spot slices are requested
+again and continue from the latest checkpoints. On SIGTERM or SIGINT the launcher deletes the slices and exits with code
+75; the same command continues. Records are copied from the bucket to --collect while runs are in progress.
 """
 
 import dataclasses
@@ -26,18 +26,18 @@ from resjax import experiment_cli, files
 from resjax.planning import chips
 from resjax.settings import ConfigError
 
-_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Of each slice, as in resjax.plan.")
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Topology of each slice, as in resjax.plan.")
 _PROJECT = flags.DEFINE_string("project", "", "Google Cloud project.")
 _ZONE = flags.DEFINE_string("zone", "", "Zone, such as us-west4-a.")
 _SOURCE = flags.DEFINE_string("source", "", "gs:// path of the code: git archive --format=tar.gz HEAD.")
-_SLICES = flags.DEFINE_integer("slices", 1, "Slices at a time; each takes a share of the runs.", 1)
-_SPOT = flags.DEFINE_bool("spot", False, "Take what others leave: cheaper, and may be taken at any time.")
-_HOURS = flags.DEFINE_float("hours", 24.0, "How long a request may wait for its slice.", 0.1)
-_RUNTIME = flags.DEFINE_string("runtime", "", "Runtime version; empty: that of the chip.")
+_SLICES = flags.DEFINE_integer("slices", 1, "Number of slices; each executes a share of the runs.", 1)
+_SPOT = flags.DEFINE_bool("spot", False, "Use spot slices, which are cheaper and may be preempted at any time.")
+_HOURS = flags.DEFINE_float("hours", 24.0, "Hours that a request may wait for its slice.", 0.1)
+_RUNTIME = flags.DEFINE_string("runtime", "", "Runtime version; empty: the chip's default.")
 _SERVICE_ACCOUNT = flags.DEFINE_string("service_account", "", "Account of the workers; empty: the project's default.")
-_COLLECT = flags.DEFINE_string("collect", "runs", "Work directory here, into which records are copied.")
-_POLL = flags.DEFINE_float("poll", 30.0, "Seconds between two looks at the slices.", 0.01)
-_DELETE = flags.DEFINE_bool("delete", False, "Delete all slices of this experiment, and start nothing.")
+_COLLECT = flags.DEFINE_string("collect", "runs", "Local work directory into which records are copied.")
+_POLL = flags.DEFINE_float("poll", 30.0, "Seconds between queries of the slices' state.", 0.01)
+_DELETE = flags.DEFINE_bool("delete", False, "Delete all slices of this experiment without starting runs.")
 flags.adopt_module_key_flags(jobs)
 
 RUNTIMES = {"v5e": "v2-alpha-tpuv5-lite", "v5p": "v2-alpha-tpuv5", "v6e": "v2-alpha-tpuv6e"}
@@ -45,7 +45,7 @@ TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
 
 
 def main() -> int:
-  """Does what the command line says; returns the exit code."""
+  """Executes the runs that the command line selects; returns the exit code."""
   collected = files.local_path(_COLLECT.value)
   every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen(bucket=True)]
   if jobs.STATUS.value:
@@ -90,10 +90,10 @@ def main() -> int:
 
 
 def client() -> Any:
-  """Returns the client of the API, with the credentials of this machine.
+  """Returns a client of the Cloud TPU API with the default credentials.
 
   Raises:
-    ConfigError: there are none.
+    ConfigError: There are no credentials.
   """
   from google.auth.exceptions import DefaultCredentialsError
   from google.cloud import tpu_v2
@@ -101,11 +101,11 @@ def client() -> Any:
   try:
     return tpu_v2.TpuClient()
   except DefaultCredentialsError as error:
-    raise ConfigError("no credentials for Google Cloud: gcloud auth application-default login") from error
+    raise ConfigError("no credentials for Google Cloud: run gcloud auth application-default login") from error
 
 
 def _shown(request: Any) -> str:
-  """Returns a request as text: its fields that are set, and the script of the workers below, as it is."""
+  """Returns a request as text: its non-empty fields as JSON, followed by the startup script of the workers."""
   (spec,) = request.queued_resource.tpu.node_spec
   script = spec.node.metadata.pop("startup-script")
   fields = type(request).to_json(request, use_integers_for_enums=False, always_print_fields_with_no_presence=False)
@@ -113,7 +113,7 @@ def _shown(request: Any) -> str:
 
 
 class _Stop:
-  """Whether SIGTERM or SIGINT came."""
+  """Records whether SIGTERM or SIGINT was received."""
 
   def __init__(self) -> None:
     self.came = False
@@ -125,17 +125,17 @@ class _Stop:
 
 
 def _prefix(job: Job) -> str:
-  """Returns what the names of an experiment's slices begin with, of the letters that are allowed."""
+  """Returns the prefix of the names of an experiment's slices, in allowed characters."""
   return f"resjax-{re.sub('[^a-z0-9]+', '-', job.run.folder.lower())[:40]}-"
 
 
 def _workdir() -> str:
-  """Returns the work directory by one name: an object's name may hold two slashes side by side, and is another then."""
+  """Returns the normalized work directory: in names of objects, consecutive slashes are significant."""
   return files.BUCKET + "/".join(filter(None, jobs.WORKDIR.value.removeprefix(files.BUCKET).split("/")))
 
 
 def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
-  """Returns what is asked for: a slice whose workers run a share of the runs."""
+  """Returns the queued resource of a slice whose workers execute a share of the runs."""
   kind, _, shape = chips.parse(_TOPOLOGY.value).name.partition(":")
   if kind not in TYPES:
     raise ConfigError(f"--topology {_TOPOLOGY.value}: must be a TPU slice")

@@ -78,5 +78,5 @@ def test_an_option_without_a_value_is_one_line(monkeypatch, tmp_path):
 
 def test_without_slurm_it_says_so(monkeypatch, tmp_path):
   monkeypatch.setenv("PATH", str(tmp_path))
-  with pytest.raises(ConfigError, match="Slurm takes no jobs: "):
+  with pytest.raises(ConfigError, match="Slurm does not accept the jobs: "):
     called(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"])
