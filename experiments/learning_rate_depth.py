@@ -20,7 +20,7 @@ DEPTHS = {"": (8, 20, 56, 110), "short": (8, 14, 20, 32), "digits": (6, 14, 30, 
 SEEDS = {"": 3, "short": 1, "digits": 3}
 BARE = {"model.norm": "none", "model.preactivation": True}
 PARAMETRIZATIONS = (  # with the lowest and the highest learning rate as powers of two
-  ({**BARE}, -11, -3),
+  ({**BARE}, -11, -1),
   ({**BARE, "model.branch_scale": 0.5}, -6, 0),
   ({**BARE, "model.branch_scale": 1.0}, -5, 1),
   ({**BARE, "model.initialization": "depth"}, -8, -1),
