@@ -5,7 +5,7 @@ from pathlib import Path
 from launch.jobs import Job
 from resjax import files, records
 
-RECORDS = ("run.json", "config.json", "input.npz", "metrics*.jsonl", "responses*.jsonl", "gradients*.jsonl")
+RECORDS = ("run.json", "config.json", "input.npz", *(f"{log}*.jsonl" for log in records.LOG_KEYS))
 
 
 class Bucket:

@@ -20,6 +20,7 @@ EXTRAS = {
   "tensorboardX": "tensorboard",
   **dict.fromkeys(("jax", "flax", "optax", "orbax", "safetensors", "google.protobuf", "sklearn"), "train"),
   **dict.fromkeys(("cv2", "grain", "simplejpeg"), "imagenet"),
+  "pycocotools": "detection",
   "torch": "torch",
 }
 

@@ -7,14 +7,19 @@ DIR is a run directory, whose latest checkpoint is tested, or a directory writte
 file, CIFAR as an archive or a folder, an image folder, or the name digits or imagenet2012. Images are normalized as in
 training. An ensemble averages the probabilities of its networks. The command prints images, wrong, error and top5_error
 (fractions). Images that cannot be decoded are listed and counted as skipped; all others are tested.
+
+For a detector PATH is a data set of the kind it was trained on. The command prints mAP at overlap 0.5, COCO's mAP and the
+average precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by box
+voting.
 """
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from resjax import cli, files
+from resjax import cli, files, records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +41,8 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
   from resjax.evaluation import score
 
   mesh.start_backend(None)
+  if _is_detector(directories[0]):
+    return _evaluate_detectors(directories, path, protocol, form)
   try:
     result, tested = score.test(directories, path, protocol)
   except score.NotFinite as error:
@@ -52,11 +59,42 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
     "checkpoints": [str(directory) for directory in directories],
     "protocol": protocol,
   }
+  _print(row, form)
+  return cli.DONE
+
+
+def _is_detector(directory: Path) -> bool:
+  """Whether a run directory holds a detector; what is wrong with a directory is said when it is read."""
+  try:
+    return records.read_run(directory).config.get("data", {}).get("name") in ("voc", "coco")
+  except records.RecordsError:
+    return False
+
+
+def _evaluate_detectors(directories: list[Path], path: str, protocol: str, form: str) -> int:
+  from resjax.detection import restored
+
+  result = restored.test(directories, path, protocol)
+  for line in (*result.notes, *(f"skipped: {fault}" for fault in result.skipped)):
+    print(line, file=sys.stderr)
+  row = {
+    "images": result.images,
+    "map50": result.map50,
+    "map": result.map,
+    **{f"ap50 {name}": None if value != value else value for name, value in result.by_class.items()},
+    "skipped": len(result.skipped),
+    "checkpoints": [str(directory) for directory in directories],
+    "protocol": protocol,
+  }
+  _print(row, form)
+  return cli.DONE
+
+
+def _print(row: dict[str, Any], form: str) -> None:
   if form == "json":
     print(json.dumps(row))
   else:
     print("\n".join(f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in row.items()))
-  return cli.DONE
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ _describe = functools.cache(data.describe)
 def net(settings: Config) -> Net:
   """Returns the layer table of a run's network for the images of its data set."""
   images = _describe(settings.data)
+  if settings.data.has_boxes:
+    return settings.detection.net(settings.model, images.classes)
   return settings.model.net(images.image_shape, images.classes)
 
 

@@ -114,7 +114,8 @@ def _on(config: Config, slice_: Slice) -> Config:
 
 def _program(config: Config) -> Config:
   """Returns the settings of a run that its compiled step depends on, which are equal for all seeds."""
-  return dataclasses.replace(config, seed=0, evaluation=Config().evaluation, responses=Config().responses)
+  responses = config.responses if config.data.has_boxes else Config().responses  # detectors have none
+  return dataclasses.replace(config, seed=0, evaluation=Config().evaluation, responses=responses)
 
 
 def _bound(step: roofline.Step) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import small_boxes
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Settings that make any run short: two steps, few responses, and small images in place of those that are not there.
@@ -20,6 +22,10 @@ SHORT = (
   *("--config.checkpoint.every=2", "--config.responses.images=32", "--config.responses.batch_size=32"),
   *("--config.responses.steps=(0,)", "--config.gradients.steps=()"),
   *("--config.evaluation.batch_size=32", "--config.execution.log_every=2"),
+)
+DETECTION = (  # of images of 64 pixels, in place of larger ones
+  *("--config.detection.shorter_side=48", "--config.detection.longer_side=64", "--config.detection.regions=8"),
+  *("--config.train.batch_size=4", "--config.evaluation.batch_size=4", "--config.responses.steps=()"),
 )
 ARRAYS = ("--config.data.name=npz", "--config.data.path=own.npz")
 STUDIES = {  # what a study does much of, it does little of
@@ -54,6 +60,7 @@ def folder(tmp_path_factory) -> Path:
   rng = np.random.default_rng(0)
   images, labels = rng.integers(0, 256, (96, 32, 32, 3), np.uint8), np.arange(96) % 10
   np.savez(root / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+  small_boxes.voc(root / "cells")
   called = execute(root, "resjax", "train", "--config", "quickstart", "--only", "depth=8", *SHORT)
   assert called.returncode == 0, called.stderr
   return root
@@ -71,7 +78,7 @@ def shortened(words: list[str]) -> list[str]:
   """Returns the command with the settings that make it short."""
   name = words[1] if words[0] == "resjax" else words[2]
   if name in ("train", "resjax.main") and "--config" in words and "--list" not in words:
-    own = () if "quickstart" in words else ARRAYS
+    own = () if "quickstart" in words else DETECTION if "detection_depth:small" in words else ARRAYS
     return [*words, *SHORT, *own]
   return [*words, *STUDIES[words[2]]] if name == "study" and "--help" not in words else words
 

@@ -31,6 +31,7 @@ ALLOWED = {
   "models": "config depth",
   "analysis": "files records study_records paper follow_up_papers depth",
   "train": "config files sweep depth settings records data listing experiment_cli mesh models processes",
+  "detection": "config data files mesh models records settings train",
   "studies": "config files sweep depth settings records study_records data listing experiment_cli mesh models train",
   "evaluation": "config data mesh models records settings train",
   "weights": "config data depth models records settings train",
@@ -42,7 +43,11 @@ ALLOWED = {
   "planning": "config data depth mesh models records settings train listing",
   "launch": "experiment_cli files listing planning records settings sweep",
 }
-ALSO = {"train/experiment.py": "analysis"}  # it writes the report when all runs are done
+ALSO = {
+  "train/experiment.py": "analysis detection",  # it writes the report when all runs are done, and checks backbones
+  "train/input/__init__.py": "detection",  # it chooses the input strategy
+  "train/program.py": "detection",  # it traces the training step
+}
 ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that come with their own issues
 
 NO_JAX = (

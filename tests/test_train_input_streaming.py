@@ -62,14 +62,14 @@ def test_every_image_is_tested_and_broken_ones_are_named(training):
   streamed = make()
   one = jax.tree.map(lambda leaf: leaf[0], start())
   variables = {"params": one.params, "batch_stats": one.batch_stats}
-  count, loss, wrong = streamed.evaluate(variables, "test")
-  assert (count, streamed.faults(), streamed.splits, streamed.images) == (6, (), ("test",), 10)
-  assert 0 <= wrong <= 6
-  assert loss / 6 == pytest.approx(np.log(2), abs=3)
+  result = streamed.evaluate(variables, "test")
+  assert (result.images, streamed.faults(), streamed.splits, streamed.images) == (6, (), ("test",), 10)
+  assert 0 <= result.error <= 1
+  assert result.loss == pytest.approx(np.log(2), abs=3)
   (folder / "val/class0/val_0.JPEG").write_bytes(b"")
   (folder / "train/class1/train_0.JPEG").write_bytes(b"")
   streamed = make()
-  assert streamed.evaluate(variables, "test")[0] == 5
+  assert streamed.evaluate(variables, "test").images == 5
   _, interval = streamed.advance(start(), hyperparameters, 3, 10)
   assert np.isfinite(interval.loss[0])
   assert [fault.split(":")[0] for fault in streamed.faults()] == [

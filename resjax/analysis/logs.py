@@ -70,6 +70,9 @@ class Logs:
   metrics: pd.DataFrame
   responses: pd.DataFrame
   gradients: pd.DataFrame
+  average_precision: pd.DataFrame
+  detections: pd.DataFrame
+  pictures: pd.DataFrame
   deviations: pd.DataFrame
   events: pd.DataFrame
   settings: pd.DataFrame
@@ -141,6 +144,9 @@ def load(root: str | os.PathLike[str]) -> Logs:
     metrics=_joined(runs, lambda run: run.metrics, columns["metrics"]),
     responses=_joined(runs, lambda run: run.responses, columns["responses"]),
     gradients=_joined(runs, lambda run: run.gradients, columns["gradients"]),
+    average_precision=_joined(runs, lambda run: run.average_precision, columns["average_precision"]),
+    detections=_joined(runs, lambda run: run.detections, columns["detections"]),
+    pictures=_joined(runs, lambda run: run.pictures, columns["pictures"]),
     deviations=_joined(runs, lambda run: run.run["deviations"], lists["deviations"]),
     events=_joined(runs, lambda run: run.run["events"], lists["events"]),
     settings=_joined(runs, _settings, (*ID_COLUMNS, "key", "value")),

@@ -5,8 +5,9 @@ command line override by dotted key. `freeze` turns it into the typed, checked `
 """
 
 from resjax.config.data import Data
+from resjax.config.detection import Detection
 from resjax.config.model import Model
-from resjax.config.recipes import default, digits, imagenet, small_images
+from resjax.config.recipes import default, detection, digits, imagenet, small_detection, small_images
 from resjax.config.root import Config, freeze
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.training import Train
@@ -15,6 +16,7 @@ __all__ = [
   "Checkpoint",
   "Config",
   "Data",
+  "Detection",
   "Evaluation",
   "Execution",
   "Gradients",
@@ -22,8 +24,10 @@ __all__ = [
   "Responses",
   "Train",
   "default",
+  "detection",
   "digits",
   "freeze",
   "imagenet",
+  "small_detection",
   "small_images",
 ]

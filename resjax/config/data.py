@@ -11,8 +11,9 @@ class Data:
 
   name: str = setting(
     "cifar10",
-    "name of the data set; folder: JPEG and PNG files with one folder per class, or Tiny ImageNet as published",
-    allowed=("digits", "cifar10", "cifar100", "npz", "folder", "imagenet2012"),
+    "name of the data set; folder: JPEG and PNG files with one folder per class, or Tiny ImageNet as published; "
+    "voc, coco: images with boxes, for detection",
+    allowed=("digits", "cifar10", "cifar100", "npz", "folder", "imagenet2012", "voc", "coco"),
     paper={"cifar": "cifar10", "imagenet": "imagenet2012"},
   )
   path: str = setting(
@@ -20,6 +21,15 @@ class Data:
     "path of the data set. CIFAR: archive or folder of the binary or the Python version, folder of Parquet files, or "
     "folder prepared by tensorflow-datasets; empty to download. npz: .npz file. folder: image folder. imagenet2012: "
     "folder with the two published archives; empty if they have been prepared before",
+  )
+  train_split: str = setting(
+    "",
+    "of voc: image sets to train on, such as trainval or VOC2007/trainval,VOC2012/trainval; of coco: such as "
+    "train2017; empty: what is there",
+    later=True,
+  )
+  test_split: str = setting(
+    "", "of voc and coco: what to test on, such as test or val2017; empty: what is there", later=True
   )
   checksum: str = setting(
     "published",
@@ -72,7 +82,15 @@ class Data:
     0.1, "for an image folder without val/: fraction of the images that are test images", allowed=FRACTION
   )
 
+  @property
+  def has_boxes(self) -> bool:
+    """Whether the images have boxes, so that a detector is trained."""
+    return self.name in ("voc", "coco")
+
   def __post_init__(self) -> None:
+    for split in ("train", "test"):
+      if getattr(self, f"{split}_split") and not self.has_boxes:
+        raise ConfigError(f"data.{split}_split: only data.name = 'voc' or 'coco' has it; data.name is {self.name!r}")
     for key, numbers in (("mean", self.mean), ("std", self.std)):
       if bool(numbers) != (self.normalize == "given"):
         must = "one number per channel" if self.normalize == "given" else "empty"

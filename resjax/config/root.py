@@ -10,6 +10,7 @@ from typing import Any
 
 from resjax import settings
 from resjax.config.data import Data
+from resjax.config.detection import Detection
 from resjax.config.model import Model
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
 from resjax.config.training import Train
@@ -25,6 +26,7 @@ class Config:
   seed: int = setting(0, "seed of the initial weights, the sample order, crops and flips", allowed=COUNT)
   model: Model = dataclasses.field(default_factory=Model)
   data: Data = dataclasses.field(default_factory=Data)
+  detection: Detection = dataclasses.field(default_factory=Detection)
   train: Train = dataclasses.field(default_factory=Train)
   evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
   responses: Responses = dataclasses.field(default_factory=Responses)
@@ -46,6 +48,8 @@ class Config:
       late = [step for step in probe.steps if step > self.train.steps]
       if late:
         raise ConfigError(f"{key}.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
+    if self.data.has_boxes:
+      self._check_detection()
     if self.train.schedule == "plateau":
       if not self.evaluation.every:
         raise ConfigError("evaluation.every = 0: must be at least 1 for train.schedule = 'plateau'")
@@ -53,6 +57,26 @@ class Config:
         raise ConfigError(
           f"train.drop_factor = {self.train.drop_factor}: must be between 0 and 1 for train.schedule = 'plateau'"
         )
+
+  def _check_detection(self) -> None:
+    """Raises ConfigError if the settings do not make a detector."""
+    needed = {
+      "model.preactivation": (self.model.preactivation, False),
+      "responses.final": (self.responses.final, False),
+      "responses.every": (self.responses.every, 0),
+      "responses.steps": (self.responses.steps, ()),
+      "gradients.every": (self.gradients.every, 0),
+      "gradients.steps": (self.gradients.steps, ()),
+      "evaluation.statistics": (self.evaluation.statistics, "running"),
+    }
+    for key, (value, must) in needed.items():
+      if value != must:
+        raise ConfigError(f"{key} = {value!r}: must be {must!r} for a detector (data.name = {self.data.name!r})")
+    if self.model.family == "mlp":
+      raise ConfigError("model.family = 'mlp': a detector needs a convolutional network")
+    parts = len(self.model.structure.stages) + (self.model.family != "vgg")
+    if self.detection.frozen_stages > parts:
+      raise ConfigError(f"detection.frozen_stages = {self.detection.frozen_stages}: must be at most {parts}")
 
   @property
   def shortcut(self) -> str | None:
@@ -80,6 +104,7 @@ class Config:
         section = functools.reduce(operator.getitem, path, values)
         if section[name] == field.default:
           del section[name]
+    values = {key: value for key, value in values.items() if value != {}}  # a section may be later as a whole
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
   def deviations(self) -> list[dict[str, Any]]:

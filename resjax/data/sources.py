@@ -1,11 +1,15 @@
 """Data sets by name: `describe` returns the properties of one, `load` reads it."""
 
+import functools
 import importlib.util
 
 from resjax.config import Data
-from resjax.data import arrays, cifar, digits, image_files
+from resjax.data import arrays, cifar, coco, digits, image_files, voc
+from resjax.data.annotated_images import DetectionDataset
 from resjax.data.dataset import Dataset, Description, FileDataset, digest, hold_out, remaining
 from resjax.settings import ConfigError
+
+AnyDataset = Dataset | FileDataset | DetectionDataset
 
 # Each module has `describe(data)`, which counts all images of the training set, and `load(data)`.
 SOURCES = {
@@ -16,6 +20,10 @@ SOURCES = {
   "folder": image_files,
   "imagenet2012": image_files,
 }
+
+# Data sets with boxes: their modules, and what can be said of the published set without having it: number of classes,
+# training images and test images of VOC2007 and COCO 2017.
+WITH_BOXES = {"voc": (voc, 20, 5_011, 4_952), "coco": (coco, 80, 117_266, 5_000)}
 
 IMAGE_FILES = tuple(name for name, module in SOURCES.items() if module is image_files)
 
@@ -34,6 +42,8 @@ def describe(data: Data) -> Description:
   Raises:
     ConfigError: The .npz file cannot be used, or no training image would remain after holding out validation images.
   """
+  if data.has_boxes:
+    return _describe_boxes(data)
   whole = SOURCES[data.name].describe(data)
   return Description(
     image_shape=whole.image_shape,
@@ -43,14 +53,17 @@ def describe(data: Data) -> Description:
   )
 
 
-def load(data: Data) -> Dataset | FileDataset:
+def load(data: Data) -> AnyDataset:
   """Reads a data set into memory, validates it and holds out the validation images.
 
-  Image files that are decoded in every epoch (`data.resize`) are only located.
+  Image files that are decoded in every epoch (by `data.resize`, or because they have boxes) are only located.
 
   Raises:
     ConfigError: The data set does not exist or is invalid; the message is one line that names the file.
   """
+  if data.has_boxes:
+    _check_extra(data)
+    return _load_boxes(data)
   if is_streamed(data):
     _check_extra(data)
     return image_files.load_files(data)
@@ -74,6 +87,20 @@ def load(data: Data) -> Dataset | FileDataset:
     notes=source.notes,
     skipped=source.skipped,
   )
+
+
+def _describe_boxes(data: Data) -> Description:
+  """Describes a data set with boxes; the shape of its images is a setting of the detector."""
+  _, classes, train, test = WITH_BOXES[data.name]
+  if not data.path:
+    return Description((1, 1, 3), classes, remaining(train, data.validation_images), test)
+  dataset = _load_boxes(data)
+  return Description((1, 1, 3), dataset.classes, len(dataset.train), len(dataset.test))
+
+
+@functools.cache
+def _load_boxes(data: Data) -> DetectionDataset:
+  return WITH_BOXES[data.name][0].load(data)
 
 
 def _check_extra(data: Data) -> None:

@@ -4,8 +4,19 @@ A network is described by a table of its layers; parameters and multiply-adds ar
 with the Flax model, so that "110 layers" means that the model has 110 weighted layers.
 """
 
+from resjax.depth.detector import DetectorNet
 from resjax.depth.layer import Layer
 from resjax.depth.net import Net
 from resjax.depth.structure import BOTTLENECK_EXPANSION, FAMILIES, VGG_DENSE, DepthError, Stage, Structure
 
-__all__ = ["BOTTLENECK_EXPANSION", "FAMILIES", "VGG_DENSE", "DepthError", "Layer", "Net", "Stage", "Structure"]
+__all__ = [
+  "BOTTLENECK_EXPANSION",
+  "FAMILIES",
+  "VGG_DENSE",
+  "DepthError",
+  "DetectorNet",
+  "Layer",
+  "Net",
+  "Stage",
+  "Structure",
+]

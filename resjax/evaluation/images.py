@@ -12,6 +12,7 @@ import numpy as np
 from resjax import data
 from resjax.config import Data
 from resjax.data import cifar_detection
+from resjax.data.annotated_images import DetectionDataset
 from resjax.data.dataset import Dataset, FileDataset
 from resjax.data.files import Files, Unreadable
 from resjax.settings import ConfigError
@@ -67,6 +68,7 @@ def read(path: str, trained: Data) -> ImageSet:
   if source.name == FOLDER:
     source = Data(name=FOLDER, path=path, test_share=source.test_share)  # read as files, even if trained in memory
   dataset = data.load(source)
+  assert not isinstance(dataset, DetectionDataset)  # `recognised` names none, and a detector is evaluated elsewhere
   if isinstance(dataset, Dataset):
     arrays = dataset.test_images, dataset.test_labels.tolist()
     return _image_set(dataset, lambda _: zip(*arrays, strict=True), skipped=[])

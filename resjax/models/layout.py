@@ -49,6 +49,6 @@ def digest(params: Tree) -> str:
 
 
 def _depth_order(path: tuple[str, ...]) -> tuple[Any, ...]:
-  place = {"stem": 0, "head": 2}.get(path[0], 1)
+  place = {"stem": 0, "proposals": 2, "head": 2}.get(path[0], 1)
   block = int(path[1].removeprefix("block")) if place == 1 else 0
   return place, path[0], block, path

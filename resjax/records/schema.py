@@ -26,7 +26,7 @@ NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
   "execution": ("remat", "convolution"),
   "data": ("name", "path", "form", "images", "digest"),
-  "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images"),
+  "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map"),
 }
 LIST_KEYS = {"deviations": ("name", "paper", "here"), "events": ("step", "name", "detail")}
 _METRIC_KEYS = ("step", "epoch", "split", "loss", "error", "learning_rate", "images", "seconds", "images_per_second")
@@ -34,6 +34,12 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "metrics": _METRIC_KEYS,
   "responses": ("step", "layer", "name", "stage", "block", "std", "mean", "units", "images", "mode"),
   "gradients": ("step", "layer", "name", "stage", "block", "norm", "weight_norm"),
+  # Of detectors: scores of each class; after the last step what was found, and some images, JPEG in base64.
+  "average_precision": (
+    *("step", "split", "class", "objects", "ap50", "ap50_11_points", "coco_ap50", "coco_ap", "precision"),
+  ),
+  "detections": ("step", "split", "image", "class", "score", "box"),
+  "pictures": ("step", "split", "image", "width", "height", "wrong", "objects", "jpeg"),
 }
 # Types of the values that readers use, unless they are null.
 FORMS: dict[str, type] = {
@@ -69,6 +75,9 @@ class Run:
   metrics: list[dict[str, Any]]
   responses: list[dict[str, Any]]
   gradients: list[dict[str, Any]]
+  average_precision: list[dict[str, Any]]
+  detections: list[dict[str, Any]]
+  pictures: list[dict[str, Any]]
   torn: int
 
 

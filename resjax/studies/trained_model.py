@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from resjax import config, data, listing, mesh, models, records
 from resjax.config import Config, Data
-from resjax.data import Dataset, FileDataset
+from resjax.data import Dataset, DetectionDataset, FileDataset
 from resjax.data.augment import Statistics
 from resjax.depth import Layer
 from resjax.settings import ConfigError
@@ -25,6 +25,8 @@ from resjax.train import run_files
 def load(settings: Data) -> Dataset | FileDataset:
   """Loads a data set once per process and prints its notes to standard error."""
   dataset = data.load(settings)
+  if isinstance(dataset, DetectionDataset):
+    raise ConfigError(f"data.name = {settings.name!r}: studies take classification networks, not detectors")
   for note in dataset.notes:
     print(note, file=sys.stderr)
   return dataset

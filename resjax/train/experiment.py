@@ -16,7 +16,7 @@ import jax
 from resjax import data, experiment_cli, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
 from resjax.config import Config
-from resjax.data import Dataset, FileDataset
+from resjax.data import AnyDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
@@ -55,6 +55,10 @@ def run_all(question: str, runs: list[Run], workdir: Path) -> int:
   datasets = {wanted: data.load(wanted) for wanted in dict.fromkeys(each.config.data for each in runs)}
   for each in runs:
     _check_images(each.config, datasets[each.config.data])
+    if each.config.data.has_boxes:
+      from resjax.detection import backbone  # needs the extra detection
+
+      backbone.check(each.config)
   first = processes.is_first()
   for each in runs:
     with RunWriter(directories[each.id], first) as writer:
@@ -118,7 +122,7 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
 
 def _train(
   group: list[_Unfinished],
-  dataset: Dataset | FileDataset,
+  dataset: AnyDataset,
   directories: dict[str, Path],
   stop: processes.StopSignal,
 ) -> str:
@@ -171,9 +175,9 @@ def _check_directory(directory: Path, config: Config) -> None:
     raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
 
 
-def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
+def _check_images(config: Config, dataset: AnyDataset) -> None:
   """Raises ConfigError if a capture takes more images than the data set has."""
-  wanted = {"responses": (config.responses.source, config.responses.images)}
+  wanted = {} if config.data.has_boxes else {"responses": (config.responses.source, config.responses.images)}
   if config.gradients.used:
     wanted["gradients"] = "train", config.gradients.images
   for key, (source, images) in wanted.items():
@@ -182,7 +186,7 @@ def _check_images(config: Config, dataset: Dataset | FileDataset) -> None:
       raise ConfigError(f"{key}.images = {images}: must be at most {there}, the number of {source} images")
 
 
-def _facts(each: Run, question: str, dataset: Dataset | FileDataset) -> dict[str, Any]:
+def _facts(each: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
   """Returns the values of run.json that are known before a run starts."""
   row = listing.row(each)
   return {

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from resjax import mesh, models, records
-from resjax.data import Dataset, FileDataset
+from resjax import listing, mesh, records
+from resjax.data import AnyDataset
 from resjax.train import batched_runs, input as inputs, run_files, schedule, state, step
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.execution_form import scan_options
@@ -34,7 +34,7 @@ class Outcome:
   reason: str | None = None
 
 
-def train(logs: Sequence[RunLog], dataset: Dataset | FileDataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
+def train(logs: Sequence[RunLog], dataset: AnyDataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
   """Trains runs with equal shared settings to their last step, from their newest checkpoints on.
 
   Args:
@@ -60,25 +60,23 @@ def train(logs: Sequence[RunLog], dataset: Dataset | FileDataset, asked_to_stop:
 class _Training:
   """Runs in progress: their train states on the devices of the current mesh, their logs and their checkpoints."""
 
-  def __init__(self, logs: Sequence[RunLog], dataset: Dataset | FileDataset, checkpoints: list[Checkpoints]):
+  def __init__(self, logs: Sequence[RunLog], dataset: AnyDataset, checkpoints: list[Checkpoints]):
     config = batched_runs.shared_config(logs[0].config)
     self.logs, self.checkpoints, self.notes = logs, checkpoints, dataset.notes
     self.actions = PeriodicActions(config)
-    layers, devices = config.model.net(dataset.image_shape, dataset.classes), jax.sharding.get_mesh()
-    net = models.build(config.model, dataset.classes, scan_options(config, layers, devices))
-    store = logs[0].writer.directory.parents[1] / ".moments"
-    self.images = inputs.make(config, dataset, net, store)
+    devices = jax.sharding.get_mesh()
+    scan = scan_options(config, listing.net(config), devices)
+    self.images = inputs.make(config, dataset, scan, logs[0].writer.directory.parents[1] / ".moments")
     self.failed: dict[int, str] = {}
     self.errors: dict[int, float] = {}  # validation (or else test) error of each run, measured at this step
     everywhere = mesh.replicated(devices)
-    shape = dataset.image_shape
     self.hyperparameters = jax.device_put(
       batched_runs.hyperparameters([each.config.scaled_train for each in logs]), everywhere
     )
-    states = [state.initial(config.model, config.train, dataset.classes, shape, each.config.seed) for each in logs]
+    states = [self.images.initial_state(each.config.seed) for each in logs]
     states = [jax.device_put(each, mesh.state_shardings(devices, each)) for each in states]
     for each in logs:
-      run_files.write_input(each.writer.directory, run_files.InputSpec(shape, self.images.statistics))
+      run_files.write_input(each.writer.directory, run_files.InputSpec(self.images.image_shape, self.images.statistics))
     self.states = batched_runs.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
   def begin(self, run: int, initial: state.State) -> state.State:
@@ -148,7 +146,7 @@ class _Training:
         result = self.images.evaluate(self.variables(run), split)
         self.logs[run].log_evaluation(done, self.epoch(done), split, result, time.monotonic() - start)
         if split == self.images.splits[0]:  # "val" if images are held out for validation, else "test"
-          self.errors[run] = result.wrong / result.images
+          self.errors[run] = result.error
           self.apply_plateau(run, done)
     self.capture(run, done)
 

@@ -61,6 +61,10 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     devices: the mesh.
     images: size of a training set that is held on the devices.
   """
+  if config.data.has_boxes:
+    from resjax.detection import lowered  # needs the extra detection
+
+    return lowered.trace(config, net, devices)
   model = models.build(config.model, net.classes, scan_options(config, net, devices))
   program = step.Program(model, config.train, config.data)
   with jax.set_mesh(devices):

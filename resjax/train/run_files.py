@@ -73,7 +73,8 @@ def read(directory: Path) -> RestoredRun:
     raise ConfigError(
       f"{directory / CHECKPOINTS}: step {step} is damaged: its parameters do not have the params_digest of run.json"
     )
-  classes = len(variables["params"]["head"]["dense"]["bias"])
+  head = variables["params"]["head"]
+  classes = len(head["dense"]["bias"]) if "dense" in head else len(head["classes"]["bias"]) - 1  # of a detector
   return RestoredRun(directory, settings, read_input(directory), classes, step, variables)
 
 

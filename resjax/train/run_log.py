@@ -1,5 +1,7 @@
 """The log of a run in progress: metrics, responses, gradients, events and the result."""
 
+import math
+import statistics
 import sys
 import time
 from typing import Any
@@ -102,8 +104,10 @@ class RunLog:
 
   def log_evaluation(self, step: int, epoch: float, split: str, result: SplitResult, seconds: float) -> None:
     """Writes the metrics of an evaluation that took `seconds`."""
-    images, loss, wrong = result
-    self._metrics(step, epoch, split, images=images, seconds=seconds, loss=loss / images, error=wrong / images)
+    self._metrics(step, epoch, split, images=result.images, seconds=seconds, loss=result.loss, error=result.error)
+    last = step == self.config.train.steps
+    for log, lines in {**result.logs, **(result.final_logs if last else {})}.items():
+      self.writer.append(log, [{"step": step, "split": split, **line} for line in lines])
 
   def log_rate_drop(self, step: int, rate: float) -> None:
     """Records that the learning rate drops to `rate` because the validation error has stopped falling."""
@@ -135,6 +139,8 @@ class RunLog:
       self.writer.event(self.config.train.steps, never, "the whole run was at train.warmup_rate")
     tests = [row for row in log.metrics if row["split"] == "test"]
     best = min(tests, key=lambda row: row["error"])
+    precisions = [row for row in log.average_precision if (row["step"], row["split"]) == (tests[-1]["step"], "test")]
+    of_detector = {"map50": 1 - tests[-1]["error"], "map": _mean(precisions, "coco_ap")} if precisions else {}
     self.writer.update(
       result={
         "train_error": [row["error"] for row in log.metrics if row["split"] == "train"][-1],
@@ -142,6 +148,7 @@ class RunLog:
         "best_test_error": best["error"],
         "best_step": best["step"],
         "test_images": tests[-1]["images"],
+        **of_detector,
       },
       params_digest=digest,
     )
@@ -166,6 +173,7 @@ class RunLog:
     }
     self.writer.append("metrics", [row])
     self._errors[split] = f"{100 * values['error']:.2f}%"
-    text = f"{split} loss {values['loss']:.4f} error {self._errors[split]}  {images / seconds:.0f} images/s"
+    loss = f"loss {values['loss']:.4f} " if math.isfinite(values["loss"]) else ""  # evaluations of detectors have none
+    text = f"{split} {loss}error {self._errors[split]}  {images / seconds:.0f} images/s"
     summary = ", ".join(f"{name}={error}" for name, error in self._errors.items())
     self._progress.show(step - self._progress.done, text, summary)

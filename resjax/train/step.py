@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -168,7 +169,7 @@ def update_run(
 def train_step(
   net: nn.Module, train: Train, state: State, images: jax.Array, labels: jax.Array
 ) -> tuple[State, jax.Array, jax.Array, jax.Array]:
-  """Applies one step of SGD.
+  """Applies one step of SGD to a classification network.
 
   Args:
     net: The network.
@@ -188,10 +189,29 @@ def train_step(
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return loss, (jnp.mean(logits.argmax(-1) != labels), updates["batch_stats"])
 
+  return sgd_step(loss_of, train, state, fixup.rate_factors(net.net, state.params))
+
+
+def sgd_step(
+  loss_of: Callable[[Any], tuple[jax.Array, tuple[jax.Array, Any]]],
+  train: Train,
+  state: State,
+  factors: Any,
+) -> tuple[State, jax.Array, jax.Array, jax.Array]:
+  """Applies one step of SGD to any loss.
+
+  Args:
+    loss_of: Returns the loss of parameters, and its error (a fraction) with the batch statistics after the step.
+    train: Training settings.
+    state: Train state before the step.
+    factors: Factor of the learning rate of each parameter; 0 keeps its value.
+
+  Returns:
+    The train state after the step, the loss, the error and the learning rate.
+  """
   (loss, (wrong, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
   rate = schedule.rate(train, state.warmup, state.plateau, state.step)
   direction, optimizer_state = optimizer.make(train).update(gradients, state.optimizer, state.params)
-  factors = fixup.rate_factors(net.net, state.params)
   params = jax.tree.map(lambda p, d, factor: p - factor * rate * d, state.params, direction, factors)
   after = dataclasses.replace(
     state,

@@ -8,6 +8,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.sections import (
   blocks,
   cka,
+  detection,
   follow_ups,
   gradients,
   identity,
@@ -28,7 +29,8 @@ from resjax.analysis.sections.section import Section
 __all__ = ["Section", "build_all"]
 
 _BUILDERS = (
-  *(paper_numbers.build, follow_ups.build, paired_tests.depth, paired_tests.settings, training.build, scaling.build),
+  *(detection.build, paper_numbers.build, follow_ups.build, paired_tests.depth, paired_tests.settings),
+  *(training.build, scaling.build),
   *(responses.build, responses.other_measurements, blocks.build, through_training.build),
   *(gradients.build, paths.build, lesions.build, layers.build, cka.build, landscape.build, identity.build),
 )

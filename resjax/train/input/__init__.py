@@ -1,30 +1,35 @@
 """Input strategies: how the images reach the devices, and what is computed on them.
 
 Images that fit into device memory stay there (`in_memory`); the others are decoded by worker processes of the host
-while the devices train (`streaming`). Both implement `interface.InputStrategy`.
+while the devices train (`streaming`), those with boxes for a detector (`resjax.detection.input`). All implement
+`interface.InputStrategy`.
 """
 
 from pathlib import Path
 
-from flax import linen as nn
-
+from resjax import models
 from resjax.config import Config
-from resjax.data import Dataset, FileDataset
+from resjax.data import AnyDataset, Dataset, DetectionDataset
 from resjax.train.input.in_memory import InMemoryInput
 from resjax.train.input.interface import InputStrategy, SplitResult
 
 __all__ = ["InputStrategy", "SplitResult", "make"]
 
 
-def make(config: Config, dataset: Dataset | FileDataset, net: nn.Module, store: Path) -> InputStrategy:
+def make(config: Config, dataset: AnyDataset, scan: models.ScanOptions, store: Path) -> InputStrategy:
   """Returns the input strategy for a data set, on the devices of the current mesh.
 
   Args:
     config: Settings of a run, or the shared settings of runs in one program.
     dataset: The images.
-    net: The network.
+    scan: How the stacked blocks of the network are executed.
     store: Directory in which the mean images of streamed data sets are stored.
   """
+  if isinstance(dataset, DetectionDataset):
+    from resjax.detection.input import DetectionInput  # needs the extra detection
+
+    return DetectionInput(config, dataset, scan)
+  net = models.build(config.model, dataset.classes, scan)
   if isinstance(dataset, Dataset):
     return InMemoryInput(config, dataset, net)
   from resjax.train.input.streaming import StreamingInput  # needs the extra imagenet

@@ -10,7 +10,7 @@ from resjax import mesh
 from resjax.config import Config
 from resjax.data import Dataset
 from resjax.data.augment import statistics
-from resjax.train import evaluate, gradients, responses, step
+from resjax.train import evaluate, gradients, responses, state, step
 from resjax.train.input.interface import InputStrategy, SplitResult
 from resjax.train.state import State
 
@@ -27,6 +27,7 @@ class InMemoryInput(InputStrategy):
       net: The network.
     """
     self._config, self._net, self._faults = config, net, dataset.skipped
+    self.image_shape, self._classes = dataset.image_shape, dataset.classes
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     self.statistics = statistics(dataset.train_images, config.data)
     training_set = step.TrainingData(dataset.train_images, dataset.train_labels, self.statistics)
@@ -36,6 +37,10 @@ class InMemoryInput(InputStrategy):
     self.training_set: step.TrainingData = jax.device_put(training_set, everywhere)
     self._splits: dict[str, tuple[jax.Array, jax.Array]] = jax.device_put(splits, everywhere)
     self.splits, self.images = tuple(splits), len(dataset.train_labels)
+
+  def initial_state(self, seed: int) -> State:
+    """Returns the train state of a run before its first step: see `state.initial`."""
+    return state.initial(self._config.model, self._config.train, self._classes, self.image_shape, seed)
 
   def advance(
     self, states: State, hyperparameters: step.Hyperparameters, stop: int, max_steps: int
@@ -50,7 +55,7 @@ class InMemoryInput(InputStrategy):
     size = self._config.evaluation.batch_size
     results = evaluate.evaluate(self._net, size, variables, images, labels, self.training_set.statistics)
     loss, wrong = jax.device_get(results)
-    return SplitResult(len(labels), float(loss), int(wrong))
+    return SplitResult(len(labels), float(loss) / len(labels), int(wrong) / len(labels))
 
   def average_statistics(self, variables: Any) -> Any:
     """Averages batch statistics in one dispatch: see `InputStrategy.average_statistics`."""

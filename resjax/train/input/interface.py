@@ -1,25 +1,32 @@
 """The interface of all input strategies."""
 
 import abc
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from resjax.data.augment import Statistics
 from resjax.train.state import State
 from resjax.train.step import Hyperparameters, Interval
 
 
-class SplitResult(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SplitResult:
   """Result of an evaluation on one split.
 
   Attributes:
     images: Number of images that were evaluated.
-    loss: Sum of their losses in nats.
-    wrong: Number of misclassified images.
+    loss: Mean of their losses in nats; not finite where the evaluation computes no loss.
+    error: Share of misclassified images; of a detector 1 - mAP at overlap 0.5.
+    logs: Further lines by the name of their log, without the step.
+    final_logs: The same, of which only those of the last evaluation are kept.
   """
 
   images: int
   loss: float
-  wrong: int
+  error: float
+  logs: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+  final_logs: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
 
 class InputStrategy(abc.ABC):
@@ -29,11 +36,17 @@ class InputStrategy(abc.ABC):
     splits: Names of the splits that can be evaluated: "test" and, if images are held out for validation, first "val".
     images: Number of training images.
     statistics: Mean and standard deviation that the images are normalized with.
+    image_shape: Height, width and channels of an image.
   """
 
   splits: tuple[str, ...]
   images: int
   statistics: Statistics
+  image_shape: tuple[int, int, int]
+
+  @abc.abstractmethod
+  def initial_state(self, seed: int) -> State:
+    """Returns the train state of a run before its first step."""
 
   @abc.abstractmethod
   def advance(

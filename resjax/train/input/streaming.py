@@ -21,7 +21,7 @@ from resjax.data.files import Files
 from resjax.data.image_statistics import moments
 from resjax.train import batched_runs, evaluate, gradients, responses
 from resjax.train.input.interface import InputStrategy, SplitResult
-from resjax.train.state import State
+from resjax.train.state import State, initial
 from resjax.train.step import Hyperparameters, Interval, Program, update_run
 
 AHEAD = 2  # steps that are dispatched before the host waits for the first of them
@@ -65,7 +65,7 @@ class StreamingInput(InputStrategy):
     self._workers = worker_count(config.execution.workers)
     self._split = {"val": dataset.validation, "test": dataset.test}
     self.splits = ("val", "test") if len(dataset.validation) else ("test",)
-    self.images = len(dataset.train)
+    self.images, self.image_shape = len(dataset.train), dataset.image_shape
     found = moments(dataset.train, config.data, dataset.digest, store, self._workers)
     statistics = {
       "pixel_mean": Statistics(found.mean, np.ones(3, np.float32)),
@@ -78,6 +78,10 @@ class StreamingInput(InputStrategy):
     self._streams: list[Generator[Batch, None, None]] = []
     self._done = 0  # steps that minibatches were dispatched for; kept here so that reading it never waits for a device
     self._faults: dict[str, None] = {}
+
+  def initial_state(self, seed: int) -> State:
+    """Returns the train state of a run before its first step: see `state.initial`."""
+    return initial(self._config.model, self._config.train, self._dataset.classes, self.image_shape, seed)
 
   def advance(
     self, states: State, hyperparameters: Hyperparameters, stop: int, max_steps: int
@@ -126,7 +130,7 @@ class StreamingInput(InputStrategy):
       images, labels, counts = (self._spread(array) for array in (batch.images, batch.labels, batch.counts))
       losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self.statistics)
       loss, wrong = loss + losses, wrong + wrongs
-    return SplitResult(count, float(loss), int(wrong))
+    return SplitResult(count, float(loss) / count, int(wrong) / count)
 
   def average_statistics(self, variables: Any) -> Any:
     """Averages batch statistics batch by batch: see `InputStrategy.average_statistics`."""

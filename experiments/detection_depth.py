@@ -1,0 +1,40 @@
+"""Does a deeper backbone find more objects? (Sec. 4.3, Tables 7 and 8)
+
+    python -m resjax.main --config experiments/detection_depth.py --config.data.path=VOCdevkit
+    python -m resjax.main --config experiments/detection_depth.py:coco --config.data.path=COCO
+    python -m resjax.main --config experiments/detection_depth.py:small --config.data.path=FOLDER
+
+One Faster R-CNN on VGG-16, on residual networks of 18 to 101 layers and on their plain twins; the paper's gain is from
+VGG-16 to ResNet-101: 73.2 to 76.4 % mAP on VOC 2007 (trained on 2007 and 2012), 41.5 to 48.4 % mAP@.5 on COCO. `:small`
+is for some hundred images of 192 pixels, with narrow networks that `experiments/detection_backbones.py` trains. A run
+starts from the weights of `--config.detection.backbone=RUN`, a run directory; `--only` selects the network.
+"""
+
+from resjax import config
+from resjax.sweep import axis, chain, product, zipped
+
+VARIANTS = ("coco", "small")
+SHALLOW = {"model.depth": 10, "model.blocks": (1, 1, 1, 1)}  # a depth that Table 1 does not have
+
+
+def get_config(variant: str = ""):
+  """Returns the recipe for VOC, for COCO, or for some hundred small images."""
+  c = config.small_detection() if variant == "small" else config.detection()
+  c.model.shortcut = "B"
+  if variant == "small":
+    c.model.width = 32
+  if variant == "coco":  # 240,000 steps at 0.001, then 80,000 at 0.0001
+    c.data.name = "coco"
+    c.train.steps, c.train.drops = 320_000, (0.75,)
+  return c
+
+
+def sweep(variant: str = ""):
+  """Returns the detectors, shallow backbones first."""
+  kinds = axis("model.kind", ("residual", "plain"))
+  if variant == "small":
+    return product(axis("seed", (0, 1)), kinds, chain([SHALLOW], axis("model.depth", (18, 34))))
+  vgg = {"model.family": "vgg", "model.kind": "plain", "model.depth": 16, "model.block": "single", "model.norm": "none"}
+  vgg["detection.pool_size"] = 7  # its dense layers take 7x7
+  depths = zipped(axis("model.depth", (18, 34, 50, 101)), axis("model.block", ("basic",) * 2 + ("bottleneck",) * 2))
+  return chain([vgg], product(kinds, depths))

@@ -1,0 +1,92 @@
+"""COCO's form: annotations/instances_SPLIT.json and a folder SPLIT of images."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resjax.config import Data
+from resjax.data.annotated_images import AnnotatedImage, DetectionDataset, Faults, annotated, dataset
+from resjax.settings import ConfigError
+
+STARTS = {"train": "instances_train", "test": "instances_val"}
+
+
+def load(data: Data) -> DetectionDataset:
+  """Reads the annotations; the classes are the categories of the training set's file, by number.
+
+  Raises:
+    ConfigError: A folder or a file is missing or damaged, or a box has an unknown category or image.
+  """
+  root = Path(data.path).expanduser()
+  if not data.path:
+    raise ConfigError("data.path is empty: data.name = 'coco' needs a folder with annotations/instances_*.json")
+  if not root.is_dir():
+    raise ConfigError(f"data.path = {data.path!r}: no such folder")
+  files = {split: _file(data, root, split) for split in STARTS}
+  contents = {split: _contents(path) for split, path in files.items()}
+  classes = sorted((int(each["id"]), str(each["name"])) for each in contents["train"]["categories"])
+  numbers = {number: place for place, (number, _) in enumerate(classes, 1)}
+
+  def read(split: str, faults: Faults) -> Iterator[AnnotatedImage]:
+    return _images(root, files[split], contents[split], numbers, faults)
+
+  return dataset(data.name, root, "COCO", classes, read, data.validation_images)
+
+
+def _file(data: Data, root: Path, split: str) -> Path:
+  """Returns the annotation file of a split."""
+  given = {"train": data.train_split, "test": data.test_split}[split]
+  folder = root / "annotations"
+  if given:
+    path = folder / f"instances_{given}.json"
+    if not path.is_file():
+      raise ConfigError(f"data.{split}_split = {given!r}: there is no {path}")
+    return path
+  found = sorted(folder.glob(f"{STARTS[split]}*.json"))
+  if len(found) != 1:
+    names = ", ".join(path.name for path in found) or "none"
+    raise ConfigError(
+      f"{folder}: must hold one file {STARTS[split]}*.json, there is {names}; data.{split}_split names another"
+    )
+  return found[0]
+
+
+def _contents(path: Path) -> dict[str, list[Any]]:
+  """Returns what an annotation file holds."""
+  try:
+    content = json.loads(path.read_bytes())
+  except OSError as error:
+    raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+  except ValueError as error:
+    raise ConfigError(f"{path}: is not JSON ({error})") from None
+  missing = [key for key in ("images", "annotations", "categories") if not isinstance(content.get(key), list)]
+  if missing:
+    raise ConfigError(f"{path}: has no list {missing[0]!r}, which a file of COCO's instances has")
+  return content
+
+
+def _images(
+  root: Path, path: Path, content: dict[str, list[Any]], numbers: dict[int, int], faults: Faults
+) -> Iterator[AnnotatedImage]:
+  """Yields the images of an annotation file in its order."""
+  folder = root / path.stem.removeprefix("instances_")
+  try:
+    images = {each["id"]: each for each in content["images"]}
+    rows: dict[Any, list[Any]] = {number: [] for number in images}
+    for each in content["annotations"]:
+      if each["image_id"] not in rows:
+        raise ConfigError(f"{path}: annotation {each['id']} is of image {each['image_id']}, which is not in the file")
+      if each["category_id"] not in numbers:
+        raise ConfigError(f"{path}: annotation {each['id']} has the unknown category {each['category_id']}")
+      left, top, width, height = map(float, each["bbox"])
+      box = (left, top, left + width, top + height)
+      area = None if each.get("area") is None else float(each["area"])
+      rows[each["image_id"]].append((box, numbers[each["category_id"]], bool(each.get("iscrowd")), area))
+    for number, image in images.items():
+      name = str(image["file_name"])
+      yield annotated(name, folder / name, (int(image["height"]), int(image["width"])), rows[number], faults)
+  except (KeyError, TypeError, ValueError) as error:
+    if isinstance(error, ConfigError):
+      raise
+    raise ConfigError(f"{path}: is not of COCO's form ({type(error).__name__}: {error})") from None

@@ -1,0 +1,249 @@
+"""Training, evaluation and records of a detector, as an input strategy of the training loop."""
+
+import dataclasses
+import functools
+from collections.abc import Generator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from resjax import config as settings, mesh, models
+from resjax.config import Config
+from resjax.data.annotated_images import DetectionDataset
+from resjax.data.augment import Statistics, given
+from resjax.data.batch_stream import in_order, worker_count
+from resjax.detection import backbone, lines, scores
+from resjax.detection.batches import Groups, Minibatch, TrainSteps
+from resjax.detection.evaluation import Evaluator
+from resjax.detection.forward import Images, training_loss
+from resjax.detection.matching import GroundTruth
+from resjax.detection.network import Detector
+from resjax.train import batched_runs, optimizer, schedule
+from resjax.train.input.interface import InputStrategy, SplitResult
+from resjax.train.state import State
+from resjax.train.step import Hyperparameters, Interval, sgd_step
+
+AHEAD = 2  # steps that are dispatched before the host waits for the first of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What a compiled step depends on besides the shapes of its arguments.
+
+  Attributes:
+    detector: The detector.
+    train: Training settings; hyperparameters are arguments of the program instead.
+  """
+
+  detector: Detector
+  train: settings.Train
+
+
+class DetectionInput(InputStrategy):
+  """Images with boxes, and the worker processes that decode them; see `InputStrategy`."""
+
+  def __init__(self, config: Config, dataset: DetectionDataset, scan: models.ScanOptions):
+    """Reads the backbone, if there is one.
+
+    Args:
+      config: Settings of a run, or the shared settings of runs in one program.
+      dataset: The images.
+      scan: How the stacked blocks of the network are executed.
+    """
+    self._config, self._dataset = config, dataset
+    self._detector = Detector(config.model, config.detection, dataset.classes, scan)
+    self._backbone = backbone.read(config)
+    self._images_of = {"val": dataset.validation, "test": dataset.test}
+    self.splits = ("val", "test") if dataset.validation else ("test",)
+    self.images = len(dataset.train)
+    self._groups = Groups(dataset.train, config.detection)
+    self.image_shape = (*self._groups.shapes[0], 3)
+    if self._backbone:
+      statistics = self._backbone.statistics
+    else:
+      statistics = given(config.data) if config.data.normalize == "given" else backbone.mean_colour(dataset.train)
+    self.statistics: Statistics = jax.device_put(statistics, mesh.replicated(jax.sharding.get_mesh()))
+    workers = worker_count(config.execution.workers)
+    self._evaluator = Evaluator(self._detector, self.statistics, config.evaluation.batch_size, workers)
+    self._streams: list[Generator[Minibatch, None, None]] = []
+    self._done = 0
+    self._faults: dict[str, None] = {}
+
+  def initial_state(self, seed: int) -> State:
+    """Returns the train state before the first step: the backbone's weights, and random ones for all else."""
+    state = initial(self._detector, self._config.train, self._groups.shapes[0], seed)
+    if self._backbone is None:
+      return state
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    variables = backbone.insert(variables, self._backbone)
+    return dataclasses.replace(state, **variables)
+
+  def advance(
+    self, states: State, hyperparameters: Hyperparameters, stop: int, max_steps: int
+  ) -> tuple[State, Interval]:
+    """Trains runs step by step, whatever `max_steps` is: see `InputStrategy.advance`."""
+    program = Program(self._detector, self._config.train)
+    if not self._streams:
+      self._begin(states)
+    intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
+    behind = [intervals]
+    for _ in range(self._done, stop):
+      images, truth = self._next()
+      states, intervals = train_step(program, states, intervals, hyperparameters, images, truth, self.statistics)
+      behind.append(intervals)
+      if len(behind) > AHEAD:
+        jax.block_until_ready(behind.pop(0))
+    self._done = stop
+    return states, intervals
+
+  def _begin(self, states: State) -> None:
+    """Starts the worker processes at the step of the runs; each run has a stream of its own, given by its key."""
+    config = self._config
+    self._done = int(states.step[0])
+    keys = np.asarray(states.key).astype(np.uint64)
+    total = worker_count(config.execution.workers)
+    workers = max(total // len(keys), min(total, 1))
+    for high, low in keys:
+      steps = TrainSteps(
+        self._dataset.train,
+        self._groups,
+        config.detection,
+        int(high) << 32 | int(low),
+        config.train.batch_size,
+        config.data.mirror,
+        jax.process_index(),
+        jax.process_count(),
+      )
+      self._streams.append(in_order(steps, self._done, config.train.steps, workers))
+
+  def _next(self) -> tuple[Images, GroundTruth]:
+    """Returns the next minibatch of each run, each leaf [runs, B, ...], split over the devices."""
+    parts = [next(stream) for stream in self._streams]
+    for part in parts:
+      self._faults |= dict.fromkeys(part.faults)
+    split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec(axis=1))
+
+    def placed(name: str) -> jax.Array:
+      return jax.make_array_from_process_local_data(split, np.stack([getattr(part, name) for part in parts]))
+
+    return Images(placed("pixels"), placed("sizes")), GroundTruth(*map(placed, ("boxes", "labels", "ignored")))
+
+  def evaluate(self, variables: Any, split: str) -> SplitResult:
+    """Detects objects in every readable image of a split; the error is 1 - mAP at overlap 0.5."""
+    images = self._images_of[split]
+    found = self._evaluator.detect(variables, images, self._faults)
+    readable = [index for index, each in enumerate(found) if each is not None]
+    tested = [images[index] for index in readable]
+    detections = [each for each in found if each is not None]
+    by_class = scores.score(tested, detections, self._dataset.classes)
+    coco = self._config.data.name == "coco"
+    precision = np.array([each.coco50 if coco else each.voc for each in by_class])
+    names = self._dataset.class_names
+    return SplitResult(
+      images=len(tested),
+      loss=np.nan,
+      error=1 - float(np.nanmean(precision)),
+      logs={"average_precision": lines.of_classes(names, by_class)},
+      final_logs={
+        "detections": lines.of_detections(names, tested, detections),
+        "pictures": lines.of_pictures(names, tested, detections),
+      },
+    )
+
+  def average_statistics(self, variables: Any) -> Any:
+    """Returns the batch statistics as they are: they are frozen."""
+    return variables["batch_stats"]
+
+  def capture_responses(self, variables: Any) -> Any:
+    """Is not called: the settings refuse captures of detectors."""
+    raise NotImplementedError
+
+  def capture_gradients(self, variables: Any) -> Any:
+    """Is not called: the settings refuse captures of detectors."""
+    raise NotImplementedError
+
+  def faults(self) -> tuple[str, ...]:
+    """Returns a description of each image that could not be decoded so far."""
+    return tuple(self._faults)
+
+  def close(self) -> None:
+    """Ends the worker processes."""
+    for stream in self._streams:
+      stream.close()
+
+
+@functools.partial(
+  jax.jit,
+  static_argnames=("detector", "train", "shape"),
+  compiler_options={"xla_backend_optimization_level": 0},  # compiling takes far longer than drawing once
+)
+def initial(detector: Detector, train: settings.Train, shape: tuple[int, int], seed: jax.Array | int) -> State:
+  """Returns the train state of a detector with random weights.
+
+  Args:
+    detector: The detector.
+    train: Training settings.
+    shape: Height and width of an image.
+    seed: Seed of weights, order, mirrored images and samples.
+  """
+  init_key, data_key = jax.random.split(jax.random.key(seed))
+  variables = detector.init(init_key, jnp.zeros((1, *shape, 3)))
+  model = detector.net
+  return State(
+    step=jnp.int32(0),
+    key=jax.random.key_data(data_key),
+    params=variables["params"],
+    batch_stats=variables.get("batch_stats", {}),
+    optimizer=optimizer.make(train).init(variables["params"]),
+    warmup=schedule.start(model, train),
+    plateau=schedule.start_plateau(),
+  )
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
+def train_step(
+  program: Program,
+  states: State,
+  intervals: Interval,
+  hyperparameters: Hyperparameters,
+  images: Images,
+  truth: GroundTruth,
+  statistics: Statistics,
+) -> tuple[State, Interval]:
+  """Applies one training step to each run.
+
+  Args:
+    program: Detector and settings that are compiled in.
+    states: Train states at the same step, each leaf [runs, ...]. Their buffers are donated.
+    intervals: Metrics of the steps before this one, each leaf [runs].
+    hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.
+    images: A minibatch for each run, each leaf [runs, B, ...].
+    truth: Its boxes, each leaf [runs, B, ...].
+    statistics: Mean and standard deviation that pixels are normalized with.
+
+  Returns:
+    The new train states and metrics.
+  """
+  detector = program.detector
+  frozen = backbone.frozen(detector.net, detector.detection)
+
+  def one(
+    state: State, interval: Interval, hyperparameters: Hyperparameters, images: Images, truth: GroundTruth
+  ) -> tuple[State, Interval]:
+    train = dataclasses.replace(program.train, **hyperparameters)
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+      constant = jax.tree.map_with_path(lambda path, p: jax.lax.stop_gradient(p) if frozen(path) else p, params)
+      variables = {"params": constant, "batch_stats": state.batch_stats}
+      loss, wrong = training_loss(detector, variables, statistics, images, truth, key)
+      return loss, (wrong, state.batch_stats)
+
+    factors = jax.tree.map_with_path(lambda path, _: 0.0 if frozen(path) else 1.0, state.params)
+    state, loss, wrong, rate = sgd_step(loss_of, train, state, factors)
+    return state, interval.add(state, loss, wrong, rate)
+
+  return batched_runs.map_runs(one, states, intervals, hyperparameters, images, truth)

@@ -1,0 +1,100 @@
+"""The lines that an evaluation of a detector adds to the records: scores by class, detections, and some pictures."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from resjax.data.annotated_images import AnnotatedImage
+from resjax.data.files import Encoded
+from resjax.data.image_decoder import decode
+from resjax.detection import scores
+
+RECALLS = np.linspace(0, 1, 101)  # at which the record has the precision
+PICTURES = 3  # images with the fewest wrong detections, and as many with the most
+SIDE = 256  # pixels of their longer side
+SURE = 0.5  # score from which on a detection counts as wrong or right in the choice of pictures
+
+
+def of_classes(names: Sequence[str], by_class: Sequence[scores.ClassScore]) -> list[dict[str, Any]]:
+  """Returns a line of average_precision.jsonl for each class."""
+  return [
+    {
+      "class": name,
+      "objects": each.objects,
+      "ap50": each.voc,
+      "ap50_11_points": each.voc07,
+      "coco_ap50": each.coco50,
+      "coco_ap": each.coco,
+      "precision": scores.highest_precision(each.recall, each.precision, RECALLS) if each.objects else None,
+    }
+    for name, each in zip(names, by_class, strict=True)
+  ]
+
+
+def of_detections(
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[scores.Found]
+) -> list[dict[str, Any]]:
+  """Returns a line of detections.jsonl for each detection, the box to a tenth of a pixel."""
+  return [
+    {"image": image.name, "class": names[label - 1], "score": round(float(score), 4), "box": _rounded(box)}
+    for image, each in zip(images, found, strict=True)
+    for box, score, label in zip(each.boxes, each.scores, each.labels, strict=True)
+  ]
+
+
+def of_pictures(
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[scores.Found]
+) -> list[dict[str, Any]]:
+  """Returns a line of pictures.jsonl for the images with the fewest and with the most wrong or missing detections.
+
+  Images without objects are left out.
+  """
+  wrong = {
+    i: _mistakes(image, each, len(names))
+    for i, (image, each) in enumerate(zip(images, found, strict=True))
+    if image.objects
+  }
+  ranked = sorted(wrong, key=lambda i: (wrong[i] / images[i].objects, -images[i].objects))
+  chosen = dict.fromkeys([*ranked[:PICTURES], *ranked[-PICTURES:]])
+  return [_picture(names, images[i], wrong[i]) for i in chosen]
+
+
+def _mistakes(image: AnnotatedImage, found: scores.Found, classes: int) -> int:
+  """Returns the number of wrong detections from `SURE` on, and of objects that are missed."""
+  sure = found.scores >= SURE
+  kept = scores.Found(found.boxes[sure], found.scores[sure], found.labels[sure])
+  mistakes = 0
+  for label in range(1, classes + 1):
+    objects, _, precision = scores.voc_curve([image], [kept], label)
+    counted = len(precision)
+    right = round(precision[-1] * counted) if counted else 0
+    mistakes += counted - right + objects - right
+  return mistakes
+
+
+def _picture(names: Sequence[str], image: AnnotatedImage, wrong: int) -> dict[str, Any]:
+  """Returns the line of an image: a small JPEG, and the objects in pixels of the image file."""
+  scale = min(SIDE / max(image.height, image.width), 1.0)
+  size = round(image.width * scale), round(image.height * scale)
+  pixels = decode(Encoded(image.name, image.path.read_bytes(), 0), min(size))
+  small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+  _, content = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+  objects = [
+    {"class": names[label - 1], "box": _rounded(box), "ignored": bool(ignored)}
+    for box, label, ignored in zip(image.boxes, image.labels, image.ignored, strict=True)
+  ]
+  return {
+    "image": image.name,
+    "width": image.width,
+    "height": image.height,
+    "wrong": wrong,
+    "objects": objects,
+    "jpeg": base64.b64encode(content.tobytes()).decode(),
+  }
+
+
+def _rounded(box: np.ndarray) -> list[float]:
+  return [round(float(side), 1) for side in box]

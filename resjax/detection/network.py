@@ -1,0 +1,136 @@
+"""A network of ours as a detector: shared layers, region proposals, and the last stage on each region.
+
+The form of the paper's appendix ("C4"): all stages but the last are computed once per image; features of each region
+are pooled before the last stage, which ends in average pooling, a class layer and a box layer. A VGG network shares all
+convolutions, and its two wide dense layers take the place of the last stage. Batch norm is frozen: the running
+statistics of the classification network are used, also in training.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from resjax import config
+from resjax.depth import VGG_DENSE
+from resjax.depth.detector import PROPOSAL_CHANNELS
+from resjax.detection.proposals import ProposalHead
+from resjax.models.block_scan import ScanOptions
+from resjax.models.pool import max_pool
+from resjax.models.precision import at_least_float32
+from resjax.models.resnet import Stage, Stem
+
+CLASS_START, BOX_START = nn.initializers.normal(0.01), nn.initializers.normal(0.001)
+
+
+def feature_stride(net: config.Model) -> int:
+  """Returns the pixels of the image per position of the shared features."""
+  if net.family == "vgg":
+    return 2 ** (len(net.structure.stages) - 1)
+  stem = {"7x7": 4, "3x3": 1}[net.structure.first_layers]
+  return stem * math.prod(stage.stride for stage in net.structure.stages[:-1])
+
+
+class Detector(nn.Module):
+  """The layers of a detector; `losses` and `detect` combine them.
+
+  Parameters of the network have the names they have in the classification network.
+
+  Attributes:
+    net: Settings of the network.
+    detection: Settings of the detector.
+    classes: Number of classes, background not counted.
+    scan: How the stacked blocks of a stage are executed.
+  """
+
+  net: config.Model
+  detection: config.Detection
+  classes: int
+  scan: ScanOptions
+
+  def setup(self) -> None:
+    """Defines the parts."""
+    stages = self.net.structure.stages
+    self._vgg = self.net.family == "vgg"
+    if not self._vgg:
+      self.stem = Stem(stages[0].filters, self.net)
+    for i, stage in enumerate(stages, 1):
+      setattr(self, f"stage{i}", Stage(stage, self.net, self.scan))
+    channels = self.net.structure.layers(stages[-1 if self._vgg else -2].filters)[-1][1]
+    anchors = len(self.detection.anchor_scales) * len(self.detection.anchor_ratios)
+    self.proposals = ProposalHead(min(PROPOSAL_CHANNELS, channels), anchors)
+    self.head = RegionHead(self.classes, self._vgg)
+
+  def __call__(self, images_BxHxWx3: jax.Array) -> tuple[jax.Array, ...]:
+    """Calls every part once, for initialization."""
+    features = self.shared(images_BxHxWx3)
+    size = self.detection.pool_size
+    pooled = jnp.zeros((1, size, size, features.shape[-1]), features.dtype)
+    context = pooled if self.detection.global_context else None
+    return *self.propose(features), *self.classify(pooled, context)
+
+  def shared(self, images_BxHxWx3: jax.Array) -> jax.Array:
+    """Returns the features [B, H / stride, W / stride, C] of normalized images."""
+    x = images_BxHxWx3.astype(self.net.precision)
+    count = len(self.net.structure.stages)
+    if not self._vgg:
+      x = self.stem(x, False)
+    for i in range(1, count + self._vgg):
+      x = getattr(self, f"stage{i}")(x, False)
+      if self._vgg and i < count:
+        x = max_pool(x, 2, ((0, x.shape[1] % 2), (0, x.shape[2] % 2)))
+    return x
+
+  def propose(self, features_BxHxWxC: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns objectness [B, N] and regression outputs [B, N, 4] of all anchors."""
+    return self.proposals(features_BxHxWxC)
+
+  def classify(self, pooled_NxPxPxC: jax.Array, context_NxPxPxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns class logits [N, classes + 1] and regression outputs [N, classes + 1, 4] of regions, both float32.
+
+    Args:
+      pooled_NxPxPxC: Pooled features of the regions.
+      context_NxPxPxC: Pooled features of the whole image of each region (Sec. A, "global context"), or None.
+    """
+    regions = self._last_stage(pooled_NxPxPxC)
+    return self.head(regions, None if context_NxPxPxC is None else self._last_stage(context_NxPxPxC))
+
+  def _last_stage(self, pooled: jax.Array) -> jax.Array:
+    """Returns the features [N, ...] that the head takes."""
+    if self._vgg:
+      return at_least_float32(pooled).reshape(len(pooled), -1)
+    return at_least_float32(getattr(self, f"stage{len(self.net.structure.stages)}")(pooled, False)).mean((1, 2))
+
+
+class RegionHead(nn.Module):
+  """Class layer and box layer of the regions; before them the two dense layers of a VGG network.
+
+  Attributes:
+    classes: Number of classes, background not counted.
+    dense: Whether there are dense layers.
+  """
+
+  classes: int
+  dense: bool
+
+  @nn.compact
+  def __call__(self, regions_NxC: jax.Array, context_NxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns class logits [N, classes + 1] and regression outputs [N, classes + 1, 4].
+
+    Args:
+      regions_NxC: Features of the regions.
+      context_NxC: Features of the whole image of each region, which the class layer takes too, or None.
+    """
+    layers = [nn.Dense(VGG_DENSE, name=f"dense{i}") for i in (1, 2)] if self.dense else []
+
+    def run(x: jax.Array) -> jax.Array:
+      for layer in layers:
+        x = nn.relu(layer(x))
+      return x
+
+    x = run(regions_NxC)
+    of_class = x if context_NxC is None else jnp.concatenate([x, run(context_NxC)], -1)
+    logits = nn.Dense(self.classes + 1, kernel_init=CLASS_START, name="classes")(of_class)
+    deltas = nn.Dense(4 * (self.classes + 1), kernel_init=BOX_START, name="boxes")(x)
+    return logits, deltas.reshape(len(x), self.classes + 1, 4)

@@ -1,0 +1,105 @@
+"""Trained detectors from their run directories, on the test images of a data set; several are an ensemble."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from resjax import data, mesh
+from resjax.config import Execution
+from resjax.data import DetectionDataset
+from resjax.data.batch_stream import worker_count
+from resjax.detection import evaluation, scores
+from resjax.detection.network import Detector
+from resjax.models import ScanOptions
+from resjax.settings import ConfigError
+from resjax.train import run_files
+from resjax.train.run_files import RestoredRun
+
+PROTOCOLS = {"single": (1.0,), "multiscale": evaluation.SCALES}  # factors of the shorter side
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """Scores of detectors on a data set.
+
+  Attributes:
+    images: Number of images.
+    map50: Mean over classes of the average precision at overlap 0.5, in the data set's own form.
+    map: COCO's mean over overlaps 0.5 to 0.95.
+    by_class: Average precision at overlap 0.5 of each class, by name; NaN without objects.
+    notes: Remarks on the data set.
+    skipped: Descriptions of the images that could not be decoded.
+  """
+
+  images: int
+  map50: float
+  map: float
+  by_class: dict[str, float]
+  notes: tuple[str, ...]
+  skipped: tuple[str, ...]
+
+
+def test(directories: Sequence[Path], path: str, protocol: str) -> Result:
+  """Scores detectors on the test images of a data set of the kind they were trained on, with all devices.
+
+  Args:
+    directories: Run directories.
+    path: Path of the data set.
+    protocol: "single" or "multiscale".
+
+  Raises:
+    ConfigError: A directory or the data cannot be used, they do not fit each other, or there is no such protocol.
+  """
+  if protocol not in PROTOCOLS:
+    raise ConfigError(f"--protocol {protocol}: must be one of {', '.join(PROTOCOLS)} for a detector")
+  runs = [run_files.read(directory) for directory in directories]
+  config = dataclasses.replace(runs[0].config, execution=Execution())
+  if not all(run.config.data.has_boxes for run in runs):
+    raise ConfigError("--checkpoint: names detectors and classification networks; they cannot be an ensemble")
+  dataset = data.load(dataclasses.replace(config.data, path=path, train_split="", test_split=config.data.test_split))
+  assert isinstance(dataset, DetectionDataset)
+  for run in runs:
+    if run.classes != dataset.classes:
+      raise ConfigError(f"{path} has {dataset.classes} classes, the detector of {run.directory} {run.classes}")
+  faults: dict[str, None] = {}
+  with jax.set_mesh(mesh.make(config)):
+    passes = [
+      _evaluator(run).at(scale).detect(_placed(run), dataset.test, faults)
+      for run in runs
+      for scale in PROTOCOLS[protocol]
+    ]
+  readable = [i for i, each in enumerate(passes[0]) if each is not None]
+  if not readable:
+    raise ConfigError(f"{path}: no image can be decoded")
+  settings = config.detection
+  found = [
+    only[0]
+    if len(only := [each for one in passes if (each := one[i]) is not None]) == 1
+    else evaluation.merge(only, settings.overlap, settings.detections)
+    for i in readable
+  ]
+  by_class = scores.score([dataset.test[i] for i in readable], found, dataset.classes)
+  precisions = [each.coco50 if config.data.name == "coco" else each.voc for each in by_class]
+  return Result(
+    len(readable),
+    float(np.nanmean(precisions)),
+    float(np.nanmean([each.coco for each in by_class])),
+    dict(zip(dataset.class_names, precisions, strict=True)),
+    dataset.notes,
+    tuple(faults),
+  )
+
+
+def _evaluator(run: RestoredRun) -> evaluation.Evaluator:
+  detector = Detector(run.config.model, run.config.detection, run.classes, ScanOptions())
+  everywhere = mesh.replicated(jax.sharding.get_mesh())
+  statistics = jax.device_put(run.input.statistics, everywhere)
+  return evaluation.Evaluator(detector, statistics, run.config.evaluation.batch_size, worker_count(-1))
+
+
+def _placed(run: RestoredRun) -> Any:
+  return jax.device_put(run.variables, mesh.replicated(jax.sharding.get_mesh()))

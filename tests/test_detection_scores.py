@@ -1,0 +1,99 @@
+"""Average precision against a slow plain implementation, on random detections with ties and ignored boxes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resjax.data.annotated_images import AnnotatedImage
+from resjax.detection import scores
+
+pytest.importorskip("pycocotools", reason="the extra detection is not installed")
+
+
+def case(seed: int) -> tuple[list[AnnotatedImage], list[scores.Found]]:
+  rng = np.random.default_rng(seed)
+  images, found = [], []
+  for i in range(12):
+    count = int(rng.integers(0, 6))
+    low = rng.uniform(0, 60, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(8, 30, (count, 2))], 1).astype(np.float32)
+    labels = rng.integers(1, 4, count).astype(np.int32)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+    images.append(AnnotatedImage(f"{i}", Path(), 100, 100, boxes, labels, rng.uniform(size=count) < 0.2, areas))
+    near = boxes[rng.integers(0, count, 8)] + rng.normal(0, 3, (8, 4)) if count else np.zeros((0, 4))
+    far = rng.uniform(0, 50, (3, 2))
+    every = np.concatenate([near, np.concatenate([far, far + 20], 1)])
+    found.append(scores.Found(every, np.round(rng.uniform(0.05, 1, len(every)), 2), rng.integers(1, 4, len(every))))
+  return images, found
+
+
+def plain_curve(images, found, label):
+  """Recall and precision, one detection after another in a list; as VOC's development kit describes it."""
+  rows = sorted(
+    ((each.scores[j], i, j) for i, each in enumerate(found) for j in np.flatnonzero(each.labels == label)),
+    key=lambda row: -row[0],
+  )
+  objects = {i: [k for k in range(len(image.labels)) if image.labels[k] == label] for i, image in enumerate(images)}
+  total = sum(not images[i].ignored[k] for i, own in objects.items() for k in own)
+  used, right, wrong, recall, precision = set(), 0, 0, [], []
+  for _, i, j in rows:
+    a, best, which = found[i].boxes[j], -1.0, None
+    for k in objects[i]:
+      b = images[i].boxes[k]
+      width = min(a[2], b[2]) - max(a[0], b[0])
+      height = min(a[3], b[3]) - max(a[1], b[1])
+      shared = max(width, 0) * max(height, 0)
+      union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+      if shared / union > best:
+        best, which = shared / union, k
+    if best >= 0.5 and images[i].ignored[which]:
+      continue
+    if best >= 0.5 and (i, which) not in used:
+      used.add((i, which))
+      right += 1
+    else:
+      wrong += 1
+    recall.append(right / total)
+    precision.append(right / (right + wrong))
+  return total, recall, precision
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_voc_against_a_plain_implementation(seed):
+  images, found = case(seed)
+  for label in (1, 2, 3):
+    total, recall, precision = plain_curve(images, found, label)
+    there = scores.voc_curve(images, found, label)
+    assert there[0] == total
+    np.testing.assert_allclose(there[1], recall)
+    np.testing.assert_allclose(there[2], precision)
+    pairs = [(round(r * total), p) for p, r in zip(precision, recall, strict=True)]  # found objects, exactly
+    eleven = sum(max([p for count, p in pairs if 10 * count >= t * total], default=0) for t in range(11))
+    assert scores.eleven_point_precision(there[1], there[2]) == pytest.approx(eleven / 11)
+    area, last = 0.0, 0.0
+    for level in sorted(set(recall)):
+      area += (level - last) * max(p for p, r in zip(precision, recall, strict=True) if r >= level)
+      last = level
+    assert scores.area_precision(there[1], there[2]) == pytest.approx(area)
+
+
+def test_perfect_and_missing_detections():
+  images, _ = case(0)
+  perfect = [scores.Found(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels) for image in images]
+  for each in scores.score(images, perfect, 3):
+    assert (each.voc, each.voc07, each.coco, each.coco50) == pytest.approx((1, 1, 1, 1))
+  none = [scores.Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
+  for each in scores.score(images, none, 4)[:3]:
+    assert (each.voc, each.voc07, each.coco, each.coco50) == (0, 0, 0, 0)
+  assert np.isnan(scores.score(images, none, 4)[3].voc)  # a class without objects
+
+
+def test_coco_is_near_voc_at_overlap_one_half():
+  """The same matches at 0.5 but for ignored boxes and for objects taken by a better detection; 101 points, not area."""
+  images, found = case(1)
+  keep = [i for i, image in enumerate(images) if not image.ignored.any()]
+  by_class = scores.score([images[i] for i in keep], [found[i] for i in keep], 3)
+  for each in by_class:
+    assert each.coco50 == pytest.approx(each.voc, abs=0.05)
+    assert each.coco <= each.coco50
