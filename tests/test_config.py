@@ -68,6 +68,8 @@ NEEDED: dict[str, dict] = {
     "train.batch_size": 256,
     "train.schedule": "plateau",
   },
+  "data.train_split": {"data.name": "voc", "responses.final": False},
+  "data.test_split": {"data.name": "voc", "responses.final": False},
   "data.mean": {"data.normalize": "given", "data.std": (0.2,)},
   "data.std": {"data.normalize": "given", "data.mean": (0.5,)},
 }
@@ -111,6 +113,12 @@ def another(key: str):
     "train.rate_scale": -0.5,
     "model.branch_scale": 0.5,
     "data.path": "/data",
+    "data.train_split": "trainval",
+    "data.test_split": "test",
+    "detection.backbone": "/runs/one",
+    "detection.anchor_scales": (8.0, 16.0),
+    "detection.anchor_ratios": (1.0,),
+    "detection.background_overlap": 0.1,
     "data.resize": (257, 480),
     "data.mean": (0.5,),
     "data.std": (0.2,),
@@ -225,7 +233,7 @@ def test_no_setting_takes_junk(key, value):
     ({"train.steps": 0}, "train.steps = 0: must be 1 to 2147483647"),
     (
       {"data.name": "mnist"},
-      "data.name = 'mnist': must be one of digits, cifar10, cifar100, npz, folder, imagenet2012",
+      "data.name = 'mnist': must be one of digits, cifar10, cifar100, npz, folder, imagenet2012, voc, coco",
     ),
     (
       {"responses.images": 1000},

@@ -178,41 +178,35 @@ def test_eight_devices_give_the_gradients_of_one():
     np.testing.assert_allclose(one, other, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize(
-  "model",
-  [
-    NET,
-    dataclasses.replace(NET, kind="plain", block="bottleneck", depth=14),
-    Model(family="cifar", depth=14, width=8),
-    Model(family="vgg", kind="plain", block="single", depth=16, width=4, norm="none"),
-  ],
-  ids=["basic", "bottleneck", "cifar", "vgg"],
-)
-def test_layer_table_and_detections_of_every_family(model):
+FAMILIES = {
+  "basic": NET,
+  "bottleneck": dataclasses.replace(NET, kind="plain", block="bottleneck", depth=14),
+  "cifar": Model(family="cifar", depth=14, width=8),
+  "vgg": Model(family="vgg", kind="plain", block="single", depth=16, width=4, norm="none"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("context", [False, True])
+def test_the_layer_table_has_the_parameters_of_every_family(name, context):
+  detection = dataclasses.replace(SMALL, global_context=context, pool_size=1 if name == "vgg" else 4)
+  made = Detector(FAMILIES[name], detection, 2, ScanOptions())
+  variables = jax.eval_shape(made.init, jax.random.key(0), jnp.zeros((1, 48, 64, 3)))
+  assert detection.net(made.net, 2).params == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+@pytest.mark.parametrize("name", ["bottleneck", "vgg"])
+def test_every_switch_of_the_test_on_padded_images(name):
   changes = {"global_context": True, "refine": True, "box_voting": True, "pooling": "max", "score_threshold": 0.0}
-  if model.family == "vgg":
-    changes["pool_size"] = 1
-  made, variables = detector(model, **changes)
-  table = dataclasses.replace(made.detection, shorter_side=48, longer_side=64).net(model, 2)
-  assert table.params == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  made, variables = detector(FAMILIES[name], **changes, pool_size=1 if name == "vgg" else 4)
   images, _ = batch(SMALL, 2)
-  found = jax.jit(forward.detect, static_argnums=0)(made, variables, STATISTICS, images)
-  assert found.boxes.shape == (2, 2 * 2 * 10, 4)
-  assert (np.asarray(found.labels) > 0).any()
-  assert np.isfinite(found.boxes).all()
-  assert (np.diff(found.scores) <= 0).all()
-
-
-def test_a_padded_image_is_found_as_it_is_without_padding():
-  """Proposals and detections are inside the image; the padding is 0 after normalization, as convolutions pad."""
-  made, variables = detector(score_threshold=0.0)
-  images, _ = batch(SMALL, 1)
   padded = forward.Images(np.pad(images.pixels, ((0, 0), (0, 16), (0, 32), (0, 0))), images.sizes)
   found = jax.jit(forward.detect, static_argnums=0)(made, variables, STATISTICS, padded)
-  there = np.asarray(found.labels[0]) > 0
-  boxes = np.asarray(found.boxes[0])[there]
-  assert (boxes[:, 2] <= 64).all()
-  assert (boxes[:, 3] <= 48).all()
+  assert found.boxes.shape == (2, 2 * 2 * 10, 4)  # two classes of ten proposals, each scored twice
+  assert (np.asarray(found.labels) > 0).any()
+  assert (np.diff(found.scores) <= 0).all()
+  boxes = np.asarray(found.boxes)[np.asarray(found.labels) > 0]
+  assert (boxes >= 0).all() and (boxes[:, 2] <= 64).all() and (boxes[:, 3] <= 48).all()  # not in the padding
 
 
 def test_the_order_of_images_is_arithmetic(voc):

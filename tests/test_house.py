@@ -31,7 +31,7 @@ ALLOWED = {
   "models": "config depth",
   "analysis": "files records study_records paper follow_up_papers depth",
   "train": "config files sweep depth settings records data listing experiment_cli mesh models processes",
-  "detection": "config data files mesh models records settings train",
+  "detection": "config data depth files mesh models records settings train",
   "studies": "config files sweep depth settings records study_records data listing experiment_cli mesh models train",
   "evaluation": "config data mesh models records settings train",
   "weights": "config data depth models records settings train",

@@ -148,6 +148,7 @@ class _Training:
         if split == self.images.splits[0]:  # "val" if images are held out for validation, else "test"
           self.errors[run] = result.error
           self.apply_plateau(run, done)
+    self.logs[run].log_skipped_images(done, self.images.faults())
     self.capture(run, done)
 
   def apply_plateau(self, run: int, done: int) -> None:
