@@ -113,13 +113,10 @@ def _curves(net: Network, own: pd.DataFrame) -> Panel:
   """Draws precision against recall of each class, or their mean where there are many, of the first seed."""
   first = own[own["id"] == own["id"].iloc[0]].dropna(subset=["precision"])
   with style.panel() as (figure, axes):
-    ends = []
     if len(first) <= SHOWN_CLASSES:
       for row, color in zip(first.to_dict("records"), style.series_colors(list(first["class"])).values(), strict=True):
-        axes.plot(RECALLS, row["precision"], color=color, linewidth=1.8)
-        ends.append((row["precision"][-1], row["class"], color))
-      for place, (_, name, color) in enumerate(ends):
-        axes.text(0.03, 0.06 + 0.08 * place, name, color=color, transform=axes.transAxes)
+        axes.plot(RECALLS, row["precision"], color=color, linewidth=1.8, label=row["class"])
+      axes.legend(frameon=False)
     else:
       axes.plot(RECALLS, np.mean(list(first["precision"]), 0), linewidth=1.8)
     axes.set_xlim(0, 1)
