@@ -8,9 +8,9 @@ file, CIFAR as an archive or a folder, an image folder, or the name digits or im
 training. An ensemble averages the probabilities of its networks. The command prints images, wrong, error and top5_error
 (fractions). Images that cannot be decoded are listed and counted as skipped; all others are tested.
 
-For a detector PATH is a data set of the kind it was trained on. The command prints mAP at overlap 0.5, COCO's mAP and the
-average precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by box
-voting.
+For a detector PATH is a data set of the kind it was trained on. The command prints mAP at overlap 0.5, COCO's mAP and
+the average precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by
+box voting.
 """
 
 import json

@@ -206,7 +206,8 @@ def test_every_switch_of_the_test_on_padded_images(name):
   assert (np.asarray(found.labels) > 0).any()
   assert (np.diff(found.scores) <= 0).all()
   boxes = np.asarray(found.boxes)[np.asarray(found.labels) > 0]
-  assert (boxes >= 0).all() and (boxes[:, 2] <= 64).all() and (boxes[:, 3] <= 48).all()  # not in the padding
+  # Not in the padding, but for rounding in the means of box voting.
+  assert (boxes >= 0).all() and (boxes[:, 2] <= 64 + 1e-4).all() and (boxes[:, 3] <= 48 + 1e-4).all()
 
 
 def test_the_order_of_images_is_arithmetic(voc):

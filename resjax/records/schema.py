@@ -66,6 +66,7 @@ class Run:
     metrics: Lines of metrics.jsonl.
     responses: Lines of responses.jsonl.
     gradients: Lines of gradients.jsonl.
+    average_precision, detections, pictures: Lines of the logs of detectors with these names.
     torn: Number of log lines that were skipped because they could not be parsed.
   """
 
