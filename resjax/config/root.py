@@ -74,6 +74,8 @@ class Config:
         raise ConfigError(f"{key} = {value!r}: must be {must!r} for a detector (data.name = {self.data.name!r})")
     if self.model.family == "mlp":
       raise ConfigError("model.family = 'mlp': a detector needs a convolutional network")
+    if self.model.structure.fixup:
+      raise ConfigError("model.shortcut = 'fixup': its networks cannot be detectors, whose heads are others")
     parts = len(self.model.structure.stages) + (self.model.family != "vgg")
     if self.detection.frozen_stages > parts:
       raise ConfigError(f"detection.frozen_stages = {self.detection.frozen_stages}: must be at most {parts}")
