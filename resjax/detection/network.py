@@ -16,6 +16,7 @@ from resjax import config
 from resjax.depth import VGG_DENSE
 from resjax.depth.detector import PROPOSAL_CHANNELS
 from resjax.detection.proposals import ProposalHead
+from resjax.models import stochastic_depth
 from resjax.models.block_scan import ScanOptions
 from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
@@ -77,7 +78,7 @@ class Detector(nn.Module):
     if not self._vgg:
       x = self.stem(x, False)
     for i in range(1, count + self._vgg):
-      x = getattr(self, f"stage{i}")(x, False)
+      x = self._stage(i, x)
       if self._vgg and i < count:
         x = max_pool(x, 2, ((0, x.shape[1] % 2), (0, x.shape[2] % 2)))
     return x
@@ -100,7 +101,11 @@ class Detector(nn.Module):
     """Returns the features [N, ...] that the head takes."""
     if self._vgg:
       return at_least_float32(pooled).reshape(len(pooled), -1)
-    return at_least_float32(getattr(self, f"stage{len(self.net.structure.stages)}")(pooled, False)).mean((1, 2))
+    return at_least_float32(self._stage(len(self.net.structure.stages), pooled)).mean((1, 2))
+
+  def _stage(self, number: int, x: jax.Array) -> jax.Array:
+    """Applies a stage as at test: with running statistics, and every block of stochastic depth at its survival."""
+    return getattr(self, f"stage{number}")(x, False, stochastic_depth.by_stage(self.net, None)[number - 1])
 
 
 class RegionHead(nn.Module):
