@@ -60,7 +60,7 @@ def training_loss(
   features, grid, objectness, deltas = _first_stage(detector, variables, statistics, images)
   anchor_keys, region_keys = (jax.random.split(each, len(images.sizes)) for each in jax.random.split(key))
   of_proposals = jax.vmap(functools.partial(losses.proposal_loss, settings, grid))(
-    anchor_keys, objectness, deltas, truth, images.sizes
+    anchor_keys, (objectness, deltas), truth, images.sizes
   )
   limits = Limits(settings.train_candidates, settings.train_proposals, settings.proposal_overlap)
   proposals, valid = jax.lax.stop_gradient(

@@ -91,8 +91,7 @@ class DetectionInput(InputStrategy):
     intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
     behind = [intervals]
     for _ in range(self._done, stop):
-      images, truth = self._next()
-      states, intervals = train_step(program, states, intervals, hyperparameters, images, truth, self.statistics)
+      states, intervals = train_step(program, states, intervals, hyperparameters, self._next(), self.statistics)
       behind.append(intervals)
       if len(behind) > AHEAD:
         jax.block_until_ready(behind.pop(0))
@@ -209,8 +208,7 @@ def train_step(
   states: State,
   intervals: Interval,
   hyperparameters: Hyperparameters,
-  images: Images,
-  truth: GroundTruth,
+  batch: tuple[Images, GroundTruth],
   statistics: Statistics,
 ) -> tuple[State, Interval]:
   """Applies one training step to each run.
@@ -220,8 +218,7 @@ def train_step(
     states: Train states at the same step, each leaf [runs, ...]. Their buffers are donated.
     intervals: Metrics of the steps before this one, each leaf [runs].
     hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.
-    images: A minibatch for each run, each leaf [runs, B, ...].
-    truth: Its boxes, each leaf [runs, B, ...].
+    batch: Images of a minibatch for each run and their boxes, each leaf [runs, B, ...].
     statistics: Mean and standard deviation that pixels are normalized with.
 
   Returns:
@@ -246,4 +243,4 @@ def train_step(
     state, loss, wrong, rate = sgd_step(loss_of, train, state, factors)
     return state, interval.add(state, loss, wrong, rate)
 
-  return batched_runs.map_runs(one, states, intervals, hyperparameters, images, truth)
+  return batched_runs.map_runs(one, states, intervals, hyperparameters, *batch)

@@ -41,8 +41,7 @@ def proposal_loss(
   settings: config.Detection,
   anchors: jax.Array,
   key: jax.Array,
-  objectness: jax.Array,
-  deltas: jax.Array,
+  outputs: tuple[jax.Array, jax.Array],
   truth: GroundTruth,
   size: jax.Array,
 ) -> jax.Array:
@@ -54,12 +53,11 @@ def proposal_loss(
     settings: Settings of the detector.
     anchors: float32 [N, 4].
     key: Random key of the sample.
-    objectness: Logits [N].
-    deltas: Regression outputs [N, 4].
+    outputs: Objectness logits [N] and regression outputs [N, 4].
     truth: Boxes of the image.
     size: (height, width) of the image without its padding; anchors that cross its border are not trained.
   """
-  found = match(anchors, truth)
+  (objectness, deltas), found = outputs, match(anchors, truth)
   inside = jnp.ones(len(anchors), bool) if settings.crossing_anchors else _inside(anchors, size)
   positive = ((found.overlaps >= POSITIVE_ANCHORS) | found.best) & inside
   negative = (found.overlaps < NEGATIVE_ANCHORS) & ~positive & ~found.excluded & inside

@@ -50,7 +50,7 @@ def trace(config: Config, net: Net, devices: Mesh) -> jax.stages.Traced:
     )
     statistics = Statistics(array((3,), jnp.float32), array((3,), jnp.float32))
     return train_step.trace(
-      Program(detector, config.train), states, intervals, hyperparameters, images, truth, statistics
+      Program(detector, config.train), states, intervals, hyperparameters, (images, truth), statistics
     )
 
 

@@ -1,7 +1,6 @@
 """The log of a run in progress: metrics, responses, gradients, events and the result."""
 
 import math
-import statistics
 import sys
 import time
 from typing import Any
@@ -177,3 +176,8 @@ class RunLog:
     text = f"{split} {loss}error {self._errors[split]}  {images / seconds:.0f} images/s"
     summary = ", ".join(f"{name}={error}" for name, error in self._errors.items())
     self._progress.show(step - self._progress.done, text, summary)
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+  """Returns the mean of a value over the rows that have it."""
+  return statistics.mean(row[key] for row in rows if row[key] is not None)
