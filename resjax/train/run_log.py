@@ -1,6 +1,7 @@
 """The log of a run in progress: metrics, responses, gradients, events and the result."""
 
 import math
+import statistics
 import sys
 import time
 from typing import Any
