@@ -2,6 +2,7 @@
 
 from resjax.config import Config
 from resjax.records import RunWriter
+from resjax.train.input import SplitResult
 from resjax.train.progress import Progress
 from resjax.train.run_log import RunLog
 
@@ -10,7 +11,7 @@ def test_one_plain_line_an_interval_with_rate_time_left_and_error(tmp_path, caps
   with RunWriter(tmp_path) as writer, Progress("plain-d20-s0", 300, 0, "step") as progress:
     log = RunLog(Config(), writer, progress, [])
     for step, split in ((100, "train"), (200, "train"), (200, "test")):
-      log.log_evaluation(step, 1.0, split, (512, 640.0, 256), seconds=1.0)
+      log.log_evaluation(step, 1.0, split, SplitResult(512, 1.25, 0.5), seconds=1.0)
   first, second, test = capsys.readouterr().out.splitlines()
   assert first == "plain-d20-s0  step 100/300  train loss 1.2500 error 50.00%  512 images/s"
   assert second == "plain-d20-s0  step 200/300  train loss 1.2500 error 50.00%  512 images/s  0:00:00 left"
