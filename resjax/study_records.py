@@ -3,7 +3,7 @@
     DIR/<experiment>/<run id>/studies/
       responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
       lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
-      layers.jsonl  cka.jsonl  commands.jsonl
+      layers.jsonl  cka.jsonl  init.jsonl  commands.jsonl
 
 JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
 (`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
@@ -44,10 +44,16 @@ Errors are fractions, losses are in nats and means over the images. `source` is 
   interval between images; 0: they are spread evenly over the set.
 - `cka`: a row of a CKA matrix: `values` of the tile of `tile` positions from `first` on with each tile of `other_tile`
   positions of the run `other` at `other_step`; of the net itself where they are null.
+- `init`: a block of the net at its initialization, in one batch of `images` training images with its own statistics:
+  means over the channels of the squared channel mean and of the channel variance, of the block's input and of its main
+  branch (`input_squared_mean`, `input_variance`, `branch_squared_mean`, `branch_variance`); of the gradient by the
+  block's input of a random projection of the logits, drawn with `seed`, the root mean square norm over the images and
+  the mean cosine between different images' gradients. `layers_above` counts the layers of blocks from the input on.
 - `commands`: a `command` that made a `study` (a subcommand of `resjax.study`) of this net, once each.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from resjax import files, records
@@ -79,6 +85,11 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
     *("step", "first", "values", "tile", "other", "other_step", "other_tile"),
     *("test_images", "every", "cka_images"),
   ),
+  "init": (
+    *("step", "position", "stage", "block", "layers_above"),
+    *("input_squared_mean", "input_variance", "branch_squared_mean", "branch_variance"),
+    *("gradient_norm", "gradient_cosine", "images", "seed"),
+  ),
   "commands": ("step", "study", "command"),
 }
 
@@ -99,3 +110,9 @@ def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, An
     The lines by log, every key of `LOG_KEYS` present in each, and how many could not be read and were skipped.
   """
   return records.read_logs(files.as_path(directory) / FOLDER, LOG_KEYS)
+
+
+def add_command(writer: records.RunWriter, directory: str | os.PathLike[str], made_by: Mapping[str, Any]) -> None:
+  """Writes which command made a study, a line of `commands`, unless the same one was given before."""
+  if made_by not in read(directory)[0]["commands"]:
+    writer.append("commands", [made_by])

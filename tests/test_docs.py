@@ -35,6 +35,7 @@ STUDIES = {  # what a study does much of, it does little of
   "identity": ("--steps=2",),
   "responses": ("--images=64", "--batch_size=32"),
   "layers": ("--images=64", "--batch_size=32", "--cka_images=32"),
+  "init": ("--images=16",),
 }
 
 

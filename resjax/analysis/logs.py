@@ -24,7 +24,7 @@ _INTEGERS = frozenset(
   {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
   | {"images", "data_images", "best_step", "test_images", "torn"}
   | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
-  | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile"}
+  | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile", "layers_above"}
 )
 _FLOATS = frozenset(
   {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
@@ -33,6 +33,8 @@ _FLOATS = frozenset(
   | {"input_std", "branch_std"}
   | {"separation", "nearest_mean_error", "ridge_error", "head_error", "head_loss"}
   | {"step_length", "alignment", "cka_previous"}
+  | {"input_squared_mean", "input_variance", "branch_squared_mean", "branch_variance"}
+  | {"gradient_norm", "gradient_cosine"}
 )
 _SETTINGS = frozenset({"paper", "here", "value"})  # of any type
 # Keys of study logs that would hide a column of the identity, or mean something else in another log.
@@ -42,6 +44,7 @@ _STUDY_NAMES = {
   "landscape": {"seed": "draw_seed"},
   "hessian": {"seed": "draw_seed"},
   "identity": {"depth": "to_depth"},
+  "init": {"seed": "draw_seed"},
 }
 _KIND_ORDER = ("plain", "residual")
 

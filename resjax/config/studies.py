@@ -79,3 +79,11 @@ class Layers:
     120, "rows and columns of a CKA matrix at most; with more blocks, means over neighbouring ones", allowed=POSITIVE
   )
   other: str = setting("", "run directory of another net, whose blocks each net's are compared with; '': none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialization:
+  """The signal and the gradients in every block of a net that has not been trained."""
+
+  images: int = setting(256, f"of one batch, whose statistics are used: training {SAMPLE}", allowed=Range(2, MOST))
+  seed: int = setting(0, "of the random projection of the logits", allowed=COUNT)

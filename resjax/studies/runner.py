@@ -88,11 +88,5 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
     with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
       net = trained_model.read(directory, path)
       rows += study.run(net, its, writer)
-      _record(writer, {"step": net.step, "study": name, "command": command}, directory)
+      study_records.add_command(writer, directory, {"step": net.step, "study": name, "command": command})
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows
-
-
-def _record(writer: RunWriter, made_by: dict[str, Any], directory: Path) -> None:
-  """Records the command of a study, unless it is already recorded."""
-  if made_by not in study_records.read(directory)[0]["commands"]:
-    writer.append("commands", [made_by])

@@ -15,7 +15,7 @@ import jax
 
 from resjax import data, experiment_cli, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
-from resjax.config import Config
+from resjax.config import Config, Data
 from resjax.data import AnyDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -48,6 +48,33 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
 
 def run_all(question: str, runs: list[Run], workdir: Path) -> int:
   """Does what `run` does, once JAX has been started."""
+  directories, datasets = prepare(question, runs, workdir)
+  first = processes.is_first()
+  stop = processes.StopSignal()
+  for group in _groups(runs, directories):
+    if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
+      if first:
+        ids = ", ".join(each.run.id for each in group)
+        print(f"stopped by a signal after a save of {ids}; the same command continues there", file=sys.stderr)
+      return experiment_cli.PREEMPTED
+  failed = _conclude(runs, directories, workdir) if first else 0
+  return experiment_cli.FAILED if processes.broadcast_from_first(failed) else experiment_cli.DONE
+
+
+def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Path], dict[Data, AnyDataset]]:
+  """Checks everything that can be checked before anything is written, then writes missing run directories as pending.
+
+  Args:
+    question: Question of the experiment, recorded with each run.
+    runs: Runs of one experiment and variant.
+    workdir: Work directory.
+
+  Returns:
+    Run directories by the ids of the runs, and data sets by their settings.
+
+  Raises:
+    ConfigError: A data set, the mesh or an existing run directory does not fit the settings; nothing was written.
+  """
   directories = {run.id: workdir / run.folder / run.id for run in runs}
   for each in runs:
     _check_directory(directories[each.id], each.config)
@@ -65,16 +92,7 @@ def run_all(question: str, runs: list[Run], workdir: Path) -> int:
       if not writer.run["config_digest"]:
         writer.write_config(each.config.to_dict())
         writer.update(status=records.PENDING, **_facts(each, question, datasets[each.config.data]))
-
-  stop = processes.StopSignal()
-  for group in _groups(runs, directories):
-    if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
-      if first:
-        ids = ", ".join(each.run.id for each in group)
-        print(f"stopped by a signal after a save of {ids}; the same command continues there", file=sys.stderr)
-      return experiment_cli.PREEMPTED
-  failed = _conclude(runs, directories, workdir) if first else 0
-  return experiment_cli.FAILED if processes.broadcast_from_first(failed) else experiment_cli.DONE
+  return directories, datasets
 
 
 def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:

@@ -54,7 +54,7 @@ def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any
     table: the net's layers.
     moments: what `capture` returned.
   """
-  flat = _by_name(moments)
+  flat = by_name(moments)
   counted = [layer for layer in table if layer.kind == "conv" and layer.weighted and layer.kernel == 3]
   if not settings.first_conv:
     counted = [layer for layer in counted if layer.name != "stem/conv"]
@@ -87,7 +87,7 @@ def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moment
     table: the net's layers.
     moments: what `capture` returned.
   """
-  flat = _by_name(moments)
+  flat = by_name(moments)
   blocks = dict.fromkeys((layer.stage, layer.block) for layer in table if layer.block)
   rows = []
   for stage, block in blocks:
@@ -106,7 +106,7 @@ def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moment
   return rows
 
 
-def _by_name(moments: Any) -> dict[str, np.ndarray]:
+def by_name(moments: Any) -> dict[str, np.ndarray]:
   """What `capture` returned, float64 [2, channels, parts of all batches] by the name of the layer or block."""
   by_block = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), mesh.gather(moments))
   flat = traverse_util.flatten_dict(layout.unstacked(by_block), sep="/")

@@ -12,6 +12,7 @@ from resjax.analysis.sections import (
   follow_ups,
   gradients,
   identity,
+  initialization,
   landscape,
   layers,
   learning_rate,
@@ -32,7 +33,16 @@ _BUILDERS = (
   *(detection.build, paper_numbers.build, follow_ups.build, paired_tests.depth, paired_tests.settings),
   *(training.build, scaling.build),
   *(responses.build, responses.other_measurements, blocks.build, through_training.build),
-  *(gradients.build, paths.build, lesions.build, layers.build, cka.build, landscape.build, identity.build),
+  *(
+    initialization.build,
+    gradients.build,
+    paths.build,
+    lesions.build,
+    layers.build,
+    cka.build,
+    landscape.build,
+    identity.build,
+  ),
 )
 
 

@@ -1,0 +1,91 @@
+"""Networks at initialization: signal and gradients block by block, beside what theory says of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resjax.analysis import formats, seed_statistics
+from resjax.analysis.curves import add_labels, summarize_seeds
+from resjax.analysis.initialization import COSINE, DECAY, GRADIENT, VARIANCE, beside_theory, init_lines
+from resjax.analysis.logs import Logs
+from resjax.analysis.sections.section import Column, Section, Table, line_panel, study_commands
+
+_MEASURES = {
+  "gradient_norm": ("init-gradient-norm", "Gradient by the block’s input", "gradient norm", True),
+  "gradient_cosine": ("init-gradient-cosine", "Correlation of gradients", "mean cosine between images", False),
+  "input_variance": ("init-input-variance", "Variance of the block’s input", "mean variance of a channel", True),
+  "branch_variance": ("init-branch-variance", "Variance of the main branch", "mean variance of a channel", True),
+  "input_squared_mean": ("init-input-mean", "Mean of the block’s input", "mean squared mean of a channel", True),
+}
+# What is measured, as a sentence's subject; and how theory's value is written.
+_SAYS = {
+  GRADIENT: ("the squared gradient norm grows per layer, towards the input, by the factor", "π/(π − 1) = 1.467"),
+  COSINE: ("the mean cosine between gradients falls per block, towards the input, to the fraction", ""),
+  DECAY: ("the mean cosine between gradients falls with the number of blocks above as the power", "−0.5"),
+  VARIANCE: ("the variance of the blocks’ inputs has, within a stage, a correlation with the block of", "1, a line"),
+}
+AGREES = 0.03  # relative difference from theory up to which a measured value is said to agree
+_COLUMNS = (
+  *(Column("network", number=False), Column("draws"), Column("quantity", number=False), Column("measured")),
+  *(Column("interval", f"{seed_statistics.LEVEL:.0%}", number=False), Column("theory"), Column("difference", "%")),
+)
+
+
+def build(logs: Logs) -> Section | None:
+  """Builds the section; None if no network was studied at its initialization."""
+  lines = init_lines(logs)
+  if lines.empty:
+    return None
+  theory = beside_theory(logs)
+  data, panels = {"init_theory": theory}, []
+  last = lines.groupby("net")["position"].max()
+  for column, (name, title, label, log) in _MEASURES.items():
+    known = lines[lines[column].notna() & (np.isfinite(lines[column])) & ((lines[column] > 0) | (not log))]
+    if known.empty:
+      continue
+    curves = add_labels(summarize_seeds(known.groupby(["net", "step", "position"])[column]), logs, ["step", "position"])
+    data[f"init_{column}"] = curves
+    share = curves.assign(position=curves["position"] / curves["net"].map(last).astype("float64"))
+    axes = ("block, as a fraction of the network’s", label)
+    panels.append(line_panel(logs, share, "position", name, title, axes, log=log))
+  findings = tuple(_sentence(row) for row in theory.to_dict("records"))
+  rows = [_row(row) for row in theory.to_dict("records")]
+  return Section(
+    key="init",
+    title="Networks at initialization",
+    findings=findings or ("For these networks no theory is known here: the figures show what was measured.",),
+    caption="One batch of images with its own statistics, before any training. The gradient is that of a random "
+    "projection of the logits. Theory is for wide layers of equal size and independent signals; strides, padding and "
+    "shapes that change make convolutional networks differ. Gradients whose correlation is lost are shattered "
+    "(Balduzzi et al., 2017).",
+    panels=tuple(panels),
+    tables=(Table("Measured beside theory.", _COLUMNS, rows),) if rows else (),
+    data=data,
+    commands=study_commands(logs, "init"),
+  )
+
+
+def _difference(row: Mapping[Any, Any]) -> float:
+  return float(row["measured"] / row["theory"] - 1)
+
+
+def _sentence(row: Mapping[Any, Any]) -> str:
+  subject, theory = _SAYS[row["quantity"]]
+  difference = _difference(row)
+  verdict = "agrees" if abs(difference) <= AGREES else "does not agree"
+  return (
+    f"{row['label']}: {subject} {formats.number(row['measured'], 3)}; theory says "
+    f"{theory or formats.number(row['theory'], 3)}, which {verdict} to {AGREES:.0%} (difference "
+    f"{formats.signed(100 * difference, 1)} %)."
+  )
+
+
+def _row(row: Mapping[Any, Any]) -> list[str]:
+  between = f"{formats.number(row['low'], 3)} to {formats.number(row['high'], 3)}"
+  return [
+    *(row["label"], formats.count(row["runs"]), row["quantity"], formats.number(row["measured"], 3)),
+    *(formats.MISSING if pd.isna(row["low"]) else between, formats.number(row["theory"], 3)),
+    formats.signed(100 * _difference(row), 1),
+  ]
