@@ -49,8 +49,10 @@ _BUILDERS = (
 def build_all(logs: Logs) -> list[Section]:
   """Builds the sections of an experiment, in the order of the page.
 
-  Of networks that were trained at several learning rates, all sections but the one on the rates show the best.
+  Of a sweep over learning rates there is the section on the rates, and a comparison of depths at their best rates.
   """
-  tuned = learning_rates.at_best_rates(logs)
-  sections = [learning_rate.build(logs), *(build(tuned) for build in _BUILDERS)]
-  return [section for section in sections if section is not None]
+  rates = learning_rate.build(logs)
+  if rates is not None:
+    depths = paired_tests.depth(learning_rates.at_best_rates(logs))
+    return [rates] if depths is None else [rates, depths]
+  return [section for build in _BUILDERS if (section := build(logs)) is not None]

@@ -64,15 +64,13 @@ def build(logs: Logs) -> Section | None:
   )
 
 
-def consistent(low: float, high: float) -> tuple[list[str], list[str]]:
-  """Returns the published or predicted exponents inside an interval, and those outside."""
-  claims = paper.LEARNING_RATE_EXPONENTS
-  inside = [value for value in claims if low <= value <= high]
-  return [_exponent(value) for value in inside], [_exponent(value) for value in claims if value not in inside]
+def claims_inside(low: float, high: float) -> list[str]:
+  """Returns the published or expected exponents inside an interval."""
+  return [_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS if low <= value <= high]
 
 
 def _exponent(value: float) -> str:
-  return formats.signed(value, 1) if value else "0"
+  return formats.signed(value, 0 if value == round(value) else 1) if value else "0"
 
 
 def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -93,14 +91,14 @@ def _finding(row: dict[str, Any], names: dict[str, str]) -> str:
   name = names[row["series"]]
   if math.isnan(row["exponent"]):
     return f"{name}: no exponent, because the best rate was measured at {row['depths']} depths only."
-  inside, outside = consistent(row["low"], row["high"])
   text = (
     f"{name}: the best learning rate scales as L to the power {formats.number(row['exponent'])} "
     f"({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to {formats.number(row['high'])}; "
     f"{row['depths']} depths, {row['seeds']} seeds)"
   )
-  text += f"; of the claimed exponents {join_words([*inside, *outside])}, "
-  text += f"{join_words(inside)} inside the interval" if inside else "none is inside the interval"
+  claims = join_words(_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS)
+  text += f". Of the claims {claims} the interval contains "
+  text += join_words(claims_inside(row["low"], row["high"])) or "none"
   if not math.isnan(row["predicted"]):
     within = row["low"] <= row["predicted"] <= row["high"]
     text += f"; 2a − 1 = {_exponent(row['predicted'])} is {'inside' if within else 'outside'}"
@@ -109,7 +107,7 @@ def _finding(row: dict[str, Any], names: dict[str, str]) -> str:
 
 def _row(row: dict[str, Any], best: pd.DataFrame, names: dict[str, str]) -> list[str]:
   known = not math.isnan(row["exponent"])
-  inside = consistent(row["low"], row["high"])[0]
+  inside = claims_inside(row["low"], row["high"])
   return [
     *(names[row["series"]], str(row["depths"]), str(row["seeds"]), formats.number(row["exponent"])),
     f"{formats.number(row['low'])} to {formats.number(row['high'])}" if known else formats.MISSING,
