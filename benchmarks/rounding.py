@@ -1,4 +1,4 @@
-"""What a rounding does to training: the losses on several meshes, and on one device from starts a rounding apart.
+"""Effect of rounding on training: the losses on several meshes, and on one device after perturbation by rounding.
 
     JAX_NUM_CPU_DEVICES=8 python -m benchmarks.rounding [--depth 20] [--steps 50] [--starts 12] [--out rounding.json]
 

@@ -119,7 +119,7 @@ def test_channel_statistics():
 def test_channel_that_does_not_vary():
   pixels = PIXELS.copy()
   pixels[..., 1] = 9
-  with pytest.raises(ConfigError, match=r"data.normalize = 'channel': channel 1 is the same"):
+  with pytest.raises(ConfigError, match=r"data.normalize = 'channel': channel 1 is constant"):
     statistics(pixels, Data(normalize="channel"))
 
 

@@ -96,7 +96,7 @@ class Data:
         must = "one number per channel" if self.normalize == "given" else "empty"
         raise ConfigError(f"data.{key} = {numbers}: with data.normalize = {self.normalize!r} it must be {must}")
     if len(self.mean) != len(self.std) or 0 in self.std:
-      raise ConfigError(f"data.std = {self.std}: must be as many numbers as data.mean = {self.mean}, none of them 0")
+      raise ConfigError(f"data.std = {self.std}: must have as many values as data.mean = {self.mean}, none of them 0")
     if self.resize and (len(self.resize) != 2 or not self.image_size <= self.resize[0] <= self.resize[1]):
       raise ConfigError(
         f"data.resize = {self.resize}: must be empty, or the smallest and the largest shorter side, "

@@ -143,5 +143,5 @@ def _frontier_panel(logs: Logs, curves: pd.DataFrame, stretches: pd.DataFrame) -
     axes.set_title(title)
     style.label_line_ends(axes, ends)
     names = ", ".join(net.label for net in drawn)
-    description = f"{title}: test error against multiply-adds spent in training for {names}; the lowest is underlaid."
+    description = f"{title}: test error against multiply-adds spent in training for {names}; a broad line: the lowest."
     return Panel(f"frontier-{stretches['series'].iloc[0]}", style.to_svg(figure), description)
