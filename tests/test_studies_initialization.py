@@ -160,6 +160,11 @@ def test_fits_find_what_was_put_in(tmp_path):
   assert list(found["quantity"]) == [theory.COSINE, theory.DECAY, theory.DECAY, theory.VARIANCE]
   assert list(found["measured"]) == pytest.approx([0.625, -0.5, -0.5, 1.0])
   assert list(found["measured"]) == pytest.approx(list(found["theory"]))
+  lines = theory.init_lines(analysis.load(tmp_path))
+  for _, row in found[found["quantity"] != theory.VARIANCE].iterrows():
+    run = lines[lines["net"] == row["net"]]
+    curve = theory.theory_curve(row["quantity"], row["theory"], run)
+    assert curve == pytest.approx([float(cosine) for cosine in run["gradient_cosine"]])
   built = section.build(analysis.load(tmp_path))
   assert all("which agrees to 3%" in sentence for sentence in built.findings) and len(built.findings) == 4
 

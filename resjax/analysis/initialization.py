@@ -136,6 +136,24 @@ def beside_theory(logs: Logs) -> pd.DataFrame:
   return pd.DataFrame(rows, columns=_COLUMNS).astype({"depth": "Int64"})
 
 
+def theory_curve(quantity: str, theory: float, run: pd.DataFrame) -> list[float] | None:
+  """Returns what theory predicts for each block of a run, in the order of its lines, from what is measured at the last.
+
+  Args:
+    quantity: `GRADIENT`, of the gradient norm, `COSINE` or `DECAY`, of the mean cosine; another has no curve.
+    theory: Predicted value.
+    run: Lines of the run, sorted by position.
+  """
+  last = run.iloc[-1]
+  above = np.array(_floats(last["position"] - run["position"]))
+  if quantity == GRADIENT:
+    layers = np.array(_floats(run["layers_above"] - last["layers_above"]))
+    return list(last["gradient_norm"] * theory ** (layers / 2))
+  if quantity == COSINE:
+    return list(last["gradient_cosine"] * theory**above)
+  return list(last["gradient_cosine"] * (above + 1) ** theory) if quantity == DECAY else None
+
+
 def _within_stages(run: pd.DataFrame) -> Iterator[pd.DataFrame]:
   """Yields the lines of each stage but its first block, whose input is another stage's."""
   for _, own in run[run["block"] > 1].groupby("stage"):

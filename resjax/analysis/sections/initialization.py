@@ -8,7 +8,7 @@ import pandas as pd
 
 from resjax.analysis import formats, seed_statistics
 from resjax.analysis.curves import add_labels, summarize_seeds
-from resjax.analysis.initialization import COSINE, DECAY, GRADIENT, VARIANCE, beside_theory, init_lines
+from resjax.analysis.initialization import COSINE, DECAY, GRADIENT, VARIANCE, beside_theory, init_lines, theory_curve
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import Column, Section, Table, line_panel, study_commands
 
@@ -49,7 +49,8 @@ def build(logs: Logs) -> Section | None:
     data[f"init_{column}"] = curves
     share = curves.assign(position=curves["position"] / curves["net"].map(last).astype("float64"))
     axes = ("block, as a fraction of the network’s", label)
-    panels.append(line_panel(logs, share, "position", name, title, axes, log=log))
+    beside = _theory_curves(lines, theory, column)
+    panels.append(line_panel(logs, share, "position", name, title, axes, log=log, beside=beside))
   findings = tuple(_sentence(row) for row in theory.to_dict("records"))
   rows = [_row(row) for row in theory.to_dict("records")]
   return Section(
@@ -57,14 +58,29 @@ def build(logs: Logs) -> Section | None:
     title="Networks at initialization",
     findings=findings or ("For these networks no theory is known here: the figures show what was measured.",),
     caption="One batch of images with its own statistics, before any training. The gradient is that of a random "
-    "projection of the logits. Theory is for wide layers of equal size and independent signals; strides, padding and "
-    "shapes that change make convolutional networks differ. Gradients whose correlation is lost are shattered "
-    "(Balduzzi et al., 2017).",
+    "projection of the logits. Dotted: theory, from the last block on. It is for wide layers of equal size and "
+    "independent signals; strides, padding and shapes that change make convolutional networks differ. Gradients whose "
+    "correlation is lost are shattered (Balduzzi et al., 2017).",
     panels=tuple(panels),
     tables=(Table("Measured beside theory.", _COLUMNS, rows),) if rows else (),
     data=data,
     commands=study_commands(logs, "init"),
   )
+
+
+def _theory_curves(
+  lines: pd.DataFrame, theory: pd.DataFrame, column: str
+) -> dict[str, tuple[list[float], list[float]]]:
+  """Returns theory's curve of a column over the fraction of the blocks, from the first draw of each network."""
+  found = {}
+  columns = {GRADIENT: "gradient_norm", COSINE: "gradient_cosine", DECAY: "gradient_cosine"}
+  for row in theory[theory["quantity"].map(columns) == column].to_dict("records"):
+    own = lines[lines["net"] == row["net"]]
+    run = own[own["id"] == own["id"].iloc[0]].sort_values("position")
+    heights = theory_curve(row["quantity"], row["theory"], run)
+    if heights is not None:
+      found[row["net"]] = [float(place) for place in run["position"] / run["position"].max()], heights
+  return found
 
 
 def _difference(row: Mapping[Any, Any]) -> float:

@@ -134,7 +134,7 @@ def line_panel(
     title: above the axes.
     labels: of the two axes.
     **how: `scale` of the heights (100 for percent), `log` for a logarithmic height, `base` for {net: height} drawn as
-      a thin line, `marker`.
+      a thin line, `beside` for {net: (places, heights)} of a dotted line, such as theory's, `marker`.
   """
   drawn, color = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
   scale = how.get("scale", 1)
@@ -147,6 +147,8 @@ def line_panel(
       plotting.draw_curve(axes, curve, x, line, scale)
       if net.key in how.get("base", {}):
         axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
+      if net.key in how.get("beside", {}):
+        axes.plot(*how["beside"][net.key], color=shade, linewidth=1.2, linestyle=(0, (1, 2)))
       ends.append((scale * curve["mean"][-1], net.label, shade))
     if how.get("log"):
       plotting.log_scale(axes, "y")
