@@ -1,7 +1,7 @@
 """Numbers published in papers that build on the paper's networks, with the settings that they belong to.
 
-Errors are fractions. A number belongs to a network and to a recipe, both as dotted settings; `NETWORK` and `RECIPE`
-have the values of the settings that a result does not name.
+Errors are fractions, losses in nats. A number belongs to a network and to a recipe, both as dotted settings; `NETWORK`
+and `RECIPE` have the values of the settings that a result does not name.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ from typing import Any
 
 # How a number was measured.
 LAST, AT_BEST_VALIDATION = "test error", "test error at the best validation error"
+LOSS_AT_EPOCH_10 = "training loss at epoch 10"
 
 NETWORK: dict[str, Any] = {
   "model.family": "cifar",
@@ -38,6 +39,7 @@ RECIPE: dict[str, Any] = {
   "train.schedule": "steps",
   "train.drops": [0.5, 0.75],
   "train.drop_factor": 0.1,
+  "train.optimizer": "sgd",
   "train.momentum": 0.9,
   "train.nesterov": False,
   "train.weight_decay": 1e-4,
@@ -76,8 +78,20 @@ def _stochastic_depth(place: str, depth: int, survival: float, error: float) -> 
   return PublishedResult("Huang et al. 2016", place, network, recipe, AT_BEST_VALIDATION, error)
 
 
+def _rezero(network: Mapping[str, Any], loss: float) -> PublishedResult:
+  """Bachlechner et al. 2020, the authors' repository: 64 fully connected layers of width 256, Adagrad."""
+  recipe = {"train.optimizer": "adagrad", "train.learning_rate": 0.01, "train.drops": [], "train.weight_decay": 0.0}
+  recipe |= {"data.pad": 0, "data.mirror": False, "train.steps": 3910}
+  shared = {"model.family": "mlp", "model.block": "dense", "model.depth": 64, "model.width": 256, "model.norm": "none"}
+  return PublishedResult("Bachlechner et al. 2020", "repository", {**shared, **network}, recipe, LOSS_AT_EPOCH_10, loss)
+
+
 RESULTS = (
   _stochastic_depth("Table 1", 110, 1.0, 0.0641),
   _stochastic_depth("Table 1", 110, 0.5, 0.0525),
   _stochastic_depth("Sec. 4", 1202, 0.5, 0.0491),
+  _rezero({"model.kind": "plain"}, 2.02),
+  _rezero({"model.kind": "plain", "model.norm": "layer"}, 2.02),
+  _rezero({}, 1.87),
+  _rezero({"model.shortcut": "rezero"}, 0.52),
 )

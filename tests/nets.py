@@ -42,6 +42,7 @@ NETS = {
   "fully connected, pre-activation, without norms": Model(
     "mlp", depth=8, block="dense", width=12, preactivation=True, norm="none"
   ),
+  "fully connected, layer norm": Model("mlp", "plain", 8, block="dense", width=12, norm="layer"),
   "VGG": Model("vgg", "plain", 16, block="single", width=4, norm="none"),
   "VGG with norms": Model("vgg", "plain", 19, block="single", width=4),
   "residual VGG": Model("vgg", depth=16, block="single", width=4, shortcut="C"),

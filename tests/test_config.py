@@ -49,6 +49,7 @@ PAPER = {
   "train.schedule": {"cifar": "steps", "imagenet": "plateau"},
   "train.drops": {"cifar": (0.5, 0.75)},
   "train.drop_factor": 0.1,
+  "train.optimizer": "sgd",
   "train.momentum": 0.9,
   "train.nesterov": False,
   "train.weight_decay": 1e-4,

@@ -68,7 +68,7 @@ def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
-  names += ["plain_depth", "quickstart", "stochastic_depth"]
+  names += ["plain_depth", "quickstart", "rezero_mlp", "stochastic_depth"]
   assert [experiment.name for experiment in shipped] == names
   for experiment in shipped:
     assert experiment.question
@@ -100,6 +100,8 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "plain_depth:digits": 30,
       "plain_depth:short": 20,
       "quickstart": 6,
+      "rezero_mlp": 4,
+      "rezero_mlp:small": 4,
       "stochastic_depth": 4,
       "stochastic_depth:small": 8,
       "stochastic_depth:digits": 8,

@@ -60,6 +60,7 @@ def test_the_logits_stay(images, changes):
     (Model(survival=0.5), 0, "model.survival is 0.5"),
     (Model(branch_scale=0.5), 0, "model.branch_scale is 0.5"),
     (Model(shortcut="C"), 0, "model.shortcut is 'C'"),
+    (Model(kind="plain", norm="layer"), 0, "plain and model.norm is 'layer'"),
     (Model(activation="sigmoid"), 0, "model.activation is 'sigmoid'"),
     (Model(kind="plain", preactivation=True), 0, "plain and model.preactivation"),
     (Model(kind="plain", depth=29, block="bottleneck"), 0, "plain and of bottleneck"),

@@ -14,7 +14,7 @@ from resjax.config import Data, Model, Responses, Train
 from resjax.data.augment import normalize, statistics
 from resjax.models import layout
 from resjax.models.response_statistics import COLLECTION
-from resjax.train import batched_runs, evaluate, responses, state, step
+from resjax.train import batched_runs, evaluate, optimizer, responses, state, step
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8)
@@ -158,6 +158,19 @@ def test_a_step_equals_a_plain_one():
   assert float(rate) == pytest.approx(0.1)
   assert int(after.step) == 1
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, params)
+
+
+def test_adagrad_divides_by_the_root_of_the_sum_of_squares():
+  """Three steps of PyTorch's formula, with weight decay in the gradient; of the first step only the sign is left."""
+  train, rng = Train(optimizer="adagrad", weight_decay=0.1), np.random.default_rng(0)
+  params = {"kernel": rng.normal(size=5).astype(np.float32)}
+  chain = optimizer.make(train)
+  own, total = chain.init(params), 0.0
+  for gradient in rng.normal(size=(3, 5)).astype(np.float32):
+    direction, own = chain.update({"kernel": gradient}, own, params)
+    decayed = gradient + 0.1 * params["kernel"]
+    total += decayed**2
+    np.testing.assert_allclose(direction["kernel"], decayed / (np.sqrt(total) + 1e-10), rtol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):

@@ -254,6 +254,7 @@ def test_other_files_are_refused_and_run_no_code(write, said, suffix, tmp_path, 
     {"option_a_stride": "average"},
     {"branch_scale": 0.5},
     {"survival": 0.5},
+    {"norm": "layer"},
   ],
 )
 def test_nets_that_pytorch_projects_cannot_compute_are_not_written(change):

@@ -85,8 +85,8 @@ class Model:
   )
   norm: str = setting(
     "batch",
-    "batch norm after each convolution, or a bias in its place",
-    allowed=("batch", "none"),
+    "batch: batch norm after each convolution; layer: layer norm, over the channels of each pixel; none: a bias",
+    allowed=("batch", "none", "layer"),
     paper={"cifar": "batch", "imagenet": "batch"},
   )
   activation: str = setting(

@@ -43,6 +43,13 @@ class Train:
   drop_factor: float = setting(
     0.1, "factor that each drop multiplies the learning rate by", allowed=FRACTION, paper=0.1
   )
+  optimizer: str = setting(
+    "sgd",
+    "sgd: with momentum; adagrad: the gradient over the root of the sum of its squares so far, without momentum",
+    allowed=("sgd", "adagrad"),
+    paper="sgd",
+    later=True,
+  )
   momentum: float = setting(0.9, "momentum of SGD", allowed=FRACTION, paper=0.9)
   nesterov: bool = setting(False, "use Nesterov momentum", paper=False)
   weight_decay: float = setting(

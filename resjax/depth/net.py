@@ -65,7 +65,7 @@ class Net:
       yield Layer("stem/pool", "pool", 0, 0, 3, 2, filters, filters, (height, width))
 
   def _norm(self, name: str, stage: int, block: int, channels: int, side: Side) -> Layer:
-    kind = "norm" if self.structure.norm == "batch" else "bias"
+    kind = "bias" if self.structure.norm == "none" else "norm"
     return Layer(name, kind, stage, block, 1, 1, channels, channels, side)
 
   def _block(self, stage: int, block: int, stride: int, filters: int, before: Layer) -> Iterator[Layer]:

@@ -119,7 +119,7 @@ class Block(nn.Module):
 
 
 def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool = False) -> nn.Module:
-  """Returns a batch norm with the network's settings, or a bias if the network has no normalization.
+  """Returns a norm with the network's settings, or a bias if the network has no normalization.
 
   Args:
     net: Settings of the network.
@@ -129,4 +129,7 @@ def normalization(net: config.Model, train: bool, *, name: str, zero_scale: bool
   """
   if net.norm == "none":
     return Bias(initializers.bias(net), name=name)
+  if net.norm == "layer":
+    start = nn.initializers.zeros if zero_scale else nn.initializers.ones
+    return nn.LayerNorm(net.norm_epsilon, net.precision, scale_init=start, name=name)
   return BatchNorm(train, net.norm_momentum, net.norm_epsilon, net.norm_images, zero_scale, name=name)

@@ -65,6 +65,8 @@ def _reason(net: config.Model) -> str | None:
     return f"model.shortcut is {net.shortcut!r}" if net.shortcut in ("C", "gated") else None
   if net.preactivation:
     return "it is plain and model.preactivation is set"
+  if net.norm == "layer":
+    return "it is plain and model.norm is 'layer'"
   return "it is plain and of bottleneck blocks" if net.block == "bottleneck" else None
 
 

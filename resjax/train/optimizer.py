@@ -1,4 +1,4 @@
-"""SGD with momentum and weight decay (Sec. 4.2). The rate comes in at the step: it follows the run, see `schedule`."""
+"""SGD with momentum and weight decay (Sec. 4.2), or Adagrad. The rate is that of `schedule`, at the step."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ import optax
 
 from resjax import config
 
+ADAGRAD_EPSILON = 1e-10  # added to the root of the sum of squares, as in PyTorch
+
 
 def make(train: config.Train) -> optax.GradientTransformation:
   """Returns the transformation from gradients to the direction that the rate multiplies.
@@ -14,10 +16,10 @@ def make(train: config.Train) -> optax.GradientTransformation:
   Weight decay is added to the gradient, before momentum; `decay_norm_and_bias` says whether norm scales and biases, the
   leaves named "scale" and "bias", take part.
   """
-  return optax.chain(
-    optax.add_decayed_weights(train.weight_decay, None if train.decay_norm_and_bias else _kernels),
-    optax.trace(train.momentum, train.nesterov),
-  )
+  decay = optax.add_decayed_weights(train.weight_decay, None if train.decay_norm_and_bias else _kernels)
+  if train.optimizer == "adagrad":
+    return optax.chain(decay, optax.scale_by_rss(initial_accumulator_value=0.0, eps=ADAGRAD_EPSILON**2))
+  return optax.chain(decay, optax.trace(train.momentum, train.nesterov))
 
 
 def _kernels(params: Any) -> Any:

@@ -41,7 +41,7 @@ def check(model: Model) -> None:
   fixed = dict(FIXED[model.family])
   if model.family == "imagenet" and model.block == "bottleneck":
     fixed["bottleneck_stride"] = "3x3"
-  fixed |= {"branch_scale": 0.0, "survival": 1.0, "activation": "relu"}
+  fixed |= {"branch_scale": 0.0, "survival": 1.0, "activation": "relu", "norm": "batch"}
   for key, value in fixed.items():
     if getattr(model, key) != value:
       raise ConfigError(f"model.{key} = {getattr(model, key)!r}: must be {value!r} to be exported to PyTorch")

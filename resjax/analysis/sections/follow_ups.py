@@ -10,8 +10,17 @@ from resjax.analysis import formats
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.sections.section import Column, Section, Table, footnotes, run_commands
-from resjax.follow_up_papers import AT_BEST_VALIDATION, LAST, NETWORK, RECIPE, RESULTS, PublishedResult
+from resjax.follow_up_papers import (
+  AT_BEST_VALIDATION,
+  LAST,
+  LOSS_AT_EPOCH_10,
+  NETWORK,
+  RECIPE,
+  RESULTS,
+  PublishedResult,
+)
 
+_EPOCHS = 10
 _DATA = ("label", "net", "paper", "place", "measure", "here", "runs", "published", "published_spread", "reason")
 
 
@@ -29,7 +38,7 @@ def build(logs: Logs) -> Section | None:
   )
   cells = [
     [
-      *(row["label"], f"{row['paper']}, {row['place']}", row["measure"], formats.percent(row["here"])),
+      *(row["label"], f"{row['paper']}, {row['place']}", row["measure"], _number(row["measure"], row["here"])),
       *(formats.count(row["runs"]), f"{_published(row)} {mark}".strip()),
     ]
     for row, mark in zip(rows, marks, strict=True)
@@ -41,7 +50,7 @@ def build(logs: Logs) -> Section | None:
     key="follow_ups",
     title="Comparison with later papers",
     findings=(words,),
-    tables=(Table("Errors in percent.", columns, cells, notes),),
+    tables=(Table("Errors in percent, losses in nats.", columns, cells, notes),),
     data={"follow_up_comparison": frame},
     commands=run_commands(logs),
   )
@@ -87,6 +96,9 @@ def _measured(logs: Logs, net: Network, measure: str) -> pd.Series:
   if measure == LAST:
     return done["test_error"]
   own = logs.metrics[logs.metrics["id"].isin(done["id"])]
+  if measure == LOSS_AT_EPOCH_10:
+    train = own[(own["split"] == "train") & (own["epoch"] <= _EPOCHS) & (own["epoch"] > _EPOCHS - 1)]
+    return train.groupby("id")["loss"].mean()
   errors = own[own["split"].isin(("val", "test"))].pivot_table(index=["id", "step"], columns="split", values="error")
   if measure == AT_BEST_VALIDATION and {"val", "test"} <= set(errors.columns):
     return errors.loc[errors["val"].groupby("id").idxmin(), "test"]
@@ -94,4 +106,11 @@ def _measured(logs: Logs, net: Network, measure: str) -> pd.Series:
 
 
 def _published(row: Mapping[str, Any]) -> str:
-  return "failed" if row["published"] is None else formats.percent(row["published"], row["published_spread"])
+  if row["published"] is None:
+    return "failed"
+  return _number(row["measure"], row["published"], row["published_spread"])
+
+
+def _number(measure: str, value: float, spread: float | None = None) -> str:
+  """Formats a loss with two decimals, and an error in percent."""
+  return formats.number(value) if measure == LOSS_AT_EPOCH_10 else formats.percent(value, spread)
