@@ -66,7 +66,8 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "gradient_flow"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "detection_backbones"]
+  names += ["detection_depth", "gradient_flow"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
   names += ["plain_depth", "quickstart", "rezero_mlp", "stochastic_depth"]
   assert [experiment.name for experiment in shipped] == names
@@ -89,6 +90,10 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "cifar_highway": 2,
       "cifar_precision": 18,
       "cifar_shortcuts": 27,
+      "detection_backbones": 12,
+      "detection_depth": 9,
+      "detection_depth:coco": 9,
+      "detection_depth:small": 12,
       "gradient_flow": 24,
       "gradient_flow:cifar": 24,
       "learning_rate_depth": 1104,
