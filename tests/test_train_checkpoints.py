@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from resjax import settings
 from resjax.config import Checkpoint, Config, Model, Train
 from resjax.settings import ConfigError
+from resjax.train import checkpoints
 from resjax.train.checkpoints import Checkpoints, newest_sound, restore_variables
 from resjax.train.state import initial
 
@@ -128,3 +130,25 @@ def test_a_checkpoint_of_another_config_is_refused(two):
     f"{two / '7'}: a checkpoint of another config: "
     "train.batch_size (128 there, 64 here), train.learning_rate (0.1 there, 0.2 here)"
   )
+
+
+def test_a_checkpoint_from_before_a_setting_was_added_has_its_default(state, tmp_path, monkeypatch):
+  later = [key for key, field in settings.leaves(Config) if field.metadata["later"]]
+  assert "model.branch_scale" in later
+
+  def before(config):
+    values = config.to_dict()
+    del values["execution"]
+    for key in later:
+      section, name = key.split(".")
+      values[section].pop(name)
+    return values
+
+  monkeypatch.setattr(checkpoints, "_lasting", before)
+  with Checkpoints(tmp_path, CONFIG) as saving:
+    saving.save(at(state, 7))
+  monkeypatch.undo()
+  assert newest_sound(tmp_path, CONFIG) == (7, [])
+  scaled = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, branch_scale=0.5))
+  with pytest.raises(ConfigError, match=r"model.branch_scale \(0.0 there, 0.5 here\)"):
+    newest_sound(tmp_path, scaled)

@@ -120,7 +120,7 @@ def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refu
       except _Damaged as error:
         refused.append(Refusal(step, str(error)))
         continue
-      if differences := settings.differences(about["config"], _lasting(config)):
+      if differences := settings.differences(_with_later(about["config"]), _lasting(config)):
         raise ConfigError(f"{directory / str(step)}: a checkpoint of another config: {differences}")
       return step, refused
   return None, refused
@@ -240,6 +240,12 @@ def _seal(about: Mapping[str, Any]) -> str:
 def _lasting(config: Config) -> dict[str, Any]:
   """Returns the settings that a result depends on."""
   return {key: value for key, value in config.to_dict().items() if key != "execution"}
+
+
+def _with_later(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns recorded settings with the defaults of those that later versions added."""
+  later = {key: field.default for key, field in settings.leaves(Config) if field.metadata["later"]}
+  return json.loads(json.dumps(later)) | settings.flatten(values)
 
 
 def _left(_: Any) -> Any:
