@@ -23,20 +23,20 @@ from resjax.config import Checkpoint, Config
 from resjax.settings import ConfigError
 from resjax.train.state import State
 
-VARIABLES = ("params", "batch_stats")  # what a net is applied with
+VARIABLES = ("params", "batch_stats")  # the part of the state that a trained network consists of
 _policies = ocp.training.preservation_policies
-# What Orbax logs as an error, a damaged file whole or a traceback from each of its layers, is said in one line where a
-# checkpoint is refused or a save is waited for.
+# Orbax logs whole damaged files and tracebacks as errors. Here they are reported as one line, where a checkpoint is
+# refused or a save is waited for.
 logging.getLogger("absl").addFilter(lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname)
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-  """A checkpoint that cannot be used.
+  """A damaged checkpoint.
 
   Attributes:
-    step: its name.
-    why: what is wrong, and where.
+    step: Step of the checkpoint.
+    why: Description of the damage.
   """
 
   step: int
@@ -44,17 +44,17 @@ class Refusal:
 
 
 class Checkpoints:
-  """The checkpoints of one run directory; a context manager, which waits for the last save.
+  """Context manager of the checkpoints of a run directory, which waits for the last save on exit.
 
-  What waits for a save raises OSError if that fails, as on a full disk.
+  Methods that wait for a save raise OSError if it failed, for example because the disk is full.
   """
 
   def __init__(self, directory: Path, config: Config):
-    """Opens, and with the first save creates, `directory`.
+    """Opens a directory of checkpoints, which the first save creates.
 
     Args:
-      directory: of the checkpoints.
-      config: of the run; `config.checkpoint` says which are kept.
+      directory: Directory of the checkpoints.
+      config: Settings of the run; `config.checkpoint` determines which checkpoints are kept.
     """
     self._config, self._directory = config, directory
     self._orbax = _open(directory, _kept(config.checkpoint))
@@ -68,19 +68,19 @@ class Checkpoints:
 
   @property
   def latest(self) -> int | None:
-    """The step of the newest complete checkpoint."""
+    """Step of the latest complete checkpoint."""
     return self._orbax.latest.step if self._orbax.latest else None
 
   def save(self, state: State, error: float | None = None) -> None:
-    """Saves in the background, under the state's step, unless that step is saved already.
+    """Saves a state in the background, unless a checkpoint of its step exists.
 
     Args:
-      state: of the run.
-      error: by which the best checkpoint is found, a fraction; None: not measured at this step.
+      state: Train state of the run.
+      error: Error as a fraction, by which the best checkpoint is selected; None if it was not measured at this step.
     """
     step = int(state.step)
     with _saving(self._directory):
-      self._orbax.wait()  # Orbax skips, without a word, a save that comes while another is being written
+      self._orbax.wait()  # Orbax silently skips a save that is requested while another one is being written
     if step != self.latest:
       about = {"config": _lasting(self._config), "sha256": _digests(mesh.gather(state))}
       metrics = None if error is None else {"error": error}
@@ -89,7 +89,7 @@ class Checkpoints:
         self._orbax.save_async(step, state, force=True, metrics=metrics, custom_metadata=sealed)
 
   def restore(self, like: State) -> State:
-    """Returns the newest state, with the shapes and shardings of `like`."""
+    """Returns the latest state, with the shapes and shardings of `like`."""
     return self._orbax.load(abstract_state=jax.tree.map(_abstract, like))
 
   def delete(self, step: int) -> None:
@@ -98,17 +98,17 @@ class Checkpoints:
 
 
 def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refusal]]:
-  """Reads checkpoints from the newest on until one is as it was saved.
+  """Finds the latest checkpoint that is not damaged.
 
   Args:
-    directory: of the checkpoints.
-    config: of the run.
+    directory: Directory of the checkpoints.
+    config: Settings of the run.
 
   Returns:
-    Its step, None without one, and what is wrong with the newer ones.
+    Step of the checkpoint, or None if there is none, and the damaged checkpoints after it.
 
   Raises:
-    ConfigError: a checkpoint is of a run with other settings.
+    ConfigError: A checkpoint is of a run with other settings.
   """
   refused: list[Refusal] = []
   if not directory.exists():
@@ -127,12 +127,12 @@ def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refu
 
 
 def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
-  """Returns the step, and `params` and `batch_stats` in the stacked layout, of the newest checkpoint.
+  """Returns the step of the latest checkpoint, and its `params` and `batch_stats` with stacked blocks.
 
-  The shapes are those of the files, so nothing need be known of the run, which may be going on meanwhile.
+  The shapes are read from the files, so the settings of the run are not needed. The run may be in progress.
 
   Raises:
-    ConfigError: there is no checkpoint, or it is damaged.
+    ConfigError: There is no checkpoint, or it is damaged.
   """
   if not directory.is_dir():
     raise ConfigError(f"{directory}: no such directory")
@@ -147,7 +147,7 @@ def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
 
 
 class _Damaged(Exception):
-  """A checkpoint is not as it was saved; the message names what is wrong."""
+  """A checkpoint is damaged; the message describes the damage."""
 
 
 def _open(directory: Path, policy: Any = None) -> ocp.training.Checkpointer:
@@ -161,7 +161,7 @@ def _open(directory: Path, policy: Any = None) -> ocp.training.Checkpointer:
 
 @contextlib.contextmanager
 def _saving(directory: Path) -> Iterator[None]:
-  """Raises as OSError, in one line, what is raised of a save: TensorStore says ValueError of a full disk."""
+  """Converts errors of a save to an OSError with a one-line message: TensorStore raises ValueError for a full disk."""
   try:
     yield
   except files.io_errors(ValueError) as error:
@@ -170,7 +170,7 @@ def _saving(directory: Path) -> Iterator[None]:
 
 
 def _kept(checkpoint: Checkpoint) -> Any:
-  """Returns Orbax's form of what is kept: the newest, and as asked the best and every so many steps."""
+  """Returns Orbax's preservation policy: the latest checkpoint and, if set, the best and those at intervals."""
   policies = [_policies.LatestN(checkpoint.keep)]
   if checkpoint.keep_best:
     by_error = functools.partial(_policies.BestN, get_metric_fn=lambda metrics: metrics["error"], reverse=True)
@@ -184,15 +184,15 @@ def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) ->
   """Reads a checkpoint onto this process's first device and compares each leaf with its checksum.
 
   Args:
-    orbax: where it is.
-    step: which.
-    kept: parts of the state to return; without any, all are read.
+    orbax: Orbax's object for the directory.
+    step: Step of the checkpoint.
+    kept: Parts of the state to return; if empty, all parts are read.
 
   Returns:
-    What was saved about it, and the parts.
+    Metadata of the checkpoint, and the parts.
 
   Raises:
-    _Damaged: it is not as it was saved.
+    _Damaged: The checkpoint is damaged.
   """
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
@@ -204,7 +204,7 @@ def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) ->
       for key, tree in found.metadata.items()
     }
     state = orbax.load(step, abstract_state=wanted)
-  except Exception as error:  # what is raised is up to the layer of Orbax that meets the damage
+  except Exception as error:  # a damaged checkpoint can raise any exception
     raise _Damaged(" ".join(f"cannot be read ({type(error).__name__}: {error})".split())[:300]) from None
   if seal != _seal(about):
     raise _Damaged("what it says of itself is not what was saved")
@@ -218,7 +218,7 @@ def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) ->
 
 
 def _digests(tree: Any) -> dict[str, str]:
-  """Returns the SHA-256 of each leaf's type, shape and bytes, by its path."""
+  """Returns the SHA-256 digest of each leaf's dtype, shape and bytes, by its path."""
   return {name: _digest(leaf) for name, leaf in _named(tree)}
 
 
@@ -238,7 +238,7 @@ def _seal(about: Mapping[str, Any]) -> str:
 
 
 def _lasting(config: Config) -> dict[str, Any]:
-  """Returns the settings that a result depends on."""
+  """Returns the settings that the results of a run depend on."""
   return {key: value for key, value in config.to_dict().items() if key != "execution"}
 
 
@@ -249,7 +249,7 @@ def _with_later(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _left(_: Any) -> Any:
-  """What is not restored."""
+  """Placeholder for parts that are not restored."""
   return ocp.PLACEHOLDER
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: every image once, one compiled program a pass."""
+"""Evaluation on a set of images in memory, each of which counts once, by one compiled program."""
 
 import dataclasses
 import functools
@@ -18,15 +18,15 @@ from resjax.data.augment import Statistics, normalize
 def evaluate(
   net: nn.Module, batch_size: int, variables: Any, images: jax.Array, labels: jax.Array, statistics: Statistics
 ) -> tuple[jax.Array, jax.Array]:
-  """Tests a net on images as they are, with running statistics.
+  """Tests a network on images without augmentation, with running statistics.
 
   Args:
-    net: the model.
-    batch_size: images a forward pass.
-    variables: parameters and batch statistics.
-    images: uint8 [N, H, W, C].
-    labels: int32 [N].
-    statistics: of the training images.
+    net: Flax module of the network.
+    batch_size: Images per forward pass.
+    variables: Parameters and batch statistics.
+    images: Images, uint8 [N, H, W, C].
+    labels: Labels, int32 [N].
+    statistics: Statistics by which images are normalized.
 
   Returns:
     Sum of the losses (float32, nats) and number of wrong images (int32). The last batch is filled up with images that
@@ -47,7 +47,7 @@ def evaluate(
 def evaluate_batch(
   net: nn.Module, variables: Any, images: jax.Array, labels: jax.Array, counts: jax.Array, statistics: Statistics
 ) -> tuple[jax.Array, jax.Array]:
-  """Tests a net on one batch: images uint8 [B, H, W, C], of which those where `counts`, bool [B], is true count.
+  """Tests a network on one batch of images, uint8 [B, H, W, C], of which those with true `counts`, bool [B], count.
 
   Returns:
     Sum of the losses (float32, nats) and number of wrong images (int32).
@@ -60,7 +60,7 @@ def evaluate_batch(
 
 @functools.partial(jax.jit, static_argnames=("net", "batch_size"))
 def logits(net: nn.Module, batch_size: int, variables: Any, images: jax.Array, statistics: Statistics) -> jax.Array:
-  """Returns what a net says of images as they are, with running statistics: float32 [N, classes]; see `evaluate`."""
+  """Returns the logits, float32 [N, classes], with running statistics; see `evaluate` for the arguments."""
   total = len(images)
 
   def batch(start: jax.Array) -> jax.Array:
@@ -75,16 +75,17 @@ def logits(net: nn.Module, batch_size: int, variables: Any, images: jax.Array, s
 def training_set_statistics(
   net: nn.Module, batch_size: int, variables: Any, images: jax.Array, statistics: Statistics
 ) -> Any:
-  """Returns batch statistics averaged over the training set, in batches of `batch_size` images as they are.
+  """Returns batch statistics averaged over the batches of the training set, without augmentation.
 
-  So the authors released their nets. The last batch is filled up from the first images.
+  The networks released by the authors of the paper have such statistics. The last batch is filled up with the first
+  images.
 
   Args:
-    net: the model; its norms' momentum is of no effect here.
-    batch_size: images a forward pass, as in training.
-    variables: parameters and batch statistics.
-    images: the training images, uint8 [N, H, W, C].
-    statistics: what they are normalised with.
+    net: Flax module of the network; the momentum of its norms has no effect here.
+    batch_size: Images per forward pass, as in training.
+    variables: Parameters and batch statistics.
+    images: Training images, uint8 [N, H, W, C].
+    statistics: Statistics by which images are normalized.
   """
 
   def batch(total: Any, start: jax.Array) -> tuple[Any, None]:
@@ -98,7 +99,7 @@ def training_set_statistics(
 
 @functools.partial(jax.jit, static_argnames="net")
 def batch_statistics(net: nn.Module, variables: Any, images: jax.Array, statistics: Statistics) -> Any:
-  """Returns the batch statistics of one batch alone, images uint8 [B, H, W, C]."""
+  """Returns the batch statistics of a single batch of images, uint8 [B, H, W, C]."""
   forget = net.clone(net=dataclasses.replace(net.net, norm_momentum=0.0))
   _, updates = forget.apply(variables, normalize(images, statistics), train=True, mutable=["batch_stats"])
   return updates["batch_stats"]

@@ -1,4 +1,4 @@
-"""Capturing the norm of the gradient by each layer's weights: programs of their own, beside training."""
+"""Capture of gradient norms by layer with separate programs, outside of the training step."""
 
 import functools
 from typing import Any
@@ -29,15 +29,15 @@ def capture(
   """Returns the norms of the gradient of the mean loss, without weight decay, and of the weights.
 
   Args:
-    net: the model.
-    settings: `images`, `batch_size` and `mode` are read.
-    variables: parameters and batch statistics; left as they are.
-    images: uint8 [N, H, W, C], N at least `settings.images`, as they are.
-    labels: int32 [N].
-    statistics: what the images are normalised with.
+    net: Flax module of the network.
+    settings: Settings of the capture; `images`, `batch_size` and `mode` are used.
+    variables: Parameters and batch statistics, which are not changed.
+    images: Images without augmentation, uint8 [N, H, W, C], N at least `settings.images`.
+    labels: Labels, int32 [N].
+    statistics: Statistics by which images are normalized.
 
   Returns:
-    A tree with the net's structure; of each parameter float32 [(blocks,) 2]: L2 norm of gradient and of weights.
+    Tree with the structure of the parameters. Each leaf is float32 [(blocks,) 2]: L2 norms of gradient and weights.
   """
   train = settings.mode == "batch"
 
@@ -63,12 +63,12 @@ def capture(
 
 
 def lines(step: int, table: list[Layer], norms: Any) -> list[dict[str, Any]]:
-  """Returns a line of `gradients.jsonl` a weighted layer, from input to output.
+  """Returns one line of `gradients.jsonl` for each weighted layer, from input to output.
 
   Args:
-    step: at which the norms were captured.
-    table: the net's layers.
-    norms: what `capture` returned.
+    step: Step of the captured network.
+    table: Layer table of the network.
+    norms: Norms returned by `capture`.
   """
   flat = traverse_util.flatten_dict(layout.unstacked(jax.tree.map(np.asarray, norms)), sep="/")
   rows = []

@@ -26,12 +26,12 @@ _SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """A collective of a compiled program; what stands in a loop's body is one, however often the loop turns.
+  """Collectives of one kind in a compiled program; one in the body of a loop counts once.
 
   Attributes:
-    kind: one of `COLLECTIVES`.
-    count: how many there are.
-    bytes: of their results on one device, in sum.
+    kind: One of `COLLECTIVES`.
+    count: Number of collectives.
+    bytes: Total size of their results on one device in bytes.
   """
 
   kind: str
@@ -56,10 +56,10 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
   """Traces the training steps of a run, as the run executes them.
 
   Args:
-    config: of the run.
-    net: its layer table: image shape and classes are read.
-    devices: the mesh.
-    images: size of a training set that is held on the devices.
+    config: Settings of the run.
+    net: Layer table of its network; image shape and classes are used.
+    devices: Device mesh.
+    images: Number of training images, if they are held on the devices.
   """
   if config.data.has_boxes:
     from resjax.detection import lowered  # needs the extra detection
@@ -99,13 +99,13 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
 
 
 def memory(compiled: jax.stages.Compiled) -> Memory:
-  """Returns what the compiler planned."""
+  """Returns the memory that the compiled program needs on one device."""
   planned = compiled.memory_analysis()
   return Memory(planned.argument_size_in_bytes, planned.temp_size_in_bytes)
 
 
 def collectives(compiled: jax.stages.Compiled) -> list[Collective]:
-  """Returns the collectives of the program, one row a kind that occurs."""
+  """Returns the collectives of the program, one entry for each kind that occurs."""
   found: dict[str, list[int]] = {}
   kinds = "|".join(COLLECTIVES)
   for result, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", compiled.as_text()):
@@ -114,7 +114,7 @@ def collectives(compiled: jax.stages.Compiled) -> list[Collective]:
 
 
 def _bytes(result: str) -> int:
-  """Returns the size of what an instruction returns, from its type: "f32[3,3,16,16]{3,2,1,0}" or a tuple of such."""
+  """Returns the size in bytes of an instruction's result from its type, "f32[3,3,16,16]{3,2,1,0}" or a tuple."""
   arrays = re.findall(r"([a-z]+\d*)\[([\d,]*)\]", result)
   return sum(_SIZES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in arrays)
 

@@ -1,4 +1,4 @@
-"""Capturing layer responses (Fig. 7): forward programs of their own, beside training."""
+"""Capture of layer responses (Fig. 7) by separate forward programs, outside of the training step."""
 
 import functools
 from typing import Any
@@ -21,18 +21,18 @@ from resjax.models.response_statistics import COLLECTION
 def capture(
   net: nn.Module, settings: ResponseCapture, variables: Any, images: jax.Array, statistics: Statistics
 ) -> Any:
-  """Runs the net forward and returns each layer's moments a batch.
+  """Returns the moments of each layer's response, batch by batch.
 
   Args:
-    net: the model.
-    settings: `images`, `batch_size` and `mode` are read.
-    variables: parameters and batch statistics; left as they are.
-    images: uint8 [N, H, W, C], N at least `settings.images`.
-    statistics: what they are normalised with.
+    net: Flax module of the network.
+    settings: Settings of the capture; `images`, `batch_size` and `mode` are used.
+    variables: Parameters and batch statistics, which are not changed.
+    images: Images, uint8 [N, H, W, C], N at least `settings.images`.
+    statistics: Statistics by which images are normalized.
 
   Returns:
-    A tree with the net's structure; at each probe float32 [batches, (blocks,) parts, 2, channels]: mean and variance in
-    each part of the batch.
+    Tree with the structure of the network. Each leaf is float32 [batches, (blocks,) parts, 2, channels]: mean and
+    variance of each channel in each part of a batch.
   """
   train = settings.mode == "batch"
 
@@ -46,13 +46,13 @@ def capture(
 
 
 def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
-  """Returns a line of `responses.jsonl` a counted layer, from input to output.
+  """Returns one line of `responses.jsonl` for each counted layer, from input to output.
 
   Args:
-    settings: of the capture.
-    step: at which it was made.
-    table: the net's layers.
-    moments: what `capture` returned.
+    settings: Settings of the capture.
+    step: Step of the captured network.
+    table: Layer table of the network.
+    moments: Moments returned by `capture`.
   """
   flat = by_name(moments)
   counted = [layer for layer in table if layer.kind == "conv" and layer.weighted and layer.kernel == 3]
@@ -79,13 +79,13 @@ def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any
 
 
 def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any) -> list[dict[str, Any]]:
-  """Returns a line a block, from input to output: what its main branch adds beside what it is added to.
+  """Returns one line for each block, from input to output, with the deviations of its input and its main branch.
 
   Args:
-    settings: of the capture.
-    step: at which it was made.
-    table: the net's layers.
-    moments: what `capture` returned.
+    settings: Settings of the capture.
+    step: Step of the captured network.
+    table: Layer table of the network.
+    moments: Moments returned by `capture`.
   """
   flat = by_name(moments)
   blocks = dict.fromkeys((layer.stage, layer.block) for layer in table if layer.block)
@@ -107,7 +107,7 @@ def block_lines(settings: ResponseCapture, step: int, table: list[Layer], moment
 
 
 def by_name(moments: Any) -> dict[str, np.ndarray]:
-  """What `capture` returned, float64 [2, channels, parts of all batches] by the name of the layer or block."""
+  """Returns moments from `capture` by the name of the layer or block, float64 [2, channels, parts of all batches]."""
   by_block = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf, np.float64), 0, -1), mesh.gather(moments))
   flat = traverse_util.flatten_dict(layout.unstacked(by_block), sep="/")
   return {name: np.moveaxis(leaf, 0, -1).reshape(*leaf.shape[1:3], -1) for name, leaf in flat.items()}
@@ -117,8 +117,8 @@ def summarize(moments: np.ndarray, pooling: str) -> tuple[float, float]:
   """Returns mean and standard deviation of a layer's response.
 
   Args:
-    moments: float64 [2, channels, parts]: mean and variance of each channel in parts of one size.
-    pooling: "units": the deviation over all units of the layer; "channels": the mean of the channels' deviations.
+    moments: Mean and variance of each channel in parts of equal size, float64 [2, channels, parts].
+    pooling: "units" for the deviation over all units of the layer, "channels" for the mean of the channels' deviations.
   """
   means, variances = moments
   mean = means.mean(-1)

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the state: how it falls (Sec. 3.4, 4.2), and the warm-up of deep nets."""
+"""Learning rate as a function of the train state: schedules (Sec. 3.4, 4.2) and the warm-up of deep networks."""
 
 import dataclasses
 import functools
@@ -16,12 +16,12 @@ WARMUP_DEPTH = 110  # the paper warms up the residual net of 110 layers; shallow
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Warmup:
-  """The warm-up's controller.
+  """State of the warm-up.
 
   Attributes:
-    active: bool scalar.
-    ended: int32 scalar, the step after which it ended; -1 before that, or without a warm-up.
-    errors: float32 [window], training errors of the last steps, 1.0 where there was no step yet.
+    active: Whether the warm-up is active, bool [].
+    ended: Step after which the warm-up ended, int32 []; -1 before that, or without a warm-up.
+    errors: Training errors of the last steps as fractions, float32 [window]; 1.0 for steps before the first.
   """
 
   active: jax.Array
@@ -30,24 +30,25 @@ class Warmup:
 
 
 def start(model: Model, train: Train) -> Warmup:
-  """Returns the controller before the first step."""
+  """Returns the state of the warm-up before the first step."""
   return Warmup(jnp.bool_(uses_warmup(model, train)), jnp.int32(-1), jnp.ones((train.warmup_window,), jnp.float32))
 
 
 def uses_warmup(model: Model, train: Train) -> bool:
-  """Whether a run warms up: as said, or by `auto` a residual CIFAR net of 110 layers or more."""
+  """Returns whether a run has a warm-up; with `auto`, residual CIFAR networks of 110 or more layers do."""
   deep = model.family == "cifar" and model.kind == "residual" and model.depth >= WARMUP_DEPTH
   return train.warmup == "on" or (train.warmup == "auto" and deep)
 
 
 def advance(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> Warmup:
-  """Returns the controller after a step; it ends once the mean error over the whole window is below the threshold.
+  """Returns the state of the warm-up after a step; it ends when the mean error over the window is below the threshold.
 
   Args:
-    warmup: the controller before.
-    train: settings.
-    step: the step that was done, counted from 0.
-    error: its training error, a fraction. One batch of 128 has a standard error of 3.5 points, hence the window.
+    warmup: State before the step.
+    train: Settings of training.
+    step: 0-based step that was executed, int32 [].
+    error: Training error of the step as a fraction, float32 []. The error of one batch of 128 images has a standard
+      error of 3.5 points, so it is averaged over a window.
   """
   errors = warmup.errors.at[step % train.warmup_window].set(error)
   ends = warmup.active & (errors.mean() < train.warmup_error)
@@ -59,27 +60,28 @@ def _reduce_on_plateau(train: Train) -> optax.GradientTransformationExtraArgs:
 
 
 def start_plateau() -> ReduceLROnPlateauState:
-  """Returns the plateau schedule's state before the first evaluation; the scale of the rate is 1."""
+  """Returns the state of the plateau schedule before the first evaluation, with a rate scale of 1."""
   return _reduce_on_plateau(Train()).init({"error": jnp.float32(0)})
 
 
 @functools.partial(jax.jit, static_argnames="train")
 def judge(train: Train, plateau: ReduceLROnPlateauState, warmup: Warmup, error: float) -> ReduceLROnPlateauState:
-  """Returns the plateau schedule's state after an evaluation: the rate drops when the error has stopped falling.
+  """Returns the state of the plateau schedule after an evaluation: the rate drops if the error has stopped falling.
 
-  During the warm-up nothing counts: its low rate says nothing about the full one.
+  Evaluations during the warm-up do not count, because its rate is lower.
 
   Args:
-    train: settings of the run.
-    plateau, warmup: the state before.
-    error: the validation error, a fraction.
+    train: Settings of training.
+    plateau: State of the plateau schedule before the evaluation.
+    warmup: State of the warm-up.
+    error: Validation error as a fraction.
   """
   _, after = _reduce_on_plateau(train).update({}, plateau, value=error)
   return jax.tree.map(lambda old, new: jnp.where(warmup.active, old, new), plateau, after)
 
 
 def rate(train: Train, warmup: Warmup, plateau: ReduceLROnPlateauState, step: jax.Array) -> jax.Array:
-  """Returns the learning rate of a step (counted from 0): the warm-up's, or `learning_rate` as the schedule has it."""
+  """Returns the learning rate of a 0-based step, float32 []: that of the warm-up, or else that of the schedule."""
   if train.schedule == "plateau":
     scale = plateau.scale
   elif train.schedule == "cosine":

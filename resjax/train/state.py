@@ -1,4 +1,4 @@
-"""The train state: everything a run's future depends on, so that saving the state is saving the run."""
+"""The train state: everything that the rest of a run depends on, and that a checkpoint saves."""
 
 import dataclasses
 import functools
@@ -15,17 +15,18 @@ from resjax.train import optimizer, schedule
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """What a step takes and returns.
+  """Input and output of a training step.
+
+  The best error of the result is not part of it, because it is computed from the log.
 
   Attributes:
-    step: int32 scalar, optimizer steps done.
-    key: uint32, the data of the key of order, crops and mirrors.
-    params, batch_stats: the net's.
-    optimizer: optax's state.
-    warmup: the warm-up's phase and error window.
-    plateau: best validation error, evaluations since and scale of the rate, of `train.schedule=plateau`.
-
-  The best error of the result is not in it: it follows from the log, which holds the same steps.
+    step: Number of completed optimizer steps, int32 [].
+    key: Data of the random key of sample order, crops and mirroring, uint32 [key size].
+    params: Parameters of the network.
+    batch_stats: Running statistics of batch norm.
+    optimizer: State of the optimizer.
+    warmup: State of the warm-up.
+    plateau: State of the plateau schedule: best validation error, evaluations since then, and scale of the rate.
   """
 
   step: jax.Array
@@ -37,7 +38,7 @@ class State:
   plateau: ReduceLROnPlateauState
 
 
-# Random numbers of many shapes: compiling them takes far longer than drawing them once, so they are not optimised.
+# Compiling random numbers of many shapes takes far longer than drawing them once, so the program is not optimized.
 @functools.partial(
   jax.jit,
   static_argnames=("model", "train", "classes", "image_shape"),
@@ -49,10 +50,11 @@ def initial(
   """Returns the state before the first step.
 
   Args:
-    model, train: settings.
-    classes: of the data set.
-    image_shape: (height, width, channels).
-    seed: of weights, order, crops and mirrors.
+    model: Settings of the network.
+    train: Settings of training.
+    classes: Number of classes.
+    image_shape: Height, width and channels of the input.
+    seed: Seed of weights, sample order, crops and mirroring.
   """
   init_key, data_key = jax.random.split(jax.random.key(seed))
   net = models.build(model, classes)
