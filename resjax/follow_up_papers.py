@@ -20,6 +20,7 @@ NETWORK: dict[str, Any] = {
   "model.block": "basic",
   "model.width": 0,
   "model.shortcut": "A",
+  "model.gate_bias": -6.0,
   "model.preactivation": False,
   "model.norm": "batch",
   "model.activation": "relu",
@@ -86,7 +87,27 @@ def _rezero(network: Mapping[str, Any], loss: float) -> PublishedResult:
   return PublishedResult("Bachlechner et al. 2020", "repository", {**shared, **network}, recipe, LOSS_AT_EPOCH_10, loss)
 
 
+def _identity_mappings(
+  place: str, network: Mapping[str, Any], error: float | None, batch: int = 128, spread: float | None = None
+) -> PublishedResult:
+  """He et al. 2016 (arXiv 1603.05027), the recipe of the first paper; a batch of 64 for as many epochs."""
+  recipe = {"train.batch_size": batch, "train.steps": 64_000 * 128 // batch}
+  return PublishedResult("He et al. 2016", place, network, recipe, LAST, error, spread, 5 if spread else 1)
+
+
+_PREACTIVATION = {"model.preactivation": True}
+_BOTTLENECK = {"model.block": "bottleneck"}
 RESULTS = (
+  _identity_mappings("Table 1", {"model.shortcut": "half"}, None),
+  _identity_mappings("Table 1", {"model.shortcut": "mean"}, 0.1235),
+  _identity_mappings("Table 1", {"model.shortcut": "exclusive_gate"}, 0.0870),
+  _identity_mappings("Table 1", {"model.shortcut": "gate"}, 0.0691),
+  _identity_mappings("Table 1", {"model.shortcut": "gate", "model.gate_bias": 0.0}, 0.1286),
+  _identity_mappings("Table 1", {"model.shortcut": "C"}, 0.1222),
+  _identity_mappings("Table 2", _PREACTIVATION, 0.0637),
+  _identity_mappings("Table 2", {**_PREACTIVATION, **_BOTTLENECK, "model.depth": 164}, 0.0546),
+  _identity_mappings("Table 4", {**_PREACTIVATION, **_BOTTLENECK, "model.depth": 1001}, 0.0489, spread=0.0014),
+  _identity_mappings("Table 4", {**_PREACTIVATION, **_BOTTLENECK, "model.depth": 1001}, 0.0469, 64, 0.0020),
   _stochastic_depth("Table 1", 110, 1.0, 0.0641),
   _stochastic_depth("Table 1", 110, 0.5, 0.0525),
   _stochastic_depth("Sec. 4", 1202, 0.5, 0.0491),

@@ -181,7 +181,10 @@ def test_no_setting_takes_junk(key, value):
     ),
     ({"model.blocks": (2, 0)}, "model.blocks = 0: must be 1 to 2147483647"),
     ({"model.kind": "dense"}, "model.kind = 'dense': must be one of residual, plain"),
-    ({"model.shortcut": "D"}, "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated"),
+    (
+      {"model.shortcut": "D"},
+      "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated, half, mean, gate, exclusive_gate",
+    ),
     (
       {"model.block": "dense"},
       "model.block = 'dense': must be one of basic, bottleneck, single in nets of model.family = 'cifar'",

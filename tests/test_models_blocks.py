@@ -110,6 +110,30 @@ def test_a_highway_block_carries_its_input_when_the_gate_is_closed_and_is_plain_
   np.testing.assert_allclose(wide_open, block_output(plain)[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["half", "mean", "shortcut gate", "exclusive gate"])
+def test_shortcuts_of_the_sequel_by_hand(name):
+  """relu of the terms of "Identity mappings", Table 1, with F taken from the block with shortcut A and zero input."""
+  net = NETS[name]
+  block, x = blocks.Block(16, 1, net), jax.random.normal(jax.random.key(0), (2, 6, 6, 16))
+  variables = block.init(jax.random.key(1), x, False)
+  params = variables["params"]
+  branch_of = blocks.Block(16, 1, dataclasses.replace(net, kind="plain", preactivation=False))
+  own = {key: value for key, value in params.items() if not key.startswith("gate")}
+  kept = []
+  branch_of.apply({**variables, "params": own}, x, False, lambda y: kept.append(y) or y)
+  f, g = kept[0], None
+  if "gate" in name:
+    assert (params["gate_bias"]["bias"] == (-1.0 if name.startswith("exclusive") else -6.0)).all()
+    g = jax.nn.sigmoid(x @ params["gate"]["kernel"][0, 0] + params["gate_bias"]["bias"])
+  expected = {
+    "half": lambda: f + 0.5 * x,
+    "mean": lambda: 0.5 * f + 0.5 * x,
+    "shortcut gate": lambda: f + (1 - g) * x,
+    "exclusive gate": lambda: g * f + (1 - g) * x,
+  }[name]()
+  np.testing.assert_allclose(block.apply(variables, x, False), nn.relu(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_fixup_starts_the_other_layers_smaller():
   """Six blocks of two layers: the first by sqrt(6), of bottlenecks of three layers by the fourth root; fan-out."""
   for name, factor in (("Fixup", 6**-0.5), ("Fixup bottleneck", 6**-0.25)):

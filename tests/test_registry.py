@@ -67,7 +67,7 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "detection_backbones"]
-  names += ["detection_depth", "gradient_flow"]
+  names += ["detection_depth", "gradient_flow", "identity_mappings"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
   names += ["plain_depth", "quickstart", "rezero_mlp", "stochastic_depth"]
   assert [experiment.name for experiment in shipped] == names
@@ -96,6 +96,9 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "detection_depth:small": 12,
       "gradient_flow": 24,
       "gradient_flow:cifar": 24,
+      "identity_mappings": 4,
+      "identity_mappings:shortcuts": 7,
+      "identity_mappings:digits": 7,
       "learning_rate_depth": 1104,
       "learning_rate_depth:short": 368,
       "learning_rate_depth:digits": 1104,

@@ -54,9 +54,16 @@ class Model:
     "A",
     "A: zeros for new channels; B: projection where shapes change; C: projections everywhere; rezero: A, with a learnt "
     "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: A with Fixup's scalar biases and "
-    "factors, initial weights and rates; gated: Highway's",
-    allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated"),
+    "factors, initial weights and rates; gated: Highway's; half: 0.5 x + F; mean: 0.5 x + 0.5 F; gate: (1 - g) x + F; "
+    "exclusive_gate: (1 - g) x + g F, g the sigmoid of a 1x1 convolution of x",
+    allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated", "half", "mean", "gate", "exclusive_gate"),
     paper={"cifar": "A"},
+  )
+  gate_bias: float = setting(
+    -6.0,
+    "initial bias of the gates of the shortcuts gate and exclusive_gate; a negative one keeps most of the input",
+    allowed=Range(-20.0, 20.0),
+    later=True,
   )
   bottleneck_stride: str = setting(
     "1x1",

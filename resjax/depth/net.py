@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from resjax.depth.layer import Layer
-from resjax.depth.structure import SCALARS, VGG_DENSE, Structure
+from resjax.depth.structure import GATED, SCALARS, VGG_DENSE, Structure
 
 Side = tuple[int, int]
 
@@ -95,8 +95,9 @@ class Net:
       yield dataclasses.replace(block, name=f"{path}/projection", kind="conv", kernel=1)
       if not self.structure.preactivation:
         yield self._norm(f"{path}/projection_norm", *place, block.outputs, side)
-    elif self.structure.shortcut == "gated":
-      yield dataclasses.replace(block, name=f"{path}/gate", kind="conv")
+    elif self.structure.shortcut in GATED:
+      kernel = block.kernel if self.structure.shortcut == "gated" else 1
+      yield dataclasses.replace(block, name=f"{path}/gate", kind="conv", kernel=kernel)
       yield dataclasses.replace(block, name=f"{path}/gate_bias", kind="bias", kernel=1, stride=1, inputs=block.outputs)
     for name in SCALARS[self.structure.shortcut]:
       yield _scalar(f"{path}/{name}", *place, block.outputs, side)

@@ -10,6 +10,7 @@ LAYERS_A_BLOCK = {"basic": 2, "bottleneck": 3, "single": 1, "dense": 2}
 SCALARS: dict[str, tuple[str, ...]] = collections.defaultdict(  # the learned scalars of some shortcuts
   tuple, rezero=("gain",), skipinit=("gain",)
 )
+GATED = ("gated", "gate", "exclusive_gate")  # shortcuts with a gate, a convolution of the block's input
 CONVOLUTIONAL = ("basic", "bottleneck", "single")
 
 

@@ -83,6 +83,7 @@ class Block(nn.Module):
         net.option_a_zeros,
         functools.partial(Conv, padding=net.padding),
         None if net.preactivation else functools.partial(normalization, net, train),
+        net.gate_bias,
       )
       y = SHORTCUTS[net.shortcut](branch, entered, y)
     return y if net.preactivation else activation(net)(y)

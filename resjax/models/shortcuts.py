@@ -30,6 +30,7 @@ class Branch:
     conv: Constructor of a convolution: conv(channels, kernel, stride, name=...).
     norm: Constructor of a batch norm: norm(name=...). None in a pre-activation block, whose projection is not
       normalized.
+    gate_bias: Initial bias of the gates (`config.Model.gate_bias`).
   """
 
   channels: int
@@ -39,6 +40,7 @@ class Branch:
   a_zeros: str
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module] | None
+  gate_bias: float = 0.0
 
   def changes(self, x_BxHxWxC: jax.Array) -> bool:
     """Returns whether the shapes of the block's input and output differ."""
@@ -91,6 +93,33 @@ def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Arr
   return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
 
 
+def half(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Constant scaling of the shortcut alone (He et al. 2016, "Identity mappings", Sec. 3.1)."""
+  return y_BxHxWxC + 0.5 * zero_padded(branch, x_BxHxWxC)
+
+
+def mean(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Constant scaling of both, as of gates that are frozen at 1/2 (He et al. 2016, "Identity mappings", Sec. 3.1)."""
+  return 0.5 * y_BxHxWxC + 0.5 * zero_padded(branch, x_BxHxWxC)
+
+
+def shortcut_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Gate on the shortcut alone: y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
+  return y_BxHxWxC + (1 - _gate(branch, x_BxHxWxC)) * zero_padded(branch, x_BxHxWxC)
+
+
+def exclusive_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+  """Exclusive gates: g y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
+  g = _gate(branch, x_BxHxWxC)
+  return g * y_BxHxWxC + (1 - g) * zero_padded(branch, x_BxHxWxC)
+
+
+def _gate(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
+  """Returns g(x), the sigmoid of a 1x1 convolution with a bias, in the shape of the block's output."""
+  gate = branch.conv(branch.channels, 1, branch.stride, name="gate")(x_BxHxWxC)
+  return nn.sigmoid(Bias(nn.initializers.constant(branch.gate_bias), name="gate_bias")(gate))
+
+
 def projected(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
   """Returns a 1x1 projection of the input to the shape of the block's output (Eq. 2)."""
   x = branch.conv(branch.channels, 1, branch.stride, name="projection")(x_BxHxWxC)
@@ -118,4 +147,8 @@ SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
   "skipinit": gain_from_zero,
   "fixup": option_a,  # what Fixup has of its own stands in the main branch, see `fixup`
   "gated": gated,
+  "half": half,
+  "mean": mean,
+  "gate": shortcut_gate,
+  "exclusive_gate": exclusive_gate,
 }

@@ -20,6 +20,7 @@ from resjax.data.augment import Statistics, normalize
 from resjax.settings import ConfigError
 from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
+NO_IDENTITY = ("C", "gated", "half", "mean", "gate", "exclusive_gate")  # shortcuts that change their input
 STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks are initialized as the identity
 
 
@@ -62,7 +63,7 @@ def _reason(net: config.Model) -> str | None:
   if net.survival < 1:
     return f"model.survival is {net.survival}, by which the trained blocks would be scaled anew"
   if net.kind == "residual":
-    return f"model.shortcut is {net.shortcut!r}" if net.shortcut in ("C", "gated") else None
+    return f"model.shortcut is {net.shortcut!r}" if net.shortcut in NO_IDENTITY else None
   if net.preactivation:
     return "it is plain and model.preactivation is set"
   if net.norm == "layer":
