@@ -4,7 +4,10 @@ import os
 
 import pytest
 
+from tests import shape_checks
+
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+shape_checks.install()
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def normalize(images: jax.Array, statistics: Statistics) -> jax.Array:
   return (images.astype(jnp.float32) / 255 - statistics.mean) / statistics.std
 
 
-def lighting(key: jax.Array, images: jax.Array, components: jax.Array, deviation: float) -> jax.Array:
+def lighting(key: jax.Array, images_BxHxWxC: jax.Array, components_CxC: jax.Array, deviation: float) -> jax.Array:
   """Adds a random multiple of each principal component of color to all pixels of an image.
 
   This is the color augmentation of AlexNet (Krizhevsky et al., 2012, Sec. 4.1), which the paper uses for ImageNet. The
@@ -105,15 +105,16 @@ def lighting(key: jax.Array, images: jax.Array, components: jax.Array, deviation
 
   Args:
     key: Random key of the step.
-    images: Images, float [B, H, W, C].
-    components: Principal components as columns, each times its variance, in the units of the images, float [C, C].
+    images_BxHxWxC: Images, float [B, H, W, C].
+    components_CxC: Principal components as columns, each times its variance, in the units of the images, float [C, C].
     deviation: Standard deviation of the multiples; 0.1 in AlexNet.
 
   Returns:
     Images, float [B, H, W, C].
   """
-  shares = deviation * jax.random.normal(key, (len(images), components.shape[1]), images.dtype)
-  return images + (shares @ components.T)[:, None, None, :]
+  images = images_BxHxWxC
+  shares = deviation * jax.random.normal(key, (len(images), components_CxC.shape[1]), images.dtype)
+  return images + (shares @ components_CxC.T)[:, None, None, :]
 
 
 def draw(key: jax.Array, count: int, pad: int, mirror: bool) -> Draws:
@@ -133,20 +134,21 @@ def draw(key: jax.Array, count: int, pad: int, mirror: bool) -> Draws:
   )
 
 
-def augment(key: jax.Array, images: jax.Array, pad: int, mirror: bool) -> jax.Array:
+def augment(key: jax.Array, images_BxHxWxC: jax.Array, pad: int, mirror: bool) -> jax.Array:
   """Returns a random crop of each zero-padded image or of its mirror image (Sec. 4.2: 4 pixels on each side).
 
   Padding follows normalization, as in the paper, so that zero is the mean.
 
   Args:
     key: Random key of the step.
-    images: Normalized images, float [B, H, W, C].
+    images_BxHxWxC: Normalized images, float [B, H, W, C].
     pad: Zero padding on each side, in pixels (static).
     mirror: Whether each image is mirrored with probability 1/2 (static).
 
   Returns:
     Images of the same shape and dtype.
   """
+  images = images_BxHxWxC
   if pad == 0 and not mirror:
     return images
   draws = draw(key, len(images), pad, mirror)

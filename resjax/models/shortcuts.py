@@ -63,34 +63,34 @@ def zero_padded(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
   return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new - before)))
 
 
-def option_a(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def option_a(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option A: y plus the identity, zero-padded where shapes differ."""
-  return y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + zero_padded(branch, x_BxHxWxC)
 
 
-def option_b(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def option_b(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option B: y plus the input, projected where shapes differ."""
-  return y_BxHxWxC + (projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC)
+  return y_BxPxQxO + (projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC)
 
 
-def option_c(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def option_c(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option C: y plus the input, projected in every block (Eq. 2)."""
-  return y_BxHxWxC + projected(branch, x_BxHxWxC)
+  return y_BxPxQxO + projected(branch, x_BxHxWxC)
 
 
-def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """ReZero (Bachlechner et al. 2020): y times a learned scalar, initially 0, plus the input as in option A.
 
   SkipInit (De and Smith 2020) is the same in networks without normalization.
   """
-  return Scalar(0.0, name="gain")(y_BxHxWxC) * y_BxHxWxC + zero_padded(branch, x_BxHxWxC)
+  return Scalar(0.0, name="gain")(y_BxPxQxO) * y_BxPxQxO + zero_padded(branch, x_BxHxWxC)
 
 
-def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
   gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
   t = nn.sigmoid(Bias(nn.initializers.constant(GATE_START), name="gate_bias")(gate))
-  return t * nn.relu(y_BxHxWxC) + (1 - t) * zero_padded(branch, x_BxHxWxC)
+  return t * nn.relu(y_BxPxQxO) + (1 - t) * zero_padded(branch, x_BxHxWxC)
 
 
 def half(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:

@@ -1,0 +1,38 @@
+"""The shapes in argument names are checked under test, and a wrong one is an error."""
+
+import importlib
+
+import jax.numpy as jnp
+import pytest
+
+from tests import shape_checks
+
+pytest.importorskip("jaxtyping")
+PACKAGES = ("resjax.models.norm", "resjax.models.shortcuts", "resjax.studies.segmented_model", "resjax.data.augment")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_functions_of_every_package_are_checked(name):
+  importlib.import_module(name)
+  assert any(each.startswith(name) for each in shape_checks.checked)
+
+
+def test_a_wrong_rank_is_an_error():
+  from jaxtyping import TypeCheckError
+
+  from resjax.models.pool import max_pool
+
+  assert max_pool(jnp.zeros((2, 4, 4, 3)), 2, ((0, 0), (0, 0))).shape == (2, 2, 2, 3)
+  with pytest.raises(TypeCheckError, match="max_pool"):
+    max_pool(jnp.zeros((4, 4, 3)), 2, ((0, 0), (0, 0)))
+
+
+def test_the_same_letter_is_the_same_length():
+  from jaxtyping import TypeCheckError
+
+  from resjax.models.norm import normalize
+
+  x = jnp.ones((2, 4, 4, 3))
+  assert normalize(x, jnp.ones(3), jnp.zeros(3), 1e-5)[0].shape == x.shape
+  with pytest.raises(TypeCheckError, match="normalize"):
+    normalize(x, jnp.ones(4), jnp.zeros(3), 1e-5)
