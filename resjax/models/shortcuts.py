@@ -93,25 +93,25 @@ def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Arr
   return t * nn.relu(y_BxPxQxO) + (1 - t) * zero_padded(branch, x_BxHxWxC)
 
 
-def half(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def half(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Constant scaling of the shortcut alone (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return y_BxHxWxC + 0.5 * zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + 0.5 * zero_padded(branch, x_BxHxWxC)
 
 
-def mean(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def mean(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Constant scaling of both, as of gates that are frozen at 1/2 (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return 0.5 * y_BxHxWxC + 0.5 * zero_padded(branch, x_BxHxWxC)
+  return 0.5 * y_BxPxQxO + 0.5 * zero_padded(branch, x_BxHxWxC)
 
 
-def shortcut_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def shortcut_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Gate on the shortcut alone: y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return y_BxHxWxC + (1 - _gate(branch, x_BxHxWxC)) * zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + (1 - _gate(branch, x_BxHxWxC)) * zero_padded(branch, x_BxHxWxC)
 
 
-def exclusive_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxHxWxC: jax.Array) -> jax.Array:
+def exclusive_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Exclusive gates: g y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
   g = _gate(branch, x_BxHxWxC)
-  return g * y_BxHxWxC + (1 - g) * zero_padded(branch, x_BxHxWxC)
+  return g * y_BxPxQxO + (1 - g) * zero_padded(branch, x_BxHxWxC)
 
 
 def _gate(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
