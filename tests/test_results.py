@@ -11,8 +11,12 @@ from resjax.analysis import load
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results"
-STUDIES = sorted({run.parent.name for run in records.find_runs(RESULTS)})
+STUDIES = sorted(
+  {run.parent.name for run in records.find_runs(RESULTS)}
+  | {archive.parent.name for archive in RESULTS.glob(f"*/{records.ARCHIVE}")}
+)
 UNFINISHED = {"cifar_depth_sweep": {"residual-A-d56-s0", "plain-d56-s0", "residual-A-d110-s0"}}
+DIVERGING = {"learning_rate_depth-digits"}  # rates are swept until training diverges
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +45,29 @@ def test_what_is_written_of_them_is_what_they_say(rebuilt, file):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_runs_are_finished_or_were_stopped_by_the_clock_of_a_lent_gpu(study):
-  logs = load(RESULTS / study)
+def test_runs_are_finished_or_were_stopped_by_the_clock_of_a_lent_gpu(rebuilt, study):
+  logs = load(rebuilt / study)
   unfinished = logs.runs[logs.runs["status"] != records.DONE]
+  if study in DIVERGING:
+    failed = unfinished["status"] == records.FAILED
+    assert unfinished.loc[failed, "reason"].str.startswith("the loss is not finite at step").all()
+    unfinished = unfinished[~failed]
   assert not logs.problems and set(unfinished["id"]) <= UNFINISHED.get(study, set())
   assert (unfinished["status"] == records.PREEMPTED).all()
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_records_are_of_a_commit_and_name_no_machine(study):
-  logs = load(RESULTS / study)
+def test_records_are_of_a_commit_and_name_no_machine(rebuilt, study):
+  logs = load(rebuilt / study)
   assert not logs.runs["commit"].dropna().str.endswith("+changes").any()  # nets trained elsewhere have none
-  for path in (RESULTS / study).rglob("*.json*"):
+  for path in (rebuilt / study).rglob("*.json*"):
     assert "/home/" not in (text := path.read_text("utf-8")) and '"/' not in text and "=/" not in text, path
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_settings_of_earlier_versions_are_read_and_keep_their_digest(study):
+def test_settings_of_earlier_versions_are_read_and_keep_their_digest(rebuilt, study):
   """A setting that was renamed, such as execution.together, is no part of `config_digest`."""
-  runs = [records.read_run(directory) for directory in records.find_runs(RESULTS / study)]
+  runs = [records.read_run(directory) for directory in records.find_runs(rebuilt / study)]
   written = [run for run in runs if run.config]
   assert written
   for run in written:
