@@ -247,7 +247,8 @@ def test_the_package_needs_no_jax():
 
 def test_logs_are_plain_frames(sweep):
   assert {field.name for field in dataclasses.fields(sweep)} == {
-    *("root", "runs", "metrics", "responses", "gradients", "deviations", "events", "settings", "studies", "problems"),
+    *("root", "runs", "metrics", "responses", "gradients", "average_precision", "detections", "pictures"),
+    *("deviations", "events", "settings", "studies", "problems"),
   }
 
 

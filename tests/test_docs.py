@@ -25,7 +25,7 @@ SHORT = (
 )
 DETECTION = (  # of images of 64 pixels, in place of larger ones
   *("--config.detection.shorter_side=48", "--config.detection.longer_side=64", "--config.detection.regions=8"),
-  *("--config.train.batch_size=4", "--config.evaluation.batch_size=4", "--config.responses.steps=()"),
+  *("--config.train.batch_size=4", "--config.evaluation.batch_size=4"),
 )
 ARRAYS = ("--config.data.name=npz", "--config.data.path=own.npz")
 STUDIES = {  # what a study does much of, it does little of
@@ -80,7 +80,8 @@ def shortened(words: list[str]) -> list[str]:
   name = words[1] if words[0] == "resjax" else words[2]
   if name in ("train", "resjax.main") and "--config" in words and "--list" not in words:
     own = () if "quickstart" in words else DETECTION if "detection_depth:small" in words else ARRAYS
-    return [*words, *SHORT, *own]
+    short = [word for word in SHORT if own is not DETECTION or "responses" not in word]
+    return [*words, *short, *own]
   return [*words, *STUDIES[words[2]]] if name == "study" and "--help" not in words else words
 
 

@@ -72,7 +72,7 @@ def test_what_ends_with_75_starts_again_until_it_is_done(six, tmp_path):
   code, shell, told = ran(script, six[:2], tmp_path)
   assert code == 0
   assert sorted(name for name, _ in shell.started) == sorted([job.run.id for job in six[:2]] * 3)
-  assert sum("starts again" in line for line in told) == 4
+  assert sum("is restarted" in line for line in told) == 4
 
 
 def test_a_failure_does_not_stop_the_others(six, tmp_path):

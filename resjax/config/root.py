@@ -104,7 +104,7 @@ class Config:
       *path, name = key.split(".")
       if field.metadata["later"]:
         section = functools.reduce(operator.getitem, path, values)
-        if section[name] == field.default:
+        if section[name] == json.loads(json.dumps(field.default)):  # in JSON a tuple is a list
           del section[name]
     values = {key: value for key, value in values.items() if value != {}}  # a section may be later as a whole
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
