@@ -191,7 +191,7 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
   [
     (
       "nope",
-      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, gradient",
+      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, detection",
     ),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
