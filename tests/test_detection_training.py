@@ -86,6 +86,15 @@ def test_the_records_of_a_run(whole):
   assert whole.run["params"] == table.params == sum(leaf.size for leaf in jax.tree.leaves(restored["params"]))
 
 
+def test_the_report_of_a_run(whole):
+  page = (whole.directory.parent / "report.html").read_text("utf-8")
+  assert "as backbone: mAP@.5 is" in page
+  assert "Of detectors the test error is 1 - mAP" in page
+  assert "Sampling error" not in page and "Layer responses" not in page
+  figures = {path.stem for path in (whole.directory.parent / "figures").iterdir()}
+  assert {"precision-run", "pictures-run"} <= figures
+
+
 def test_a_run_that_is_stopped_continues_to_the_bit(voc, whole, tmp_path, monkeypatch):
   asked = iter([False, True])  # after steps 2 and 3
   with monkeypatch.context() as patch:

@@ -34,8 +34,8 @@ def errors(logs: Logs) -> pd.DataFrame:
     label, kind, depth, shortcut, net, params, macs; runs, done (counts); test_error, train_error
     and val_error (means over the finished runs) with test_spread and train_spread (sample standard
     deviations, missing for a single run); sampling_error (of one run's test error, from
-    test_images); best_test_error, the lowest at any step of any seed, and best_step; paper_error,
-    paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
+    test_images; missing for a detector); best_test_error, the lowest at any step of any seed, and
+    best_step; paper_error, paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
     with paper_source. The paper's numbers stand only beside its own nets on its own data.
   """
   rows = [_error_row(net, logs) for net in logs.networks]
@@ -48,12 +48,13 @@ def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
   val = logs.metrics[logs.metrics["id"].isin(done["id"]) & (logs.metrics["split"] == "val")]
   test, images = done["test_error"].mean(), done["test_images"].min()
   best = done.nsmallest(1, "best_test_error")
+  detector = done["id"].isin(logs.average_precision["id"]).any()  # 1 - mAP is no share of images
   return {
     **{"label": net.label, "kind": net.kind, "depth": net.depth, "shortcut": net.shortcut},
     **{"net": net.key, "params": runs["params"].max(), "macs": runs["macs"].max()},
     **{"runs": len(runs), "done": len(done)},
     **{"test_error": test, "test_spread": done["test_error"].std()},
-    "sampling_error": math.nan if pd.isna(images) else sampling_error(test, float(images)),
+    "sampling_error": math.nan if pd.isna(images) or detector else sampling_error(test, float(images)),
     "test_images": images,
     **{"train_error": done["train_error"].mean(), "train_spread": done["train_error"].std()},
     "val_error": val.groupby("id")["error"].last().mean(),

@@ -26,8 +26,10 @@ _INDEPENDENT = (
 )
 
 
-def build(logs: Logs) -> Section:
-  """Builds the section on layer responses, also if none have been recorded yet."""
+def build(logs: Logs) -> Section | None:
+  """Builds the section on layer responses, also if none have been recorded yet; None for detectors."""
+  if len(logs.average_precision):
+    return None
   data = {"responses_original": response_curves(logs, "original"), "responses_sorted": response_curves(logs, "sorted")}
   panels = figures.figure7(logs)
   if not panels:

@@ -20,6 +20,11 @@ def build(logs: Logs) -> Section | None:
     return Section("training", "Training", ("No errors have been logged yet.",), data={"error_curves": curves})
   bold = "test" if figures.evaluated_split(curves) == "test" else "validation"
   caption = f"Fig. 6: {bold} error (bold) and training error (dashed) against step. Labels are depths."
+  if len(logs.average_precision):
+    caption += (
+      " Of detectors the test error is 1 - mAP at overlap 0.5, the training error the share of sampled regions with a "
+      "wrong class."
+    )
   if (curves["runs"] > 1).any():
     caption += " Bands: range over seeds."
   if (logs.runs["status"] == records.FAILED).any():
