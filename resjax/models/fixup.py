@@ -15,9 +15,9 @@ from resjax.models.affine import Scalar
 SCALAR_RATE = 0.1  # of the learning rate
 
 
-def shift(x_BxHxWxC: jax.Array, name: str) -> jax.Array:
-  """Returns the input plus the scalar bias of this name, a parameter of the module that calls."""
-  return x_BxHxWxC + Scalar(0.0, name=name)(x_BxHxWxC)
+def shift(x: jax.Array, name: str) -> jax.Array:
+  """Returns the input, of any shape, plus the scalar bias of this name, a parameter of the module that calls."""
+  return x + Scalar(0.0, name=name)(x)
 
 
 def leave(y_BxHxWxC: jax.Array, layer: int, last: bool) -> jax.Array:
