@@ -30,7 +30,7 @@ def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
   import jax
   import jax.numpy as jnp
 
-  from benchmarks.sides import IMAGE
+  from benchmarks.implementations import IMAGE
   from resjax import mesh, models
   from resjax.config import Config, Data, Model, Train
   from resjax.data.augment import Statistics
@@ -61,8 +61,8 @@ def plain_flax(depth: int, batch: int) -> dict[str, float]:
   import jax.numpy as jnp
   import optax
 
+  from benchmarks.implementations import IMAGE
   from benchmarks.plain_flax import PlainResNet
-  from benchmarks.sides import IMAGE
 
   net, sgd = PlainResNet(depth), optax.sgd(0.1, momentum=0.9)
   images, labels = jnp.zeros((batch, *IMAGE)), jnp.arange(batch) % 10

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from benchmarks.measure import Side
 from resjax import mesh, models
 from resjax.train import batched_runs
@@ -65,12 +65,12 @@ class Case:
   def make(self) -> Side:
     """Compiles the case, runs two steps, and returns what runs more."""
     if self.side == "torch.compile":
-      side = sides.torch(self.depth, self.batch, True, self.precision, self.form)
+      side = implementations.torch(self.depth, self.batch, True, self.precision, self.form)
     else:
       options = dict(option.replace(" ", "_").split(":") for option in self.options.split("+") if option)
       parsed: dict[str, bool | str] = {name: value == "True" or value for name, value in options.items()}
       loop = models.ScanOptions(self.unroll, self.remat)
-      side = sides.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
+      side = implementations.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
     side(2)
     return side
 

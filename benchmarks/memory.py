@@ -10,7 +10,7 @@ import statistics
 
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import listing, mesh, models
 from resjax.config import Config, Execution, Model, Train
 from resjax.train import program
@@ -34,7 +34,7 @@ def main(_) -> None:
     planned = {remat: temporary_bytes(int(depth), remat, _BATCH.value) for remat in REMAT}
     seconds: dict[str, list[float]] = {}
     if depth in _TIMED.value:
-      made = {remat: sides.Resjax(int(depth), _BATCH.value, models.ScanOptions(1, remat)) for remat in REMAT}
+      made = {remat: implementations.Resjax(int(depth), _BATCH.value, models.ScanOptions(1, remat)) for remat in REMAT}
       seconds = {remat: [1 / rate for rate in rates] for remat, rates in measure.alternate(made, least=1).items()}
     for remat in REMAT:
       row = {"depth": depth, "computed again": remat, "temporary GiB": f"{planned[remat] / 2**30:.3f}"}

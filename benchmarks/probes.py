@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags
 from scipy import stats
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import mesh, models
 from resjax.config import Config, Data, Execution, Model, Responses, Train
 from resjax.data import Dataset
@@ -32,8 +32,11 @@ INTERVAL = 2  # steps timed with a capture and without
 
 def random_images() -> Dataset:
   rng = np.random.default_rng(0)
-  images, labels = rng.integers(0, 256, (4096, *sides.IMAGE), np.uint8), rng.integers(0, 10, 4096).astype(np.int32)
-  none = np.zeros((0, *sides.IMAGE), np.uint8), np.zeros(0, np.int32)
+  images, labels = (
+    rng.integers(0, 256, (4096, *implementations.IMAGE), np.uint8),
+    rng.integers(0, 10, 4096).astype(np.int32),
+  )
+  none = np.zeros((0, *implementations.IMAGE), np.uint8), np.zeros(0, np.int32)
   return Dataset("random", "", "", 10, "", images, labels, *none, images[:1024], labels[:1024], notes=(), skipped=())
 
 
@@ -52,7 +55,7 @@ class Training:
     with jax.set_mesh(self.mesh):
       self.net = models.build(self.settings.model, 10)
       self.images = in_memory.InMemoryInput(self.settings, random_images(), self.net)
-      start = state.initial(self.settings.model, self.settings.train, 10, sides.IMAGE, 0)
+      start = state.initial(self.settings.model, self.settings.train, 10, implementations.IMAGE, 0)
       self.states = jax.device_put(batched_runs.stack([start]), mesh.replicated(self.mesh))
     self.hyperparameters = batched_runs.hyperparameters([self.settings.train])
 

@@ -18,7 +18,7 @@ import jax
 from absl import app, flags
 from jax.profiler import ProfileData
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import models
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual networks.")
@@ -82,7 +82,7 @@ def kinds(program: str) -> dict[str, str]:
   return found
 
 
-def profile(side: sides.Resjax, steps: int) -> collections.Counter[str]:
+def profile(side: implementations.Resjax, steps: int) -> collections.Counter[str]:
   """Returns the milliseconds a step of each instruction."""
   side(2)
   with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +108,7 @@ def main(_) -> None:
   loop = models.ScanOptions(_UNROLL.value, _REMAT.value)
   rows: dict[str, dict[str, str]] = {kind: {"kind of operation": kind} for kind in [*KINDS, "all"]}
   for depth in _DEPTHS.value:
-    side = sides.Resjax(int(depth), _BATCH.value, loop)
+    side = implementations.Resjax(int(depth), _BATCH.value, loop)
     times, names = profile(side, _STEPS.value), kinds(side.compiled.as_text())
     by_kind: collections.Counter[str] = collections.Counter()
     for name, time in times.items():

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import listing, mesh, models
 from resjax.config import Config, Model
 from resjax.planning import roofline
@@ -46,7 +46,7 @@ def bandwidth(mebibytes: int) -> float:
 def main(_) -> None:
   mesh.start_backend(Path("runs"))
   speed = bandwidth(_COPY.value)
-  side = sides.Resjax(_DEPTH.value, _BATCH.value, models.ScanOptions(_UNROLL.value), _PRECISION.value)
+  side = implementations.Resjax(_DEPTH.value, _BATCH.value, models.ScanOptions(_UNROLL.value), _PRECISION.value)
   rates = measure.alternate({"resjax": side}, least=1)["resjax"]
   moved = step_bytes(_DEPTH.value, _BATCH.value, _PRECISION.value)
   row = {

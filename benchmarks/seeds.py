@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import mesh
 
 _DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual nets.")
@@ -22,8 +22,8 @@ _BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step of a run.")
 def main(_) -> None:
   mesh.start_backend(Path("runs"))
   made = {
-    "one program": sides.Resjax(_DEPTH.value, _BATCH.value, seeds=_SEEDS.value),
-    "one after another": sides.Resjax(_DEPTH.value, _BATCH.value),
+    "one program": implementations.Resjax(_DEPTH.value, _BATCH.value, seeds=_SEEDS.value),
+    "one after another": implementations.Resjax(_DEPTH.value, _BATCH.value),
   }
   rates = measure.alternate(made)
   rates["one program"] = [rate * _SEEDS.value for rate in rates["one program"]]

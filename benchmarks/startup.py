@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measure
-from benchmarks.sides import IMAGE
+from benchmarks.implementations import IMAGE
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "1202"], "Depths of residual nets.")
 BATCH = 8

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from resjax import mesh
 from resjax.config import Model
 from resjax.models import stochastic_depth
@@ -28,7 +28,7 @@ _CPU_TIME = flags.DEFINE_bool("cpu_time", False, "Whether to count the process's
 
 def expected_saving(net: Model) -> float:
   """Returns the mean share of a step's multiply-adds that stand in dropped blocks."""
-  table = net.net(sides.IMAGE, 10)
+  table = net.net(implementations.IMAGE, 10)
   places = sorted({(layer.stage, layer.block) for layer in table.table if layer.block})
   work = {place: sum(layer.macs for layer in table.table if (layer.stage, layer.block) == place) for place in places}
   kept = zip(places, stochastic_depth.probabilities(net), strict=True)
@@ -40,7 +40,7 @@ def main(_) -> None:
   rows, rates = [], {}
   for depth in map(int, _DEPTHS.value):
     made = {
-      name: sides.Resjax(depth, _BATCH.value, seeds=_SEEDS.value, survival=survival)
+      name: implementations.Resjax(depth, _BATCH.value, seeds=_SEEDS.value, survival=survival)
       for name, survival in (("without", 1.0), ("with", _SURVIVAL.value))
     }
     rates[depth] = measure.alternate(made, 4, time.process_time if _CPU_TIME.value else time.perf_counter)

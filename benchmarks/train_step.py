@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from absl import app, flags
 
-from benchmarks import measure, sides
+from benchmarks import implementations, measure
 from benchmarks.measure import Side
 from resjax import mesh, models
 
@@ -33,14 +33,14 @@ def makers(depth: int) -> dict[str, Callable[[], Side]]:
   made: dict[str, Callable[[], Side]] = {}
   for unroll in _UNROLL.value:
     name = "resjax unrolled" if unroll == _NO_LOOP else f"resjax scanned by {unroll}"
-    made[name] = lambda unroll=int(unroll): sides.Resjax(depth, batch, models.ScanOptions(unroll), precision)
+    made[name] = lambda unroll=int(unroll): implementations.Resjax(depth, batch, models.ScanOptions(unroll), precision)
   if precision == "float32":
-    made["plain Flax"] = lambda: sides.plain_flax(depth, batch)
-  made["torch NCHW"] = lambda: sides.torch(depth, batch, False, precision)
-  made["torch channels_last"] = lambda: sides.torch(depth, batch, True, precision)
+    made["plain Flax"] = lambda: implementations.plain_flax(depth, batch)
+  made["torch NCHW"] = lambda: implementations.torch(depth, batch, False, precision)
+  made["torch channels_last"] = lambda: implementations.torch(depth, batch, True, precision)
   if jax.devices()[0].platform == "gpu":
     for mode in ("default", "reduce-overhead", "max-autotune"):  # the last two with CUDA graphs
-      made[f"torch.compile {mode}"] = lambda mode=mode: sides.torch(depth, batch, True, precision, mode)
+      made[f"torch.compile {mode}"] = lambda mode=mode: implementations.torch(depth, batch, True, precision, mode)
   return {name: make for name, make in made.items() if not _SIDES.value or name.startswith(tuple(_SIDES.value))}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resjax.data.cifar_format import FAMILIES
-from tests.small_cifar import archive, arrays, as_parquet, as_python, unpacked
+from tests.synthetic_cifar import archive, arrays, as_parquet, as_python, unpacked
 
 FORMS = ("binary", "binary archive", "python", "python archive", "parquet", "npz")
 

@@ -13,12 +13,12 @@ import pytest
 
 from resjax import analysis, paper, records
 from resjax.analysis import figures, formats, tables
-from tests import synthetic
+from tests import synthetic_runs
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> analysis.Logs:
-  return analysis.load(synthetic.write_sweep(tmp_path_factory.mktemp("sweep")))
+  return analysis.load(synthetic_runs.write_sweep(tmp_path_factory.mktemp("sweep")))
 
 
 def test_frames_are_tidy_and_in_reading_order(sweep):
@@ -31,11 +31,11 @@ def test_frames_are_tidy_and_in_reading_order(sweep):
   assert sweep.runs["shortcut"].isna().sum() == 6
   row = sweep.responses[(sweep.responses["id"] == "plain-d44-s1") & (sweep.responses["layer"] == 3)].iloc[0]
   assert (row["depth"], row["seed"], row["net"]) == (44, 1, "plain-d44")
-  assert row["std"] == synthetic.response_rows("plain", 44, 1, synthetic.STEPS)[2]["std"]
+  assert row["std"] == synthetic_runs.response_rows("plain", 44, 1, synthetic_runs.STEPS)[2]["std"]
 
 
 def test_frames_have_their_types_even_when_empty(tmp_path):
-  synthetic.write_run(tmp_path, status=records.PENDING, reached=0)
+  synthetic_runs.write_run(tmp_path, status=records.PENDING, reached=0)
   logs = analysis.load(tmp_path)
   assert logs.metrics.empty and logs.responses.empty
   assert logs.metrics["step"].dtype == "Int64" and logs.responses["std"].dtype == "float64"
@@ -44,7 +44,7 @@ def test_frames_have_their_types_even_when_empty(tmp_path):
 
 
 def test_a_run_that_cannot_be_read_is_a_problem_and_the_others_are_read(tmp_path):
-  synthetic.write_run(tmp_path)
+  synthetic_runs.write_run(tmp_path)
   (tmp_path / "broken").mkdir()
   (tmp_path / "broken" / "run.json").write_text('{"schema": 1, "id"')
   logs = analysis.load(tmp_path)
@@ -62,8 +62,8 @@ def test_nets_are_runs_less_the_seed_and_named_for_a_reader(tmp_path, sweep):
   labels = [net.label for net in sweep.networks]
   assert labels == ["plain-20", "plain-44", "plain-56", "ResNet-20", "ResNet-44", "ResNet-56"]
   for shortcut in "ABC":
-    synthetic.write_run(tmp_path, shortcut=shortcut)
-  synthetic.write_run(tmp_path, "plain")
+    synthetic_runs.write_run(tmp_path, shortcut=shortcut)
+  synthetic_runs.write_run(tmp_path, "plain")
   swept, of = "residual-A-d20-zero_init_scale-s3", {"experiment": "cifar_depth_sweep"}
   with records.RunWriter(tmp_path / swept) as writer:
     writer.update(id=swept, kind="residual", depth=20, shortcut="A", seed=3, **of)
@@ -104,17 +104,17 @@ def test_the_papers_number_stands_beside_its_own_net_only(tmp_path, sweep):
   assert table.loc["ResNet-56", "paper_error"] == paper.CIFAR10_RESIDUAL[56].error
   assert tuple(table.loc["plain-56", ["paper_low", "paper_high"]]) == paper.CIFAR10_PLAIN_PEERS[56]
   assert math.isnan(table.loc["plain-56", "paper_error"])
-  synthetic.write_run(tmp_path / "a", data={"name": "digits", "images": 1500})
-  synthetic.write_run(tmp_path / "b", depth=110, params=123)  # something else of that depth
-  synthetic.write_run(tmp_path / "c", shortcut="B")
-  synthetic.write_run(tmp_path / "d", depth=26)
+  synthetic_runs.write_run(tmp_path / "a", data={"name": "digits", "images": 1500})
+  synthetic_runs.write_run(tmp_path / "b", depth=110, params=123)  # something else of that depth
+  synthetic_runs.write_run(tmp_path / "c", shortcut="B")
+  synthetic_runs.write_run(tmp_path / "d", depth=26)
   for directory in "abcd":
     other = analysis.errors(analysis.load(tmp_path / directory)).iloc[0]
     assert other["paper_source"] is None and math.isnan(other["paper_error"]), directory
 
 
 def test_validation_error_of_the_last_step_is_in_the_table(tmp_path):
-  directory = synthetic.write_run(tmp_path)
+  directory = synthetic_runs.write_run(tmp_path)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": step, "split": "val", "error": 0.1 / step} for step in (1, 2)])
   assert analysis.errors(analysis.load(tmp_path)).loc[0, "val_error"] == pytest.approx(0.05)
@@ -126,7 +126,7 @@ def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
   assert table.loc["residual-A-d56-s1", "progress"] == 0
   assert math.isnan(table.loc["residual-A-d56-s1", "error"])
   assert table.loc["plain-d56-s1", "reason"].startswith("the training loss is not finite")
-  directory = synthetic.write_run(tmp_path, status=records.RUNNING, reached=4_000)
+  directory = synthetic_runs.write_run(tmp_path, status=records.RUNNING, reached=4_000)
   with records.RunWriter(directory) as writer:
     writer.update(step=0)
   assert analysis.progress(analysis.load(tmp_path)).loc[0, "step"] == 4_000
@@ -134,8 +134,8 @@ def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
 
 def test_deviations_name_the_nets_they_concern(tmp_path):
   common = {"name": "batch size", "paper": 128, "here": 64}
-  synthetic.write_run(tmp_path, "plain", deviations=[common])
-  synthetic.write_run(tmp_path, deviations=[common, {"name": "nesterov", "paper": False, "here": True}])
+  synthetic_runs.write_run(tmp_path, "plain", deviations=[common])
+  synthetic_runs.write_run(tmp_path, deviations=[common, {"name": "nesterov", "paper": False, "here": True}])
   table = analysis.deviations(analysis.load(tmp_path))
   assert table.to_dict("records") == [
     {"name": "batch size", "paper": "128", "here": "64", "nets": "all"},
@@ -144,7 +144,7 @@ def test_deviations_name_the_nets_they_concern(tmp_path):
 
 
 def test_events_tell_of_failures_and_lost_lines(tmp_path):
-  synthetic.write_sweep(tmp_path)
+  synthetic_runs.write_sweep(tmp_path)
   with (tmp_path / "plain-d20-s0" / "metrics.jsonl").open("ab") as file:
     file.write(b'{"step": 9')
   table = analysis.events(analysis.load(tmp_path))
@@ -181,7 +181,7 @@ def test_response_curves_in_both_orders(sweep):
   ordered = analysis.response_curves(sweep, "sorted")
   for net, depth in (("plain-d20", 20), ("residual-A-d44", 44)):
     seeds = [
-      [row["std"] for row in synthetic.response_rows(net.split("-")[0], depth, seed, synthetic.STEPS)]
+      [row["std"] for row in synthetic_runs.response_rows(net.split("-")[0], depth, seed, synthetic_runs.STEPS)]
       for seed in (0, 1)
     ]
     mean = [statistics.mean(pair) for pair in zip(*seeds, strict=True)]
@@ -194,9 +194,9 @@ def test_response_curves_in_both_orders(sweep):
 
 
 def test_responses_are_those_of_the_last_capture_in_one_mode(tmp_path):
-  directory = synthetic.write_run(tmp_path, status=records.RUNNING, reached=4_000)
-  second = synthetic.write_run(tmp_path, seed=1, status=records.RUNNING, reached=2_000)
-  later = [{**row, "step": 6_000, "std": 2.0} for row in synthetic.response_rows("residual", 20, 0, 0)]
+  directory = synthetic_runs.write_run(tmp_path, status=records.RUNNING, reached=4_000)
+  second = synthetic_runs.write_run(tmp_path, seed=1, status=records.RUNNING, reached=2_000)
+  later = [{**row, "step": 6_000, "std": 2.0} for row in synthetic_runs.response_rows("residual", 20, 0, 0)]
   with records.RunWriter(directory) as writer:
     writer.append("responses", [row | {"mode": "running", "std": 3.0} for row in later])
     writer.append("responses", later)
@@ -206,7 +206,7 @@ def test_responses_are_those_of_the_last_capture_in_one_mode(tmp_path):
 
 
 def test_seeds_without_a_mode_still_have_a_curve(tmp_path):
-  directory = synthetic.write_run(tmp_path, responses=False)
+  directory = synthetic_runs.write_run(tmp_path, responses=False)
   with records.RunWriter(directory) as writer:
     writer.append("responses", [{"step": 1, "layer": layer, "std": 1.0} for layer in (1, 2)])
   assert len(analysis.response_curves(analysis.load(tmp_path), "original")) == 2
@@ -255,7 +255,7 @@ def test_logs_are_plain_frames(sweep):
 def test_two_experiments_load_but_are_not_drawn_as_one(tmp_path):
   """Runs of two experiments may have one id."""
   for experiment in ("one", "two"):
-    synthetic.write_run(tmp_path / experiment, experiment=experiment, every=32_000)
+    synthetic_runs.write_run(tmp_path / experiment, experiment=experiment, every=32_000)
   logs = analysis.load(tmp_path)
   assert list(logs.runs["experiment"]) == ["one", "two"]
   for draw in (figures.figure6, figures.figure7, tables.errors):

@@ -7,7 +7,7 @@ import pytest
 
 from resjax import records
 from resjax.analysis import page
-from tests import browser, synthetic
+from tests import browser, synthetic_runs
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no chromium: apt-get install chromium")
 
@@ -25,11 +25,11 @@ def report(tmp_path_factory) -> Path:
   root = tmp_path_factory.mktemp("runs") / "cifar_depth_sweep"
   for kind in ("plain", "residual"):
     for seed in (0, 1):
-      directory = synthetic.write_run(root, kind, 20, seed, every=16_000)
+      directory = synthetic_runs.write_run(root, kind, 20, seed, every=16_000)
     with records.RunWriter(directory) as writer:
-      writer.append("responses", synthetic.response_rows(kind, 20, 1, synthetic.STEPS + 1))
-    synthetic.write_studies(directory, 20, kind == "plain")
-  synthetic.write_run(root, "residual", 1202, 0, every=16_000)
+      writer.append("responses", synthetic_runs.response_rows(kind, 20, 1, synthetic_runs.STEPS + 1))
+    synthetic_runs.write_studies(directory, 20, kind == "plain")
+  synthetic_runs.write_run(root, "residual", 1202, 0, every=16_000)
   return page.build(root)
 
 

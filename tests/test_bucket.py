@@ -13,7 +13,7 @@ import pytest
 from resjax import analysis, convert, files, records, report
 from resjax.records import RecordsError, RunWriter
 from resjax.settings import ConfigError
-from tests.launching import called
+from tests.in_process_commands import called
 
 RUN = "gs://bucket/runs/quickstart/plain-d8-s0"
 

@@ -7,7 +7,7 @@ from resjax.config import Data
 from resjax.data import batch_stream, load, random_crops
 from resjax.data.batch_stream import Share, TestPieces as InOrder, TrainPieces
 from resjax.data.files import Unreadable
-from tests.small_photos import encoded, picture, train_and_val, write
+from tests.synthetic_images import encoded, picture, train_and_val, write
 
 SMALL = {"name": "folder", "image_size": 24, "resize": (26, 40)}
 

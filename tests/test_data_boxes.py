@@ -9,7 +9,7 @@ from resjax import data
 from resjax.config import Data
 from resjax.data import voc
 from resjax.settings import ConfigError
-from tests import small_boxes
+from tests import synthetic_detection
 
 
 def edit(path, old, new):
@@ -19,8 +19,8 @@ def edit(path, old, new):
 
 
 def test_both_forms_hold_the_same_boxes(tmp_path):
-  of_voc = data.load(Data(name="voc", path=str(small_boxes.voc(tmp_path / "voc"))))
-  of_coco = data.load(Data(name="coco", path=str(small_boxes.coco(tmp_path / "coco"))))
+  of_voc = data.load(Data(name="voc", path=str(synthetic_detection.voc(tmp_path / "voc"))))
+  of_coco = data.load(Data(name="coco", path=str(synthetic_detection.coco(tmp_path / "coco"))))
   assert of_voc.class_names == ("blue", "red")  # by name
   assert (of_coco.class_names, of_coco.category_ids) == (("red", "blue"), (10, 20))  # by number
   for one, other in zip(of_voc.train + of_voc.test, of_coco.train + of_coco.test, strict=True):
@@ -30,7 +30,7 @@ def test_both_forms_hold_the_same_boxes(tmp_path):
 
 
 def test_images_held_out_for_validation(tmp_path):
-  small_boxes.voc(tmp_path / "voc")
+  synthetic_detection.voc(tmp_path / "voc")
   dataset = data.load(Data(name="voc", path=str(tmp_path / "voc"), validation_images=3))
   assert [dataset.count(split) for split in ("train", "val", "test")] == [5, 3, 4]
   with pytest.raises(ConfigError, match=r"data.validation_images = 8: must be 0 to 7"):
@@ -38,7 +38,7 @@ def test_images_held_out_for_validation(tmp_path):
 
 
 def test_faults_are_said_once_by_name(tmp_path):
-  root = small_boxes.voc(tmp_path / "voc", train=9)
+  root = synthetic_detection.voc(tmp_path / "voc", train=9)
   annotations = root / "Annotations"
   edit(annotations / "image0_00.xml", "<xmax>", "<xmax>9")  # reaches out of the image
   (root / "JPEGImages/image0_01.jpg").unlink()
@@ -59,7 +59,7 @@ def test_faults_are_said_once_by_name(tmp_path):
 
 
 def test_crowds_and_difficult_objects_are_ignored(tmp_path):
-  root = small_boxes.coco(tmp_path / "coco")
+  root = synthetic_detection.coco(tmp_path / "coco")
   path = root / "annotations/instances_train2017.json"
   content = json.loads(path.read_text())
   content["annotations"][0]["iscrowd"] = 1
@@ -70,7 +70,7 @@ def test_crowds_and_difficult_objects_are_ignored(tmp_path):
 
 def test_a_devkit_of_two_years(tmp_path):
   for year in ("VOC2007", "VOC2012"):
-    small_boxes.voc(tmp_path / "kit" / year)
+    synthetic_detection.voc(tmp_path / "kit" / year)
   (tmp_path / "kit/VOC2012/ImageSets/Main/test.txt").unlink()
   kit = str(tmp_path / "kit")
   assert len(data.load(Data(name="voc", path=kit)).train) == 16
@@ -80,7 +80,7 @@ def test_a_devkit_of_two_years(tmp_path):
 
 
 def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
-  root = small_boxes.voc(tmp_path / "voc")
+  root = synthetic_detection.voc(tmp_path / "voc")
   for path in (root / "Annotations").iterdir():
     path.write_text(path.read_text().replace("red", "dog").replace("blue", "cat"))
   assert data.load(Data(name="voc", path=str(root))).class_names == voc.CLASSES
@@ -102,7 +102,7 @@ def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
   ],
 )
 def test_what_is_no_voc(tmp_path, path, old, new, says):
-  root = small_boxes.voc(tmp_path / "voc")
+  root = synthetic_detection.voc(tmp_path / "voc")
   edit(root / path, old, new)
   with pytest.raises(ConfigError, match=says):
     data.load(Data(name="voc", path=str(root)))
@@ -119,7 +119,7 @@ def test_what_is_no_voc(tmp_path, path, old, new, says):
   ],
 )
 def test_what_is_no_coco(tmp_path, old, new, says):
-  root = small_boxes.coco(tmp_path / "coco")
+  root = synthetic_detection.coco(tmp_path / "coco")
   edit(root / "annotations/instances_train2017.json", old, new)
   with pytest.raises(ConfigError, match=says):
     data.load(Data(name="coco", path=str(root)))

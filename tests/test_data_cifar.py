@@ -13,7 +13,7 @@ from resjax.config import Data
 from resjax.data import describe, load
 from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
-from tests.small_cifar import archive, made, small, unpacked
+from tests.synthetic_cifar import archive, made, small, unpacked
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])

@@ -16,7 +16,7 @@ from resjax.config import Data
 from resjax.data import cifar_detection, load
 from resjax.data.cifar_format import FAMILIES
 from resjax.settings import ConfigError
-from tests.small_cifar import archive, as_parquet, as_python, made, pickled, png, small, unpacked
+from tests.synthetic_cifar import archive, as_parquet, as_python, made, pickled, png, small, unpacked
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
@@ -261,7 +261,7 @@ def test_a_form_imports_only_what_it_needs(tmp_path):
 import sys
 from resjax.config import Data
 from resjax.data import cifar, cifar_format
-from tests.small_cifar import as_python, made, small, unpacked
+from tests.synthetic_cifar import as_python, made, small, unpacked
 from pathlib import Path
 family = cifar_format.FAMILIES["cifar10"] = small("cifar10")
 for form, contents in (("binary", made("cifar10")), ("python", as_python("cifar10", made("cifar10"), family))):

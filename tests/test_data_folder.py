@@ -9,7 +9,7 @@ from resjax.config import Data
 from resjax.data import decoded_images, describe, load
 from resjax.data.dataset import FileDataset
 from resjax.settings import ConfigError
-from tests.small_photos import TINY, encoded, needs_tiny, picture, train_and_val, write
+from tests.synthetic_images import TINY, encoded, needs_tiny, picture, train_and_val, write
 
 HELD = {"name": "folder", "image_size": 32, "resize": ()}
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from resjax.data.files import Encoded, FolderFiles, Unreadable
 from resjax.data.image_decoder import crop, decode
-from tests.small_photos import PHOTOS, encoded, needs_photos, picture
+from tests.synthetic_images import PHOTOS, encoded, needs_photos, picture
 
 PIXELS = picture(60, 90)
 

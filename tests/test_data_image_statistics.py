@@ -7,7 +7,7 @@ from resjax.config import Data
 from resjax.data import image_statistics, load
 from resjax.data.batch_stream import Share, TestPieces as InOrder, batches
 from resjax.settings import ConfigError
-from tests.small_photos import PHOTOS, needs_photos, train_and_val
+from tests.synthetic_images import PHOTOS, needs_photos, train_and_val
 
 SMALL = {"name": "folder", "image_size": 24, "resize": (26, 40)}
 

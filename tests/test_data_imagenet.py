@@ -13,7 +13,7 @@ from resjax.config import Data
 from resjax.data import batch_stream, describe, load
 from resjax.data.batch_stream import Share, TestPieces as InOrder, TrainPieces
 from resjax.settings import ConfigError
-from tests.small_photos import encoded, picture
+from tests.synthetic_images import encoded, picture
 
 TRAIN = {"n01440764": 3, "n01443537": 2, "n15075141": 1}  # the library's classes 0, 1 and 999
 

@@ -19,7 +19,7 @@ from resjax.data import cifar_format, cifar_tfds, load
 from resjax.data.cifar_format import FAMILIES
 from resjax.data.tfds_preparation import prepare
 from resjax.settings import ConfigError
-from tests.small_cifar import archive, label_names, made, small
+from tests.synthetic_cifar import archive, label_names, made, small
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -198,7 +198,7 @@ def test_tensorflow_is_never_imported(name, data, tmp_path):
   code = """
 import sys
 from resjax.data import cifar_tfds
-from tests.small_cifar import small
+from tests.synthetic_cifar import small
 from pathlib import Path
 contents = cifar_tfds.read(Path(sys.argv[1]), small(sys.argv[2]))
 print(len(contents), [name for name in ("tensorflow", "jax") if name in sys.modules])

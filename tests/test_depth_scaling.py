@@ -12,7 +12,7 @@ from resjax import models, records
 from resjax.config import Model, freeze
 from resjax.train import batched_runs
 from tests import short_run
-from tests.nets import initial, unstacked
+from tests.sample_networks import initial, unstacked
 
 DENSE = Model("mlp", depth=8, block="dense", width=12, preactivation=True, norm="none")
 NORMED = Model(depth=14, width=8)

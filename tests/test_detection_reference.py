@@ -11,7 +11,7 @@ from resjax.detection import backbone, boxes, forward, losses, matching, nms, po
 from resjax.detection.anchors import anchors
 from resjax.detection.network import Detector
 from resjax.models import ScanOptions
-from tests import random_nets
+from tests import random_networks
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("torchvision", reason="the extra torch is not installed")
@@ -189,7 +189,7 @@ def test_a_whole_detector():
   settings = Detection(
     anchor_scales=(16.0, 32.0, 64.0), test_candidates=200, test_proposals=20, pool_size=7, score_threshold=0.2
   )
-  run = random_nets.net(model, 32, classes, channels=3)
+  run = random_networks.net(model, 32, classes, channels=3)
   detector = Detector(model, settings, classes, ScanOptions())
   rng = np.random.default_rng(7)
   pixels = rng.integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)

@@ -19,7 +19,7 @@ from resjax.models import ScanOptions
 from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import experiment, run_files
-from tests import random_nets, small_boxes
+from tests import random_networks, synthetic_detection
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
@@ -61,7 +61,7 @@ def run(workdir: Path, *configs: Config) -> list[records.Run]:
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory) -> Path:
-  return small_boxes.voc(tmp_path_factory.mktemp("voc") / "set", train=10)
+  return synthetic_detection.voc(tmp_path_factory.mktemp("voc") / "set", train=10)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_run_that_is_stopped_continues_to_the_bit(voc, whole, tmp_path, monkey
 
 def test_frozen_layers_stay_and_the_backbone_is_taken_over(voc, tmp_path):
   folder = config.Data(name="folder", image_size=32, resize=())
-  start = random_nets.write(tmp_path / "net", NET, folder, 32, 5, mean_image=True)
+  start = random_networks.write(tmp_path / "net", NET, folder, 32, 5, mean_image=True)
   given = run_files.read(start)
   values = settings(voc, detection__backbone=str(start), detection__frozen_stages=2, train__steps=2)
   trained = run(tmp_path / "runs", values)[0]
@@ -144,7 +144,7 @@ def batch(detection: Detection, images: int = 8):
   rng = np.random.default_rng(0)
   pixels, sizes, boxes, labels = [], [], [], []
   for _ in range(images):
-    image, objects = small_boxes.draw(rng, 48, 64, 2)
+    image, objects = synthetic_detection.draw(rng, 48, 64, 2)
     pixels.append(image)
     sizes.append((48, 64))
     boxes.append([row[1:] for row in objects] + [(0, 0, 0, 0)] * (detection.objects - 2))
@@ -272,7 +272,7 @@ def test_a_backbone_that_does_not_fit(voc, tmp_path):
   with pytest.raises(ConfigError, match="is no run directory"):
     backbone.check(settings(voc, detection__backbone=str(tmp_path)))
   folder = config.Data(name="folder", image_size=32, resize=())
-  other = random_nets.write(tmp_path / "net", dataclasses.replace(NET, width=4), folder, 32, 5)
+  other = random_networks.write(tmp_path / "net", dataclasses.replace(NET, width=4), folder, 32, 5)
   with pytest.raises(ConfigError, match=r"is another network: model.width \(4 there, 8 here\)"):
     backbone.check(settings(voc, detection__backbone=str(other)))
 

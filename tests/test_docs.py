@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import small_boxes
+from tests import synthetic_detection
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,7 +61,7 @@ def folder(tmp_path_factory) -> Path:
   rng = np.random.default_rng(0)
   images, labels = rng.integers(0, 256, (96, 32, 32, 3), np.uint8), np.arange(96) % 10
   np.savez(root / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-  small_boxes.voc(root / "cells")
+  synthetic_detection.voc(root / "cells")
   called = execute(root, "resjax", "train", "--config", "quickstart", "--only", "depth=8", *SHORT)
   assert called.returncode == 0, called.stderr
   return root

@@ -15,7 +15,7 @@ import pytest
 from resjax import convert, evaluate, records, report
 from resjax.config import Data, Model
 from resjax.train import run_files
-from tests import random_nets
+from tests import random_networks
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 WEIGHTS, CIFAR = "RESJAX_AKAMASTER", "RESJAX_CIFAR10"
@@ -25,15 +25,15 @@ WEIGHTS, CIFAR = "RESJAX_AKAMASTER", "RESJAX_CIFAR10"
 def there(tmp_path_factory):
   """A folder with a CIFAR net, its state dict, an .npz of images, and nets and data of other kinds."""
   root = tmp_path_factory.mktemp("there")
-  random_nets.write(root / "net", Model(depth=8, option_a_zeros="both"), Data(), 32, 10)  # as the project has them
+  random_networks.write(root / "net", Model(depth=8, option_a_zeros="both"), Data(), 32, 10)  # as the project has them
   assert convert.main(["--to", "torch", str(root / "net"), "--out", str(root / "net.safetensors")]) == 0
   rng = np.random.default_rng(0)
   for name, shape, classes in (("ten", (32, 32, 3), 10), ("two", (32, 32, 3), 2), ("grey", (32, 32), 10)):
     x, y = rng.integers(0, 256, (1100, *shape), np.uint8), np.arange(1100) % classes
     np.savez(root / f"{name}.npz", x_train=x[:10], y_train=y[:10], x_test=x, y_test=y)
-  random_nets.write(root / "grey", Model(depth=8), Data(), 32, 10, channels=1)
-  random_nets.write(root / "seven", Model(depth=8), Data(), 32, 7)
-  random_nets.write(root / "preactivated", Model(depth=8, preactivation=True), Data(), 32, 10)
+  random_networks.write(root / "grey", Model(depth=8), Data(), 32, 10, channels=1)
+  random_networks.write(root / "seven", Model(depth=8), Data(), 32, 7)
+  random_networks.write(root / "preactivated", Model(depth=8, preactivation=True), Data(), 32, 10)
   (root / "net" / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir()  # of a save that was killed
   return root
 
@@ -162,7 +162,7 @@ def refused(main, arguments, said, there, monkeypatch, capsys):
 
 def test_damage_is_noticed(there, tmp_path, capsys):
   """A file that is gone or cut short, a number that changed."""
-  net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
+  net = random_networks.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
   arguments = ["--checkpoint", str(net), "--data", str(there / "ten.npz")]
 
   def error_line():
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
 
 
 def test_a_net_without_numbers_fails(there, tmp_path, capsys):
-  net = random_nets.write(tmp_path / "net", Model(depth=8), Data(), 32, 10, nothing=True)
+  net = random_networks.write(tmp_path / "net", Model(depth=8), Data(), 32, 10, nothing=True)
   assert evaluate.main(["--checkpoint", str(net), "--data", str(there / "ten.npz")]) == 1
   assert capsys.readouterr().err == "resjax.evaluate: the probabilities of image 1 are not finite\n"
 

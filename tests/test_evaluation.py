@@ -17,7 +17,7 @@ from resjax.evaluation.images import ImageSet
 from resjax.evaluation.protocols import CROP, PROTOCOLS, SIDES, scale_views
 from resjax.settings import ConfigError
 from resjax.train import run_files
-from tests import random_nets
+from tests import random_networks
 
 CLASSES = 7
 IMAGENET = Model(family="imagenet", depth=10, blocks=(1, 1, 1, 1), width=8, shortcut="B")
@@ -42,12 +42,12 @@ def nets(tmp_path_factory):
   root = tmp_path_factory.mktemp("nets")
   streamed = Data(name="folder", image_size=64, resize=(73, 90))
   return {
-    "resized": random_nets.write(root / "resized", IMAGENET, streamed, 64, CLASSES),
-    "other": random_nets.write(root / "other", IMAGENET, streamed, 64, CLASSES, seed=1, mean_image=True),
-    "whole": random_nets.write(
+    "resized": random_networks.write(root / "resized", IMAGENET, streamed, 64, CLASSES),
+    "other": random_networks.write(root / "other", IMAGENET, streamed, 64, CLASSES, seed=1, mean_image=True),
+    "whole": random_networks.write(
       root / "whole", IMAGENET, dataclasses.replace(streamed, resize=()), 64, CLASSES, seed=2, mean_image=True
     ),
-    "cifar": random_nets.write(root / "cifar", CIFAR, Data(), 32, CLASSES, seed=3, mean_image=True),
+    "cifar": random_networks.write(root / "cifar", CIFAR, Data(), 32, CLASSES, seed=3, mean_image=True),
   }
 
 

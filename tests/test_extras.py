@@ -5,7 +5,7 @@ import shutil
 import extras
 import numpy as np
 import pytest
-import small_photos
+import synthetic_images
 
 QUICK = (
   *("resjax.main", "--config", "quickstart", "--workdir", "runs", "--only", "kind=residual depth=8"),
@@ -65,7 +65,7 @@ def test_image_files_need_the_extra_imagenet_which_is_named(tmp_path):
       folder = tmp_path / "photos" / split / kind
       folder.mkdir(parents=True)
       for i in range(8):
-        (folder / f"{i}.jpeg").write_bytes(small_photos.encoded(small_photos.picture(20, 24, blue=30 * i)))
+        (folder / f"{i}.jpeg").write_bytes(synthetic_images.encoded(synthetic_images.picture(20, 24, blue=30 * i)))
   photos = ("--config.data.name=folder", "--config.data.path=photos", "--config.data.image_size=16")
   sizes = ("--config.train.batch_size=8", "--config.evaluation.batch_size=8", "--config.responses.batch_size=8")
   command = (*QUICK, *photos, *sizes, "--config.data.resize=16,20", "--config.execution.workers=0")

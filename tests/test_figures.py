@@ -7,12 +7,12 @@ import pytest
 
 from resjax import analysis, records
 from resjax.analysis import figures, style
-from tests import synthetic
+from tests import synthetic_runs
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> analysis.Logs:
-  return analysis.load(synthetic.write_sweep(tmp_path_factory.mktemp("sweep")))
+  return analysis.load(synthetic_runs.write_sweep(tmp_path_factory.mktemp("sweep")))
 
 
 def test_figure6_has_a_panel_for_each_kind_and_names_every_net(sweep):
@@ -31,7 +31,7 @@ def analysis_figures(logs: analysis.Logs) -> dict[str, list[figures.Panel]]:
 
 
 def test_figure6_falls_back_to_validation(tmp_path):
-  directory = synthetic.write_run(tmp_path)
+  directory = synthetic_runs.write_run(tmp_path)
   lines = (directory / "metrics.jsonl").read_text().replace('"test"', '"val"')
   (directory / "metrics.jsonl").write_text(lines)
   (panel,) = figures.figure6(analysis.load(tmp_path))
@@ -40,7 +40,7 @@ def test_figure6_falls_back_to_validation(tmp_path):
 
 def test_figures_of_a_thousand_layers_stay_small_and_relative(tmp_path):
   for kind, depth in (("plain", 20), ("residual", 20), ("residual", 1202)):
-    synthetic.write_run(tmp_path, kind, depth)
+    synthetic_runs.write_run(tmp_path, kind, depth)
   logs = analysis.load(tmp_path)
   assert len(analysis.response_curves(logs, "original").query("depth == 1202")) == 1201
   for panel in figures.figure7(logs):
@@ -50,10 +50,10 @@ def test_figures_of_a_thousand_layers_stay_small_and_relative(tmp_path):
 
 
 def test_figure7_survives_a_dead_layer_and_a_wide_range(tmp_path):
-  directory = synthetic.write_run(tmp_path, responses=False)
+  directory = synthetic_runs.write_run(tmp_path, responses=False)
   with records.RunWriter(directory) as writer:
     writer.append("responses", [{"step": 1, "layer": layer, "std": 0.0 if layer == 2 else 1e-4} for layer in (1, 2, 3)])
-  synthetic.write_run(tmp_path, "plain")
+  synthetic_runs.write_run(tmp_path, "plain")
   assert len(figures.figure7(analysis.load(tmp_path))) == 2
 
 
@@ -65,7 +65,7 @@ def drawn_heights(svg: str) -> list[float]:
 @pytest.mark.parametrize("error", [0.0, 1.0])
 @pytest.mark.parametrize("steps", [(0,), (5,), (1, 2, 3)])
 def test_figure6_of_few_points_and_of_extreme_errors(tmp_path, error, steps):
-  directory = synthetic.write_run(tmp_path, reached=0, responses=False, status=records.RUNNING)
+  directory = synthetic_runs.write_run(tmp_path, reached=0, responses=False, status=records.RUNNING)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": step, "split": "test", "error": error} for step in steps])
   (panel,) = figures.figure6(analysis.load(tmp_path))
@@ -75,8 +75,8 @@ def test_figure6_of_few_points_and_of_extreme_errors(tmp_path, error, steps):
 
 
 def test_a_failure_off_the_scale_is_marked_at_the_edge(tmp_path):
-  synthetic.write_run(tmp_path, "plain", depth=20)
-  directory = synthetic.write_run(tmp_path, "plain", depth=44, reached=0, responses=False, status=records.FAILED)
+  synthetic_runs.write_run(tmp_path, "plain", depth=20)
+  directory = synthetic_runs.write_run(tmp_path, "plain", depth=44, reached=0, responses=False, status=records.FAILED)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": 200, "split": "test", "error": 0.9}])
   (panel,) = figures.figure6(analysis.load(tmp_path))
@@ -84,14 +84,14 @@ def test_a_failure_off_the_scale_is_marked_at_the_edge(tmp_path):
 
 
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
-  with records.RunWriter(synthetic.write_run(tmp_path)) as writer:
+  with records.RunWriter(synthetic_runs.write_run(tmp_path)) as writer:
     writer.update(id="residual-A-d20-$x^{-s0", experiment="e")
-    writer.append("responses", synthetic.response_rows("residual", 20, 0, synthetic.STEPS + 1))
+    writer.append("responses", synthetic_runs.response_rows("residual", 20, 0, synthetic_runs.STEPS + 1))
   assert all("ResNet-20 $x^{" in panel.svg for panel in figures.figure7(analysis.load(tmp_path)))
 
 
 def test_figures_of_nothing_are_none(tmp_path):
-  synthetic.write_run(tmp_path, status=records.PENDING, reached=0)
+  synthetic_runs.write_run(tmp_path, status=records.PENDING, reached=0)
   assert analysis_figures(analysis.load(tmp_path)) == {"fig6": [], "fig7": []}
 
 
@@ -152,7 +152,7 @@ def test_inline_figures_carry_no_fixed_color_and_their_own_ids(sweep):
 def test_responses_over_many_decades_have_a_labelled_axis(tmp_path):
   """Running statistics of a net that has only begun can be off by many powers of ten."""
   for depth, decades in ((20, 0), (110, 10)):
-    directory = synthetic.write_run(tmp_path, depth=depth, responses=False)
+    directory = synthetic_runs.write_run(tmp_path, depth=depth, responses=False)
     with records.RunWriter(directory) as writer:
       writer.append("responses", [{"step": 1, "layer": n, "std": 10 ** (decades * n / depth)} for n in range(1, depth)])
   for panel in figures.figure7(analysis.load(tmp_path)):

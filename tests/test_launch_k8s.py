@@ -10,7 +10,7 @@ import yaml
 from launch import manifests
 from resjax.planning import chips
 from resjax.settings import ConfigError
-from tests.launching import called
+from tests.in_process_commands import called
 
 client = pytest.importorskip("kubernetes.client", reason="the package kubernetes is not installed")
 jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is not installed")

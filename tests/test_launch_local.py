@@ -16,7 +16,7 @@ from launch.resources import Slot
 from resjax import registry
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.launching import called
+from tests.in_process_commands import called
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.launching import called, loaded
+from tests.in_process_commands import called, loaded
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
 

@@ -15,8 +15,8 @@ from resjax import records
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from tests.launching import called
-from tests.tpu_api import Api, State, served
+from tests.fake_tpu_api import Api, State, served
+from tests.in_process_commands import called
 
 PARENT = "projects/p/locations/z"
 GIVEN = ["--config=quickstart", "--project=p", "--zone=z", "--source=gs://b/code.tar.gz", "--workdir=gs://b/runs"]

@@ -10,7 +10,7 @@ from resjax import models
 from resjax.config import Model
 from resjax.models import layout
 from resjax.models.response_statistics import COLLECTION
-from tests.nets import IMAGES, NETS, filled, initial, shapes, table, unstacked
+from tests.sample_networks import IMAGES, NETS, filled, initial, shapes, table, unstacked
 
 
 @pytest.mark.parametrize("name", NETS)

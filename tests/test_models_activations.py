@@ -9,7 +9,7 @@ from resjax import models
 from resjax.config import Model, freeze
 from resjax.models import activations, initializers
 from resjax.settings import ConfigError
-from tests.nets import initial
+from tests.sample_networks import initial
 
 # Negative slope and scale of the output by the authors' library: dks 0.1.2, method TAT, c_val_0_target 0.9, of so many
 # composed layers.

@@ -12,7 +12,7 @@ from resjax import models
 from resjax.config import Model
 from resjax.models import blocks, resnet
 from resjax.models.block_scan import ScanOptions, scan_blocks
-from tests.nets import IMAGES, filled, unstacked
+from tests.sample_networks import IMAGES, filled, unstacked
 
 
 def one_by_one(net: Model, variables, images):

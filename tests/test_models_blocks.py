@@ -12,7 +12,7 @@ from resjax import models
 from resjax.config import Model
 from resjax.models import blocks, shortcuts
 from resjax.models.response_statistics import COLLECTION
-from tests.nets import IMAGES, NETS, initial, shapes
+from tests.sample_networks import IMAGES, NETS, initial, shapes
 
 
 def branch(**changes):

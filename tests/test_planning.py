@@ -13,7 +13,7 @@ from resjax.planning import chips, measured, roofline, search
 from resjax.planning.compiled import Program
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.launching import called
+from tests.in_process_commands import called
 
 
 @pytest.mark.parametrize(

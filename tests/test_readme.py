@@ -6,7 +6,7 @@ import pytest
 
 from resjax import records, report
 from resjax.analysis import readme
-from tests import synthetic
+from tests import synthetic_runs
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 FIGURE = "<!-- figure -->\nold\n<!-- end of figure -->\n"
@@ -17,9 +17,9 @@ FOUND = "<!-- findings -->\nold\n<!-- end of findings -->\n"
 @pytest.fixture
 def results(tmp_path):
   root = tmp_path / "results"
-  synthetic.write_run(root / "study", "residual", 20, 0, every=32_000)
-  synthetic.write_run(root / "study", "residual", 20, 1, every=32_000)
-  synthetic.write_run(root / "study", "plain", 20, 0, every=32_000)
+  synthetic_runs.write_run(root / "study", "residual", 20, 0, every=32_000)
+  synthetic_runs.write_run(root / "study", "residual", 20, 1, every=32_000)
+  synthetic_runs.write_run(root / "study", "plain", 20, 0, every=32_000)
   return root
 
 
@@ -54,14 +54,14 @@ def test_a_line_a_net_with_the_papers_number_and_the_verdict(results, tmp_path):
 def test_the_best_trained_study_of_a_net_is_in_the_table(results, tmp_path):
   """A quarter of the schedule is less than all, but more than nothing; half-done, short and other nets do not count."""
   quarter = {"steps": 16_000, "reached": 16_000, "every": 8_000}
-  synthetic.write_run(results / "study-quarter", "residual", 20, 5, **quarter)
-  synthetic.write_run(results / "study-quarter", "residual", 56, 5, **quarter)
-  synthetic.write_run(results / "study-quarter", "residual", 110, 5, status=records.RUNNING, **quarter)
-  synthetic.write_run(results / "study-quarter", "residual", 44, 5, shortcut="B", **quarter)
+  synthetic_runs.write_run(results / "study-quarter", "residual", 20, 5, **quarter)
+  synthetic_runs.write_run(results / "study-quarter", "residual", 56, 5, **quarter)
+  synthetic_runs.write_run(results / "study-quarter", "residual", 110, 5, status=records.RUNNING, **quarter)
+  synthetic_runs.write_run(results / "study-quarter", "residual", 44, 5, shortcut="B", **quarter)
   began = [{"name": "initial weights", "paper": "random", "here": "another net"}]
-  synthetic.write_run(results / "study-identity", "residual", 32, 5, deviations=began)
-  synthetic.write_run(results / "elsewhere", "residual", 44, 5, steps=0, reached=0)
-  synthetic.write_run(results / "study-short", "plain", 44, 5, steps=4_000, reached=4_000)  # a sixteenth
+  synthetic_runs.write_run(results / "study-identity", "residual", 32, 5, deviations=began)
+  synthetic_runs.write_run(results / "elsewhere", "residual", 44, 5, steps=0, reached=0)
+  synthetic_runs.write_run(results / "study-short", "plain", 44, 5, steps=4_000, reached=4_000)  # a sixteenth
   rows = table(written(results, tmp_path))
   assert [(row[0], row[4], row[6]) for row in rows] == [
     ("plain-20", "100 %", "`study`"),
@@ -75,7 +75,7 @@ def test_verdicts_are_of_a_word(tmp_path):
   for seed, error, words in ((0, 0.0932, "agrees"), (1, 0.0940, "higher"), (2, 0.0810, "lower")):
     root = tmp_path / str(seed)
     result = {"test_error": error, "train_error": 0.01, "test_images": 10_000}
-    synthetic.write_run(root / "study", "residual", 20, seed, every=32_000, result=result)
+    synthetic_runs.write_run(root / "study", "residual", 20, seed, every=32_000, result=result)
     run = root / "study" / f"residual-A-d20-s{seed}"
     with records.RunWriter(run) as writer:
       writer.update(result=result)
@@ -84,7 +84,7 @@ def test_verdicts_are_of_a_word(tmp_path):
 
 
 def test_without_a_net_of_the_paper_it_says_so(tmp_path):
-  synthetic.write_run(tmp_path / "results" / "study", "residual", 8, every=32_000)
+  synthetic_runs.write_run(tmp_path / "results" / "study", "residual", 8, every=32_000)
   assert "No network of the paper has been trained" in written(tmp_path / "results", tmp_path).read_text()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from resjax import records, report
 from resjax.records import ARCHIVE, RecordsError
-from tests.synthetic import write_run, write_studies
+from tests.synthetic_runs import write_run, write_studies
 
 
 @pytest.fixture

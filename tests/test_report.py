@@ -10,7 +10,7 @@ import pytest
 
 from resjax import records, report
 from resjax.analysis import page
-from tests import synthetic
+from tests import synthetic_runs
 
 REPOSITORY = Path(__file__).parents[1]
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -52,7 +52,7 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-  root = synthetic.write_sweep(tmp_path_factory.mktemp("runs") / "cifar_depth_sweep")
+  root = synthetic_runs.write_sweep(tmp_path_factory.mktemp("runs") / "cifar_depth_sweep")
   return page.build(root)
 
 
@@ -164,7 +164,7 @@ def test_rebuilding_gives_the_same_bytes(built):
 
 def test_words_from_the_records_are_escaped(tmp_path):
   mean = "<script>alert('x')</script> & \"more\""
-  synthetic.write_run(tmp_path / "e", status=records.FAILED, reason=mean, reached=2_000, command=mean)
+  synthetic_runs.write_run(tmp_path / "e", status=records.FAILED, reason=mean, reached=2_000, command=mean)
   text = page.build(tmp_path / "e").read_text()
   Reader(text)
   assert "<script" not in text and text.count("&lt;script&gt;") >= 2
@@ -182,7 +182,7 @@ def test_words_from_the_records_are_escaped(tmp_path):
   ],
 )
 def test_page_of_a_sweep_that_has_hardly_begun(tmp_path, status, reached, responses):
-  directory = synthetic.write_run(tmp_path, reached=reached, responses=responses, status=records.PENDING)
+  directory = synthetic_runs.write_run(tmp_path, reached=reached, responses=responses, status=records.PENDING)
   with records.RunWriter(directory) as writer:
     writer.update(**({"status": status} if status else {"steps": None, "step": None, "kind": None, "depth": None}))
   text = Reader(page.build(tmp_path).read_text()).text
@@ -201,7 +201,7 @@ def test_page_of_runs_that_cannot_be_read(tmp_path):
 
 def test_a_parent_gets_an_index_of_pages(tmp_path):
   for name in ("first", "second"):
-    synthetic.write_run(tmp_path / name, reached=4_000)
+    synthetic_runs.write_run(tmp_path / name, reached=4_000)
   shown = command(tmp_path)
   assert (shown.returncode, shown.stderr) == (0, "")
   assert shown.stdout == f"{tmp_path / 'index.html'}\n"
@@ -212,7 +212,7 @@ def test_a_parent_gets_an_index_of_pages(tmp_path):
 
 
 def test_the_pages_path_is_printed(tmp_path, capsys):
-  synthetic.write_run(tmp_path, reached=4_000)
+  synthetic_runs.write_run(tmp_path, reached=4_000)
   assert report.main([str(tmp_path)]) == 0
   assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
 
@@ -231,7 +231,7 @@ def test_the_pages_path_is_printed(tmp_path, capsys):
 def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, says):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "empty").mkdir()
-  synthetic.write_run(tmp_path / "experiment", reached=2_000)
+  synthetic_runs.write_run(tmp_path / "experiment", reached=2_000)
   try:
     code = report.main(arguments)
   except SystemExit as e:

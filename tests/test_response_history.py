@@ -8,7 +8,7 @@ import pytest
 from resjax import analysis, records, study_records
 from resjax.analysis import measurements, plotting, response_history, response_scaling
 from resjax.analysis.sections import through_training
-from tests import synthetic
+from tests import synthetic_runs
 
 LAYERS = ("stem/conv", "stage1/block1/conv1", "stage1/block1/conv2")
 
@@ -108,14 +108,14 @@ def test_one_capture_makes_no_history(tmp_path):
 
 
 def test_a_thousand_layers_are_drawn_as_two_hundred(tmp_path):
-  directory = synthetic.write_run(tmp_path, depth=1202)
+  directory = synthetic_runs.write_run(tmp_path, depth=1202)
   with records.RunWriter(directory) as writer:
-    writer.append("responses", synthetic.response_rows("residual", 1202, 0, synthetic.STEPS + 1))
+    writer.append("responses", synthetic_runs.response_rows("residual", 1202, 0, synthetic_runs.STEPS + 1))
   history = response_history.history(analysis.load(tmp_path))
   assert len(history) == 2 * 1201
   thin = plotting.downsample(history, ["net", "step"])
   assert len(thin) <= 2 * plotting.MAX_POINTS and set(thin["layers"]) == {1201}
-  whole = history[history["step"] == synthetic.STEPS]
-  first = thin[thin["step"] == synthetic.STEPS].iloc[0]
+  whole = history[history["step"] == synthetic_runs.STEPS]
+  first = thin[thin["step"] == synthetic_runs.STEPS].iloc[0]
   assert first["mean"] == pytest.approx(whole["mean"][:7].mean())  # seven neighbours a point
   assert (first["low"], first["high"]) == (whole["mean"][:7].min(), whole["mean"][:7].max())

@@ -9,7 +9,7 @@ from scipy import stats
 from resjax import analysis, records
 from resjax.analysis import power_law, scaling
 from resjax.analysis.sections import scaling as section
-from tests import synthetic
+from tests import synthetic_runs
 
 
 def finished(root, depth, error, curve=(), kind="residual", seed=0, batch=128, steps=1000):
@@ -95,7 +95,7 @@ def test_one_depth_and_nets_from_elsewhere_give_no_frontier(tmp_path):
 
 
 def test_the_section_of_a_sweep(tmp_path):
-  synthetic.write_sweep(tmp_path)
+  synthetic_runs.write_sweep(tmp_path)
   built = section.build(analysis.load(tmp_path))
   names = [panel.name for panel in built.panels]
   assert len(names) == len(set(names)) > 0 and all("<svg" in panel.svg for panel in built.panels)

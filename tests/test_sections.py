@@ -9,7 +9,7 @@ from resjax.analysis import sections
 from resjax.analysis.provenance import provenance
 from resjax.analysis.sections import blocks, gradients, identity, landscape, lesions, paths
 from resjax.analysis.sections.section import Section, join_words
-from tests import synthetic
+from tests import synthetic_runs
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +17,13 @@ def studied(tmp_path_factory) -> analysis.Logs:
   """A plain and a residual net of 20 layers, with every study."""
   root = tmp_path_factory.mktemp("studied")
   for kind in ("plain", "residual"):
-    directory = synthetic.write_run(root, kind, 20, every=32_000)
-    synthetic.write_studies(directory, 20, kind == "plain")
+    directory = synthetic_runs.write_run(root, kind, 20, every=32_000)
+    synthetic_runs.write_studies(directory, 20, kind == "plain")
   return analysis.load(root)
 
 
 def test_without_studies_there_are_no_sections_of_them(tmp_path):
-  synthetic.write_run(tmp_path, every=32_000)
+  synthetic_runs.write_run(tmp_path, every=32_000)
   keys = [section.key for section in sections.build_all(analysis.load(tmp_path))]
   assert keys == ["paper", "training", "responses"]
 
@@ -55,7 +55,7 @@ def test_lesions_tell_plain_from_residual(studied):
 
 
 def test_statistics_taken_again_are_a_row_of_their_own(tmp_path):
-  directory = synthetic.write_run(tmp_path, every=32_000)
+  directory = synthetic_runs.write_run(tmp_path, every=32_000)
   with study_records.writer(directory) as writer:
     for again, error in ((True, 0.1), (False, 0.5)):
       line = {"step": 1, "images": 9, "source": "test", "reestimated": again}
@@ -79,11 +79,11 @@ def test_gradients_of_a_study_stand_in_for_those_of_training(studied):
 def test_gradients_captured_in_training_come_first(tmp_path):
   from resjax import records
 
-  directory = synthetic.write_run(tmp_path, depth=20, every=32_000)
-  synthetic.write_studies(directory, 20, False)
+  directory = synthetic_runs.write_run(tmp_path, depth=20, every=32_000)
+  synthetic_runs.write_studies(directory, 20, False)
   with records.RunWriter(directory) as writer:
     for step in (0, 10):
-      writer.append("gradients", synthetic.gradient_rows(20, True, step))
+      writer.append("gradients", synthetic_runs.gradient_rows(20, True, step))
   section = gradients.build(analysis.load(tmp_path))
   assert set(section.data["gradient_norm"]["step"]) == {10}
   assert "gradients_through_training" in section.data
@@ -123,7 +123,7 @@ def test_deepened_nets_are_listed(studied):
 
 def test_a_section_names_the_commands_that_made_it_and_the_page_all_of_them(studied):
   assert lesions.build(studied).commands == ("python -m resjax.study lesion --workdir runs",)
-  assert tuple(command.split()[3] for command in provenance(studied)["Studied by"]) == synthetic.STUDIES
+  assert tuple(command.split()[3] for command in provenance(studied)["Studied by"]) == synthetic_runs.STUDIES
 
 
 def test_a_notebook_shows_a_section(studied):
@@ -138,7 +138,7 @@ def test_words_are_listed(words, said):
 
 def test_studies_that_have_only_begun(tmp_path):
   """The first line of each study, as it is while the study goes on."""
-  directory: Path = synthetic.write_run(tmp_path, every=32_000)
+  directory: Path = synthetic_runs.write_run(tmp_path, every=32_000)
   with study_records.writer(directory) as writer:
     writer.append("lesions", [{"step": 1, "kind": "none", "error": 0.1, "images": 9, "source": "test"}])
     writer.append("landscape", [{"step": 1, "alpha": 0.0, "beta": 0.0, "loss": 0.3, "seed": 0}])

@@ -9,12 +9,12 @@ import pytest
 
 from resjax import records, report
 from resjax.analysis import serve
-from tests import synthetic
+from tests import synthetic_runs
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-  synthetic.write_run(tmp_path / "e", status=records.RUNNING, reached=4_000, every=2_000, responses=False)
+  synthetic_runs.write_run(tmp_path / "e", status=records.RUNNING, reached=4_000, every=2_000, responses=False)
   return tmp_path / "e"
 
 

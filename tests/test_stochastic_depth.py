@@ -16,8 +16,8 @@ from resjax.models import layout, stochastic_depth
 from resjax.studies import lesion_plans, segmented_model
 from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import batched_runs, evaluate, state, step
-from tests import random_nets
-from tests.nets import unstacked
+from tests import random_networks
+from tests.sample_networks import unstacked
 
 DIGITS = Data(name="digits", pad=0, mirror=False)
 NET = Model("mlp", depth=14, block="dense", blocks=(5, 1), width=6, survival=0.4)  # dense layers compile fast
@@ -55,7 +55,7 @@ def plain_forward(variables, x, kept=None):
 
 @pytest.fixture(scope="module")
 def net():
-  return random_nets.net(NET, 8)
+  return random_networks.net(NET, 8)
 
 
 @pytest.fixture(scope="module")

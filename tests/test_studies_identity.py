@@ -12,7 +12,7 @@ from resjax.config import Config, Data, Execution, Gradients, Model, Responses, 
 from resjax.settings import ConfigError
 from resjax.studies import net2deeper, segmented_model
 from resjax.train import evaluate, run_files
-from tests import random_nets
+from tests import random_networks
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8, blocks=(2, 1), width=4)
@@ -35,10 +35,10 @@ def images():
 def test_the_logits_stay(images, changes):
   """To 1e-5 of their size: a plain net's new norms multiply by what they divide by."""
   model = dataclasses.replace(NET, **changes)
-  net = random_nets.net(model, 8)
+  net = random_networks.net(model, 8)
   deeper = net2deeper.model(model, 0)
   assert (deeper.depth, deeper.blocks) == (14, (4, 2))
-  fresh = random_nets.net(deeper, 8, seed=1).variables
+  fresh = random_networks.net(deeper, 8, seed=1).variables
   moments = net2deeper.stage_moments(
     segmented_model.SegmentedModel(model, 10), 5, net.variables, images, net.input.statistics
   )
@@ -78,7 +78,7 @@ def test_twice_the_blocks():
 
 def test_the_command_trains_on_and_anew(tmp_path, capsys):
   """Two steps each: the deepened net starts where the trained one ended; the same command again changes nothing."""
-  directory = random_nets.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
   config = Config(
     model=NET,
     data=DIGITS,
@@ -116,7 +116,7 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
 
 
 def test_the_logits_alone_are_compared_without_training(tmp_path, capsys):
-  directory = random_nets.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
   command = ["identity", "--workdir", str(tmp_path / "digits"), "--train=false", "--depth=20", "--images=12"]
   assert study.main([*command, "--batch_size=11"]) == 2  # this net's stages are its own
   assert "depth" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from resjax import models, study, study_records
 from resjax.config import Data, Model
 from resjax.data.augment import normalize
 from resjax.studies import lanczos, loss_surface
-from tests import random_nets
+from tests import random_networks
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8, blocks=(3,), width=2)  # 294 parameters, two of its three blocks stacked
@@ -18,7 +18,7 @@ NET = Model(depth=8, blocks=(3,), width=2)  # 294 parameters, two of its three b
 
 @pytest.fixture(scope="module")
 def net():
-  return random_nets.net(NET, 8)
+  return random_networks.net(NET, 8)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_lanczos_on_a_matrix():
 
 
 def test_the_command_goes_on_with_a_grid(tmp_path, capsys):
-  directory = random_nets.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
   few = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5"]
   command = ["landscape", "--workdir", str(directory), *few]
   assert study.main([*command, "--points=3"]) == 0

@@ -17,7 +17,7 @@ from resjax.settings import ConfigError
 from resjax.studies import lesion_plans, segmented_model
 from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import evaluate
-from tests import random_nets
+from tests import random_networks
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=12, blocks=(3, 2))
@@ -36,7 +36,7 @@ def images():
 
 
 def random_net(kind):
-  return random_nets.net(dataclasses.replace(NET, kind=kind), 8)
+  return random_networks.net(dataclasses.replace(NET, kind=kind), 8)
 
 
 def without_second(tree):
@@ -127,7 +127,7 @@ def test_kendalls_tau():
 
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   """On the digits: the second call finds all known, a larger one makes what is missing."""
-  directory = random_nets.write(tmp_path / "residual-A-d8", Model(depth=8), DIGITS, 8, 10, channels=1)
+  directory = random_networks.write(tmp_path / "residual-A-d8", Model(depth=8), DIGITS, 8, 10, channels=1)
   few = ["--images=40", "--batch_size=26", "--statistics_images=26", "--trials=1", "--reestimate=no"]
   command = ["lesion", "--workdir", str(tmp_path), *few]
   assert study.main([*command, "--counts=2"]) == 0

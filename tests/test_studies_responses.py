@@ -5,7 +5,7 @@ import pytest
 from resjax import records, study, study_records
 from resjax.config import Config, Data, Model, Responses
 from resjax.data.cifar_format import FAMILIES
-from tests import random_nets, small_cifar
+from tests import random_networks, synthetic_cifar
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
 CONFIG = Config(
@@ -15,7 +15,7 @@ CONFIG = Config(
 
 @pytest.fixture
 def net(tmp_path):
-  directory = random_nets.write(tmp_path / "net", CONFIG.model, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write(tmp_path / "net", CONFIG.model, DIGITS, 8, 10, channels=1)
   with records.RunWriter(directory) as writer:
     writer.write_config(CONFIG.to_dict())
   return directory
@@ -46,9 +46,9 @@ def test_readings_stand_beside_each_other(net, capsys):
 
 def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypatch, capsys):
   """As in resjax.evaluate; a net from elsewhere has no setting that could allow it."""
-  monkeypatch.setitem(FAMILIES, "cifar10", small_cifar.small("cifar10"))
-  archive = small_cifar.archive(tmp_path / FAMILIES["cifar10"].binary.archive, small_cifar.made("cifar10"))
-  directory = random_nets.write(tmp_path / "net", CONFIG.model, Data(), 32, 10)
+  monkeypatch.setitem(FAMILIES, "cifar10", synthetic_cifar.small("cifar10"))
+  archive = synthetic_cifar.archive(tmp_path / FAMILIES["cifar10"].binary.archive, synthetic_cifar.made("cifar10"))
+  directory = random_networks.write(tmp_path / "net", CONFIG.model, Data(), 32, 10)
   command = ["responses", "--workdir", str(directory), "--images=11", "--batch_size=11"]
   assert study.main([*command, "--data", str(archive)]) == 0
   shown = capsys.readouterr()

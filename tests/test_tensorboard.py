@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from resjax import analysis, records, report
-from tests import synthetic
+from tests import synthetic_runs
 
 pytest.importorskip("tensorboardX", reason="the extra tensorboard is not installed")
 
@@ -26,9 +26,9 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def test_events_are_the_logs_lines(tmp_path, capsys):
-  directory = synthetic.write_run(tmp_path / "e", depth=20, every=16_000)
+  directory = synthetic_runs.write_run(tmp_path / "e", depth=20, every=16_000)
   with records.RunWriter(directory) as writer:
-    writer.append("gradients", synthetic.gradient_rows(20, True, 5))
+    writer.append("gradients", synthetic_runs.gradient_rows(20, True, 5))
   for _ in range(2):  # the second call replaces the files of the first
     assert report.main([str(tmp_path / "e"), "--tensorboard"]) == 0
   out = tmp_path / "e" / "tensorboard"

@@ -10,7 +10,7 @@ from resjax.data import load
 from resjax.data.augment import lighting
 from resjax.train import batched_runs, state
 from resjax.train.input.streaming import StreamingInput
-from tests.small_photos import train_and_val
+from tests.synthetic_images import train_and_val
 
 RUN = {
   "model": {"depth": 8},

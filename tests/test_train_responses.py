@@ -11,7 +11,7 @@ from resjax import models
 from resjax.config import Model, Responses
 from resjax.data.augment import Statistics
 from resjax.train import responses
-from tests.nets import filled, table, unstacked
+from tests.sample_networks import filled, table, unstacked
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (32, 8, 8, 3), np.uint8)
 STATISTICS = Statistics(np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32))

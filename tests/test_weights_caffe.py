@@ -11,7 +11,7 @@ from resjax.settings import ConfigError
 from resjax.weights import caffe_files, import_run
 
 pytest.importorskip("torch")
-foreign = pytest.importorskip("tests.foreign_nets")
+foreign = pytest.importorskip("tests.third_party_networks")
 
 MEAN = np.array([123.68, 116.779, 103.939])
 

@@ -14,7 +14,7 @@ from tests.test_weights_torch import logits, theirs
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-foreign = pytest.importorskip("tests.foreign_nets")
+foreign = pytest.importorskip("tests.third_party_networks")
 parity = pytest.importorskip("tests.torch_parity")
 
 BASIC = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}

@@ -15,7 +15,7 @@ from resjax.train import run_files
 from resjax.weights import export_torch, import_run, mapping, torch_files
 
 torch = pytest.importorskip("torch")
-foreign = pytest.importorskip("tests.foreign_nets")
+foreign = pytest.importorskip("tests.third_party_networks")
 parity = pytest.importorskip("tests.torch_parity")
 
 

@@ -12,10 +12,10 @@ from resjax import mesh
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.augment import Statistics
 from resjax.data.batch_stream import in_order
+from resjax.detection.average_precision import Found, overlaps
 from resjax.detection.batches import Groups, Minibatch, TestBatches
 from resjax.detection.forward import Images, detect
 from resjax.detection.network import Detector
-from resjax.detection.scores import Found, overlaps
 
 SCALES = (1 / 3, 2 / 3, 1.0, 4 / 3, 5 / 3)  # of the shorter side: 200 to 1,000 pixels where it is 600, as in the paper
 

@@ -15,7 +15,7 @@ from resjax.config import Config
 from resjax.data.annotated_images import DetectionDataset
 from resjax.data.augment import Statistics, given
 from resjax.data.batch_stream import in_order, worker_count
-from resjax.detection import backbone, lines, scores
+from resjax.detection import average_precision, backbone, log_lines
 from resjax.detection.batches import Groups, Minibatch, TrainSteps
 from resjax.detection.evaluation import Evaluator
 from resjax.detection.forward import Images, training_loss
@@ -137,7 +137,7 @@ class DetectionInput(InputStrategy):
     readable = [index for index, each in enumerate(found) if each is not None]
     tested = [images[index] for index in readable]
     detections = [each for each in found if each is not None]
-    by_class = scores.score(tested, detections, self._dataset.classes)
+    by_class = average_precision.score(tested, detections, self._dataset.classes)
     coco = self._config.data.name == "coco"
     precision = np.array([each.coco50 if coco else each.voc for each in by_class])
     names = self._dataset.class_names
@@ -145,10 +145,10 @@ class DetectionInput(InputStrategy):
       images=len(tested),
       loss=np.nan,
       error=1 - float(np.nanmean(precision)),
-      logs={"average_precision": lines.of_classes(names, by_class)},
+      logs={"average_precision": log_lines.class_lines(names, by_class)},
       final_logs={
-        "detections": lines.of_detections(names, tested, detections),
-        "pictures": lines.of_pictures(names, tested, detections),
+        "detections": log_lines.detection_lines(names, tested, detections),
+        "pictures": log_lines.picture_lines(names, tested, detections),
       },
     )
 

@@ -20,7 +20,7 @@ from resjax.data import AnyDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import batched_runs, checkpoints, execution_form, loop, run_files
+from resjax.train import batched_runs, checkpoints, execution, loop, run_files
 from resjax.train.progress import Progress
 from resjax.train.run_log import RunLog
 
@@ -235,7 +235,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
       "count": devices.size,
       "processes": jax.process_count(),
     },
-    "execution": execution_form.facts(config, listing.net(config), devices),
+    "execution": execution.facts(config, listing.net(config), devices),
     "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),

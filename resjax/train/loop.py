@@ -16,7 +16,7 @@ from resjax import listing, mesh, records
 from resjax.data import AnyDataset
 from resjax.train import batched_runs, input as inputs, run_files, schedule, state, step
 from resjax.train.checkpoints import Checkpoints
-from resjax.train.execution_form import scan_options
+from resjax.train.execution import scan_options
 from resjax.train.periodic_actions import PeriodicActions
 from resjax.train.run_log import RunFailed, RunLog
 

@@ -17,7 +17,7 @@ from resjax.data.augment import Statistics
 from resjax.data.sources import is_streamed
 from resjax.depth import Net
 from resjax.train import batched_runs, state, step
-from resjax.train.execution_form import scan_options
+from resjax.train.execution import scan_options
 from resjax.train.periodic_actions import PeriodicActions
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -62,9 +62,9 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     images: Number of training images, if they are held on the devices.
   """
   if config.data.has_boxes:
-    from resjax.detection import lowered  # needs the extra detection
+    from resjax.detection import traced_step  # needs the extra detection
 
-    return lowered.trace(config, net, devices)
+    return traced_step.trace(config, net, devices)
   model = models.build(config.model, net.classes, scan_options(config, net, devices))
   program = step.Program(model, config.train, config.data)
   with jax.set_mesh(devices):

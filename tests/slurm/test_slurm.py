@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resjax import records
-from tests.launching import loaded
+from tests.in_process_commands import loaded
 from tests.slurm import cluster
 
 pytestmark = pytest.mark.skipif("RESJAX_SLURM" not in os.environ, reason="needs a Slurm: make test-slurm")

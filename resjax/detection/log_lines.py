@@ -10,7 +10,7 @@ import numpy as np
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.files import Encoded
 from resjax.data.image_decoder import decode
-from resjax.detection import scores
+from resjax.detection import average_precision
 
 RECALLS = np.linspace(0, 1, 101)  # at which the record has the precision
 PICTURES = 3  # images with the fewest wrong detections, and as many with the most
@@ -18,7 +18,7 @@ SIDE = 256  # pixels of their longer side
 SURE = 0.5  # score from which on a detection counts as wrong or right in the choice of pictures
 
 
-def of_classes(names: Sequence[str], by_class: Sequence[scores.ClassScore]) -> list[dict[str, Any]]:
+def class_lines(names: Sequence[str], by_class: Sequence[average_precision.ClassScore]) -> list[dict[str, Any]]:
   """Returns a line of average_precision.jsonl for each class."""
   return [
     {
@@ -28,14 +28,14 @@ def of_classes(names: Sequence[str], by_class: Sequence[scores.ClassScore]) -> l
       "ap50_11_points": each.voc07,
       "coco_ap50": each.coco50,
       "coco_ap": each.coco,
-      "precision": scores.highest_precision(each.recall, each.precision, RECALLS) if each.objects else None,
+      "precision": average_precision.highest_precision(each.recall, each.precision, RECALLS) if each.objects else None,
     }
     for name, each in zip(names, by_class, strict=True)
   ]
 
 
-def of_detections(
-  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[scores.Found]
+def detection_lines(
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.Found]
 ) -> list[dict[str, Any]]:
   """Returns a line of detections.jsonl for each detection, the box to a tenth of a pixel."""
   return [
@@ -45,8 +45,8 @@ def of_detections(
   ]
 
 
-def of_pictures(
-  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[scores.Found]
+def picture_lines(
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.Found]
 ) -> list[dict[str, Any]]:
   """Returns a line of pictures.jsonl for the images with the fewest and with the most wrong or missing detections.
 
@@ -62,13 +62,13 @@ def of_pictures(
   return [_picture(names, images[i], wrong[i]) for i in chosen]
 
 
-def _mistakes(image: AnnotatedImage, found: scores.Found, classes: int) -> int:
+def _mistakes(image: AnnotatedImage, found: average_precision.Found, classes: int) -> int:
   """Returns the number of wrong detections from `SURE` on, and of objects that are missed."""
   sure = found.scores >= SURE
-  kept = scores.Found(found.boxes[sure], found.scores[sure], found.labels[sure])
+  kept = average_precision.Found(found.boxes[sure], found.scores[sure], found.labels[sure])
   mistakes = 0
   for label in range(1, classes + 1):
-    objects, _, precision = scores.voc_curve([image], [kept], label)
+    objects, _, precision = average_precision.voc_curve([image], [kept], label)
     counted = len(precision)
     right = round(precision[-1] * counted) if counted else 0
     mistakes += counted - right + objects - right

@@ -12,7 +12,7 @@ from resjax import data, mesh
 from resjax.config import Execution
 from resjax.data import DetectionDataset
 from resjax.data.batch_stream import worker_count
-from resjax.detection import evaluation, scores
+from resjax.detection import average_precision, evaluation
 from resjax.detection.network import Detector
 from resjax.models import ScanOptions
 from resjax.settings import ConfigError
@@ -82,7 +82,7 @@ def test(directories: Sequence[Path], path: str, protocol: str) -> Result:
     else evaluation.merge(only, settings.overlap, settings.detections)
     for i in readable
   ]
-  by_class = scores.score([dataset.test[i] for i in readable], found, dataset.classes)
+  by_class = average_precision.score([dataset.test[i] for i in readable], found, dataset.classes)
   precisions = [each.coco50 if config.data.name == "coco" else each.voc for each in by_class]
   return Result(
     len(readable),

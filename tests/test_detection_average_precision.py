@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from resjax.data.annotated_images import AnnotatedImage
-from resjax.detection import scores
+from resjax.detection import average_precision
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
 
-def case(seed: int) -> tuple[list[AnnotatedImage], list[scores.Found]]:
+def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.Found]]:
   rng = np.random.default_rng(seed)
   images, found = [], []
   for i in range(12):
@@ -24,7 +24,9 @@ def case(seed: int) -> tuple[list[AnnotatedImage], list[scores.Found]]:
     near = boxes[rng.integers(0, count, 8)] + rng.normal(0, 3, (8, 4)) if count else np.zeros((0, 4))
     far = rng.uniform(0, 50, (3, 2))
     every = np.concatenate([near, np.concatenate([far, far + 20], 1)])
-    found.append(scores.Found(every, np.round(rng.uniform(0.05, 1, len(every)), 2), rng.integers(1, 4, len(every))))
+    found.append(
+      average_precision.Found(every, np.round(rng.uniform(0.05, 1, len(every)), 2), rng.integers(1, 4, len(every)))
+    )
   return images, found
 
 
@@ -64,36 +66,38 @@ def test_voc_against_a_plain_implementation(seed):
   images, found = case(seed)
   for label in (1, 2, 3):
     total, recall, precision = plain_curve(images, found, label)
-    there = scores.voc_curve(images, found, label)
+    there = average_precision.voc_curve(images, found, label)
     assert there[0] == total
     np.testing.assert_allclose(there[1], recall)
     np.testing.assert_allclose(there[2], precision)
     pairs = [(round(r * total), p) for p, r in zip(precision, recall, strict=True)]  # found objects, exactly
     eleven = sum(max([p for count, p in pairs if 10 * count >= t * total], default=0) for t in range(11))
-    assert scores.eleven_point_precision(there[1], there[2]) == pytest.approx(eleven / 11)
+    assert average_precision.eleven_point_precision(there[1], there[2]) == pytest.approx(eleven / 11)
     area, last = 0.0, 0.0
     for level in sorted(set(recall)):
       area += (level - last) * max(p for p, r in zip(precision, recall, strict=True) if r >= level)
       last = level
-    assert scores.area_precision(there[1], there[2]) == pytest.approx(area)
+    assert average_precision.area_precision(there[1], there[2]) == pytest.approx(area)
 
 
 def test_perfect_and_missing_detections():
   images, _ = case(0)
-  perfect = [scores.Found(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels) for image in images]
-  for each in scores.score(images, perfect, 3):
+  perfect = [
+    average_precision.Found(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels) for image in images
+  ]
+  for each in average_precision.score(images, perfect, 3):
     assert (each.voc, each.voc07, each.coco, each.coco50) == pytest.approx((1, 1, 1, 1))
-  none = [scores.Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
-  for each in scores.score(images, none, 4)[:3]:
+  none = [average_precision.Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
+  for each in average_precision.score(images, none, 4)[:3]:
     assert (each.voc, each.voc07, each.coco, each.coco50) == (0, 0, 0, 0)
-  assert np.isnan(scores.score(images, none, 4)[3].voc)  # a class without objects
+  assert np.isnan(average_precision.score(images, none, 4)[3].voc)  # a class without objects
 
 
 def test_coco_is_near_voc_at_overlap_one_half():
   """The same matches at 0.5 but for ignored boxes and for objects taken by a better detection; 101 points, not area."""
   images, found = case(1)
   keep = [i for i, image in enumerate(images) if not image.ignored.any()]
-  by_class = scores.score([images[i] for i in keep], [found[i] for i in keep], 3)
+  by_class = average_precision.score([images[i] for i in keep], [found[i] for i in keep], 3)
   for each in by_class:
     assert each.coco50 == pytest.approx(each.voc, abs=0.05)
     assert each.coco <= each.coco50

@@ -15,7 +15,7 @@ from resjax.detection.input import Program, initial, train_step
 from resjax.detection.matching import GroundTruth
 from resjax.detection.network import Detector
 from resjax.train import batched_runs
-from resjax.train.execution_form import scan_options
+from resjax.train.execution import scan_options
 from resjax.train.step import Interval
 
 
