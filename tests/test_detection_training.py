@@ -71,6 +71,7 @@ def whole(voc, tmp_path_factory):
 
 def test_the_records_of_a_run(whole):
   assert whole.run["status"] == records.DONE
+  assert set(whole.run["backbone"].values()) == {None}
   assert [row["split"] for row in whole.metrics] == ["train", "train", "test", "train", "train", "test"]
   assert all(row["loss"] is None and 0 <= row["error"] <= 1 for row in whole.metrics if row["split"] == "test")
   assert {(row["step"], row["class"]) for row in whole.average_precision} == {
@@ -114,9 +115,13 @@ def test_a_run_that_is_stopped_continues_to_the_bit(voc, whole, tmp_path, monkey
 def test_frozen_layers_stay_and_the_backbone_is_taken_over(voc, tmp_path):
   folder = config.Data(name="folder", image_size=32, resize=())
   start = random_networks.write(tmp_path / "net", NET, folder, 32, 5, mean_image=True)
+  with records.RunWriter(start) as writer:
+    writer.update(result={"test_error": 0.25})
   given = run_files.read(start)
   values = settings(voc, detection__backbone=str(start), detection__frozen_stages=2, train__steps=2)
   trained = run(tmp_path / "runs", values)[0]
+  there = records.read_run(start).run
+  assert trained.run["backbone"] == {"test_error": 0.25} | {key: there[key] for key in ("id", "step", "params_digest")}
   _, variables = run_files.restore_variables(trained.directory / run_files.CHECKPOINTS)
   for path, leaf in jax.tree.leaves_with_path(given.variables):
     names = [key.key for key in path]

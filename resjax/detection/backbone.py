@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resjax import files, settings
+from resjax import files, records, settings
 from resjax.config import Config, Detection, Model
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.augment import Statistics
@@ -59,11 +59,18 @@ def read(config: Config) -> Backbone | None:
   return Backbone(run.variables, Statistics(channels.astype(np.float32), np.asarray(run.input.statistics.std)))
 
 
-def check(config: Config) -> None:
-  """Raises ConfigError if `detection.backbone` cannot be used, or the extra is not installed."""
+def check(config: Config) -> dict[str, Any] | None:
+  """Returns what run.json says about the network of `detection.backbone`; None where that is empty.
+
+  Raises:
+    ConfigError: `detection.backbone` cannot be used, or the extra is not installed.
+  """
   if importlib.util.find_spec("pycocotools") is None:
     raise ConfigError(f"data.name = {config.data.name!r} needs pycocotools: install the extra detection")
-  read(config)
+  if read(config) is None:
+    return None
+  run = records.read_run(files.as_path(config.detection.backbone)).run
+  return {key: run[key] for key in ("id", "step", "params_digest")} | {"test_error": run["result"]["test_error"]}
 
 
 def insert(variables: dict[str, Any], backbone: Backbone) -> dict[str, Any]:

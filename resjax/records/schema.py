@@ -19,13 +19,14 @@ STATUSES = (PENDING, RUNNING, DONE, FAILED, PREEMPTED)
 RUN_KEYS = (
   *("schema", "id", "experiment", "variant", "question", "status", "reason", "kind", "depth", "shortcut", "seed"),
   *("params", "macs", "config_digest", "started", "ended", "step", "steps", "devices", "execution"),
-  *("versions", "commit", "command", "data", "deviations", "events", "result", "params_digest"),
+  *("versions", "commit", "command", "data", "backbone", "deviations", "events", "result", "params_digest"),
 )
 # Keys inside values of run.json that `read_run` guarantees; missing ones are None.
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
   "execution": ("remat", "convolution"),
   "data": ("name", "path", "form", "images", "digest"),
+  "backbone": ("id", "step", "test_error", "params_digest"),  # of a detector: the classification run it starts from
   "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map"),
 }
 LIST_KEYS = {"deviations": ("name", "paper", "here"), "events": ("step", "name", "detail")}

@@ -80,18 +80,20 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
     _check_directory(directories[each.id], each.config)
     mesh.make(each.config)
   datasets = {wanted: data.load(wanted) for wanted in dict.fromkeys(each.config.data for each in runs)}
+  backbones = {}
   for each in runs:
     _check_images(each.config, datasets[each.config.data])
     if each.config.data.has_boxes:
       from resjax.detection import backbone  # needs the extra detection
 
-      backbone.check(each.config)
+      backbones[each.id] = backbone.check(each.config)
   first = processes.is_first()
   for each in runs:
     with RunWriter(directories[each.id], first) as writer:
       if not writer.run["config_digest"]:
         writer.write_config(each.config.to_dict())
-        writer.update(status=records.PENDING, **_facts(each, question, datasets[each.config.data]))
+        facts = _facts(each, question, datasets[each.config.data])
+        writer.update(status=records.PENDING, backbone=backbones.get(each.id), **facts)
   return directories, datasets
 
 
