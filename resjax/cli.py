@@ -14,10 +14,12 @@ from resjax.records import RecordsError
 from resjax.settings import ConfigError
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 75  # exit codes
+TRACKERS = ("wandb", "trackio", "mlflow")  # each an extra of the same name
 # Extra that installs each optional module.
 EXTRAS = {
   **dict.fromkeys(("jinja2", "matplotlib", "pandas", "pyarrow", "scipy"), "analysis"),
   "tensorboardX": "tensorboard",
+  **dict(zip(TRACKERS, TRACKERS, strict=True)),
   **dict.fromkeys(("jax", "flax", "optax", "orbax", "safetensors", "google.protobuf", "sklearn"), "train"),
   **dict.fromkeys(("cv2", "grain", "simplejpeg"), "imagenet"),
   "pycocotools": "detection",

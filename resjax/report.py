@@ -1,16 +1,20 @@
 """Builds the report of an experiment, with tables and figures, from its run directories.
 
-    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--readme FILE ...] [--archive]
+    python -m resjax.report DIR [--serve [PORT]] [--tensorboard [OUT]] [--to wandb|trackio|mlflow] [--readme FILE ...]
+        [--archive]
 
 DIR is the directory of an experiment, or a parent of several, for which one page each and an index are built. The runs
 may still be in progress. The command prints the path of the page and does not need JAX.
 
 --serve serves the page at http://127.0.0.1:PORT/, rebuilds it when the logs of the runs have grown, and lets the
 browser reload it. --tensorboard writes the logs as event files to one folder per run below OUT (by default
-DIR/tensorboard), for tensorboard --logdir OUT. --readme inserts a table of the results into Markdown files, between the
-lines <!-- results --> and <!-- end of results -->, and the findings of the pages between the lines <!-- findings -->
-and <!-- end of findings -->. --archive writes the records of all runs of an experiment to DIR/runs.tar.xz, which is
-unpacked where a report is built and the run directories are not there.
+DIR/tensorboard), for tensorboard --logdir OUT. --to writes every ended run with its settings, metrics, responses and
+result as one run to an experiment tracker, without network (extra wandb, trackio or mlflow): to wandb's offline runs
+below WANDB_DIR, to upload with wandb sync; to the local store of trackio; to the store of MLFLOW_TRACKING_URI. What is
+there already is left alone, so the command may be repeated. --readme inserts a table of the results into Markdown
+files, between the lines <!-- results --> and <!-- end of results -->, and the findings of the pages between the lines
+<!-- findings --> and <!-- end of findings -->. --archive writes the records of all runs of an experiment to
+DIR/runs.tar.xz, which is unpacked where a report is built and the run directories are not there.
 """
 
 from collections.abc import Sequence
@@ -37,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files to OUT, by default DIR/tensorboard"
   )
+  parser.add_argument("--to", choices=cli.TRACKERS, help="write the ended runs to an experiment tracker")
   parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="insert the results")
   parser.add_argument("--archive", action="store_true", help="write the records of all runs of DIR to one archive only")
   given = parser.parse_args(argv)
@@ -59,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       out = files.local_path(given.tensorboard or directory / "tensorboard")
       tensorboard.write(load(directory), out)
       print(out)
+    if given.to:
+      from resjax.analysis import load, trackers
+
+      print(trackers.export(load(directory), given.to))
     if given.readme:
       readme.update(directory, given.readme)
     if given.serve is not None:

@@ -49,6 +49,7 @@ ENVIRONMENTS = {
   "base": Environment("", (LIST, "-m resjax.main --config quickstart --list")),
   "train": Environment("train", TRAIN),
   "analysis": Environment("analysis", ("-m resjax.report LOGS", LOAD)),
+  "mlflow": Environment("mlflow", ("-m resjax.report LOGS --to mlflow",)),
   "imagenet": Environment("train,imagenet", (LIST, QUICK, "-c import~resjax.data.batch_stream")),
   "notebooks": Environment("notebooks", (LOAD, "-m jupytext --to ipynb --output first.ipynb NOTEBOOK")),
   "wheel": Environment("train", (*TRAIN, "-m resjax --version", *SCRIPTS), wheel=True),

@@ -3,13 +3,10 @@
 import os
 from pathlib import Path
 
-import pandas as pd
 from tensorboardX import SummaryWriter
 
 from resjax.analysis.logs import Logs
-
-_METRICS = ("loss", "error", "learning_rate", "images_per_second")
-_LAYERS = (("responses", "std", "response"), ("gradients", "norm", "gradient"))
+from resjax.analysis.trackers.tracked_run import scalars
 
 
 def write(logs: Logs, directory: str | os.PathLike[str]) -> list[Path]:
@@ -27,18 +24,8 @@ def write(logs: Logs, directory: str | os.PathLike[str]) -> list[Path]:
     for old in folder.glob("events.out.tfevents.*"):
       old.unlink()
     writer = SummaryWriter(str(folder), write_to_disk=True)
-    at = pd.to_datetime(run["started"], errors="coerce", utc=True)
-    started = 0.0 if pd.isna(at) else at.timestamp()
-    lines = logs.metrics[logs.metrics["id"] == run["id"]]
-    times = started + lines["seconds"].where(lines["split"] == "train", 0.0).fillna(0.0).cumsum()
-    for time, line in zip(times, lines.to_dict("records"), strict=True):
-      for name in _METRICS:
-        if not pd.isna(line[name]):
-          writer.add_scalar(f"{name}/{line['split']}", line[name], line["step"], walltime=time)
-    for log, column, tag in _LAYERS:
-      captured = getattr(logs, log)
-      for line in captured[captured["id"] == run["id"]].dropna(subset=[column]).to_dict("records"):
-        writer.add_scalar(f"{tag}/{line['layer']:04d}", line[column], line["step"], walltime=started)
+    for each in scalars(logs, run):
+      writer.add_scalar(each.tag, each.value, each.step, walltime=each.time)
     writer.close()
     folders.append(folder)
   return folders
