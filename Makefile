@@ -56,6 +56,6 @@ DATA ?= data/cifar10
 published-nets: setup
 	PYTHON=$(BIN)/python experiments/published_nets.sh $(WEIGHTS) $(DATA) results
 
-# Rebuilds the pages, tables and figures of results/, and figure and table of the README, from the logs alone.
+# Rebuilds from the logs alone: pages, tables and figures of results/, and the generated parts of its Markdown files and the README.
 report: setup
-	$(BIN)/python -m resjax.report results --readme README.md results/README.md
+	$(BIN)/python -m resjax.report results --readme README.md results/README.md results/*/README.md

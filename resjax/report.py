@@ -7,14 +7,22 @@ DIR is the directory of an experiment, or a parent of several, for which one pag
 may still be in progress. The command prints the path of the page and does not need JAX.
 
 --serve serves the page at http://127.0.0.1:PORT/, rebuilds it when the logs of the runs have grown, and lets the
-browser reload it. --tensorboard writes the logs as event files to one folder per run below OUT (by default
-DIR/tensorboard), for tensorboard --logdir OUT. --to writes every ended run with its settings, metrics, responses and
-result as one run to an experiment tracker, without network (extra wandb, trackio or mlflow): to wandb's offline runs
-below WANDB_DIR, to upload with wandb sync; to the local store of trackio; to the store of MLFLOW_TRACKING_URI. What is
-there already is left alone, so the command may be repeated. --readme inserts a table of the results into Markdown
-files, between the lines <!-- results --> and <!-- end of results -->, and the findings of the pages between the lines
-<!-- findings --> and <!-- end of findings -->. --archive writes the records of all runs of an experiment to
-DIR/runs.tar.xz, which is unpacked where a report is built and the run directories are not there.
+browser reload it.
+
+--tensorboard writes the logs as event files to one folder per run below OUT (by default DIR/tensorboard), for
+tensorboard --logdir OUT.
+
+--to writes every ended run with its settings, metrics, responses and result as one run to an experiment tracker,
+without network (extra wandb, trackio or mlflow): to wandb's offline runs below WANDB_DIR, to upload with wandb sync; to
+the local store of trackio; to the store of MLFLOW_TRACKING_URI. Runs that are already there are left alone, so the
+command may be repeated.
+
+--readme replaces text in Markdown files: the table of results between the lines <!-- results --> and
+<!-- end of results -->, its figure between <!-- figure --> and <!-- end of figure -->, and, in the directory of an
+experiment, its findings between <!-- findings --> and <!-- end of findings -->.
+
+--archive writes the records of all runs of an experiment to DIR/runs.tar.xz. The archive is unpacked where a report is
+built and the run directories are missing.
 """
 
 from collections.abc import Sequence
@@ -42,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--tensorboard", metavar="OUT", nargs="?", const="", help="write event files to OUT, by default DIR/tensorboard"
   )
   parser.add_argument("--to", choices=cli.TRACKERS, help="write the ended runs to an experiment tracker")
-  parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="insert the results")
+  parser.add_argument("--readme", metavar="FILE", type=Path, nargs="+", default=[], help="Markdown files to update")
   parser.add_argument("--archive", action="store_true", help="write the records of all runs of DIR to one archive only")
   given = parser.parse_args(argv)
   if given.serve is not None and not 0 <= given.serve < 2**16:

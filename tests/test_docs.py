@@ -16,6 +16,10 @@ from tests import synthetic_detection
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHER_PAGES = [
+  *(ROOT / name for name in ("WORKSPACE.md", "launch/README.md", "benchmarks/README.md", "results/README.md")),
+  *sorted((ROOT / "results").glob("*/README.md")),
+]
 # Settings that make any run short: two steps, few responses, and small images in place of those that are not there.
 SHORT = (
   *("--config.train.steps=2", "--config.train.batch_size=32", "--config.evaluation.every=2"),
@@ -110,9 +114,7 @@ def test_python_runs(page, folder):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize(
-  "page", [*PAGES, ROOT / "WORKSPACE.md", ROOT / "launch" / "README.md"], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_named_files_exist(page):
   text = page.read_text()
   for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):

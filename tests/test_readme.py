@@ -45,8 +45,8 @@ def test_a_line_a_net_with_the_papers_number_and_the_verdict(results, tmp_path):
   ]
   assert "±" in rows[1][1] and "±" not in rows[0][1]
   text = file.read_text()
-  assert text.count("not comparable") == 0 and "model.norm_images batch of 128, paper per GPU, 64 images" in text
-  assert "0.16 in the paper’s 5 runs of ResNet-110" in text  # plain-20 has one seed
+  assert text.count("not comparable") == 0 and "`model.norm_images` batch of 128 (paper: per GPU, 64 images)" in text
+  assert "0.16 points in the paper’s 5 runs of ResNet-110" in text  # plain-20 has one seed
   assert text.index("](results/figures/overview.svg)") < text.index("| network |")
   assert "<svg" in (results / "figures" / "overview.svg").read_text()
 
@@ -101,19 +101,25 @@ def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
   assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("folder", ["results", "."])
-def test_findings_are_what_the_page_says_with_figures_that_are_there(results, tmp_path, folder, capsys):
-  file = tmp_path / folder / "README.md"
-  file.write_text(FOUND + AROUND)
+def test_findings_are_those_of_the_study_whose_directory_holds_the_file(results, tmp_path, capsys):
+  synthetic.write_run(results / "other", "residual", 56, 0, every=32_000)
+  file = results / "study" / "README.md"
+  file.write_text(FOUND)
   assert report.main([str(results), "--readme", str(file)]) == 0
   text = file.read_text()
-  assert "old" not in text and "| network |" in text
   page = (results / "study" / "report.html").read_text()
   said = re.findall(r"^- (The test error of .*)$", text, re.MULTILINE)
   assert said and all(sentence in page for sentence in said)
-  linked = re.findall(r"\]\((.*?)\)", text)
-  assert len(linked) == 3 and all((file.parent / path).exists() for path in linked)
-  assert "- Devices: 1 x gpu (NVIDIA H200)" in text
+  assert "old" not in text and "ResNet-56" not in text and "- Devices: 1 x gpu (NVIDIA H200)" in text
+
+
+def test_findings_outside_of_the_directory_of_a_study_are_refused(results, capsys):
+  file = results / "README.md"
+  file.write_text(FOUND)
+  assert report.main([str(results), "--readme", str(file)]) == 2
+  error = capsys.readouterr().err
+  assert f"{file}: findings" in error and f"must be in one of {results / 'study'}" in error
+  assert file.read_text() == FOUND
 
 
 @pytest.mark.parametrize("text", ["no lines", f"{END}\n{BEGIN}\n", AROUND + BEGIN + "\n", FOUND + BEGIN + "\n"])

@@ -1,4 +1,4 @@
-"""The results that are shipped: tables, findings and README come out of the runs' records as they are committed."""
+"""The shipped results: their tables and texts are what the committed records of the runs give."""
 
 import shutil
 from pathlib import Path
@@ -11,6 +11,7 @@ from resjax.analysis import load
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results"
+PAGES = [REPOSITORY / "README.md", RESULTS / "README.md", *sorted(RESULTS.glob("*/README.md"))]
 STUDIES = sorted(
   {run.parent.name for run in records.find_runs(RESULTS)}
   | {archive.parent.name for archive in RESULTS.glob(f"*/{records.ARCHIVE}")}
@@ -21,11 +22,12 @@ DIVERGING = {"learning_rate_depth-digits"}  # rates are swept until training div
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory) -> Path:
-  """A copy of the records and texts alone, and what `make report` makes of them."""
+  """A copy of the records and texts without tables and figures, after `make report`."""
   root = tmp_path_factory.mktemp("rebuilt") / "results"
   shutil.copytree(RESULTS, root, ignore=shutil.ignore_patterns("tables", "figures", "*.html"))
   shutil.copy(REPOSITORY / "README.md", root.parent)
-  assert report.main([str(root), "--readme", str(root.parent / "README.md"), str(root / "README.md")]) == 0
+  pages = [str(root.parent / page.relative_to(REPOSITORY)) for page in PAGES]
+  assert report.main([str(root), "--readme", *pages]) == 0
   return root
 
 
@@ -39,9 +41,9 @@ def test_tables_are_those_of_the_records(rebuilt, study):
     pd.testing.assert_frame_equal(here, there, rtol=1e-6, obj=f"{study}/{name}")
 
 
-@pytest.mark.parametrize("file", ["README.md", "results/README.md"])
-def test_what_is_written_of_them_is_what_they_say(rebuilt, file):
-  assert (rebuilt.parent / file).read_text("utf-8") == (REPOSITORY / file).read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_texts_are_those_of_the_records(rebuilt, page):
+  assert (rebuilt.parent / page.relative_to(REPOSITORY)).read_text("utf-8") == page.read_text("utf-8")
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -73,7 +73,7 @@ def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
 
 
 def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]]:
-  """Returns the deviations of each study from the paper, as "train.steps 8000, paper 64000".
+  """Returns the deviations of each study from the paper, as "`train.steps` 8000 (paper: 64000)".
 
   Returns:
     The words by the study's name; of several studies what all of them do stands first, under the name `ALL`.
@@ -83,7 +83,7 @@ def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]
     said = found.setdefault(each.study, [])
     own = each.logs.deviations[each.logs.deviations["net"] == each.net.key]
     for row in own.to_dict("records"):
-      words = f"{row['name']} {row['here']}, paper {row['paper']}"
+      words = f"`{row['name']}` {row['here']} (paper: {row['paper']})"
       if words not in said and not str(row["name"]).startswith(paper_comparison.WITHOUT_EFFECT):
         said.append(words)
   shared = [words for words in next(iter(found.values()), []) if all(words in said for said in found.values())]

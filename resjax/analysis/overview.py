@@ -9,6 +9,7 @@ from resjax.analysis.plotting import Panel
 
 NAME = "overview"
 _KINDS = ("plain", "residual")
+_ROW_HEIGHT = 2.7  # inches: lower than in a report, so that the commands of the README start on the first screen
 
 
 def best_study(chosen: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
@@ -33,7 +34,7 @@ def figure(chosen: Sequence[TrainedNetwork]) -> Panel | None:
   drawn = len(kinds) + sum(not curves.empty for curves in responses.values())
   if not drawn:
     return None
-  with style.panels(-(-drawn // 2), 2 if drawn > 1 else 1) as (whole, axes):
+  with style.panels(-(-drawn // 2), 2 if drawn > 1 else 1, _ROW_HEIGHT) as (whole, axes):
     free = iter(axes)
     descriptions = [
       figures.draw_errors(next(free), errors, kind, legend=not number) for number, kind in enumerate(kinds)

@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from resjax.analysis import style
 from resjax.analysis.networks import Network, series_order
@@ -22,6 +23,7 @@ DASHED: Any = (0, (3, 1.7))
 # By kind of network, then by variant. Plain networks are dashed in every figure.
 _PLAIN_STYLES: Sequence[Any] = (DASHED, (0, (6, 2)), (0, (1.5, 1.5)))
 _OTHER_STYLES: Sequence[Any] = (SOLID, (0, (7, 1.5, 1, 1.5)), (0, (1, 1)))
+_ABOVE_TITLE = 0.25  # inches from the top of the axes to a legend
 # Beyond so many layers a curve draws groups of neighbours: their mean, and a band over them.
 MAX_POINTS = 200
 # Beyond this ratio of the largest value to a net's typical one the smaller ones would lie on a linear axis.
@@ -215,7 +217,8 @@ def add_line_legend(axes: Axes, keys: Mapping[str, tuple[Any, float]]) -> None:
   axes.legend(
     handles=lines,
     loc="lower left",
-    bbox_to_anchor=(-0.02, 1.08),
+    bbox_to_anchor=(-0.02, 1),
+    bbox_transform=axes.transAxes + ScaledTranslation(0, _ABOVE_TITLE, axes.figure.dpi_scale_trans),
     ncols=2,
     fontsize=9,
     borderpad=0,

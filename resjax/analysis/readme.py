@@ -20,13 +20,17 @@ _NUMBERS = _HEADINGS[1:5]
 def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   """Replaces the text between the lines `<!-- NAME -->` and `<!-- end of NAME -->` in Markdown files.
 
-  "figure" is `figures/overview.svg` below `root`; "results" a table of the paper's networks, each from the study at or
-  below `root` that trained it longest; "findings" the findings and provenance of all studies. Files are replaced whole,
-  and none is if one of them cannot be.
+  "figure" is the figure `figures/overview.svg` below `root`. "results" is a table of the paper's networks, each taken
+  from the study that trained it longest. "findings" are the findings and the provenance of the study whose directory
+  holds the file. All files are replaced atomically, or none if one of them cannot be.
+
+  Args:
+    root: Directory of one study, or a parent of several.
+    paths: Markdown files.
 
   Raises:
-    records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file is not there, has none of
-      the texts, or not both lines once and in this order.
+    records.RecordsError: `root` is not a directory, holds no runs, or is itself a run; a file does not exist, has none
+      of the texts, or not both lines once and in this order; findings are asked for outside of a study's directory.
   """
   root = files.as_path(root)
   directories = records.find_runs(root)
@@ -57,7 +61,7 @@ def _renewed(
   written = {
     "results": lambda: "\n\n".join(_results(experiments, chosen)),
     "figure": lambda: _figure_text(chosen, drawn, _seen_from(path.parent, root / "figures")),
-    "findings": lambda: _findings(experiments, path.parent),
+    "findings": lambda: _findings(experiments, path),
   }
   marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in written}
   there = {name: both for name, both in marks.items() if any(mark in old for mark in both)}
@@ -94,7 +98,7 @@ def _results(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -> 
     if words
   )
   said = [table, _explained(experiments, chosen)]
-  return [*said, f"Deviations from the paper that can change a result:\n\n{differs}"] if differs else said
+  return [*said, f"Deviations from the paper that can change the result:\n\n{differs}"] if differs else said
 
 
 def _row(trained: TrainedNetwork) -> tuple[str, ...]:
@@ -121,42 +125,40 @@ def _explained(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -
   spreads = longest_trained.known_seed_spreads(experiments)
   starred = any(each.claim["source"] == "other reproductions" for each in chosen)
   said = [
-    "Test error at the last step on all test images, mean ± standard deviation over seeds; the sampling error of the "
-    f"test set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])}.",
-    f"The schedule is {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images, counted in images. “Agrees” means "
-    "within two standard errors.",
+    "Test error at the last step on all test images: mean ± standard deviation over seeds. The sampling error of the "
+    f"test set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])} points.",
+    f"“Schedule” is the share of the paper’s {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH} images. “Agrees” "
+    "means within two standard errors.",
   ]
-  said += ["\\* Other reproductions; the paper shows plain networks only as curves."] if starred else []
+  said += ["\\* From other reproductions, because the paper shows plain networks only as curves."] if starred else []
   if any(each.errors["done"] == 1 for each in chosen):
     known = paper.CIFAR10_RESIDUAL[110]
     said.append(
-      "A single seed does not show the spread over seeds, which is "
-      f"{formats.percent(known.spread)} in the paper’s {known.runs} runs of ResNet-110"
+      "One seed does not show the standard deviation over seeds, which is "
+      f"{formats.percent(known.spread)} points in the paper’s {known.runs} runs of ResNet-110"
       + (f" and {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here." if spreads else ".")
     )
   return " ".join(said)
 
 
-def _findings(experiments: Mapping[Path, Logs], folder: Path) -> str:
-  """Returns findings, links and provenance of each study, for a file in `folder`."""
+def _findings(experiments: Mapping[Path, Logs], path: Path) -> str:
+  """Returns findings and provenance of the study whose directory holds the file `path`."""
+  folder = path.parent.resolve()
+  studies = {directory.resolve(): logs for directory, logs in experiments.items() if not files.in_bucket(directory)}
+  if (logs := studies.get(folder)) is None:
+    raise records.RecordsError(
+      f"{path}: findings are written to a file in the directory of a study: must be in one of "
+      f"{', '.join(str(directory) for directory in experiments)}"
+    )
   lines = []
-  for directory, logs in experiments.items():
-    figures, tables = (_seen_from(folder, directory / name) for name in ("figures", "tables"))
-    lines += [f"### {directory.name}", "", *logs.runs["question"].dropna().unique()[:1], ""]
-    lines += [
-      f"[Figures]({figures}), [tables]({tables}).",
-      "",
-      "<details><summary>Findings of its report</summary>",
-      "",
-    ]
-    for section in sections.build_all(logs):
-      lines += [f"**{section.title}**", "", *(f"- {sentence}" for sentence in section.findings), ""]
-    lines += ["</details>", "", "<details><summary>Provenance</summary>", ""]
-    for name, values in provenance(logs).items():
-      shown = (f"`{value}`" if name in _QUOTED else value for value in values)
-      lines.append(f"- {name}: {', '.join(shown)}")
-    lines += ["", "</details>", ""]
-  return "\n".join(lines).strip()
+  for section in sections.build_all(logs):
+    if section.findings:
+      lines += [f"### {section.title}", "", *(f"- {sentence}" for sentence in section.findings), ""]
+  lines += ["<details><summary>Provenance</summary>", ""]
+  for name, values in provenance(logs).items():
+    shown = [f"`{value}`" if name in _QUOTED else value for value in values]
+    lines += [f"- {name}: {shown[0]}"] if len(shown) == 1 else [f"- {name}:", *(f"  - {value}" for value in shown)]
+  return "\n".join([*lines, "", "</details>"])
 
 
 def _seen_from(folder: Path, path: Path) -> str:

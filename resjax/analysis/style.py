@@ -69,6 +69,7 @@ _RC: dict[Any, Any] = {
   "ytick.left": False,
 }
 _SIZE = (5.0, 3.6)  # inches: two stand side by side on a desktop, one fills a phone
+_LINE = 0.172  # inches between the middles of two lines of text
 _DPI = 144  # of what is drawn as a picture: sharp on a screen of twice the usual density
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -91,11 +92,17 @@ def panel() -> Iterator[tuple[Figure, Axes]]:
 
 
 @contextmanager
-def panels(rows: int, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
-  """Yields a figure with several pairs of axes, row by row, in the same style."""
+def panels(rows: int, columns: int, height: float = _SIZE[1]) -> Iterator[tuple[Figure, list[Axes]]]:
+  """Yields a figure with several pairs of axes, row by row, in the same style.
+
+  Args:
+    rows: Number of rows.
+    columns: Number of columns.
+    height: Height of a row in inches.
+  """
   # From matplotlib's own defaults: a user's matplotlibrc must not change the page.
   with matplotlib.style.context(_RC, after_reset=True):
-    figure = Figure(figsize=(columns * _SIZE[0], rows * _SIZE[1]), layout="constrained")
+    figure = Figure(figsize=(columns * _SIZE[0], rows * height), layout="constrained")
     axes = [figure.add_subplot(rows, columns, number) for number in range(1, rows * columns + 1)]
     yield figure, axes
 
@@ -133,7 +140,7 @@ def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     axes: with its limits already set.
     ends: (height in the data's unit, text, colour) of each curve.
   """
-  gap = 0.062  # of the height of the axes: one line of text
+  gap = _LINE * axes.figure.dpi / axes.bbox.height  # of the height of the axes
   to_axes = axes.transData + axes.transAxes.inverted()
   placed: list[tuple[float, str, str]] = []
   for height, text, color in sorted(ends):

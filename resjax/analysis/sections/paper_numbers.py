@@ -33,7 +33,7 @@ def build(logs: Logs) -> Section | None:
     key="paper",
     title="Comparison with the paper",
     findings=(findings := _findings(table)),
-    headlines=findings,
+    headlines=() if (table["verdict"] == paper_comparison.NOT_COMPARABLE).all() else findings,
     caption=f"Agreement means a difference of at most {paper_comparison.MAX_STANDARD_ERRORS} standard errors. "
     "The standard error combines the spread over seeds, here and in the paper, with the sampling error of the test "
     "set.",
@@ -45,6 +45,8 @@ def build(logs: Logs) -> Section | None:
 
 def _findings(table: pd.DataFrame) -> tuple[str, ...]:
   counts = table["verdict"].value_counts()
+  if counts.get(paper_comparison.NOT_COMPARABLE, 0) == len(table):
+    return ("The errors cannot be compared with the published ones; the notes give the reasons.",)
   found = []
   for verdict, words in (
     (paper_comparison.AGREES, "agree within error"),
