@@ -102,7 +102,7 @@ def test_only_what_is_between_the_lines_changes(results, tmp_path, capsys):
 
 
 def test_findings_are_those_of_the_study_whose_directory_holds_the_file(results, tmp_path, capsys):
-  synthetic.write_run(results / "other", "residual", 56, 0, every=32_000)
+  synthetic_runs.write_run(results / "other", "residual", 56, 0, every=32_000)
   file = results / "study" / "README.md"
   file.write_text(FOUND)
   assert report.main([str(results), "--readme", str(file)]) == 0
