@@ -10,7 +10,7 @@ import extras
 import pytest
 
 from resjax import analysis, cli, records
-from tests import synthetic
+from tests import synthetic_runs
 
 ROOT = Path(__file__).parent.parent
 # Programs that print the runs of a tracker as JSON: project, name, whether it failed, settings, {tag: {step: value}}.
@@ -125,10 +125,10 @@ def test_runs_are_exported_once(tracker, tmp_path):
   pytest.importorskip(tracker, reason=f"the extra {tracker} is not installed")
   root = tmp_path / "cifar_depth_sweep"
   sizes = {"every": 16_000, "depth": 20}
-  done = synthetic.write_run(root, **sizes)
-  failed = synthetic.write_run(root, "plain", **sizes, status=records.FAILED, reached=32_000, responses=False)
+  done = synthetic_runs.write_run(root, **sizes)
+  failed = synthetic_runs.write_run(root, "plain", **sizes, status=records.FAILED, reached=32_000, responses=False)
   (failed / "responses.jsonl").touch()
-  going = synthetic.write_run(root, seed=1, **sizes, status=records.RUNNING, reached=32_000)
+  going = synthetic_runs.write_run(root, seed=1, **sizes, status=records.RUNNING, reached=32_000)
   command = ("-m", "resjax.report", str(root), "--to", tracker)
   first, second = python(tmp_path, *command), python(tmp_path, *command)
   assert first.returncode == second.returncode == 0, first.stderr + second.stderr
@@ -153,7 +153,7 @@ def test_runs_are_exported_once(tracker, tmp_path):
 def test_an_interrupted_export_is_written_again(tmp_path):
   pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
   root = tmp_path / "cifar_depth_sweep"
-  directory = synthetic.write_run(root, depth=20, every=16_000)
+  directory = synthetic_runs.write_run(root, depth=20, every=16_000)
   command = ("-m", "resjax.report", str(root), "--to", "mlflow")
   stop = "import mlflow, sys, resjax.report as r; mlflow.MlflowClient.set_terminated = None; r.main(sys.argv[1:])"
   assert "TypeError" in python(tmp_path, "-c", stop, *command[2:]).stderr
@@ -164,7 +164,7 @@ def test_an_interrupted_export_is_written_again(tmp_path):
 
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path):
   pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
-  root = synthetic.write_run(tmp_path / "cifar_depth_sweep", depth=20, every=16_000).parent
+  root = synthetic_runs.write_run(tmp_path / "cifar_depth_sweep", depth=20, every=16_000).parent
   result = python(tmp_path, "-m", "resjax.report", str(root), "--to", "mlflow", MLFLOW_TRACKING_URI="nowhere://x")
   assert result.returncode == 2
   assert result.stderr.startswith("resjax.report: MLflow at nowhere://x: ") and result.stderr.count("\n") == 1
@@ -172,7 +172,7 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("tracker", cli.TRACKERS)
 def test_a_missing_library_is_named_with_its_extra(tracker, tmp_path):
-  synthetic.write_run(tmp_path / "e", depth=20, every=16_000)
+  synthetic_runs.write_run(tmp_path / "e", depth=20, every=16_000)
   result = extras.run("analysis", "resjax.report", "e", "--to", tracker, cwd=tmp_path)
   assert result.returncode == 2
   assert result.stderr == f"resjax.report: needs {tracker}: install the extra {tracker}\n"
@@ -183,7 +183,7 @@ def test_runs_with_the_same_id_are_told_apart(tmp_path):
   from resjax.analysis.trackers.tracked_run import tracked_runs
 
   for name in ("one", "other"):
-    synthetic.write_run(tmp_path / name, depth=20, every=16_000, experiment=name)
+    synthetic_runs.write_run(tmp_path / name, depth=20, every=16_000, experiment=name)
   one, other = tracked_runs(analysis.load(tmp_path))
   assert (one.name, one.project, other.project) == (other.name, "one", "other")
   assert one.key != other.key and len(one.scalars) == len(other.scalars)
