@@ -125,6 +125,52 @@ IMAGENET_ENSEMBLE_TOP5 = 0.0357
 
 
 @dataclasses.dataclass(frozen=True)
+class DetectorScore:
+  """One row of Tables 7 to 11: Faster R-CNN on a network (Sec. 4.3, appendices A and B).
+
+  Attributes:
+    source: Table.
+    network: Backbone.
+    detector: What is added to the baseline, Faster R-CNN alone.
+    trained_on, tested_on: Sets of images; "07+12" are the trainval sets of VOC 2007 and 2012, "07++12" has the test set
+      of 2007, too.
+    map50: Mean average precision at an overlap of 0.5, a fraction.
+    map: Mean over overlaps from 0.5 to 0.95, COCO's own; None for VOC.
+  """
+
+  source: str
+  network: str
+  detector: str
+  trained_on: str
+  tested_on: str
+  map50: float
+  map: float | None = None
+
+
+_VOC07, _VOC12, _COCO = ("VOC 07+12", "VOC 2007 test"), ("VOC 07++12", "VOC 2012 test"), ("COCO train", "COCO val")
+_COCO_DEV = ("COCO trainval", "COCO test-dev")
+_REFINED, _CONTEXT = "+ box refinement", "+ box refinement, context"
+_PLUS = "+ box refinement, context, multi-scale testing"
+
+DETECTION = (
+  DetectorScore("Table 7", "VGG-16", "baseline", *_VOC07, 0.732),
+  DetectorScore("Table 7", "ResNet-101", "baseline", *_VOC07, 0.764),
+  DetectorScore("Table 7", "VGG-16", "baseline", *_VOC12, 0.704),
+  DetectorScore("Table 7", "ResNet-101", "baseline", *_VOC12, 0.738),
+  DetectorScore("Table 8", "VGG-16", "baseline", *_COCO, 0.415, 0.212),
+  DetectorScore("Table 8", "ResNet-101", "baseline", *_COCO, 0.484, 0.272),
+  DetectorScore("Table 9", "ResNet-101", _REFINED, *_COCO, 0.499, 0.299),
+  DetectorScore("Table 9", "ResNet-101", _CONTEXT, *_COCO, 0.511, 0.300),
+  DetectorScore("Table 9", "ResNet-101", _PLUS, *_COCO, 0.538, 0.325),
+  DetectorScore("Table 9", "ResNet-101", _CONTEXT, *_COCO_DEV, 0.533, 0.322),
+  DetectorScore("Table 9", "ResNet-101", _PLUS, *_COCO_DEV, 0.557, 0.349),
+  DetectorScore("Table 9", "ResNet-101", f"{_PLUS}, ensemble of 3", *_COCO_DEV, 0.590, 0.374),
+  DetectorScore("Table 10", "ResNet-101", _PLUS, "COCO and VOC 07+12", "VOC 2007 test", 0.856),
+  DetectorScore("Table 11", "ResNet-101", _PLUS, "COCO and VOC 07++12", "VOC 2012 test", 0.838),
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class Published:
   """Parameters and multiply-adds of a net as the paper has them; None where it says nothing."""
 

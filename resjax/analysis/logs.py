@@ -20,15 +20,16 @@ _RUN_COLUMNS = (
   *("question", "status", "reason", "params", "macs", "config_digest", "started", "ended"),
   *("step", "steps", "commit", "command", "params_digest"),
 )
+_NESTED = ("data", "backbone")  # of run.json; their keys are columns with the name in front
 _INTEGERS = frozenset(
   {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
-  | {"images", "data_images", "best_step", "test_images", "torn"}
+  | {"images", "data_images", "backbone_step", "best_step", "test_images", "torn"}
   | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
   | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile", "layers_above"}
 )
 _FLOATS = frozenset(
   {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
-  | {"norm", "weight_norm", "train_error", "test_error", "best_test_error"}
+  | {"norm", "weight_norm", "train_error", "test_error", "best_test_error", "backbone_test_error"}
   | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
   | {"input_std", "branch_std"}
   | {"separation", "nearest_mean_error", "ridge_error", "head_error", "head_loss"}
@@ -57,7 +58,7 @@ class Logs:
   Errors are fractions; what was null is missing.
 
   Attributes:
-    runs: one row a run: run.json, with its result, data, devices and versions as plain columns.
+    runs: one row a run: run.json, with its result, data, backbone, devices and versions as plain columns.
     metrics: one row a line of metrics.jsonl; likewise `responses` and `gradients`.
     deviations: one row a deviation of a run from the paper (name, paper, here).
     events: one row an event of a run (step, name, detail).
@@ -192,9 +193,9 @@ def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _run_columns() -> tuple[str, ...]:
-  data = (f"data_{key}" for key in records.NESTED_KEYS["data"])
+  nested = (f"{name}_{key}" for name in _NESTED for key in records.NESTED_KEYS[name])
   result = records.NESTED_KEYS["result"]
-  return (*ID_COLUMNS, *_RUN_COLUMNS, *data, *result, "devices", "versions", "torn", "directory")
+  return (*ID_COLUMNS, *_RUN_COLUMNS, *nested, *result, "devices", "versions", "torn", "directory")
 
 
 def _run_row(run: records.Run, root: Path) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def _run_row(run: records.Run, root: Path) -> dict[str, Any]:
   return {
     **_identity(run),
     **{key: run.run[key] for key in _RUN_COLUMNS},
-    **{f"data_{key}": value for key, value in run.run["data"].items()},
+    **{f"{name}_{key}": value for name in _NESTED for key, value in run.run[name].items()},
     **run.run["result"],
     "devices": _devices(devices),
     "versions": ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or None,

@@ -16,7 +16,7 @@ from scipy import special
 from resjax import records
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network, key_without_depth
-from resjax.analysis.tables import sampling_error
+from resjax.analysis.tables import classified_images, sampling_error
 
 LEVEL = 0.95  # of every interval
 SIGNIFICANT = 1 - LEVEL
@@ -45,6 +45,26 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
   return float(sample.mean()) - half, float(sample.mean()) + half
 
 
+def pooled_half_width(samples: Sequence[Sequence[float]], counts: Sequence[int], level: float = LEVEL) -> float:
+  """Returns half the width of Student's interval of a sum or difference of means, with one standard deviation for all.
+
+  With two seeds a network, an interval from its own two values would be nine times as wide as one from many.
+
+  Args:
+    samples: Values of each network; together they give the standard deviation. Nan if none has two values.
+    counts: Number of values behind each mean in the sum: of one for the interval of a mean, two for a difference.
+    level: Share of such intervals that hold the true value.
+  """
+  freedom = sum(len(values) - 1 for values in samples if len(values))
+  if freedom < 1:
+    return math.nan
+  squares = sum(
+    float(pd.Series(values, dtype="float64").var(ddof=0)) * len(values) for values in samples if len(values)
+  )
+  error = math.sqrt(squares / freedom * sum(1 / count for count in counts))
+  return float(special.stdtrit(freedom, (1 + level) / 2)) * error
+
+
 def intervals(logs: Logs) -> pd.DataFrame:
   """Returns one row per network and measure: the error at the last step over its finished seeds.
 
@@ -58,8 +78,8 @@ def intervals(logs: Logs) -> pd.DataFrame:
     for measure, column in MEASURES.items():
       values = done[column].dropna()
       low, high = interval(list(values))
-      images = done["test_images"].min() if measure == "test" else pd.NA
-      sampled = math.nan if pd.isna(images) or values.empty else sampling_error(values.mean(), float(images))
+      images = classified_images(logs, done) if measure == "test" else math.nan
+      sampled = math.nan if pd.isna(images) or values.empty else sampling_error(values.mean(), images)
       rows.append(
         (net.key, net.label, measure, len(values), values.mean(), values.std(), low, high, sampled),
       )
@@ -139,14 +159,15 @@ def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 def _comparison(question: str, measure: str, net: Network, than: Network, logs: Logs) -> dict[str, Any]:
   column = MEASURES[measure]
-  ours, theirs = (_finished(logs, one).set_index("seed") for one in (net, than))
+  finished = _finished(logs, net)
+  ours, theirs = finished.set_index("seed"), _finished(logs, than).set_index("seed")
   both = pd.concat([ours[column].rename("net"), theirs[column].rename("than")], axis="columns", join="inner").dropna()
   differences = list(both["net"] - both["than"])
   low, high = interval(differences)
-  images = ours["test_images"].min() if measure == "test" else pd.NA
+  images = classified_images(logs, finished) if measure == "test" else math.nan
   sampled = math.nan
   if not pd.isna(images) and len(both):
-    sampled = math.hypot(*(sampling_error(both[side].mean(), float(images)) for side in ("net", "than")))
+    sampled = math.hypot(*(sampling_error(both[side].mean(), images) for side in ("net", "than")))
   return {
     **{"question": question, "measure": measure, "net": net.key, "than": than.key},
     **{"label": net.label, "than_label": than.label, "seeds": len(both)},

@@ -27,6 +27,12 @@ def sampling_error(error: float, images: float) -> float:
   return math.sqrt(error * (1 - error) / images)
 
 
+def classified_images(logs: Logs, runs: pd.DataFrame) -> float:
+  """Returns the number of test images of runs of one network; nan for detectors, as 1 - mAP is no share of images."""
+  images = runs["test_images"].min()
+  return math.nan if pd.isna(images) or runs["id"].isin(logs.average_precision["id"]).any() else float(images)
+
+
 def errors(logs: Logs) -> pd.DataFrame:
   """Returns one row per network: errors at the last step over its finished seeds, and the paper's number.
 
@@ -45,16 +51,16 @@ def errors(logs: Logs) -> pd.DataFrame:
 def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
   runs = logs.runs[logs.runs["net"] == net.key]
   done = runs[runs["status"] == records.DONE]
+  classified = classified_images(logs, done)
   val = logs.metrics[logs.metrics["id"].isin(done["id"]) & (logs.metrics["split"] == "val")]
   test, images = done["test_error"].mean(), done["test_images"].min()
   best = done.nsmallest(1, "best_test_error")
-  detector = done["id"].isin(logs.average_precision["id"]).any()  # 1 - mAP is no share of images
   return {
     **{"label": net.label, "kind": net.kind, "depth": net.depth, "shortcut": net.shortcut},
     **{"net": net.key, "params": runs["params"].max(), "macs": runs["macs"].max()},
     **{"runs": len(runs), "done": len(done)},
     **{"test_error": test, "test_spread": done["test_error"].std()},
-    "sampling_error": math.nan if pd.isna(images) or detector else sampling_error(test, float(images)),
+    "sampling_error": math.nan if pd.isna(classified) else sampling_error(test, classified),
     "test_images": images,
     **{"train_error": done["train_error"].mean(), "train_spread": done["train_error"].std()},
     "val_error": val.groupby("id")["error"].last().mean(),

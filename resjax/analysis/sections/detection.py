@@ -1,4 +1,4 @@
-"""Detection: average precision by backbone (Tables 7 and 8), precision against recall, and pictures of detections."""
+"""Detection: average precision by backbone (Tables 7 to 11), precision against recall, and pictures of detections."""
 
 import base64
 import io
@@ -9,7 +9,8 @@ from matplotlib import image as images
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from resjax.analysis import formats, style
+from resjax import paper
+from resjax.analysis import formats, seed_statistics, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network, key_without_depth
 from resjax.analysis.plotting import Panel
@@ -18,9 +19,15 @@ from resjax.analysis.sections.section import Column, Section, Table, plotted_net
 SHOWN_CLASSES = 8  # of more classes the figure shows the mean curve only
 SURE = 0.5  # score from which on a detection is drawn
 RECALLS = np.linspace(0, 1, 101)
+_INTERVAL = f"{seed_statistics.LEVEL:.0%} interval"
 _COLUMNS = (
-  *(Column("backbone", number=False), Column("seeds")),
-  *(Column("mAP@.5", "%"), Column("mAP@[.5, .95]", "%"), Column("lowest to highest", "mAP@.5, %")),
+  *(Column("backbone", number=False), Column("its classification error", "%"), Column("seeds")),
+  *(Column("mAP@.5", "%"), Column(_INTERVAL, "of mAP@.5"), Column("mAP@[.5, .95]", "%")),
+)
+_PAPER_COLUMNS = (
+  *(Column("network", number=False), Column("detector", number=False), Column("trained on", number=False)),
+  *(Column("tested on", number=False), Column("mAP@.5", "%"), Column("mAP@[.5, .95]", "%")),
+  Column("source", number=False),
 )
 
 
@@ -31,7 +38,7 @@ def build(logs: Logs) -> Section | None:
     return None
   last = scores[scores["step"] == scores.groupby("id")["step"].transform("max")]
   coco = set(logs.settings.loc[logs.settings["key"] == "data.name", "value"]) == {"coco"}
-  by_run = _by_run(last, "coco_ap50" if coco else "ap50")
+  by_run = _by_run(logs, last, "coco_ap50" if coco else "ap50")
   networks = plotted_networks(logs, last)
   panels = [_curves(net, last[last["net"] == net.key]) for net in networks]
   pictures = [_pictures(logs, net) for net in networks]
@@ -49,27 +56,59 @@ def build(logs: Logs) -> Section | None:
       "(dotted) in the test images with the fewest and the most mistakes of the first seed."
     ),
     panels=(*panels, *(panel for panel in pictures if panel is not None)),
-    tables=(_table(networks, by_run), _classes_table(networks, last, "coco_ap50" if coco else "ap50")),
+    tables=(
+      _table(networks, by_run),
+      _classes_table(networks, last, "coco_ap50" if coco else "ap50"),
+      _paper_table(),
+    ),
     data=data,
     commands=run_commands(logs),
   )
 
 
-def _by_run(last: pd.DataFrame, key: str) -> pd.DataFrame:
-  """Returns mAP of each run: columns net, seed, map50, map."""
-  grouped = last.groupby(["net", "seed"], sort=False)
-  return grouped.agg(map50=(key, "mean"), map=("coco_ap", "mean")).reset_index()
+def _by_run(logs: Logs, last: pd.DataFrame, key: str) -> pd.DataFrame:
+  """Returns mAP of each run, and the classification error of its backbone: net, seed, map50, map, backbone_error."""
+  grouped = last.groupby(["id", "net", "seed"], sort=False)
+  by_run = grouped.agg(map50=(key, "mean"), map=("coco_ap", "mean")).reset_index()
+  by_run["backbone_error"] = by_run["id"].map(logs.runs.set_index("id")["backbone_test_error"])
+  return by_run.drop(columns="id")
+
+
+def _half_width(by_run: pd.DataFrame, *counts: int) -> float:
+  """Returns half the width of an interval from the deviations of all networks' seeds; see `pooled_half_width`."""
+  return seed_statistics.pooled_half_width([list(own["map50"]) for _, own in by_run.groupby("net")], counts)
 
 
 def _table(networks: list[Network], by_run: pd.DataFrame) -> Table:
   rows = []
   for net in networks:
     own = by_run[by_run["net"] == net.key]
-    spread = f"{formats.percent(own['map50'].min())} to {formats.percent(own['map50'].max())}" if len(own) > 1 else ""
+    mean, half = own["map50"].mean(), _half_width(by_run, len(own))
+    interval = formats.MISSING if pd.isna(half) else f"{formats.percent(mean - half)} to {formats.percent(mean + half)}"
+    of_backbone = formats.percent(own["backbone_error"].mean())
     rows.append(
-      [net.label, str(len(own)), formats.percent(own["map50"].mean()), formats.percent(own["map"].mean()), spread]
+      [net.label, of_backbone, str(len(own)), formats.percent(mean), interval, formats.percent(own["map"].mean())]
     )
-  return Table("Mean average precision on the test images, in percent.", _COLUMNS, rows)
+  caption = (
+    "Mean average precision on the test images. Intervals are over seeds of the detector, with one standard deviation "
+    "for all backbones; they know nothing of other test images or other trainings of a backbone."
+  )
+  return Table(caption, _COLUMNS, rows)
+
+
+def _paper_table() -> Table:
+  rows = [
+    [
+      each.network,
+      each.detector,
+      each.trained_on,
+      each.tested_on,
+      *map(formats.percent, (each.map50, each.map)),
+      each.source,
+    ]
+    for each in paper.DETECTION
+  ]
+  return Table("In the paper: mean average precision.", _PAPER_COLUMNS, rows, folded=True)
 
 
 def _classes_table(networks: list[Network], last: pd.DataFrame, key: str) -> Table:
@@ -88,24 +127,36 @@ def _classes_table(networks: list[Network], last: pd.DataFrame, key: str) -> Tab
 
 
 def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
-  """Compares the shallowest and the deepest backbone of those that differ only in depth."""
-  means = by_run.groupby("net")["map50"].mean()
+  """Compares the shallowest and the deepest backbone of those that differ only in depth, and mAP with their errors."""
+  means = by_run.groupby("net")[["map50", "backbone_error"]].mean()
+  counts = by_run.groupby("net").size()
   series: dict[str, list[Network]] = {}
   for net in networks:
     series.setdefault(key_without_depth(net.key.split("-blocks_")[0]), []).append(net)
   sentences = []
   for alike in series.values():
     first, last = alike[0], alike[-1]
-    start, end = (formats.percent(means[net.key]) for net in (first, last))
+    start, end = (formats.percent(means["map50"][net.key]) for net in (first, last))
     if first is last:
       sentences.append(f"{first.label} as backbone: mAP@.5 is {start} %.")
-    else:
-      verdict = (
-        "a deeper backbone finds more" if means[last.key] > means[first.key] else "a deeper backbone finds no more"
-      )
-      sentences.append(
-        f"From {first.label} to {last.label} as backbone, mAP@.5 changes from {start} to {end} %: {verdict}."
-      )
+      continue
+    gain = means["map50"][last.key] - means["map50"][first.key]
+    half = _half_width(by_run, counts[first.key], counts[last.key])
+    interval, verdict = "one seed each", "a test of the difference needs more seeds"
+    if not pd.isna(half):
+      low, high = (formats.signed(100 * end, 1) for end in (gain - half, gain + half))
+      interval = f"{_INTERVAL} of the difference {low} to {high}"
+      verdict = "a deeper backbone finds more" if gain > 0 else "a deeper backbone finds less"
+      verdict = verdict if abs(gain) > half else "no difference is shown"
+    sentences.append(
+      f"From {first.label} to {last.label} as backbone, mAP@.5 changes from {start} to {end} % ({interval}): {verdict}."
+    )
+  known = means.dropna()
+  if len(known) > 2 and (known.std() > 0).all():
+    correlation = formats.number(known["map50"].corr(known["backbone_error"]))
+    sentences.append(
+      f"Over {len(known)} backbones, the correlation of mAP@.5 with the error of classification is {correlation}."
+    )
   return tuple(sentences)
 
 

@@ -126,9 +126,11 @@ def _sentences(comparisons: Iterable[pd.DataFrame]) -> list[str]:
 def _sentence(test: pd.Series, train: pd.Series | None) -> str:
   text = f"{_difference(test, 1)}"
   if test["seeds"] < 2:
-    beyond = abs(test["difference"]) > 2 * test["sampling_error"]
-    text += ", more than" if beyond else ", which is within"
-    text += " the sampling error of the test set" + (" explains" if beyond else "") + " (one seed each)"
+    if not pd.isna(test["sampling_error"]):
+      beyond = abs(test["difference"]) > 2 * test["sampling_error"]
+      text += ", more than" if beyond else ", which is within"
+      text += " the sampling error of the test set" + (" explains" if beyond else "")
+    text += " (one seed each)"
   else:
     interval = f"{formats.signed(100 * test['low'], 1)} to {formats.signed(100 * test['high'], 1)}"
     text += f" ({seed_statistics.LEVEL:.0%} interval {interval}, {test['seeds']} seeds): "

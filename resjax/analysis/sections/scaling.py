@@ -32,7 +32,12 @@ _DRAWN = {
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section; None with fewer than three depths and no two depths with learning curves."""
+  """Builds the section; None with fewer than three depths and no two depths with learning curves, and for detectors.
+
+  A training step of a detector costs another multiple of its multiply-adds at test: the regions are others.
+  """
+  if len(logs.average_precision):
+    return None
   measured = scaling.finished_runs(logs)
   laws, frontier, curves = scaling.power_laws(measured), scaling.frontier(logs), scaling.curves(logs)
   if laws.empty and frontier.empty:

@@ -1,0 +1,85 @@
+"""The report's section on detection: intervals, sentences and the paper's rows, from records alone."""
+
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from resjax import analysis, paper, records
+from resjax.analysis import sections, seed_statistics
+from resjax.analysis.sections import detection
+
+SCORES = {10: [0.50, 0.54], 18: [0.58, 0.61], 34: [0.70, 0.72]}
+ERRORS = {10: 0.6, 18: 0.55, 34: 0.5}
+
+
+def detectors(root: Path, scores: dict[int, list[float]], kind: str = "residual", **settings: object) -> analysis.Logs:
+  """Finished detectors on a network of each depth, one for each mAP, with two classes around it."""
+  for depth, values in scores.items():
+    for seed, score in enumerate(values):
+      name = f"{'residual-B' if kind == 'residual' else kind}-d{depth}-s{seed}"
+      with records.RunWriter(root / name) as writer:
+        writer.update(
+          **{"id": name, "kind": kind, "depth": depth, "seed": seed, "status": records.DONE, "step": 9, "steps": 9},
+          **{"shortcut": "B" if kind == "residual" else None, "params": 1, "macs": 1, "data": {"name": "voc"}},
+          result={"test_error": 1 - score, "train_error": 0.1, "test_images": 72, "map50": score, "map": score / 2},
+          backbone={"id": name, "step": 5, "test_error": ERRORS[depth], "params_digest": "0"},
+        )
+        for label, by in (("red", -0.1), ("blue", 0.1)):
+          line = {"class": label, "objects": 5, "ap50": score + by, "coco_ap50": score, "coco_ap": score / 2}
+          writer.append("average_precision", [{"step": 9, "split": "test", **line, "precision": [1.0] * 101}])
+        writer.append("metrics", [{"step": 9, "split": "test", "error": 1 - score, "images": 72}])
+  return analysis.load(root)
+
+
+def test_the_table_has_the_error_of_each_backbone_and_an_interval(tmp_path):
+  section = detection.build(detectors(tmp_path, SCORES))
+  rows = {row[0]: row[1:] for row in section.tables[0].rows}
+  assert [rows[f"ResNet-{depth}"][0] for depth in SCORES] == ["60.00", "55.00", "50.00"]
+  assert [rows[f"ResNet-{depth}"][2] for depth in SCORES] == ["52.00", "59.50", "71.00"]
+  spread = (sum((a - b) ** 2 / 2 for a, b in SCORES.values()) / 3) ** 0.5
+  half = stats.t.ppf(0.975, 3) * spread / 2**0.5
+  assert rows["ResNet-10"][3] == f"{100 * (0.52 - half):.2f} to {100 * (0.52 + half):.2f}"
+
+
+def test_the_interval_of_two_networks_is_that_of_the_two_sample_t_test():
+  one, other = [0.5, 0.54, 0.51], [0.6, 0.61]
+  interval = stats.ttest_ind(other, one).confidence_interval(0.95)
+  assert seed_statistics.pooled_half_width([one, other], [3, 2]) == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_sentences_on_depth_and_classification(tmp_path):
+  more = detection.build(detectors(tmp_path / "more", SCORES)).findings
+  assert more[0].startswith(
+    "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 52.00 to 71.00 % (95% interval"
+  )
+  assert more[0].endswith("a deeper backbone finds more.")
+  assert (
+    more[1] == "Over 3 backbones, the correlation of mAP@.5 with the error of classification is \N{MINUS SIGN}0.99."
+  )
+  same = detection.build(detectors(tmp_path / "same", {10: [0.5, 0.6], 34: [0.52, 0.62]})).findings
+  assert same[0].endswith("(95% interval of the difference \N{MINUS SIGN}28.4 to +32.4): no difference is shown.")
+  single = detection.build(detectors(tmp_path / "single", {10: [0.5], 34: [0.6]})).findings
+  assert single == (
+    "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 50.00 to 60.00 % (one seed each): "
+    "a test of the difference needs more seeds.",
+  )
+
+
+def test_nothing_of_the_report_takes_mean_average_precision_for_a_share_of_images(tmp_path):
+  logs = detectors(tmp_path, {depth: values[:1] for depth, values in SCORES.items()})
+  built = {section.key: section for section in sections.build_all(logs)}
+  assert "scaling" not in built
+  assert not any("sampling error" in sentence for section in built.values() for sentence in section.findings)
+  assert built["depth"].data["comparisons"]["sampling_error"].isna().all()
+  assert seed_statistics.intervals(logs)["sampling_error"].isna().all()
+
+
+def test_the_papers_detectors(tmp_path):
+  table = detection.build(detectors(tmp_path, SCORES)).tables[2]
+  assert len(table.rows) == len(paper.DETECTION) == 14
+  assert ["ResNet-101", "baseline", "COCO train", "COCO val", "48.40", "27.20", "Table 8"] in table.rows
+  coco = {each.network: each for each in paper.DETECTION if each.source == "Table 8"}
+  gain = coco["ResNet-101"].map / coco["VGG-16"].map - 1
+  assert round(100 * gain) == 28  # "28% relative improvement", in the abstract
+  assert all(0 < each.map50 < 1 and (each.map is None) == ("VOC" in each.tested_on) for each in paper.DETECTION)
