@@ -103,7 +103,7 @@ def _split(builder: tfds.core.DatasetBuilder, split: str, family: Family) -> tup
         raise ValueError(f"{split}_{index:05d} has {label} {record[label]}, must be 0 to {values - 1}")
       labels[index, column] = record[label]
   if not seen.all():
-    raise ValueError(f"{split} has no image {seen.argmin()}")
+    raise ValueError(f"{split} has no image {np.argmin(seen)}")
   return labels, images.transpose(0, 3, 1, 2).reshape(count, -1)
 
 

@@ -94,7 +94,7 @@ def voc_curve(
       hit = 0.0
       if len(boxes):
         shared = overlaps(each.boxes[detection], boxes)
-        best = int(shared.argmax())
+        best = int(np.argmax(shared))
         if shared[best] >= overlap:
           if ignored[best]:
             continue

@@ -177,7 +177,7 @@ class StreamingInput(InputStrategy):
     found = list(self._in_order(files.take(np.arange(count)), batch_size, Share))
     images = np.concatenate([_without_gaps(batch) for batch in found])
     labels = np.concatenate(
-      [np.where(batch.counts, batch.labels, batch.labels[batch.counts.argmax()]) for batch in found]
+      [np.where(batch.counts, batch.labels, batch.labels[np.argmax(batch.counts)]) for batch in found]
     )
     return jax.device_put((images, labels), mesh.replicated(jax.sharding.get_mesh()))
 
@@ -199,7 +199,7 @@ def _without_gaps(batch: Batch) -> np.ndarray:
   """Returns the images, with the first readable one in place of each that could not be decoded."""
   if batch.counts.all():
     return batch.images
-  return np.where(batch.counts[:, None, None, None], batch.images, batch.images[batch.counts.argmax()])
+  return np.where(batch.counts[:, None, None, None], batch.images, batch.images[np.argmax(batch.counts)])
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
