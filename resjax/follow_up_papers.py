@@ -1,14 +1,14 @@
-"""Numbers published in papers that build on the paper's networks, with the settings that they belong to.
+"""Results published in papers that build on the networks of He et al. 2015, with the settings of each result.
 
-Errors are fractions, losses in nats. A number belongs to a network and to a recipe, both as dotted settings; `NETWORK`
-and `RECIPE` have the values of the settings that a result does not name.
+Errors are fractions, losses are in nats. The network and the training recipe of a result are dotted settings; `NETWORK`
+and `RECIPE` hold the values of all settings that a result does not list.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-# How a number was measured.
+# What a published value measures.
 LAST, AT_BEST_VALIDATION = "test error", "test error at the best validation error"
 LOSS_AT_EPOCH_10 = "training loss at epoch 10"
 
@@ -49,17 +49,17 @@ RECIPE: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class PublishedResult:
-  """A number of another paper.
+  """A result of another paper.
 
   Attributes:
     paper: Authors and year.
-    place: Table or figure.
-    network: Settings of the network that are not those of `NETWORK`.
-    recipe: Settings of data and training that are not those of `RECIPE`.
-    measure: How it was measured, one of the names above.
-    value: The number; None where the paper says that training failed.
-    spread: Standard deviation over the runs; None where it is not printed.
-    runs: Runs that the number is the mean of.
+    place: Table, figure or section.
+    network: Settings of the network that differ from `NETWORK`.
+    recipe: Settings of data and training that differ from `RECIPE`.
+    measure: Measured quantity, one of the constants above.
+    value: Mean over the runs; None where the paper reports that training failed.
+    spread: Standard deviation over the runs; None where the paper does not give it.
+    runs: Number of runs.
   """
 
   paper: str
@@ -73,14 +73,14 @@ class PublishedResult:
 
 
 def _stochastic_depth(place: str, depth: int, survival: float, error: float) -> PublishedResult:
-  """Huang et al. 2016 (arXiv 1603.09382): 500 epochs of 45,000 images."""
+  """Returns a result of Huang et al. 2016 (arXiv:1603.09382): 500 epochs of 45,000 images."""
   recipe = {"data.validation_images": 5000, "train.steps": 175_781, "train.nesterov": True}
   network = {"model.depth": depth, "model.survival": survival}
   return PublishedResult("Huang et al. 2016", place, network, recipe, AT_BEST_VALIDATION, error)
 
 
 def _rezero(network: Mapping[str, Any], loss: float) -> PublishedResult:
-  """Bachlechner et al. 2020, the authors' repository: 64 fully connected layers of width 256, Adagrad."""
+  """Returns a result of the repository of Bachlechner et al. 2020: 64 dense layers of width 256, Adagrad."""
   recipe = {"train.optimizer": "adagrad", "train.learning_rate": 0.01, "train.drops": [], "train.weight_decay": 0.0}
   recipe |= {"data.pad": 0, "data.mirror": False, "train.steps": 3910}
   shared = {"model.family": "mlp", "model.block": "dense", "model.depth": 64, "model.width": 256, "model.norm": "none"}
@@ -90,7 +90,7 @@ def _rezero(network: Mapping[str, Any], loss: float) -> PublishedResult:
 def _identity_mappings(
   place: str, network: Mapping[str, Any], error: float | None, batch: int = 128, spread: float | None = None
 ) -> PublishedResult:
-  """He et al. 2016 (arXiv 1603.05027), the recipe of the first paper; a batch of 64 for as many epochs."""
+  """Returns a result of He et al. 2016 (arXiv:1603.05027): the recipe of 2015, with as many epochs at batch size 64."""
   recipe = {"train.batch_size": batch, "train.steps": 64_000 * 128 // batch}
   return PublishedResult("He et al. 2016", place, network, recipe, LAST, error, spread, 5 if spread else 1)
 

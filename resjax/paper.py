@@ -1,7 +1,7 @@
 """Numbers published in "Deep Residual Learning for Image Recognition" (He et al., 2015).
 
-Errors are fractions, as in the records, and carry the place in the paper they were read from.
-What the paper does not print is marked: (derived) is arithmetic, (peer) another reproduction.
+Errors are fractions, as in the records; comments and fields name the table, figure or section. Values that the paper
+does not print are marked: (derived) by arithmetic, (reproduction) from another reproduction.
 """
 
 import dataclasses
@@ -11,11 +11,16 @@ from resjax import depth
 
 @dataclasses.dataclass(frozen=True)
 class CifarNet:
-  """One residual net of Table 6, option A throughout (Sec. 4.2).
+  """A residual network of Table 6, with option-A shortcuts (Sec. 4.2).
 
-  `error` is the test error on CIFAR-10 as a fraction, the mean over `runs`; `spread` their standard
-  deviation and `best` the lowest, both None where the paper trained once. `params` is exact
-  (derived); the paper prints it rounded. `macs` are multiply-adds for one image (derived).
+  Attributes:
+    params: Exact number of parameters (derived); the paper prints it rounded.
+    macs: Multiply-adds of the forward pass of one image (derived).
+    error: Test error on CIFAR-10, the mean over the runs.
+    spread: Standard deviation of the error over the runs; None where the paper trained once.
+    best: Lowest error of the runs; None where the paper trained once.
+    runs: Number of runs.
+    source: Table of the paper.
   """
 
   params: int
@@ -27,9 +32,9 @@ class CifarNet:
   source: str = "Table 6"
 
 
-CIFAR10_STEPS, CIFAR10_BATCH = 64_000, 128  # of the whole schedule (Sec. 4.2)
+CIFAR10_STEPS, CIFAR10_BATCH_SIZE = 64_000, 128  # of the complete schedule (Sec. 4.2)
 
-# By depth. A plain net of the same depth has exactly the same parameters.
+# By depth. A plain network of the same depth has the same number of parameters.
 CIFAR10_RESIDUAL = {
   20: CifarNet(269_722, 40.55e6, 0.0875),
   32: CifarNet(464_154, 68.86e6, 0.0751),
@@ -39,22 +44,21 @@ CIFAR10_RESIDUAL = {
   1202: CifarNet(19_421_274, 2829.2e6, 0.0793),
 }
 
-# The paper shows plain nets as curves only (Fig. 6 left); the lowest and highest test error that
-# other reproductions report, by depth (peer).
-CIFAR10_PLAIN_PEERS = {
+# Lowest and highest test error of plain networks by depth, (reproduction): the paper shows only curves (Fig. 6 left).
+CIFAR10_PLAIN_REPRODUCTIONS = {
   20: (0.087, 0.096),
   32: (0.094, 0.099),
   44: (0.104, 0.104),
   56: (0.118, 0.142),
   110: (0.77, 0.77),
 }
-# "higher than 60 %", so not displayed in Fig. 6.
+# Lower bound of the test error of plain-110, "higher than 60%" and therefore not displayed in Fig. 6.
 CIFAR10_PLAIN_110_ABOVE = 0.60
-# Sec. 4.2, "Exploring over 1000 layers": the training error of depth 1202 is below this.
+# Upper bound of the training error of the 1202-layer network, Sec. 4.2, "Exploring over 1000 layers".
 CIFAR10_1202_TRAIN_BELOW = 0.001
 
-# Table 6: test error and parameters of the nets compared with; None where not printed.
-CIFAR10_COMPARED: dict[str, tuple[float, float | None]] = {
+# Table 6: test error and number of parameters of the other methods; None where not printed.
+CIFAR10_OTHER_METHODS: dict[str, tuple[float, float | None]] = {
   "Maxout": (0.0938, None),
   "NIN": (0.0881, None),
   "DSN": (0.0822, None),
@@ -65,10 +69,14 @@ CIFAR10_COMPARED: dict[str, tuple[float, float | None]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageNetNet:
-  """One column of Table 1: residual blocks in each of the four stages.
+class ImageNetColumn:
+  """A column of Table 1.
 
-  `macs` is as printed, rounded down unevenly; `params` is with option B (derived).
+  Attributes:
+    blocks: Number of blocks in each of the four stages.
+    bottleneck: Whether the blocks are bottleneck blocks.
+    macs: Multiply-adds of the forward pass of one image as printed, rounded unevenly.
+    params: Number of parameters with option-B shortcuts (derived).
   """
 
   blocks: tuple[int, int, int, int]
@@ -78,11 +86,11 @@ class ImageNetNet:
 
 
 IMAGENET = {  # Table 1, by depth
-  18: ImageNetNet((2, 2, 2, 2), False, 1.8e9, 11_689_512),
-  34: ImageNetNet((3, 4, 6, 3), False, 3.6e9, 21_797_672),
-  50: ImageNetNet((3, 4, 6, 3), True, 3.8e9, 25_557_032),
-  101: ImageNetNet((3, 4, 23, 3), True, 7.6e9, 44_549_160),
-  152: ImageNetNet((3, 8, 36, 3), True, 11.3e9, 60_192_808),
+  18: ImageNetColumn((2, 2, 2, 2), False, 1.8e9, 11_689_512),
+  34: ImageNetColumn((3, 4, 6, 3), False, 3.6e9, 21_797_672),
+  50: ImageNetColumn((3, 4, 6, 3), True, 3.8e9, 25_557_032),
+  101: ImageNetColumn((3, 4, 23, 3), True, 7.6e9, 44_549_160),
+  152: ImageNetColumn((3, 8, 36, 3), True, 11.3e9, 60_192_808),
 }
 
 # Table 2: top-1 error by (kind, depth), 10-crop, validation set, residual with option A.
@@ -107,12 +115,13 @@ IMAGENET_TEN_CROP: dict[str, tuple[float | None, float]] = {
   "ResNet-152": (0.2143, 0.0571),
 }
 
-# Exponents of the best learning rate in the number of blocks L, by others: -1.5 where branches start with a variance
-# over L (arXiv:2510.04327, 2602.07494), 0 with branches over sqrt(L) (arXiv:2309.16620). A step of SGD moves the output
-# by rate * L^(1 - 2a), so that -1, 0 and 1 are expected at a = 0, 1/2 and 1.
+# Exponents e of a best learning rate proportional to L^e in the number of blocks L, from other papers: -1.5 where the
+# initial variance of the branches is divided by L (arXiv:2510.04327, 2602.07494), 0 where branches are divided by
+# sqrt(L) (arXiv:2309.16620). For branches multiplied by L^-a, a step of SGD changes the output in proportion to
+# rate * L^(1 - 2a), so that -1, 0 and 1 are expected at a = 0, 1/2 and 1.
 LEARNING_RATE_EXPONENTS = (-1.5, -1.0, 0.0, 1.0)
 
-# Table 4: (top-1, top-5) error of single models at their best, several scales, validation set.
+# Table 4: (top-1, top-5) error of single models, averaged over several scales, validation set.
 IMAGENET_SINGLE_MODEL = {
   "ResNet-34 B": (0.2184, 0.0571),
   "ResNet-34 C": (0.2153, 0.0560),
@@ -126,16 +135,17 @@ IMAGENET_ENSEMBLE_TOP5 = 0.0357
 
 @dataclasses.dataclass(frozen=True)
 class DetectorScore:
-  """One row of Tables 7 to 11: Faster R-CNN on a network (Sec. 4.3, appendices A and B).
+  """A row of Tables 7 to 11: Faster R-CNN on a network (Sec. 4.3, appendices A and B).
 
   Attributes:
-    source: Table.
-    network: Backbone.
-    detector: What is added to the baseline, Faster R-CNN alone.
-    trained_on, tested_on: Sets of images; "07+12" are the trainval sets of VOC 2007 and 2012, "07++12" has the test set
-      of 2007, too.
-    map50: Mean average precision at an overlap of 0.5, a fraction.
-    map: Mean over overlaps from 0.5 to 0.95, COCO's own; None for VOC.
+    source: Table of the paper.
+    network: Classification network of the detector.
+    detector: "baseline" for Faster R-CNN alone, or the additions to it.
+    trained_on: Training images. "07+12" stands for the trainval sets of VOC 2007 and 2012, "07++12" for these and the
+      test set of 2007.
+    tested_on: Test images.
+    map50: Mean average precision at an intersection over union (IoU) of 0.5, a fraction.
+    map: COCO's mean average precision over IoUs from 0.5 to 0.95, a fraction; None for VOC.
   """
 
   source: str
@@ -171,30 +181,41 @@ DETECTION = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
-  """Parameters and multiply-adds of a net as the paper has them; None where it says nothing."""
+class PublishedSize:
+  """Size of a network in the paper.
+
+  Attributes:
+    params: Number of parameters; None where the paper does not give it.
+    macs: Multiply-adds of the forward pass of one image; None where the paper does not give them.
+  """
 
   params: float | None
   macs: float | None
 
 
-# Sec. 3.3: multiply-adds of the VGG nets; parameters from elsewhere (peer).
-VGG = {16: Published(138_357_544, 15.3e9), 19: Published(143_667_240, 19.6e9)}
+# Sec. 3.3: multiply-adds of the VGG networks by depth; number of parameters (reproduction).
+VGG = {16: PublishedSize(138_357_544, 15.3e9), 19: PublishedSize(143_667_240, 19.6e9)}
 
 
-def structure(net: depth.Structure, image_shape: tuple[int, int, int], classes: int) -> Published | None:
-  """Returns the paper's figures for a net at the paper's own image size and classes; None for nets it has not."""
-  usual = not (net.blocks or net.width or net.preactivation) and net.stem == "auto"
+def published_size(net: depth.Structure, image_shape: tuple[int, int, int], classes: int) -> PublishedSize | None:
+  """Returns the size that the paper gives for a network; None for a network that is not in the paper.
+
+  Args:
+    net: Structure of the network.
+    image_shape: Height, width and channels of an image.
+    classes: Number of classes.
+  """
+  default = not (net.blocks or net.width or net.preactivation) and net.stem == "auto"
   if image_shape == (32, 32, 3) and classes == 10:
-    if net.shortcut == "gated" and net.kind == "residual" and f"Highway-{net.depth}" in CIFAR10_COMPARED:
-      return Published(CIFAR10_COMPARED[f"Highway-{net.depth}"][1], None)
-    if usual and net.family == "cifar" and net.block == "basic" and net.depth in CIFAR10_RESIDUAL:
+    if net.shortcut == "gated" and net.kind == "residual" and f"Highway-{net.depth}" in CIFAR10_OTHER_METHODS:
+      return PublishedSize(CIFAR10_OTHER_METHODS[f"Highway-{net.depth}"][1], None)
+    if default and net.family == "cifar" and net.block == "basic" and net.depth in CIFAR10_RESIDUAL:
       known = CIFAR10_RESIDUAL[net.depth]
-      return Published(known.params, known.macs) if net.kind == "plain" or net.shortcut == "A" else None
-  if image_shape == (224, 224, 3) and classes == 1000 and usual:
+      return PublishedSize(known.params, known.macs) if net.kind == "plain" or net.shortcut == "A" else None
+  if image_shape == (224, 224, 3) and classes == 1000 and default:
     if net.family == "imagenet" and net.bottleneck_stride == "1x1":
       projected = net.kind == "residual" and net.shortcut == "B"
-      return Published(IMAGENET[net.depth].params if projected else None, IMAGENET[net.depth].macs)
+      return PublishedSize(IMAGENET[net.depth].params if projected else None, IMAGENET[net.depth].macs)
     if net.family == "vgg" and net.kind == "plain":
-      return Published(VGG[net.depth].params if net.norm == "none" else None, VGG[net.depth].macs)
+      return PublishedSize(VGG[net.depth].params if net.norm == "none" else None, VGG[net.depth].macs)
   return None

@@ -28,21 +28,21 @@ def start() -> None:
   the variables `ADDRESS`, `COUNT` and `NUMBER` describe the processes.
 
   Raises:
-    ConfigError: One of the variables is missing or not a number.
+    ConfigError: One of the variables is missing or not a number, or the number is too large.
   """
   if jax.distributed.is_initialized():
     return
   if ADDRESS in os.environ:
-    count, number = (_number(name) for name in (COUNT, NUMBER))
+    count, number = (_read_number(name) for name in (COUNT, NUMBER))
     if number >= count:
       raise ConfigError(f"{NUMBER} = {number}: must be less than {COUNT} = {count}")
     jax.distributed.initialize(os.environ[ADDRESS], count, number)
-  elif _among_others():
+  elif _is_distributed():
     jax.distributed.initialize()
 
 
-def _among_others() -> bool:
-  """Returns whether a batch system started several processes, or this is one of several hosts of a TPU slice."""
+def _is_distributed() -> bool:
+  """Returns whether a batch system started several processes, or this host is one of several of a TPU slice."""
   counts = [os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")]
   hosts = [os.environ.get(name, "") for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")]
   indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
@@ -50,10 +50,11 @@ def _among_others() -> bool:
   return any(count != "1" for count in counts) or any("," in names for names in hosts) or indexed
 
 
-def _number(name: str) -> int:
+def _read_number(name: str) -> int:
+  """Returns the value of an environment variable as an integer; raises ConfigError if it is none."""
   value = os.environ.get(name, "")
   if not value.isdecimal():
-    raise ConfigError(f"{name} = {value!r}: must be a number, since {ADDRESS} is set")
+    raise ConfigError(f"{name} = {value!r}: must be a number; set it, or unset {ADDRESS}")
   return int(value)
 
 
@@ -63,34 +64,38 @@ def is_first() -> bool:
 
 
 def broadcast_from_first(values: Any) -> np.ndarray:
-  """Returns the values that the first process passed, int32; their shape must be the same in all processes."""
+  """Returns the values that the first process passed, in every process.
+
+  Args:
+    values: Integers that fit into int32, of the same shape in all processes.
+  """
   mine = np.asarray(values, np.int32)
   return mine if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(mine))
 
 
 class StopSignal:
-  """Request to save and stop, made by a signal, which all processes observe at the same call.
+  """Request to save a checkpoint and stop, made by a signal and observed by all processes at the same call.
 
-  If there is only one process, a second signal ends it immediately.
+  In a run of one process, a second signal ends the process immediately.
   """
 
   def __init__(self) -> None:
-    self._came, self._calls = False, 0
+    self._stop_requested, self._calls = False, 0
     alone = jax.process_count() == 1
-    take: Callable[[int, Any], None] = self._take if alone else self._pass_on
+    take: Callable[[int, Any], None] = self._on_signal if alone else self._forward_as_sigterm
     for number in SIGNALS if alone else SIGNALS[1:]:  # with several, JAX's preemption service handles SIGTERM
       signal.signal(number, take)
 
   def __call__(self) -> bool:
-    """Returns whether to stop; every process must call this equally often."""
+    """Returns whether to stop; all processes must call this equally often."""
     if jax.process_count() > 1:
       self._calls += 1
-      self._came = self._came or multihost_utils.reached_preemption_sync_point(self._calls)
-    return self._came
+      self._stop_requested = self._stop_requested or multihost_utils.reached_preemption_sync_point(self._calls)
+    return self._stop_requested
 
-  def _take(self, number: int, _: Any) -> None:
-    self._came = True
+  def _on_signal(self, number: int, _: Any) -> None:
+    self._stop_requested = True
     signal.signal(number, signal.SIG_DFL)
 
-  def _pass_on(self, _: int, __: Any) -> None:
+  def _forward_as_sigterm(self, _: int, __: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,55 +1,64 @@
-"""What studies of trained nets write: `studies/` below a run directory. No JAX.
+"""Records of studies of trained networks, in `studies/` of a run directory. Does not use JAX.
 
     DIR/<experiment>/<run id>/studies/
       responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
       lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
       layers.jsonl  cka.jsonl  init.jsonl  commands.jsonl
 
-JSON lines as in the run directory itself. Every line has `step`, that of the checkpoint, and the settings it depends on
-(`images`, `source`, `mode`, `seed`, ...), so lines of several settings stand in one file: a reader groups by them.
-Errors are fractions, losses are in nats and means over the images. `source` is `train` or `test`, `mode` of batch norm
-`running` or `batch`.
+Each file is JSON lines, as in the run directory itself. Every line has the `step` of the checkpoint and the settings
+that its numbers depend on (`images`, `source`, `mode`, `seed`, ...). A file may hold lines of several settings, which a
+reader groups by them. Errors are fractions. Losses are in nats, means over the images. `source` is the data split,
+`train` or `test`. `mode` is the batch norm's statistics, `running` or `batch`.
 
-- `responses`: as responses.jsonl, with what else it was captured with (`source, batch_size, pooling, first_conv`).
-- `blocks`: of each block the deviation of its main branch's output (`branch_std`: after the norm, before the addition)
-  and of the block's input (`input_std`), captured with the responses.
-- `gradients`: as gradients.jsonl: L2 norms of the loss's gradient (without weight decay) by the kernel of each weighted
-  layer, and of the kernel. `layer` counts all weighted layers, the classifier too.
-- `paths`: how much of the loss's gradient by the first block's input comes through paths of `length` main branches, of
-  `blocks` there are. `share` is the projection of that part on the whole gradient as a fraction of it: the shares of
-  one net sum to one, a share may be negative. `norm` is the part's own L2 norm (the parts are not orthogonal) relative
-  to the whole's. In a plain net all comes through the one path of `length` = `blocks`.
-- `lesions`: the first line of a setting, of `kind` `none`, is the undisturbed net. `delete`: the main branch of block
-  (`stage`, `block`) is taken out, its input is carried on by the shortcut; in a plain net, and where shapes change,
-  as by option A. `delete_random`: so `count` blocks at once, drawn at random, draw number `trial` (1-based).
-  `swap`: block (`stage`, `block`) and the next one of its stage change places. `reorder`: `count` swaps of two random
-  blocks of one stage, draw number `trial`. `blocks` lists [stage, block] of what was deleted or moved; `tau` is
-  Kendall's rank correlation of the new order with the old, the mean over pairs of blocks of one stage (1: undisturbed;
-  null for deletions). First blocks of stages, which may change shapes, keep their places. `reestimated`: batch
-  statistics were taken again, over `statistics_images` training images, with the lesion.
-- `landscape`: loss and error at params + alpha * first + beta * second direction; directions are random, each filter
-  has the norm of the net's (Li et al. 2018), norms and biases stay; `seed` is of the directions.
-- `hessian`: the `index`-th (1-based) largest eigenvalue of the loss's Hessian by all parameters, after `iterations` of
-  Lanczos; `residual` is the norm of H v - eigenvalue * v, which bounds its error.
-- `identity`: the net deepened to `depth` by blocks that are the identity: `difference` is the largest change of a logit
-  over the images, `error_before` and `error` of the net and of the deepened one. `run` and `scratch` are the run
-  directories (beside this one's experiment, relative to the work directory) in which it is trained on, and in which the
-  same depth is trained from the start.
-- `layers`: globally pooled features at the input of the first block (`position` 0, `stage` and `block` null) and after
-  every block. `separation` is D = Tr(S_w pinv(S_b)) over `images` training images; `nearest_mean_error` and
-  `ridge_error` are those of a probe fitted to them, on `test_images`; `head_error` and `head_loss` are those of the
-  net's own head on a block of the last stage. `step_length` is the norm of the block's step relative to that of the
-  stage's whole way, `alignment` the mean cosine between the two; null at the first place of the way, and where it has
-  one step. `cka_previous` is CKA with the position before, in minibatches of `cka_images` test images. `every` is the
-  interval between images; 0: they are spread evenly over the set.
-- `cka`: a row of a CKA matrix: `values` of the tile of `tile` positions from `first` on with each tile of `other_tile`
-  positions of the run `other` at `other_step`; of the net itself where they are null.
-- `init`: a block of the net at its initialization, in one batch of `images` training images with its own statistics:
-  means over the channels of the squared channel mean and of the channel variance, of the block's input and of its main
-  branch (`input_squared_mean`, `input_variance`, `branch_squared_mean`, `branch_variance`); of the gradient by the
-  block's input of a random projection of the logits, drawn with `seed`, the root mean square norm over the images and
-  the mean cosine between different images' gradients. `layers_above` counts the layers of blocks from the input on.
-- `commands`: a `command` that made a `study` (a subcommand of `resjax.study`) of this net, once each.
+- `responses`: The keys of the run's responses.jsonl, and the settings of the capture (`source`, `batch_size`,
+  `pooling`, `first_conv`).
+- `blocks`: Standard deviation of the output of each block's main branch after its norm and before the addition
+  (`branch_std`), and of the input of the block (`input_std`), captured together with the responses.
+- `gradients`: The keys of the run's gradients.jsonl: for each weighted layer, the L2 norm of the gradient of the loss
+  without weight decay by the kernel, and the L2 norm of the kernel. `layer` counts all weighted layers, including the
+  classifier.
+- `paths`: Share of the gradient of the loss by the first block's input that flows through paths of `length` main
+  branches, in a network of `blocks` blocks (Veit et al. 2016). `share` is the inner product of this part and the whole
+  gradient over the squared norm of the whole gradient: the shares of one network sum to 1, and a share may be negative.
+  `norm` is the L2 norm of the part over that of the whole gradient; the parts are not orthogonal. In a plain network
+  there is one path, of `length` = `blocks`.
+- `lesions`: Test of a network whose blocks were deleted or moved (Veit et al. 2016). The first line of each setting, of
+  `kind` `none`, is the unchanged network. `delete` removes the main branch of block (`stage`, `block`); its input takes
+  the shortcut, or option A in a plain network and where the shape changes. `delete_random` removes `count` random
+  blocks at once, in draw number `trial` (1-based). `swap` exchanges block (`stage`, `block`) and the next block of the
+  same stage. `reorder` makes `count` swaps of two random blocks of one stage, in draw number `trial`. `blocks` lists
+  the [stage, block] of all deleted or moved blocks. `tau` is Kendall's rank correlation between the new and the
+  original order, over pairs of blocks of one stage: 1 for the original order, null for deletions. First blocks of
+  stages, which may change shapes, are never moved. `reestimated` tells whether the batch statistics were computed again
+  with the lesion, over `statistics_images` training images.
+- `landscape`: Loss and error at params + `alpha` * first + `beta` * second direction. The directions are random, with
+  each filter scaled to the norm of the network's filter (Li et al. 2018) and zero for norms and biases. `seed` is that
+  of the directions.
+- `hessian`: The `index`-th (1-based) largest eigenvalue of the Hessian of the loss by all parameters, from `iterations`
+  iterations of the Lanczos algorithm. `residual` is the norm of H v - eigenvalue * v, an upper bound of its error.
+- `identity`: The network deepened to `depth` by identity blocks (Sec. 1). `difference` is the largest change of a logit
+  over the images. `error_before` and `error` are the errors of the network and of the deepened network. `run` and
+  `scratch` are the run directories, relative to the work directory, of the deepened network that is trained further and
+  of the network of the same depth that is trained from scratch.
+- `layers`: Globally pooled features at the input of the first block (`position` 0, `stage` and `block` null) and after
+  each block. `separation` is D = Tr(S_w pinv(S_b)), from the covariances within and between classes, over `images`
+  training images. `nearest_mean_error` and `ridge_error` are the errors on `test_images` test images of a nearest class
+  mean classifier and of ridge regression, fitted to the features of the training images. `head_error` and `head_loss`
+  are those of the network's own classifier on the features, in the last stage only. `step_length` is the norm of a
+  block's change of the features over the norm of the change from the first to the last position of its stage, and
+  `alignment` is the mean cosine between the two; both are null at the first position of a stage and where only one
+  block keeps the shape. `cka_previous` is the CKA with the position before, from minibatches of `cka_images` test
+  images. `every` is the interval between the images used; 0: images evenly spread over the set.
+- `cka`: A row of a CKA matrix whose positions are averaged in tiles: `values` are those of the tile of `tile` positions
+  from position `first` on, with each tile of `other_tile` positions of the run `other` at step `other_step`. Where
+  these are null, the matrix is that of the network with itself.
+- `init`: A block of a network at initialization, from one batch of `images` training images and its batch statistics.
+  `input_squared_mean` and `input_variance` are means over the channels of the squared channel mean and of the channel
+  variance of the block's input; `branch_squared_mean` and `branch_variance` those of the main branch.
+  `gradient_norm` is the root mean square over images of the norm of the gradient of a random projection of the logits
+  (drawn with `seed`) by the block's input, and `gradient_cosine` is the mean cosine between the gradients of different
+  images. `layers_above` is the number of layers in the blocks from this input to the output.
+- `commands`: Each `command` that wrote a `study` (a subcommand of `resjax.study`) of the network, listed once.
 """
 
 import os
@@ -61,7 +70,7 @@ from resjax import files, records
 FOLDER = "studies"
 
 NONE, DELETE, DELETE_RANDOM, SWAP, REORDER = "none", "delete", "delete_random", "swap", "reorder"
-ALIKE = 0.95  # CKA with the block before, above which a block is said to change little
+SIMILAR_CKA = 0.95  # CKA of two successive blocks above which the report calls them similar
 LESIONS = (NONE, DELETE, DELETE_RANDOM, SWAP, REORDER)
 
 LOG_KEYS: dict[str, tuple[str, ...]] = {
@@ -95,24 +104,37 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
 
 
 def writer(directory: str | os.PathLike[str]) -> records.RunWriter:
-  """Returns the one writer of the studies of a run directory.
+  """Opens the study records of a run directory for writing.
+
+  Args:
+    directory: Run directory.
 
   Raises:
-    RecordsError: another process studies this run, or the directory cannot be used.
+    RecordsError: Another process has the records open, or the directory cannot be used.
   """
   return records.RunWriter(files.as_path(directory) / FOLDER, logs=LOG_KEYS)
 
 
 def read(directory: str | os.PathLike[str]) -> tuple[dict[str, list[dict[str, Any]]], int]:
-  """Reads the studies of a run directory, also while they are written; a study that was not made has no lines.
+  """Reads the study records of a run directory, which another process may be writing.
+
+  Args:
+    directory: Run directory.
 
   Returns:
-    The lines by log, every key of `LOG_KEYS` present in each, and how many could not be read and were skipped.
+    The lines of each log of `LOG_KEYS`, each with all keys of the log, an empty list for a study that does not exist;
+    and the number of lines that could not be read and were skipped.
   """
   return records.read_logs(files.as_path(directory) / FOLDER, LOG_KEYS)
 
 
 def add_command(writer: records.RunWriter, directory: str | os.PathLike[str], made_by: Mapping[str, Any]) -> None:
-  """Writes which command made a study, a line of `commands`, unless the same one was given before."""
+  """Appends a line to `commands` unless the same line exists.
+
+  Args:
+    writer: Writer of the study records.
+    directory: Run directory.
+    made_by: Values of `step`, `study` and `command`.
+  """
   if made_by not in read(directory)[0]["commands"]:
     writer.append("commands", [made_by])

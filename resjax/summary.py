@@ -83,7 +83,7 @@ def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, An
     net: Layer table of the network.
     compiled: Whether to compute the compiler's count of multiply-adds; otherwise it is None.
   """
-  published = paper.structure(net.structure, net.image_shape, net.classes)
+  published = paper.published_size(net.structure, net.image_shape, net.classes)
   none, block = (kept * config.train.batch_size / 2**20 for kept in activation_bytes(net, config.model.precision))
   values = (
     name,
@@ -109,7 +109,7 @@ def macs_inside(layer: Layer) -> int:
     starts = (i * layer.stride - layer.kernel // 2 for i in range(side))
     return sum(min(start + layer.kernel, side * layer.stride) - max(start, 0) for start in starts)
 
-  return layer.inputs * layer.outputs * taps(layer.side[0]) * taps(layer.side[1])
+  return layer.inputs * layer.outputs * taps(layer.size[0]) * taps(layer.size[1])
 
 
 def compiler_macs(config: Config, net: Net) -> int:
@@ -128,7 +128,7 @@ def compiler_macs(config: Config, net: Net) -> int:
   except ModuleNotFoundError as error:
     raise ConfigError(f"--compile needs {error.name}: install the extra train, cuda13 or tpu") from error
 
-  built = models.build(config.model, net.classes, models.ScanOptions(unroll=max(net.structure.blocks_a_stage)))
+  built = models.build(config.model, net.classes, models.ScanOptions(unroll=max(net.structure.blocks_per_stage)))
   image = jax.ShapeDtypeStruct((1, *net.image_shape), jnp.float32)
   variables = jax.eval_shape(lambda: built.init(jax.random.key(0), jnp.zeros(image.shape), train=False))
   forward = jax.jit(lambda variables, image: built.apply(variables, image, train=False))

@@ -102,7 +102,7 @@ def test_sampling_error_is_the_papers_example():
 def test_the_papers_number_stands_beside_its_own_net_only(tmp_path, sweep):
   table = analysis.errors(sweep).set_index("label")
   assert table.loc["ResNet-56", "paper_error"] == paper.CIFAR10_RESIDUAL[56].error
-  assert tuple(table.loc["plain-56", ["paper_low", "paper_high"]]) == paper.CIFAR10_PLAIN_PEERS[56]
+  assert tuple(table.loc["plain-56", ["paper_low", "paper_high"]]) == paper.CIFAR10_PLAIN_REPRODUCTIONS[56]
   assert math.isnan(table.loc["plain-56", "paper_error"])
   synthetic_runs.write_run(tmp_path / "a", data={"name": "digits", "images": 1500})
   synthetic_runs.write_run(tmp_path / "b", depth=110, params=123)  # something else of that depth

@@ -41,9 +41,9 @@ def imagenet(depth: int, **settings) -> Net:
   return Model(family="imagenet", depth=depth, block=block, **{"shortcut": "B"} | settings).net((224, 224, 3), 1000)
 
 
-def blocks_a_stage(**settings) -> tuple[int, ...]:
+def blocks_per_stage(**settings) -> tuple[int, ...]:
   """The blocks of a CIFAR net; DepthError as it is, where `Model` makes a ConfigError of it."""
-  return dataclasses.replace(Model().structure, **settings).blocks_a_stage
+  return dataclasses.replace(Model().structure, **settings).blocks_per_stage
 
 
 def weighted(some: Net) -> list[Layer]:
@@ -125,7 +125,7 @@ def test_a_preactivation_block_norms_before_it_convolves():
 
 @given(st.integers(1, 400), st.sampled_from(BLOCKS))
 def test_legal_depths_are_6n_2_and_9n_2(n, block):
-  assert blocks_a_stage(depth=PERIODS[block] * n + 2, block=block) == (n, n, n)
+  assert blocks_per_stage(depth=PERIODS[block] * n + 2, block=block) == (n, n, n)
 
 
 @given(st.integers(-50, 3000), st.sampled_from(BLOCKS))
@@ -137,7 +137,7 @@ def test_an_illegal_depth_names_its_legal_neighbours(depth, block):
   below, above = [d for d in legal if d < depth], [d for d in legal if d > depth]
   nearest = " and ".join(str(d) for d in [*below[-1:], above[0]])
   with pytest.raises(DepthError, match=rf"^not {period}n\+2, .*{block} blocks.*; nearest: {nearest}$"):
-    blocks_a_stage(depth=depth, block=block)
+    blocks_per_stage(depth=depth, block=block)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,17 @@ def test_an_illegal_depth_names_its_legal_neighbours(depth, block):
     ),
     (
       {"family": "imagenet", "depth": 50},
-      "no imagenet net of basic blocks; there is 18, 34 of basic blocks; 50, 101, 152 of bottleneck blocks; ",
+      "must be the depth of a published network of the family 'imagenet': 18, 34 of basic blocks; ",
     ),
-    ({"family": "imagenet", "depth": 34, "block": "bottleneck"}, "no imagenet net of bottleneck blocks; there is 18"),
+    (
+      {"family": "imagenet", "depth": 34, "block": "bottleneck"},
+      "must be the depth of a published network of the family 'imagenet': 18",
+    ),
   ],
 )
 def test_what_another_depth_would_be_is_said(settings, says):
   with pytest.raises(DepthError) as caught:
-    blocks_a_stage(**settings)
+    blocks_per_stage(**settings)
   assert str(caught.value).startswith(says)
 
 
@@ -171,7 +174,7 @@ def test_what_another_depth_would_be_is_said(settings, says):
   ],
 )
 def test_blocks_a_stage(settings, blocks):
-  assert blocks_a_stage(**settings) == blocks
+  assert blocks_per_stage(**settings) == blocks
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_imagenet_nets_are_those_of_the_paper(depth, params, v1, v15):
   assert first.params == later.params == paper.IMAGENET[depth].params == params
   assert (round(first.macs / 1e9, 3), round(later.macs / 1e9, 3)) == (v1, v15)
   assert first.macs == pytest.approx(paper.IMAGENET[depth].macs, rel=0.03)
-  assert first.structure.blocks_a_stage == paper.IMAGENET[depth].blocks
+  assert first.structure.blocks_per_stage == paper.IMAGENET[depth].blocks
 
 
 def test_plain_and_option_a_nets_have_no_projections():
@@ -235,9 +238,9 @@ def test_highway_nets_have_the_parameters_of_table_6(depth, blocks, width, param
 
 @pytest.mark.parametrize(("block", "period", "family"), [("single", 3, "cifar"), ("dense", 2, "mlp")])
 def test_depths_of_other_blocks(block, period, family):
-  assert set(blocks_a_stage(family=family, block=block, depth=7 * period + 2)) == {7}
+  assert set(blocks_per_stage(family=family, block=block, depth=7 * period + 2)) == {7}
   with pytest.raises(DepthError, match=f"not {period}n"):
-    blocks_a_stage(family=family, block=block, depth=7 * period + 3)
+    blocks_per_stage(family=family, block=block, depth=7 * period + 3)
 
 
 def test_maps_of_an_imagenet_net():
@@ -245,7 +248,7 @@ def test_maps_of_an_imagenet_net():
 
   def sides(image: int, **settings) -> list[int]:
     table = Model(family="imagenet", depth=18, **settings).net((image, image, 3), 1000).table
-    return list(dict.fromkeys(layer.side[0] for layer in table if layer.kind in ("conv", "pool")))
+    return list(dict.fromkeys(layer.size[0] for layer in table if layer.kind in ("conv", "pool")))
 
   assert sides(224) == [112, 56, 28, 14, 7]
   assert sides(64) == [32, 16, 8, 4, 2]
@@ -274,9 +277,9 @@ def test_layers_fit_each_other(some):
   if structure.stem == "7x7":
     height, width = -(-height // 4), -(-width // 4)  # rounding up twice is rounding up once
   late = structure.block == "bottleneck" and structure.bottleneck_stride == "3x3"
-  for stage, (filters, blocks) in enumerate(zip(WIDTHS, structure.blocks_a_stage, strict=True), 1):
+  for stage, (filters, blocks) in enumerate(zip(WIDTHS, structure.blocks_per_stage, strict=True), 1):
     inside = [layer for layer in chain if layer.stage == stage]
-    assert {layer.side for layer in inside[late:]} == {(height, width)}
+    assert {layer.size for layer in inside[late:]} == {(height, width)}
     assert inside[-1].outputs == filters * expansion
     first = [1, 1] if stage == 1 else ([1, 2] if late else [2, 1])
     assert [layer.stride for layer in inside] == first + [1] * (len(inside) - 2)

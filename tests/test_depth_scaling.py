@@ -98,7 +98,7 @@ def test_the_last_layer_of_a_branch_starts_with_a_variance_over_the_number_of_bl
   params = unstacked(initial(net))["params"]
   blocks = [block for stage in params if stage.startswith("stage") for block in params[stage].values()]
   assert len(blocks) == net.structure.total_blocks
-  layers = net.structure.layers_a_block
+  layers = net.structure.layers_per_block
   for block in blocks[1:]:  # the first has a kernel of few numbers where it follows three channels
     for i in range(1, layers + 1):
       kernel = np.asarray(block[f"conv{i}"]["kernel"])

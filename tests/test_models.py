@@ -52,7 +52,7 @@ def test_every_map_has_the_side_the_layer_table_says(name):
       continue
     (output,) = outputs[f"{layer.name}/__call__"]
     assert output.shape == (
-      (IMAGES[0], *layer.side, layer.outputs) if layer.kind != "dense" else (IMAGES[0], layer.outputs)
+      (IMAGES[0], *layer.size, layer.outputs) if layer.kind != "dense" else (IMAGES[0], layer.outputs)
     )
 
 

@@ -27,13 +27,13 @@ def test_only_depth_110_was_repeated():
 
 def test_errors_are_fractions():
   singles = [net.error for net in paper.CIFAR10_RESIDUAL.values()]
-  singles += [error for error, _ in paper.CIFAR10_COMPARED.values()]
-  singles += [value for band in paper.CIFAR10_PLAIN_PEERS.values() for value in band]
+  singles += [error for error, _ in paper.CIFAR10_OTHER_METHODS.values()]
+  singles += [value for band in paper.CIFAR10_PLAIN_REPRODUCTIONS.values() for value in band]
   singles += [*paper.IMAGENET_DEGRADATION.values(), paper.IMAGENET_ENSEMBLE_TOP5]
   for table in (paper.IMAGENET_TEN_CROP, paper.IMAGENET_SINGLE_MODEL):
     singles += [value for pair in table.values() for value in pair if value is not None]
   assert all(0 < value < 1 for value in singles)
-  assert all(low <= high for low, high in paper.CIFAR10_PLAIN_PEERS.values())
+  assert all(low <= high for low, high in paper.CIFAR10_PLAIN_REPRODUCTIONS.values())
 
 
 def test_what_the_paper_concludes_follows_from_its_tables():

@@ -140,9 +140,9 @@ def test_memory_without_a_compiler_shrinks_with_remat_and_devices():
   whole = kept(net, "float32", "none", 128)
   assert kept(net, "float32", "none", 16) < whole / 4
   assert kept(net, "float32", "block", 128) < whole / 3
-  assert memory.fitting_remat(net, "float32", 128, whole) == "none"
-  assert memory.fitting_remat(net, "float32", 128, whole - 1) == "block"
-  assert memory.fitting_remat(net, "float32", 128, whole / 10) == "group"
+  assert memory.choose_remat(net, "float32", 128, whole) == "none"
+  assert memory.choose_remat(net, "float32", 128, whole - 1) == "block"
+  assert memory.choose_remat(net, "float32", 128, whole / 10) == "group"
 
 
 def plan(monkeypatch, capsys, *arguments: str, code: int = 0) -> dict:

@@ -49,8 +49,16 @@ def test_two_processes_train_as_one_and_stop_together(runs, tmp_path):
 @pytest.mark.parametrize(
   ("count", "number", "says"),
   [
-    ("", "0", "JAX_NUM_PROCESSES = '': must be a number, since JAX_COORDINATOR_ADDRESS is set"),
-    ("2", "x", "JAX_PROCESS_ID = 'x': must be a number, since JAX_COORDINATOR_ADDRESS is set"),
+    (
+      "",
+      "0",
+      "JAX_NUM_PROCESSES = '': must be a number; set it, or unset JAX_COORDINATOR_ADDRESS",
+    ),
+    (
+      "2",
+      "x",
+      "JAX_PROCESS_ID = 'x': must be a number; set it, or unset JAX_COORDINATOR_ADDRESS",
+    ),
     ("2", "2", "JAX_PROCESS_ID = 2: must be less than JAX_NUM_PROCESSES = 2"),
   ],
 )

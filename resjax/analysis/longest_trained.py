@@ -120,7 +120,7 @@ def _of_study(study: str, logs: Logs) -> list[TrainedNetwork]:
     began = "initial weights" in set(logs.deviations[logs.deviations["net"] == net.key]["name"])
     papers = tables.paper_columns(net, done)["paper_source"] if len(done) else None
     if usual and papers and not began and images > 0:
-      share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH)
+      share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH_SIZE)
       # The paper's own bound of plain-110 stands after the number of other reproductions.
       claim = [
         row for row in paper_comparison.paper_differences(net, measured[net.key]) if row["claim"] == "test error"

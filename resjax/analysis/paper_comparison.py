@@ -78,8 +78,8 @@ def _claims(net: Network) -> list[dict[str, Any]]:
   if net.kind != "plain":
     return []
   found = []
-  if net.depth in paper.CIFAR10_PLAIN_PEERS:
-    low, high = paper.CIFAR10_PLAIN_PEERS[net.depth]
+  if net.depth in paper.CIFAR10_PLAIN_REPRODUCTIONS:
+    low, high = paper.CIFAR10_PLAIN_REPRODUCTIONS[net.depth]
     found.append({**test, "paper_low": low, "paper_high": high, "source": "other reproductions"})
   if net.depth == 110:
     above = {"paper_low": paper.CIFAR10_PLAIN_110_ABOVE, "paper_high": math.nan, "source": "Sec. 4.2"}

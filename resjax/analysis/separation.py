@@ -38,11 +38,12 @@ def separation_law(logs: Logs) -> pd.DataFrame:
   """Fits log D = intercept + slope * block to each net, means over its seeds.
 
   Returns:
-    label, kind, depth, net, runs, blocks, correlation (of log D with the block), slope, low and high (95% interval over
-    seeds; of a single one from the scatter of the blocks about the line), fall (of log D from the first block's input
-    to the last block), holds (the correlation is at most `LAW_CORRELATION` and the interval below zero), alike (blocks
-    whose CKA with the one before is above `study_records.ALIKE`), nearest_mean_error, ridge_error and head_error of the
-    last block, alignment (mean over blocks).
+    A row per network with label, kind, depth, net, runs, blocks, correlation (of log D with the block), slope, low and
+    high (95% confidence interval of the slope over seeds; with one seed from the residuals of the blocks), fall
+    (decrease of log D from the first block's input to the last block), holds (whether the correlation is at most
+    `LAW_CORRELATION` and the interval is below zero), alike (mean number of blocks whose CKA with the block before is
+    above `study_records.SIMILAR_CKA`), nearest_mean_error, ridge_error and head_error of the last block, and alignment
+    (mean over blocks).
   """
   lines, rows = layer_lines(logs), []
   for net in logs.networks:
@@ -55,7 +56,7 @@ def separation_law(logs: Logs) -> pd.DataFrame:
     low, high = interval([line.slope for line in seeds if line]) if len(seeds) > 1 else (fitted.low, fitted.high)
     last = own[own["position"] == own["position"].max()]
     holds = not math.isnan(fitted.correlation) and fitted.correlation <= LAW_CORRELATION and high < 0
-    alike = (own["cka_previous"] > study_records.ALIKE).sum() / len(seeds)
+    alike = (own["cka_previous"] > study_records.SIMILAR_CKA).sum() / len(seeds)
     rows.append(
       (
         *(net.label, net.kind, net.depth, net.key, len(seeds), int(own["position"].max())),

@@ -81,8 +81,8 @@ def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
     spread = math.nan if ours.spread is None else ours.spread
     numbers = {"paper_error": ours.error, "paper_spread": spread}
     return {**empty, **numbers, "paper_source": ours.source}
-  if net.kind == "plain" and net.depth in paper.CIFAR10_PLAIN_PEERS:
-    low, high = paper.CIFAR10_PLAIN_PEERS[net.depth]
+  if net.kind == "plain" and net.depth in paper.CIFAR10_PLAIN_REPRODUCTIONS:
+    low, high = paper.CIFAR10_PLAIN_REPRODUCTIONS[net.depth]
     return {**empty, "paper_low": low, "paper_high": high, "paper_source": "other reproductions"}
   return {**empty, "paper_source": None}
 

@@ -146,9 +146,9 @@ class Model:
   norm_epsilon: float = setting(1e-5, "added to the variance", allowed=NON_NEGATIVE)
 
   def __post_init__(self) -> None:
-    built_of, of_family = FAMILIES[self.family].built_of, f"in nets of model.family = {self.family!r}"
-    if self.block not in built_of:
-      raise ConfigError(f"model.block = {self.block!r}: must be one of {', '.join(built_of)} {of_family}")
+    block_types, of_family = FAMILIES[self.family].block_types, f"in nets of model.family = {self.family!r}"
+    if self.block not in block_types:
+      raise ConfigError(f"model.block = {self.block!r}: must be one of {', '.join(block_types)} {of_family}")
     if self.family in ("vgg", "mlp") and self.stem != "auto":
       raise ConfigError(f"model.stem = {self.stem!r}: must be auto {of_family}")
     if self.family == "vgg" and self.preactivation:

@@ -1,23 +1,26 @@
-"""The layer table of a detector: a network with region proposals, whose last stage sees regions (Sec. 4.3)."""
+"""Layer table of a Faster R-CNN detector, whose last stage is applied to each region (Sec. 4.3)."""
 
 import dataclasses
 
 from resjax.depth.layer import Layer
-from resjax.depth.net import Net, divided
+from resjax.depth.net import Net, strided_size
 from resjax.depth.structure import VGG_DENSE
 
-PROPOSAL_CHANNELS = 512  # of the proposals' 3x3 convolution, or as many as the features have if these are fewer
+PROPOSAL_CHANNELS = 512  # of the 3x3 convolution of the proposals; the channels of its input if these are fewer
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectorNet(Net):
-  """A detector for images of one size; what each region costs stands in the height of its maps, times `regions`.
+  """Layer table of a detector for images of one size.
+
+  The layers that are applied to each region have the height of all regions together, so that their multiply-adds are
+  those of one image.
 
   Attributes:
-    anchors: Anchors per position of the shared features.
-    pool_size: Bins of a pooled region, on each axis.
-    regions: Regions per image.
-    global_context: Whether the class layer also sees the features of the whole image.
+    anchors: Number of anchors per position of the shared features.
+    pool_size: Number of bins of a pooled region along each axis.
+    regions: Number of regions per image.
+    global_context: Whether the classification layer also takes the features of the whole image (appendix).
   """
 
   anchors: int = 9
@@ -27,7 +30,7 @@ class DetectorNet(Net):
 
   @property
   def table(self) -> list[Layer]:
-    """The layers from input to output: shared ones, proposals, then those of the regions."""
+    """Layers from input to output: the shared ones, those of the proposals, then those of the regions."""
     layers = super().table
     vgg, last = self.structure.family == "vgg", len(self.structure.stages)
     if vgg:
@@ -38,16 +41,21 @@ class DetectorNet(Net):
     return [*shared, *self._proposals(features), *self._regions(layers, features)]
 
   def _proposals(self, features: Layer) -> list[Layer]:
-    channels, side = min(PROPOSAL_CHANNELS, features.outputs), features.side
+    channels, size = min(PROPOSAL_CHANNELS, features.outputs), features.size
     name = "proposals"
     return [
-      Layer(f"{name}/conv", "conv", 0, 0, 3, 1, features.outputs, channels, side, biased=True),
-      Layer(f"{name}/objectness", "conv", 0, 0, 1, 1, channels, self.anchors, side, biased=True),
-      Layer(f"{name}/boxes", "conv", 0, 0, 1, 1, channels, 4 * self.anchors, side, biased=True),
+      Layer(f"{name}/conv", "conv", 0, 0, 3, 1, features.outputs, channels, size, biased=True),
+      Layer(f"{name}/objectness", "conv", 0, 0, 1, 1, channels, self.anchors, size, biased=True),
+      Layer(f"{name}/boxes", "conv", 0, 0, 1, 1, channels, 4 * self.anchors, size, biased=True),
     ]
 
   def _regions(self, layers: list[Layer], features: Layer) -> list[Layer]:
-    """Returns the layers that each region passes."""
+    """Returns the layers that are applied to each region.
+
+    Args:
+      layers: Layer table of the classification network.
+      features: Layer whose output is pooled.
+    """
     if self.structure.family == "vgg":
       found, width = [], self.pool_size**2 * features.outputs
       for i in (1, 2):
@@ -59,12 +67,12 @@ class DetectorNet(Net):
       pooled = (self.pool_size, self.pool_size)
       scaled = [layer for layer in layers if layer.stage == len(self.structure.stages)]
       first = scaled[0].stride
-      half = divided(pooled, max(layer.stride for layer in scaled))
-      # The maps of the last stage are of the pooled size up to its layer of stride 2.
-      found, side = [], pooled if first == 1 else half
+      half = strided_size(pooled, max(layer.stride for layer in scaled))
+      # Feature maps of the last stage have the pooled size up to its layer of stride 2.
+      found, size = [], pooled if first == 1 else half
       for layer in scaled:
-        side = half if layer.stride > 1 or side == half else pooled
-        found.append(dataclasses.replace(layer, side=(self.regions * side[0], side[1])))
+        size = half if layer.stride > 1 or size == half else pooled
+        found.append(dataclasses.replace(layer, size=(self.regions * size[0], size[1])))
       width = found[-1].outputs
     seen = width * (2 if self.global_context else 1)
     return [

@@ -8,15 +8,15 @@ class Layer:
   """One layer, with its parameters and multiply-adds.
 
   Attributes:
-    name: Path in the network, such as "stage2/block1/conv1".
+    name: Path of the layer in the network, such as "stage2/block1/conv1".
     kind: "conv", "dense", "norm", "bias" (one per channel), "scalar" (a single parameter) or "pool".
     stage: 1-based index of the stage, 0 outside of the stages.
     block: 1-based position of the block in its stage, 0 outside of blocks.
-    kernel: Side of the kernel; 1 for dense layers and norms.
+    kernel: Kernel size in pixels; 1 for dense layers and norms.
     stride: Stride of the convolution or the pooling.
-    inputs: Input channels.
-    outputs: Output channels.
-    side: Height and width of the output.
+    inputs: Number of input channels.
+    outputs: Number of output channels.
+    size: Height and width of the output in pixels.
     weighted: Whether the layer counts in the depth; projections do not.
     biased: Whether the layer has a bias.
   """
@@ -29,7 +29,7 @@ class Layer:
   stride: int
   inputs: int
   outputs: int
-  side: tuple[int, int]
+  size: tuple[int, int]
   weighted: bool = False
   biased: bool = False
 
@@ -41,8 +41,8 @@ class Layer:
 
   @property
   def macs(self) -> int:
-    """Multiply-adds for one image, without norms, pooling and additions, as in the paper's FLOPs."""
-    return self._weights * self.side[0] * self.side[1]
+    """Multiply-adds for one image, the paper's FLOPs: those of norms, pooling and additions are not counted."""
+    return self._weights * self.size[0] * self.size[1]
 
   @property
   def _weights(self) -> int:

@@ -79,7 +79,7 @@ def size_of(net: RestoredRun) -> Size:
   shorter = data.resize[0] if is_streamed(data) else height
   table = net.config.model.net(net.input.image_shape, net.classes).table
   last = [layer for layer in table if layer.kind == "conv"][-1]
-  return Size(side=height, shorter=shorter, pad=data.pad, stride=height // last.side[0])
+  return Size(side=height, shorter=shorter, pad=data.pad, stride=height // last.size[0])
 
 
 @functools.partial(jax.jit, static_argnames=("net", "protocol", "size"))

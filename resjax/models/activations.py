@@ -31,7 +31,7 @@ def _scaled_leaky_relu(x: jax.Array, slope: float) -> jax.Array:
 
 def composed_layers(net: config.Model) -> int:
   """Returns the number of layers in blocks."""
-  return net.structure.total_blocks * net.structure.layers_a_block
+  return net.structure.total_blocks * net.structure.layers_per_block
 
 
 def critical_variances(net: config.Model) -> tuple[float, float]:

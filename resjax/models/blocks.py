@@ -60,7 +60,7 @@ class Block(nn.Module):
     # What precedes the first convolution is part of F(x), unless the shortcut has it, too: a projection in a
     # pre-activation block, and in a network of Fixup a shortcut that changes shapes.
     changes = self.stride != 1 or x.shape[-1] != layers[-1][1]
-    shared = structure.projects(self.stride, x.shape[-1], layers[-1][1]) or (structure.fixup and changes)
+    shared = structure.has_projection(self.stride, x.shape[-1], layers[-1][1]) or (structure.fixup and changes)
     entered = self._enter(x, train) if shared else x
 
     def main(block: "Block", x: jax.Array) -> jax.Array:

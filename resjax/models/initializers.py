@@ -49,7 +49,7 @@ def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
     net: Settings of the network.
     layer: 1-based position in the main branch.
   """
-  layers, blocks = net.structure.layers_a_block, net.structure.total_blocks
+  layers, blocks = net.structure.layers_per_block, net.structure.total_blocks
   last = layer == layers
   if net.structure.fixup:
     scale = 2.0 * blocks ** (-1 / (layers - 1))

@@ -76,7 +76,7 @@ class Stem(nn.Module):
     sow_response(self, "conv", y)
     if not self.net.preactivation:
       y = activation(self.net)(y)
-    return max_pool(y, 3, (self.net.structure.pool_pads,) * 2) if layers == "7x7" else y
+    return max_pool(y, 3, (self.net.structure.stem_pool_padding,) * 2) if layers == "7x7" else y
 
 
 class Stage(nn.Module):

@@ -19,7 +19,7 @@ _STREAM = 2  # of a run's key; 0 and 1 are the order of the images and their aug
 
 def probabilities(net: config.Model) -> np.ndarray:
   """Returns the survival probability p_b of each block, from input to output, float64 [blocks]."""
-  blocks = sum(net.structure.blocks_a_stage)
+  blocks = sum(net.structure.blocks_per_stage)
   return 1 - np.arange(1, blocks + 1) / blocks * (1 - net.survival)
 
 
@@ -46,7 +46,7 @@ def by_stage(net: config.Model, kept: jax.Array | None) -> list[jax.Array | None
     net: Settings of the network.
     kept: What `draw` returned; None: at test, or where batch statistics are taken without training.
   """
-  blocks = net.structure.blocks_a_stage
+  blocks = net.structure.blocks_per_stage
   if net.survival == 1:
     return [None] * len(blocks)
   every = jnp.asarray(probabilities(net), jnp.float32) if kept is None else kept

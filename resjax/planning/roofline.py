@@ -67,7 +67,7 @@ def moved_bytes(net: Net, precision: str, forwards: int = 1) -> int:
   conv_in, conv_out, norm = (forward * forwards + backward for forward, backward in (CONV_IN, CONV_OUT, NORM))
   values = 0
   for layer in net.table:
-    units = layer.side[0] * layer.side[1]
+    units = layer.size[0] * layer.size[1]
     if layer.kind == "norm":
       values += norm * layer.outputs * units
     elif layer.kind == "conv":

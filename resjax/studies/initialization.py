@@ -109,7 +109,7 @@ def _rows(config: Config, dataset: Dataset, chosen: np.ndarray, seed: int) -> li
   places = [(int(stage[5:]), block) for stage, blocks in segmented.stages.items() for block in range(1, blocks + 1)]
   rows = []
   for position, ((stage, block), log, cosine) in enumerate(zip(places, logs, cosines, strict=True), 1):
-    above = (len(places) - position + 1) * config.model.structure.layers_a_block
+    above = (len(places) - position + 1) * config.model.structure.layers_per_block
     row: dict[str, Any] = {"position": position, "stage": stage, "block": block, "layers_above": above}
     for name in ("input", "branch"):
       means, variances = moments[f"stage{stage}/block{block}/{name}_response"]

@@ -15,7 +15,7 @@ from resjax.settings import ConfigError
 from resjax.studies import cka, layer_measures, segmented_model, trained_model
 from resjax.studies.layer_features import Features, take
 from resjax.studies.trained_model import TrainedModel
-from resjax.study_records import ALIKE
+from resjax.study_records import SIMILAR_CKA
 from resjax.train.progress import Progress
 
 DIGITS = 4  # decimals of a value of CKA in the records
@@ -177,7 +177,7 @@ def _matrix(
   """Returns the recorded lines of a CKA matrix of at most `settings.tiles` rows, none if it has others."""
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
   rows = _known(trained, "cka", {**about, **named})
-  tile = -(-(sum(trained.config.model.structure.blocks_a_stage) + 1) // settings.tiles)
+  tile = -(-(sum(trained.config.model.structure.blocks_per_stage) + 1) // settings.tiles)
   return [row for row in rows if row["tile"] == tile]
 
 
@@ -200,7 +200,7 @@ def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     "blocks": len(rows) - 1,
     "correlation of log D with block": f"{correlation:.3f}",
     "factor per block": f"{np.exp(slope):.3f}",
-    f"CKA > {ALIKE} to previous": sum((row["cka_previous"] or 0) > ALIKE for row in rows),
+    f"CKA > {SIMILAR_CKA} to previous": sum((row["cka_previous"] or 0) > SIMILAR_CKA for row in rows),
     "last block: nearest mean %": _percent(last["nearest_mean_error"]),
     "ridge %": _percent(last["ridge_error"]),
     "head %": _percent(last["head_error"]),

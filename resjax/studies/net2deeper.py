@@ -39,11 +39,11 @@ def model(net: config.Model, depth: int) -> config.Model:
   if depth:
     deeper = dataclasses.replace(net, depth=depth)
   else:
-    added = sum(structure.blocks_a_stage) * structure.layers_a_block
+    added = sum(structure.blocks_per_stage) * structure.layers_per_block
     listed = net.family != "cifar" or bool(net.blocks)
-    blocks = tuple(2 * count for count in structure.blocks_a_stage) if listed else ()
+    blocks = tuple(2 * count for count in structure.blocks_per_stage) if listed else ()
     deeper = dataclasses.replace(net, depth=net.depth + added, blocks=blocks)
-  pairs = zip(structure.blocks_a_stage, deeper.structure.blocks_a_stage, strict=False)
+  pairs = zip(structure.blocks_per_stage, deeper.structure.blocks_per_stage, strict=False)
   if deeper.depth <= net.depth or any(new < old for old, new in pairs):
     raise ConfigError(f"depth = {depth}: must be more than the {net.depth} of the trained net")
   reason = _reason(net)
@@ -105,7 +105,7 @@ def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, 
   """Returns the variables of a layer of new residual blocks, such that the output of the main branch is zero."""
   if collection == "batch_stats" or net.shortcut in STARTS_AS_IDENTITY:
     return layer
-  last = net.structure.layers_a_block
+  last = net.structure.layers_per_block
   silent = [f"conv{last}"] if net.preactivation or net.norm == "none" else [f"norm{last}"]
   return jax.tree.map(jnp.zeros_like, layer) if name in silent else layer
 

@@ -39,7 +39,7 @@ class SegmentedModel:
   @property
   def stages(self) -> dict[str, int]:
     """Number of blocks of each stage, by name."""
-    return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_a_stage, 1)}
+    return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_per_stage, 1)}
 
   def with_survival(self, variables: Variables) -> Variables:
     """Returns the variables with the factor of each main branch as collection `SURVIVAL`, if it is not 1 throughout."""

@@ -31,7 +31,7 @@ def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
   if bytes_limit is None:
     return options
   images = config.train.batch_size * config.execution.runs_per_program // devices.size
-  return ScanOptions(options.unroll, memory.fitting_remat(net, config.model.precision, images, SHARE * bytes_limit))
+  return ScanOptions(options.unroll, memory.choose_remat(net, config.model.precision, images, SHARE * bytes_limit))
 
 
 def _bytes_limit(device: Any) -> int | None:

@@ -70,7 +70,7 @@ def lines(settings: ResponseCapture, step: int, table: list[Layer], moments: Any
         "block": layer.block,
         "std": std,
         "mean": mean,
-        "units": layer.outputs * layer.side[0] * layer.side[1],
+        "units": layer.outputs * layer.size[0] * layer.size[1],
         "images": settings.images,
         "mode": settings.mode,
       }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from resjax.depth.structure import LAYERS_A_BLOCK
+from resjax.depth.structure import LAYERS_PER_BLOCK
 from resjax.settings import ConfigError
 from resjax.weights import architectures
 
@@ -63,7 +63,7 @@ class Structure:
   @property
   def depth(self) -> int:
     """Number of weighted layers."""
-    return sum(self.blocks) * LAYERS_A_BLOCK[self.block] + 2
+    return sum(self.blocks) * LAYERS_PER_BLOCK[self.block] + 2
 
   def __str__(self) -> str:
     return f"{', '.join(map(str, self.blocks))} {self.block} blocks"
