@@ -74,7 +74,7 @@ def _is_detector(directory: Path) -> bool:
 def _evaluate_detectors(directories: list[Path], path: str, protocol: str, form: str) -> int:
   from resjax.detection import ensemble
 
-  result = ensemble.test(directories, path, protocol)
+  result = ensemble.evaluate(directories, path, protocol)
   for line in (*result.notes, *(f"skipped: {fault}" for fault in result.skipped)):
     print(line, file=sys.stderr)
   row = {

@@ -1,7 +1,7 @@
 """Runtime checks, under test only, of the shapes that argument names state, such as x_BxHxWxC.
 
 The import hook annotates such arguments with jaxtyping's types and checks the calls with beartype. Axes of the same
-letter must have the same length in all arguments of a call.
+letter must have the same length in all arguments of a call; a digit is a length, as in boxes_Nx4.
 """
 
 import ast
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-MODULES = ("resjax.models.", "resjax.data.augment", "resjax.studies.")
-SHAPE = re.compile(r"_((?:[A-Z]x)*[A-Z])$")
+MODULES = ("resjax.models.", "resjax.data.augment", "resjax.detection.", "resjax.studies.", "resjax.train.")
+SHAPE = re.compile(r"_([A-Z](?:x[A-Z\d])*)$")
 checked: set[str] = set()  # qualified names of the checked functions
 
 
@@ -29,8 +29,9 @@ class _Annotate(ast.NodeTransformer):
     shapes = {argument.arg: match[1] for argument in arguments if (match := SHAPE.search(argument.arg))}
     if shapes:
       for argument in arguments:
+        optional = ast.Constant(argument.annotation is not None and "None" in ast.unparse(argument.annotation))
         axes = ast.Constant(" ".join(shapes.get(argument.arg, "").split("x")))
-        argument.annotation = ast.Call(ast.Name("_shaped_", ast.Load()), [axes], []) if axes.value else None
+        argument.annotation = ast.Call(ast.Name("_shaped_", ast.Load()), [axes, optional], []) if axes.value else None
       node.returns = None
       node.decorator_list.append(ast.Name("_checked_", ast.Load()))  # the last decorator is applied first
     return node
@@ -61,12 +62,13 @@ class _Finder(importlib.abc.MetaPathFinder):
     return spec
 
 
-def _shaped(axes: str) -> Any:
+def _shaped(axes: str, optional: bool) -> Any:
   import jax
   import numpy as np
   from jaxtyping import Shaped
 
-  return Shaped[jax.Array, axes] | Shaped[np.ndarray, axes]
+  arrays = Shaped[jax.Array, axes] | Shaped[np.ndarray, axes]
+  return arrays | None if optional else arrays
 
 
 def _checked(function: Any) -> Any:

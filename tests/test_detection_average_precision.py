@@ -11,7 +11,7 @@ from resjax.detection import average_precision
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
 
-def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.Found]]:
+def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.ImageDetections]]:
   rng = np.random.default_rng(seed)
   images, found = [], []
   for i in range(12):
@@ -25,7 +25,9 @@ def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.Found]
     far = rng.uniform(0, 50, (3, 2))
     every = np.concatenate([near, np.concatenate([far, far + 20], 1)])
     found.append(
-      average_precision.Found(every, np.round(rng.uniform(0.05, 1, len(every)), 2), rng.integers(1, 4, len(every)))
+      average_precision.ImageDetections(
+        every, np.round(rng.uniform(0.05, 1, len(every)), 2), rng.integers(1, 4, len(every))
+      )
     )
   return images, found
 
@@ -66,7 +68,7 @@ def test_voc_against_a_plain_implementation(seed):
   images, found = case(seed)
   for label in (1, 2, 3):
     total, recall, precision = plain_curve(images, found, label)
-    there = average_precision.voc_curve(images, found, label)
+    there = average_precision.precision_recall_curve(images, found, label)
     assert there[0] == total
     np.testing.assert_allclose(there[1], recall)
     np.testing.assert_allclose(there[2], precision)
@@ -77,27 +79,28 @@ def test_voc_against_a_plain_implementation(seed):
     for level in sorted(set(recall)):
       area += (level - last) * max(p for p, r in zip(precision, recall, strict=True) if r >= level)
       last = level
-    assert average_precision.area_precision(there[1], there[2]) == pytest.approx(area)
+    assert average_precision.area_under_curve(there[1], there[2]) == pytest.approx(area)
 
 
 def test_perfect_and_missing_detections():
   images, _ = case(0)
   perfect = [
-    average_precision.Found(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels) for image in images
+    average_precision.ImageDetections(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels)
+    for image in images
   ]
-  for each in average_precision.score(images, perfect, 3):
+  for each in average_precision.score_classes(images, perfect, 3):
     assert (each.voc, each.voc07, each.coco, each.coco50) == pytest.approx((1, 1, 1, 1))
-  none = [average_precision.Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
-  for each in average_precision.score(images, none, 4)[:3]:
+  none = [average_precision.ImageDetections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
+  for each in average_precision.score_classes(images, none, 4)[:3]:
     assert (each.voc, each.voc07, each.coco, each.coco50) == (0, 0, 0, 0)
-  assert np.isnan(average_precision.score(images, none, 4)[3].voc)  # a class without objects
+  assert np.isnan(average_precision.score_classes(images, none, 4)[3].voc)  # a class without objects
 
 
 def test_coco_is_near_voc_at_overlap_one_half():
   """The same matches at 0.5 but for ignored boxes and for objects taken by a better detection; 101 points, not area."""
   images, found = case(1)
   keep = [i for i, image in enumerate(images) if not image.ignored.any()]
-  by_class = average_precision.score([images[i] for i in keep], [found[i] for i in keep], 3)
+  by_class = average_precision.score_classes([images[i] for i in keep], [found[i] for i in keep], 3)
   for each in by_class:
     assert each.coco50 == pytest.approx(each.voc, abs=0.05)
     assert each.coco <= each.coco50

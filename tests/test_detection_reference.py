@@ -55,7 +55,7 @@ def test_overlaps():
   rng = np.random.default_rng(1)
   one, other = random_boxes(rng, 40), random_boxes(rng, 30)
   expected = ops.box_iou(torch.tensor(one), torch.tensor(other)).numpy()
-  np.testing.assert_allclose(boxes.overlaps(one, other), expected, atol=1e-6)
+  np.testing.assert_allclose(boxes.iou(one, other), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -68,8 +68,8 @@ def test_matching_with_padding_and_ties(seed):
   found = matching.match(candidates, matching.GroundTruth(padded, labels, np.zeros(12, bool)))
   matcher = _utils.Matcher(0.7, 0.3, allow_low_quality_matches=True)
   expected = matcher(ops.box_iou(torch.tensor(truth), torch.tensor(candidates))).numpy()
-  positive = np.asarray((found.overlaps >= 0.7) | found.best)
-  negative = np.asarray(found.overlaps < 0.3) & ~positive
+  positive = np.asarray((found.iou >= 0.7) | found.best)
+  negative = np.asarray(found.iou < 0.3) & ~positive
   np.testing.assert_array_equal(positive, expected >= 0)
   np.testing.assert_array_equal(negative, expected == matcher.BELOW_LOW_THRESHOLD)
   np.testing.assert_array_equal(np.asarray(found.indices)[positive], expected[positive])
@@ -97,7 +97,7 @@ def test_region_alignment_and_its_gradient(size):
   image = torch.tensor(features.transpose(2, 0, 1)[None], requires_grad=True)
   expected = ops.roi_align(image, [torch.tensor(regions)], size, 1 / 16, sampling_ratio=pooling.SAMPLES)
   (expected * torch.tensor(weights.transpose(0, 3, 1, 2))).sum().backward()
-  pooled, pull = jax.vjp(lambda x: pooling.align(x, jnp.asarray(regions), 16, size), jnp.asarray(features))
+  pooled, pull = jax.vjp(lambda x: pooling.roi_align(x, jnp.asarray(regions), 16, size), jnp.asarray(features))
   np.testing.assert_allclose(pooled, expected.detach().numpy().transpose(0, 2, 3, 1), atol=2e-5)
   np.testing.assert_allclose(pull(jnp.asarray(weights))[0], image.grad[0].numpy().transpose(1, 2, 0), atol=2e-4)
 
@@ -108,7 +108,7 @@ def test_region_max_pooling():
   regions = random_boxes(rng, 20, 250.0)
   image = torch.tensor(features.transpose(2, 0, 1)[None])
   expected = ops.roi_pool(image, [torch.tensor(regions)], 5, 1 / 16).numpy().transpose(0, 2, 3, 1)
-  np.testing.assert_array_equal(pooling.max_pool(jnp.asarray(features), jnp.asarray(regions), 16, 5), expected)
+  np.testing.assert_array_equal(pooling.roi_max_pool(jnp.asarray(features), jnp.asarray(regions), 16, 5), expected)
 
 
 def test_loss_of_sampled_anchors():
@@ -122,7 +122,7 @@ def test_loss_of_sampled_anchors():
   distances = torch.nn.functional.smooth_l1_loss(
     torch.tensor(deltas[positive]), torch.tensor(targets[positive]), beta=1 / 9, reduction="sum"
   )
-  found = losses.proposal_loss_of(objectness, deltas, targets, positive, np.ones(40, bool))
+  found = losses.sampled_proposal_loss(objectness, deltas, targets, positive, np.ones(40, bool))
   np.testing.assert_allclose(found, (classes + distances / 40).item(), rtol=1e-5)
 
 
@@ -194,7 +194,7 @@ def test_a_whole_detector():
   rng = np.random.default_rng(7)
   pixels = rng.integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)
   fresh = detector.init(jax.random.key(0), jnp.zeros((1, 96, 128, 3)))
-  variables = backbone.insert(fresh, backbone.Backbone(run.variables, run.input.statistics))
+  variables = backbone.replace_matching(fresh, backbone.Backbone(run.variables, run.input.statistics))
   wide = {"proposals": 0.05, "head": 0.02}  # the initial ones are so small that all scores are alike
   params = {
     name: jax.tree.map(lambda p, n=name: jnp.asarray(rng.normal(0, wide[n], p.shape), jnp.float32), part)

@@ -226,14 +226,14 @@ def test_every_switch_of_the_test_on_padded_images(name):
 
 def test_the_order_of_images_is_arithmetic(voc):
   images = data.load(config.Data(name="voc", path=str(voc))).train
-  groups = batches.Groups(images, SMALL)
+  groups = batches.AspectGroups(images, SMALL)
   assert [len(group) for group in groups.members] == [7, 3]
   assert groups.shapes == [(64, 64), (64, 64)]
-  turns = [groups.at(step) for step in range(20)]
+  turns = [groups.group_at(step) for step in range(20)]
   assert [group for group, _ in turns].count(1) == 6  # 3 of 10
   for group in (0, 1):
     assert [place for own, place in turns if own == group] == list(range(sum(own == group for own, _ in turns)))
-  steps = batches.TrainSteps(images, groups, SMALL, 7, 2, True)
+  steps = batches.TrainBatches(images, groups, SMALL, 7, 2, True)
   halves = [dataclasses.replace(steps, host=host, hosts=2) for host in (0, 1)]
   seen = []
   for step in range(20):
@@ -278,7 +278,9 @@ def test_a_backbone_that_does_not_fit(voc, tmp_path):
     backbone.check(settings(voc, detection__backbone=str(tmp_path)))
   folder = config.Data(name="folder", image_size=32, resize=())
   other = random_networks.write(tmp_path / "net", dataclasses.replace(NET, width=4), folder, 32, 5)
-  with pytest.raises(ConfigError, match=r"is another network: model.width \(4 there, 8 here\)"):
+  with pytest.raises(
+    ConfigError, match=r"must have the network of this run, but differs: model.width \(4 there, 8 here\)"
+  ):
     backbone.check(settings(voc, detection__backbone=str(other)))
 
 

@@ -1,4 +1,4 @@
-"""Average precision of detections: PASCAL VOC's two forms, and COCO's by pycocotools."""
+"""Average precision of detections: the two definitions of PASCAL VOC, and that of COCO by pycocotools."""
 
 import contextlib
 import dataclasses
@@ -10,17 +10,17 @@ import numpy as np
 
 from resjax.data.annotated_images import AnnotatedImage
 
-RECALLS = np.linspace(0, 1, 11)
+ELEVEN_RECALLS = np.linspace(0, 1, 11)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-  """Detections in one image, in pixels of the image file.
+class ImageDetections:
+  """Detections in one image.
 
   Attributes:
-    boxes: float [D, 4].
-    scores: float [D].
-    labels: int [D], from 1 on.
+    boxes: Boxes in pixels of the image file, float [D, 4].
+    scores: Class probabilities, float [D].
+    labels: Classes from 1 on, int [D].
   """
 
   boxes: np.ndarray
@@ -30,14 +30,16 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class ClassScore:
-  """Scores of one class.
+  """Average precision of one class, NaN if the images have no object of it.
 
   Attributes:
-    objects: Number of objects to find.
-    voc: Average precision at overlap 0.5 as the area under the curve (VOC 2010 on); NaN without objects.
-    voc07: The same as the mean of eleven points (VOC 2007).
-    recall, precision: The curve, by falling score.
-    coco, coco50: COCO's average precision over overlaps 0.5 to 0.95, and at 0.5; NaN without objects.
+    objects: Number of objects that are not ignored.
+    voc: Average precision at an IoU of 0.5 as the area under the precision-recall curve (since VOC 2010).
+    voc07: Average precision at an IoU of 0.5 as the mean over eleven recalls (VOC 2007).
+    recall: Recall after each detection in the order of decreasing scores, float [detections].
+    precision: Precision after each detection, float [detections].
+    coco: COCO's average precision, the mean over IoUs from 0.5 to 0.95.
+    coco50: COCO's average precision at an IoU of 0.5.
   """
 
   objects: int
@@ -49,22 +51,22 @@ class ClassScore:
   coco50: float
 
 
-def score(images: Sequence[AnnotatedImage], found: Sequence[Found], classes: int) -> list[ClassScore]:
-  """Returns the scores of each class.
+def score_classes(images: Sequence[AnnotatedImage], found: Sequence[ImageDetections], classes: int) -> list[ClassScore]:
+  """Returns the average precision of each class.
 
   Args:
-    images: Images with their boxes.
+    images: Images with annotated boxes.
     found: Detections in each image.
     classes: Number of classes.
   """
-  coco = coco_precisions(images, found, classes)
+  coco = coco_average_precisions(images, found, classes)
   scores = []
   for label in range(1, classes + 1):
-    objects, recall, precision = voc_curve(images, found, label)
+    objects, recall, precision = precision_recall_curve(images, found, label)
     scores.append(
       ClassScore(
         objects,
-        area_precision(recall, precision) if objects else np.nan,
+        area_under_curve(recall, precision) if objects else np.nan,
         eleven_point_precision(recall, precision) if objects else np.nan,
         recall,
         precision,
@@ -74,13 +76,23 @@ def score(images: Sequence[AnnotatedImage], found: Sequence[Found], classes: int
   return scores
 
 
-def voc_curve(
-  images: Sequence[AnnotatedImage], found: Sequence[Found], label: int, overlap: float = 0.5
+def precision_recall_curve(
+  images: Sequence[AnnotatedImage], found: Sequence[ImageDetections], label: int, overlap: float = 0.5
 ) -> tuple[int, np.ndarray, np.ndarray]:
-  """Returns the number of objects of a class, and recall and precision after each of its detections by falling score.
+  """Computes the precision-recall curve of a class.
 
-  A detection is right if the object that it overlaps most does so by `overlap` and was not found before. Detections
-  of ignored objects count neither way.
+  A detection is correct if its IoU with the best matching object is at least `overlap` and no detection of a higher
+  score matched this object. Detections of ignored objects do not count.
+
+  Args:
+    images: Images with annotated boxes.
+    found: Detections in each image.
+    label: Class, from 1 on.
+    overlap: Smallest intersection over union of a correct detection.
+
+  Returns:
+    Number of objects that are not ignored, and recall and precision after each detection in the order of decreasing
+    scores.
   """
   total, scores, hits = 0, [], []
   for image, each in zip(images, found, strict=True):
@@ -93,7 +105,7 @@ def voc_curve(
     for detection in mine:
       hit = 0.0
       if len(boxes):
-        shared = overlaps(each.boxes[detection], boxes)
+        shared = iou(each.boxes[detection], boxes)
         best = int(np.argmax(shared))
         if shared[best] >= overlap:
           if ignored[best]:
@@ -107,8 +119,13 @@ def voc_curve(
   return total, found_so_far / max(total, 1), found_so_far / np.arange(1, len(right) + 1)
 
 
-def area_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-  """Returns the area under the curve, with precision made to fall (VOC 2010 on)."""
+def area_under_curve(recall: np.ndarray, precision: np.ndarray) -> float:
+  """Returns the area under the curve of monotonically decreasing precision (VOC 2010).
+
+  Args:
+    recall: Recall after each detection.
+    precision: Precision after each detection.
+  """
   recall = np.concatenate([[0.0], recall])
   envelope = np.maximum.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
   return float((np.diff(recall) * envelope[:-1]).sum())
@@ -116,19 +133,31 @@ def area_precision(recall: np.ndarray, precision: np.ndarray) -> float:
 
 def eleven_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:
   """Returns the mean over recalls 0, 0.1, ..., 1 of the highest precision at that recall or beyond (VOC 2007)."""
-  return float(np.mean(highest_precision(recall, precision, RECALLS)))
+  return float(np.mean(highest_precision(recall, precision, ELEVEN_RECALLS)))
 
 
 def highest_precision(recall: np.ndarray, precision: np.ndarray, levels: np.ndarray) -> list[float]:
-  """Returns the highest precision at each recall of `levels` or beyond; 0 where the curve does not reach it."""
-  # A recall of 3 in 10 objects reaches 0.3, whichever way these round.
+  """Returns the highest precision at recalls of at least each level; 0 for a level that the curve does not reach.
+
+  Args:
+    recall: Recall after each detection.
+    precision: Precision after each detection.
+    levels: Recalls from 0 to 1.
+  """
+  # The tolerance lets 3 of 10 objects reach the level 0.3 independently of rounding.
   return [float(max(precision[recall >= level - 1e-9], default=0.0)) for level in levels]
 
 
-def coco_precisions(
-  images: Sequence[AnnotatedImage], found: Sequence[Found], classes: int
+def coco_average_precisions(
+  images: Sequence[AnnotatedImage], found: Sequence[ImageDetections], classes: int
 ) -> list[tuple[float, float]]:
-  """Returns COCO's average precision of each class, over overlaps 0.5 to 0.95 and at 0.5, by pycocotools."""
+  """Returns COCO's average precision of each class by pycocotools: the mean over IoUs from 0.5 to 0.95, and at 0.5.
+
+  Args:
+    images: Images with annotated boxes.
+    found: Detections in each image.
+    classes: Number of classes.
+  """
   from pycocotools.coco import COCO
   from pycocotools.cocoeval import COCOeval
 
@@ -165,7 +194,7 @@ def coco_precisions(
     evaluation = COCOeval(truth, truth.loadRes(detections), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
-  precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [overlaps, recalls, classes], all areas, 100 detections
+  precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoUs, recalls, classes], all areas, 100 detections
   defined = np.where(precision < 0, np.nan, precision)
   return [(float(defined[:, :, c].mean()), float(defined[0, :, c].mean())) for c in range(classes)]
 
@@ -175,8 +204,8 @@ def _corner_and_sides(box: np.ndarray) -> list[float]:
   return [left, top, right - left, bottom - top]
 
 
-def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-  """Returns intersection over union [M] of a box and boxes [M, 4]."""
-  sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+def iou(box: np.ndarray, boxes_Mx4: np.ndarray) -> np.ndarray:
+  """Returns the intersection over union of a box [4] with each of several boxes, [M]."""
+  sides = np.minimum(box[2:], boxes_Mx4[:, 2:]) - np.maximum(box[:2], boxes_Mx4[:, :2])
   shared = np.prod(np.maximum(sides, 0), 1)
-  return shared / (np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], 1) - shared)
+  return shared / (np.prod(box[2:] - box[:2]) + np.prod(boxes_Mx4[:, 2:] - boxes_Mx4[:, :2], 1) - shared)

@@ -1,4 +1,4 @@
-"""From a trained classification network to a detector: its weights, and which of them stay as they are."""
+"""Initialization of a detector from a trained classification network, and the choice of its frozen parameters."""
 
 import dataclasses
 import importlib.util
@@ -18,19 +18,19 @@ from resjax.data.image_decoder import decode
 from resjax.settings import ConfigError
 from resjax.train import run_files
 
-# Settings of a network that its parameters do not depend on.
-FREE = ("precision", "norm_images", "norm_momentum", "zero_init_scale")
-SAMPLED = 256  # training images that the mean colour is taken from where there is no backbone
-LEVELS = 255.0
+# Settings in which the classification network may differ from the detector: they do not change its parameters.
+UNCHECKED_SETTINGS = ("precision", "norm_images", "norm_momentum", "zero_init_scale")
+MEAN_IMAGES = 256  # training images from which the channel means are estimated without a backbone
+MAX_LEVEL = 255.0  # of a pixel
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-  """A trained classification network.
+  """Variables and input statistics of a trained classification network.
 
   Attributes:
-    variables: `params` and `batch_stats`, in the stacked layout.
-    statistics: Mean and standard deviation per channel that images are normalized with.
+    variables: Collections `params` and `batch_stats` in the stacked layout.
+    statistics: Mean and standard deviation per channel with which its images were normalized, float32 [3].
   """
 
   variables: dict[str, Any]
@@ -38,32 +38,42 @@ class Backbone:
 
 
 def read(config: Config) -> Backbone | None:
-  """Returns the network of `detection.backbone`, or None where it is empty.
+  """Reads the classification network of `detection.backbone`; returns None if the setting is empty.
+
+  Args:
+    config: Settings of the run of the detector.
 
   Raises:
-    ConfigError: There is no such run, or its network is another one than the detector's.
+    ConfigError: There is no such run, or its network differs from that of the detector.
   """
   if not config.detection.backbone:
     return None
   run = run_files.read(files.as_path(config.detection.backbone))
   there, here = (
-    {f"model.{key}": value for key, value in dataclasses.asdict(model).items() if key not in FREE}
+    {f"model.{key}": value for key, value in dataclasses.asdict(model).items() if key not in UNCHECKED_SETTINGS}
     for model in (run.config.model, config.model)
   )
   if differing := settings.differences(there, here):
-    raise ConfigError(f"detection.backbone = {config.detection.backbone!r}: is another network: {differing}")
+    raise ConfigError(
+      f"detection.backbone = {config.detection.backbone!r}: must have the network of this run, but differs: {differing}"
+    )
   mean = np.asarray(run.input.statistics.mean)
   channels = mean.reshape(-1, mean.shape[-1]).mean(0)
   if len(channels) != 3:
-    raise ConfigError(f"detection.backbone = {config.detection.backbone!r}: takes {len(channels)} channels, not 3")
+    raise ConfigError(
+      f"detection.backbone = {config.detection.backbone!r}: must take images of 3 channels, not {len(channels)}"
+    )
   return Backbone(run.variables, Statistics(channels.astype(np.float32), np.asarray(run.input.statistics.std)))
 
 
 def check(config: Config) -> dict[str, Any] | None:
-  """Returns what run.json says about the network of `detection.backbone`; None where that is empty.
+  """Returns the entry `backbone` of run.json; None if `detection.backbone` is empty.
+
+  Args:
+    config: Settings of the run of the detector.
 
   Raises:
-    ConfigError: `detection.backbone` cannot be used, or the extra is not installed.
+    ConfigError: `detection.backbone` cannot be used, or the extra `detection` is not installed.
   """
   if importlib.util.find_spec("pycocotools") is None:
     raise ConfigError(f"data.name = {config.data.name!r} needs pycocotools: install the extra detection")
@@ -73,8 +83,13 @@ def check(config: Config) -> dict[str, Any] | None:
   return {key: run[key] for key in ("id", "step", "params_digest")} | {"test_error": run["result"]["test_error"]}
 
 
-def insert(variables: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-  """Returns the variables of a detector with the network's in place of all that have the same name and shape."""
+def replace_matching(variables: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+  """Returns the variables of a detector, with those of the backbone wherever name and shape are the same.
+
+  Args:
+    variables: Collections `params` and `batch_stats` of the detector.
+    backbone: Classification network.
+  """
 
   def replaced(path: Any, own: jax.Array) -> Any:
     other: Any = backbone.variables
@@ -87,32 +102,42 @@ def insert(variables: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
   return jax.tree.map_with_path(replaced, variables)
 
 
-def frozen(model: Model, detection: Detection) -> Callable[[Any], bool]:
-  """Returns whether the parameter at a path stays as it is: norms always, kernels in the first frozen stages."""
+def frozen_parameters(model: Model, detection: Detection) -> Callable[[Any], bool]:
+  """Returns a predicate of the path of a parameter: whether training leaves it unchanged.
+
+  The parameters of batch norm are always frozen (appendix), all others in the first `detection.frozen_stages` parts.
+
+  Args:
+    model: Settings of the network.
+    detection: Settings of the detector.
+  """
   names = ["stem", *(f"stage{i}" for i in range(1, len(model.structure.stages) + 1))]
   if model.family == "vgg":
     names = names[1:]
   whole = names[: detection.frozen_stages]
 
-  def of(path: Any) -> bool:
+  def is_frozen(path: Any) -> bool:
     return path[0].key in whole or (model.norm == "batch" and any("norm" in key.key for key in path))
 
-  return of
+  return is_frozen
 
 
-def mean_colour(images: tuple[AnnotatedImage, ...]) -> Statistics:
-  """Returns the mean of each channel over some images of a set, evenly spread, and deviations of 1.
+def estimate_mean(images: tuple[AnnotatedImage, ...]) -> Statistics:
+  """Estimates the mean of each channel from evenly spread images of a data set; the standard deviations are 1.
+
+  Args:
+    images: Images of the data set.
 
   Raises:
-    ConfigError: None of them can be decoded.
+    ConfigError: None of the images can be decoded.
   """
-  count = min(SAMPLED, len(images))
+  count = min(MEAN_IMAGES, len(images))
   means = []
   for image in (images[i * len(images) // count] for i in range(count)):
     try:
       means.append(decode(Encoded(image.name, image.path.read_bytes(), 0), 32).mean((0, 1)))
     except (OSError, Unreadable):
-      continue  # it is named when it is met in training
+      continue  # training reports the image
   if not means:
-    raise ConfigError(f"{Path(images[0].path).parent}: none of {count} images can be decoded")
-  return Statistics((np.mean(means, 0) / LEVELS).astype(np.float32), np.ones(3, np.float32))
+    raise ConfigError(f"{Path(images[0].path).parent}: none of {count} images can be decoded; check data.path")
+  return Statistics((np.mean(means, 0) / MAX_LEVEL).astype(np.float32), np.ones(3, np.float32))

@@ -1,7 +1,7 @@
-"""Minibatches of resized, padded images with boxes, decoded by worker processes. Nothing here knows JAX.
+"""Minibatches of resized, padded images with boxes, decoded by worker processes. Does not use JAX.
 
-Images are grouped by aspect, landscape or portrait, so that few shapes are compiled. Which images make up a step is
-arithmetic on (seed, step): each group is an endless stream of random permutations, and the groups take turns in
+Images are grouped by aspect ratio, landscape or portrait, so that few shapes are compiled. The images of a step are a
+pure function of (seed, step): each group is an endless sequence of random permutations, and the groups alternate in
 proportion to their sizes.
 """
 
@@ -18,24 +18,24 @@ from resjax.data.files import Encoded, Unreadable
 from resjax.data.image_decoder import decode
 from resjax.data.random_crops import crops, order
 
-MULTIPLE = 32  # of which the sides of a padded image are multiples
-MOST_BROKEN = 1000  # images in a row that may be broken
-GROUP_SEED = 0x9E3779B97F4A7C15  # between the seeds of the groups' streams
+SIZE_MULTIPLE = 32  # height and width of padded images are multiples of it
+MAX_BROKEN = 1000  # successive images that cannot be decoded, after which training stops
+GROUP_SEED_OFFSET = 0x9E3779B97F4A7C15  # difference between the seeds of the groups
 
 Shape = tuple[int, int]
 
 
 class Minibatch(typing.NamedTuple):
-  """A host's part of a minibatch of images of one shape.
+  """Share of one host of a minibatch of images of one shape.
 
   Attributes:
-    pixels: uint8 [B, H, W, 3], padded below and on the right with 0.
-    sizes: int32 [B, 2], height and width without the padding.
-    boxes: float32 [B, M, 4], in pixels of the resized image.
-    labels: int32 [B, M]; 0: padding.
-    ignored: bool [B, M].
-    indices: int32 [B], place of the image in its set; -1: no image.
-    faults: Descriptions of the broken images that were met.
+    pixels: Images, uint8 [B, H, W, 3], padded with 0 below and on the right.
+    sizes: Height and width of the images without the padding, int32 [B, 2].
+    boxes: Boxes of the objects in pixels of the resized image, float32 [B, M, 4].
+    labels: Classes of the boxes, int32 [B, M]; 0: padding.
+    ignored: Whether a box is ignored in training and evaluation, bool [B, M].
+    indices: Index of each image in the data set, int32 [B]; -1: no image.
+    faults: Descriptions of the images that could not be decoded.
   """
 
   pixels: np.ndarray
@@ -47,17 +47,25 @@ class Minibatch(typing.NamedTuple):
   faults: tuple[str, ...]
 
 
-def resized(height: int, width: int, settings: Detection) -> Shape:
-  """Returns the size of a resized image: `shorter_side`, or less where the longer side would exceed `longer_side`."""
+def resized_size(height: int, width: int, settings: Detection) -> Shape:
+  """Returns height and width of a resized image.
+
+  The shorter side becomes `shorter_side`, or less where the longer side would exceed `longer_side`.
+
+  Args:
+    height: Height of the image in pixels.
+    width: Width of the image in pixels.
+    settings: Settings of the detector.
+  """
   scale = min(settings.shorter_side / min(height, width), settings.longer_side / max(height, width))
   return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-class Groups:
-  """Images of a set, grouped by aspect.
+class AspectGroups:
+  """Groups of images of a data set by aspect ratio: landscape and square images, and portrait images.
 
   Attributes:
-    members: int64 [N_g] for each group, places of its images in the set.
+    members: Indices of the images of each group in the data set, int64 [N_g] each.
     shapes: Height and width to which the images of each group are padded.
   """
 
@@ -65,20 +73,20 @@ class Groups:
     """Groups the images.
 
     Args:
-      images: The set.
+      images: Images of the data set.
       settings: Settings of the detector.
     """
-    sides = np.array([resized(image.height, image.width, settings) for image in images])
+    sides = np.array([resized_size(image.height, image.width, settings) for image in images])
     portrait = sides[:, 0] > sides[:, 1]
     found = [np.flatnonzero(mask) for mask in (~portrait, portrait)]
     self.members = [group for group in found if len(group)]
-    longest = -(-sides.max(1).max() // MULTIPLE) * MULTIPLE
-    shortest = -(-sides.min(1).max() // MULTIPLE) * MULTIPLE
+    longest = -(-sides.max(1).max() // SIZE_MULTIPLE) * SIZE_MULTIPLE
+    shortest = -(-sides.min(1).max() // SIZE_MULTIPLE) * SIZE_MULTIPLE
     shapes = [(int(shortest), int(longest)), (int(longest), int(shortest))]
     self.shapes = [shape for shape, group in zip(shapes, found, strict=True) if len(group)]
 
-  def at(self, step: int) -> tuple[int, int]:
-    """Returns the group of a step, and how many steps before had the same group."""
+  def group_at(self, step: int) -> tuple[int, int]:
+    """Returns the index of the group that a step takes its minibatch from, and the number of earlier steps of it."""
     if len(self.members) == 1:
       return 0, step
     total, second = sum(map(len, self.members)), len(self.members[1])
@@ -87,21 +95,22 @@ class Groups:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainSteps:
-  """Minibatches to train on, by step.
+class TrainBatches:
+  """Minibatches of training images as a function of the step.
 
   Attributes:
-    images: The training set.
-    groups: The images by aspect.
+    images: Images of the training set.
+    groups: The images grouped by aspect ratio.
     settings: Settings of the detector.
-    seed: Seed of the order and of the mirrored images.
-    batch_size: Images per minibatch, over all hosts.
-    mirror: Whether half of the images are mirrored.
-    host, hosts: Place of this host among those that share a minibatch, and their number.
+    seed: Seed of the order of the images and of their horizontal flips.
+    batch_size: Number of images per minibatch, over all hosts.
+    mirror: Whether half of the images are flipped horizontally.
+    host: Index of this host.
+    hosts: Number of hosts that share a minibatch.
   """
 
   images: tuple[AnnotatedImage, ...]
-  groups: Groups
+  groups: AspectGroups
   settings: Detection
   seed: int
   batch_size: int
@@ -110,47 +119,47 @@ class TrainSteps:
   hosts: int = 1
 
   def __call__(self, step: int) -> Minibatch:
-    """Returns the host's part of the minibatch of a step; a broken image is replaced by the next sound one.
+    """Returns this host's share of the minibatch of a step; the next readable image replaces an unreadable one.
 
     Raises:
-      Unreadable: Too many images in a row are broken.
+      Unreadable: Too many successive images cannot be decoded.
     """
-    group, place = self.groups.at(step)
+    group, place = self.groups.group_at(step)
     members, shape = self.groups.members[group], self.groups.shapes[group]
-    seed = (self.seed + group * GROUP_SEED) % 2**64
+    seed = (self.seed + group * GROUP_SEED_OFFSET) % 2**64
     share = self.batch_size // self.hosts
     first = place * self.batch_size + self.host * share
     mirrored = crops(seed, first, share, (1, 1), self.mirror).mirrored
     faults: list[str] = []
-    rows = [self._sound(seed, members, first + i, shape, bool(mirrored[i]), faults) for i in range(share)]
-    return joined(rows, faults)
+    rows = [self._next_readable(seed, members, first + i, shape, bool(mirrored[i]), faults) for i in range(share)]
+    return concatenate(rows, faults)
 
-  def _sound(
+  def _next_readable(
     self, seed: int, members: np.ndarray, position: int, shape: Shape, mirror: bool, faults: list[str]
   ) -> Minibatch:
-    for place in range(position, position + MOST_BROKEN):
+    for place in range(position, position + MAX_BROKEN):
       index = int(members[order(seed, place, 1, len(members))[0]])
       try:
-        return example(self.images[index], index, shape, self.settings, mirror)
+        return single_example(self.images[index], index, shape, self.settings, mirror)
       except Unreadable as error:
         faults.append(str(error))
-    raise Unreadable(f"{MOST_BROKEN} images in a row cannot be decoded; the last: {faults[-1]}")
+    raise Unreadable(f"{MAX_BROKEN} successive images cannot be decoded; the last: {faults[-1]}")
 
 
 @dataclasses.dataclass(frozen=True)
 class TestBatches:
-  """All images of a set, in minibatches of one shape; arguments as in `TrainSteps`."""
+  """Minibatches that cover all images of a data set once; attributes as in `TrainBatches`."""
 
   images: tuple[AnnotatedImage, ...]
-  groups: Groups
+  groups: AspectGroups
   settings: Detection
   batch_size: int
   host: int = 0
   hosts: int = 1
 
   @property
-  def pieces(self) -> list[tuple[int, int]]:
-    """Group, and place in the group of the first image, of each minibatch; the last of a group may be smaller."""
+  def batch_starts(self) -> list[tuple[int, int]]:
+    """Group and position in the group of the first image of each minibatch; the last one of a group may be smaller."""
     return [
       (group, first)
       for group, members in enumerate(self.groups.members)
@@ -158,52 +167,60 @@ class TestBatches:
     ]
 
   def __call__(self, number: int) -> Minibatch:
-    """Returns the host's part of a minibatch; where an image is broken or there is none, the index is -1."""
-    group, first = self.pieces[number]
+    """Returns this host's share of a minibatch; the index is -1 where an image is unreadable or missing.
+
+    Args:
+      number: Index of the minibatch in `batch_starts`.
+    """
+    group, first = self.batch_starts[number]
     shape, places = self.groups.shapes[group], self.groups.members[group][first : first + self.batch_size]
     share = self.batch_size // self.hosts
     own = places[self.host * share : (self.host + 1) * share]
     rows, faults = [], []
     for index in own.tolist():
       try:
-        rows.append(example(self.images[index], index, shape, self.settings, False))
+        rows.append(single_example(self.images[index], index, shape, self.settings, False))
       except Unreadable as error:
         faults.append(str(error))
-    rows += [empty(shape, self.settings.objects)] * (share - len(rows))
-    return joined(rows, faults)
+    rows += [empty_example(shape, self.settings.objects)] * (share - len(rows))
+    return concatenate(rows, faults)
 
 
-def example(image: AnnotatedImage, index: int, shape: Shape, settings: Detection, mirror: bool) -> Minibatch:
-  """Returns a minibatch of one image.
+def single_example(image: AnnotatedImage, index: int, shape: Shape, settings: Detection, mirror: bool) -> Minibatch:
+  """Decodes, resizes and pads an image.
 
   Args:
-    image: The image.
-    index: Its place in the set.
-    shape: Height and width to pad to.
+    image: Path and annotation of the image.
+    index: Index of the image in the data set.
+    shape: Height and width to which it is padded.
     settings: Settings of the detector.
-    mirror: Whether left and right change places.
+    mirror: Whether the image is flipped horizontally.
+
+  Returns:
+    Minibatch of this image.
 
   Raises:
-    Unreadable: The file cannot be read or decoded, or its size is not that of its annotation.
+    Unreadable: The file cannot be read or decoded, or its size differs from that of the annotation.
   """
   try:
     content = image.path.read_bytes()
   except OSError as error:
     raise Unreadable(f"{image.name}: {error.strerror}") from None
-  height, width = resized(image.height, image.width, settings)
+  height, width = resized_size(image.height, image.width, settings)
   pixels = decode(Encoded(image.name, content, 0), min(height, width))
-  # A JPEG may have been decoded at a fraction of its size.
+  # The decoder may have decoded a JPEG at a fraction of its size, so only the aspect ratio can be compared.
   ratio = pixels.shape[0] * image.width / (pixels.shape[1] * image.height)
   if pixels.shape[0] > image.height or not 0.97 < ratio < 1.03:
     raise Unreadable(
-      f"{image.name}: has {pixels.shape[0]} x {pixels.shape[1]} pixels, its annotation {image.height} x {image.width}"
+      f"{image.name}: has {pixels.shape[0]} x {pixels.shape[1]} pixels, but {image.height} x {image.width} in its "
+      "annotation"
     )
   shrinks = pixels.shape[0] > height
   pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
   boxes = image.boxes * np.array([width / image.width, height / image.height] * 2, np.float32)
   if mirror:
     pixels, boxes = pixels[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
-  row = empty(shape, settings.objects)
+  row = empty_example(shape, settings.objects)
   count = min(len(boxes), settings.objects)
   row.pixels[0, :height, :width] = pixels
   row.sizes[0] = height, width
@@ -212,8 +229,8 @@ def example(image: AnnotatedImage, index: int, shape: Shape, settings: Detection
   return row
 
 
-def empty(shape: Shape, objects: int) -> Minibatch:
-  """Returns a minibatch of one image that is none: of one pixel, without boxes."""
+def empty_example(shape: Shape, objects: int) -> Minibatch:
+  """Returns a minibatch of one placeholder: index -1, no boxes, and a size of one pixel."""
   return Minibatch(
     np.zeros((1, *shape, 3), np.uint8),
     np.ones((1, 2), np.int32),
@@ -225,7 +242,12 @@ def empty(shape: Shape, objects: int) -> Minibatch:
   )
 
 
-def joined(rows: Sequence[Minibatch], faults: Sequence[str]) -> Minibatch:
-  """Returns minibatches of one shape as one, with the faults that were met."""
+def concatenate(rows: Sequence[Minibatch], faults: Sequence[str]) -> Minibatch:
+  """Returns the concatenation of minibatches of one shape.
+
+  Args:
+    rows: Minibatches.
+    faults: Descriptions of the images that could not be decoded.
+  """
   arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in Minibatch._fields[:-1]}
   return Minibatch(**arrays, faults=tuple(faults))

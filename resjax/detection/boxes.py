@@ -1,4 +1,4 @@
-"""Boxes as (left, top, right, bottom) in pixels: overlaps, clipping, and the regression targets of Fast R-CNN."""
+"""Boxes (left, top, right, bottom) in pixels: intersection over union, clipping, and targets of box regression."""
 
 import math
 
@@ -6,58 +6,69 @@ import jax
 import jax.numpy as jnp
 
 PROPOSAL_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the regression targets of anchors
-REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of regions: the inverse of the targets' usual deviation
-LARGEST_GROWTH = math.log(1000 / 16)  # a side grows by this factor at most, so that exp() stays finite
+REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of those of regions: the inverses of their typical standard deviations
+MAX_LOG_SCALE = math.log(1000 / 16)  # bound of the logarithm of a side's growth, so that exp() stays finite
 
 
 def areas(boxes: jax.Array) -> jax.Array:
-  """Returns the areas [...] of boxes [..., 4]; that of an inverted box is 0."""
+  """Returns the areas [...] of boxes [..., 4]; the area of a box with right < left or bottom < top is 0."""
   sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
   return sides[..., 0] * sides[..., 1]
 
 
-def intersections(one: jax.Array, other: jax.Array) -> jax.Array:
-  """Returns the areas [N, M] that boxes [N, 4] and boxes [M, 4] share."""
-  low = jnp.maximum(one[:, None, :2], other[None, :, :2])
-  high = jnp.minimum(one[:, None, 2:], other[None, :, 2:])
+def intersections(boxes_Nx4: jax.Array, others_Mx4: jax.Array) -> jax.Array:
+  """Returns the area of the intersection of each pair of boxes, [N, M]."""
+  low = jnp.maximum(boxes_Nx4[:, None, :2], others_Mx4[None, :, :2])
+  high = jnp.minimum(boxes_Nx4[:, None, 2:], others_Mx4[None, :, 2:])
   sides = jnp.maximum(high - low, 0)
   return sides[..., 0] * sides[..., 1]
 
 
-def overlaps(one: jax.Array, other: jax.Array) -> jax.Array:
-  """Returns intersection over union [N, M] of boxes [N, 4] and boxes [M, 4]; 0 where both are empty."""
-  shared = intersections(one, other)
-  union = areas(one)[:, None] + areas(other)[None] - shared
+def iou(boxes_Nx4: jax.Array, others_Mx4: jax.Array) -> jax.Array:
+  """Returns the intersection over union of each pair of boxes, [N, M]; 0 where both boxes are empty."""
+  shared = intersections(boxes_Nx4, others_Mx4)
+  union = areas(boxes_Nx4)[:, None] + areas(others_Mx4)[None] - shared
   return jnp.where(union > 0, shared / jnp.where(union > 0, union, 1), 0)
 
 
-def clip(boxes: jax.Array, size: jax.Array) -> jax.Array:
-  """Returns boxes [N, 4] cut off at the borders of an image of size (height, width)."""
-  return jnp.clip(boxes, 0, jnp.stack([size[1], size[0]] * 2).astype(boxes.dtype))
+def clip(boxes_Nx4: jax.Array, size: jax.Array) -> jax.Array:
+  """Returns boxes clipped to an image.
+
+  Args:
+    boxes_Nx4: Boxes.
+    size: Height and width of the image, [2].
+  """
+  return jnp.clip(boxes_Nx4, 0, jnp.stack([size[1], size[0]] * 2).astype(boxes_Nx4.dtype))
 
 
 def encode(boxes: jax.Array, references: jax.Array, weights: tuple[float, float, float, float]) -> jax.Array:
-  """Returns the regression targets (dx, dy, dw, dh) of boxes relative to references (Girshick 2015).
+  """Returns the regression targets (dx, dy, dw, dh) of boxes relative to reference boxes (Girshick 2015), [..., 4].
 
   Args:
-    boxes: Ground truth [..., 4].
-    references: Anchors or proposals [..., 4] with sides larger than 0.
+    boxes: Ground truth boxes, [..., 4].
+    references: Anchors or proposals with sides larger than 0, [..., 4].
     weights: Factors of the four targets.
   """
   centers, sides = _centers_and_sides(boxes)
   reference_centers, reference_sides = _centers_and_sides(references)
   shifts = (centers - reference_centers) / reference_sides
-  # A row without ground truth has an empty box; its target is not used, but must be finite.
+  # Padding has an empty box; its target is not used, but must be finite.
   growth = jnp.log(jnp.where(sides > 0, sides, reference_sides) / reference_sides)
   return jnp.concatenate([shifts, growth], -1) * jnp.array(weights, boxes.dtype)
 
 
 def decode(deltas: jax.Array, references: jax.Array, weights: tuple[float, float, float, float]) -> jax.Array:
-  """Returns the boxes [..., 4] that regression outputs [..., 4] make of references [..., 4]; inverts `encode`."""
+  """Returns the boxes [..., 4] of regression outputs, the inverse of `encode`.
+
+  Args:
+    deltas: Regression outputs, [..., 4].
+    references: Anchors or proposals, [..., 4].
+    weights: Factors of the four outputs, as in `encode`.
+  """
   deltas = deltas / jnp.array(weights, deltas.dtype)
   reference_centers, reference_sides = _centers_and_sides(references)
   centers = deltas[..., :2] * reference_sides + reference_centers
-  halves = jnp.exp(jnp.minimum(deltas[..., 2:], LARGEST_GROWTH)) * reference_sides / 2
+  halves = jnp.exp(jnp.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * reference_sides / 2
   return jnp.concatenate([centers - halves, centers + halves], -1)
 
 

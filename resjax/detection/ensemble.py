@@ -1,4 +1,4 @@
-"""Trained detectors from their run directories, on the test images of a data set; several are an ensemble."""
+"""Evaluation of trained detectors, alone or as an ensemble, on the test images of a data set."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from resjax.settings import ConfigError
 from resjax.train import run_files
 from resjax.train.run_files import RestoredRun
 
-PROTOCOLS = {"single": (1.0,), "multiscale": evaluation.SCALES}  # factors of the shorter side
+PROTOCOLS = {"single": (1.0,), "multiscale": evaluation.SCALES}  # factors of the image size by protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-  """Scores of detectors on a data set.
+class EnsembleScores:
+  """Average precision of an ensemble on a data set.
 
   Attributes:
-    images: Number of images.
-    map50: Mean over classes of the average precision at overlap 0.5, in the data set's own form.
-    map: COCO's mean over overlaps 0.5 to 0.95.
-    by_class: Average precision at overlap 0.5 of each class, by name; NaN without objects.
+    images: Number of evaluated images.
+    map50: Mean average precision over classes at an IoU of 0.5, by the definition of the data set (VOC or COCO).
+    map: Mean average precision over classes and IoUs from 0.5 to 0.95 (COCO).
+    by_class: Average precision at an IoU of 0.5 by the name of the class; NaN for a class without objects.
     notes: Remarks on the data set.
     skipped: Descriptions of the images that could not be decoded.
   """
@@ -43,48 +43,48 @@ class Result:
   skipped: tuple[str, ...]
 
 
-def test(directories: Sequence[Path], path: str, protocol: str) -> Result:
-  """Scores detectors on the test images of a data set of the kind they were trained on, with all devices.
+def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleScores:
+  """Evaluates an ensemble on the test images of a data set, on all devices.
 
   Args:
-    directories: Run directories.
-    path: Path of the data set.
-    protocol: "single" or "multiscale".
+    directories: Run directories of the detectors.
+    path: Path of the data set, in the format of the training data of the first detector.
+    protocol: "single" for the image size of training, "multiscale" for the sizes of `evaluation.SCALES`.
 
   Raises:
-    ConfigError: A directory or the data cannot be used, they do not fit each other, or there is no such protocol.
+    ConfigError: The protocol does not exist, a directory or the data set cannot be used, or the classes differ.
   """
   if protocol not in PROTOCOLS:
     raise ConfigError(f"--protocol {protocol}: must be one of {', '.join(PROTOCOLS)} for a detector")
   runs = [run_files.read(directory) for directory in directories]
   config = dataclasses.replace(runs[0].config, execution=Execution())
   if not all(run.config.data.has_boxes for run in runs):
-    raise ConfigError("--checkpoint: names detectors and classification networks; they cannot be an ensemble")
+    raise ConfigError("--checkpoint: must name either detectors or classification networks, not both")
   dataset = data.load(dataclasses.replace(config.data, path=path, train_split="", test_split=config.data.test_split))
   assert isinstance(dataset, DetectionDataset)
   for run in runs:
     if run.classes != dataset.classes:
-      raise ConfigError(f"{path} has {dataset.classes} classes, the detector of {run.directory} {run.classes}")
+      raise ConfigError(f"--data {path}: must have {run.classes} classes as {run.directory}, but has {dataset.classes}")
   faults: dict[str, None] = {}
   with jax.set_mesh(mesh.make(config)):
     passes = [
-      _evaluator(run).at(scale).detect(_placed(run), dataset.test, faults)
+      _evaluator(run).at_scale(scale).detect(_replicated_variables(run), dataset.test, faults)
       for run in runs
       for scale in PROTOCOLS[protocol]
     ]
   readable = [i for i, each in enumerate(passes[0]) if each is not None]
   if not readable:
-    raise ConfigError(f"{path}: no image can be decoded")
+    raise ConfigError(f"--data {path}: none of its test images can be decoded")
   settings = config.detection
   found = [
     only[0]
     if len(only := [each for one in passes if (each := one[i]) is not None]) == 1
-    else evaluation.merge(only, settings.overlap, settings.detections)
+    else evaluation.merge_detections(only, settings.overlap, settings.detections)
     for i in readable
   ]
-  by_class = average_precision.score([dataset.test[i] for i in readable], found, dataset.classes)
+  by_class = average_precision.score_classes([dataset.test[i] for i in readable], found, dataset.classes)
   precisions = [each.coco50 if config.data.name == "coco" else each.voc for each in by_class]
-  return Result(
+  return EnsembleScores(
     len(readable),
     float(np.nanmean(precisions)),
     float(np.nanmean([each.coco for each in by_class])),
@@ -101,5 +101,5 @@ def _evaluator(run: RestoredRun) -> evaluation.Evaluator:
   return evaluation.Evaluator(detector, statistics, run.config.evaluation.batch_size, worker_count(-1))
 
 
-def _placed(run: RestoredRun) -> Any:
+def _replicated_variables(run: RestoredRun) -> Any:
   return jax.device_put(run.variables, mesh.replicated(jax.sharding.get_mesh()))

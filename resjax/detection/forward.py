@@ -1,4 +1,4 @@
-"""From images to the training loss, and from images to detections: pure functions of a detector and its variables."""
+"""Training loss and detections of a minibatch of images, as pure functions of a detector and its variables."""
 
 import functools
 from typing import Any, NamedTuple
@@ -14,15 +14,15 @@ from resjax.detection.anchors import anchors
 from resjax.detection.matching import GroundTruth
 from resjax.detection.network import Detector, feature_stride
 from resjax.detection.pooling import POOLING
-from resjax.detection.proposals import Limits, propose
+from resjax.detection.proposals import ProposalLimits, propose
 
 
 class Images(NamedTuple):
   """Resized images of one shape.
 
   Attributes:
-    pixels: uint8 [B, H, W, 3], padded below and on the right.
-    sizes: int32 [B, 2], height and width without the padding.
+    pixels: Images, uint8 [B, H, W, 3], padded below and on the right.
+    sizes: Height and width of the images without the padding, int32 [B, 2].
   """
 
   pixels: jax.Array
@@ -30,12 +30,12 @@ class Images(NamedTuple):
 
 
 class Detections(NamedTuple):
-  """What a detector finds, a fixed number per image.
+  """Detections in a minibatch of images, a fixed number D per image.
 
   Attributes:
-    boxes: float32 [B, D, 4], in pixels of the resized image.
-    scores: float32 [B, D], best first.
-    labels: int32 [B, D], 1 to the number of classes; 0: no detection.
+    boxes: Boxes in pixels of the resized image, float32 [B, D, 4].
+    scores: Class probabilities in decreasing order, float32 [B, D].
+    labels: Classes from 1 to the number of classes, int32 [B, D]; 0: no detection.
   """
 
   boxes: jax.Array
@@ -46,15 +46,18 @@ class Detections(NamedTuple):
 def training_loss(
   detector: Detector, variables: Any, statistics: Statistics, images: Images, truth: GroundTruth, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the joint loss, a mean over images, and the share of sampled regions with a wrong class.
+  """Computes the joint loss of region proposals and regions.
 
   Args:
-    detector: The detector.
-    variables: Its `params` and `batch_stats`.
-    statistics: Mean and standard deviation that pixels are normalized with.
-    images: Images of one minibatch.
-    truth: Their boxes, each leaf [B, M, ...].
+    detector: Layers and settings of the detector.
+    variables: Collections `params` and `batch_stats` of the detector.
+    statistics: Mean and standard deviation with which pixels are normalized.
+    images: Images of a minibatch.
+    truth: Ground truth of the images, each leaf [B, M, ...].
     key: Random key of the samples of anchors and regions.
+
+  Returns:
+    Mean of the loss over the images, and fraction of the sampled regions whose most probable class is wrong.
   """
   settings = detector.detection
   features, grid, objectness, deltas = _first_stage(detector, variables, statistics, images)
@@ -62,7 +65,7 @@ def training_loss(
   of_proposals = jax.vmap(functools.partial(losses.proposal_loss, settings, grid))(
     anchor_keys, (objectness, deltas), truth, images.sizes
   )
-  limits = Limits(settings.train_candidates, settings.train_proposals, settings.proposal_overlap)
+  limits = ProposalLimits(settings.train_candidates, settings.train_proposals, settings.proposal_overlap)
   proposals, valid = jax.lax.stop_gradient(
     jax.vmap(functools.partial(propose, limits, grid))(objectness, deltas, images.sizes)
   )
@@ -73,31 +76,31 @@ def training_loss(
 
 
 def detect(detector: Detector, variables: Any, statistics: Statistics, images: Images) -> Detections:
-  """Returns the detections of images; arguments as in `training_loss`."""
+  """Returns the detections in images; arguments are as in `training_loss`."""
   settings = detector.detection
   features, grid, objectness, deltas = _first_stage(detector, variables, statistics, images)
-  limits = Limits(settings.test_candidates, settings.test_proposals, settings.proposal_overlap)
+  limits = ProposalLimits(settings.test_candidates, settings.test_proposals, settings.proposal_overlap)
   proposals, valid = jax.vmap(functools.partial(propose, limits, grid))(objectness, deltas, images.sizes)
   probabilities, found = _score(detector, variables, features, proposals, images.sizes)
   if settings.refine:
-    # Iterative localization (Gidaris and Komodakis 2015): the boxes of the best class are scored again.
+    # Box refinement (appendix; Gidaris and Komodakis 2015): the regressed boxes of the best class are scored again.
     best = probabilities[..., 1:].argmax(-1) + 1
     refined = jnp.take_along_axis(found, best[..., None, None], 2)[..., 0, :]
     again, found_again = _score(detector, variables, features, refined, images.sizes)
     probabilities, found = (jnp.concatenate(pair, 1) for pair in ((probabilities, again), (found, found_again)))
     valid = jnp.concatenate([valid, valid], 1)
-  return jax.vmap(functools.partial(_final, settings))(probabilities, found, valid)
+  return jax.vmap(functools.partial(_select_detections, settings))(probabilities, found, valid)
 
 
 def _first_stage(
   detector: Detector, variables: Any, statistics: Statistics, images: Images
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Returns the shared features, the anchors, their objectness and their regression outputs."""
+  """Returns the shared features, the anchors [N, 4], their objectness [B, N] and their regression outputs [B, N, 4]."""
   settings = detector.detection
   pixels = normalize(images.pixels, statistics)
   rows, columns = (jnp.arange(side) for side in pixels.shape[1:3])
   inside = (rows[:, None] < images.sizes[:, 0, None, None]) & (columns < images.sizes[:, 1, None, None])
-  features = detector.apply(variables, jnp.where(inside[..., None], pixels, 0), method="shared")
+  features = detector.apply(variables, jnp.where(inside[..., None], pixels, 0), method="shared_features")
   stride = feature_stride(detector.net)
   grid = jnp.asarray(anchors(features.shape[1:3], stride, settings.anchor_scales, settings.anchor_ratios))
   return features, grid, *detector.apply(variables, features, method="propose")
@@ -131,14 +134,23 @@ def _score(
   return jax.nn.softmax(logits), clipped
 
 
-def _final(settings: config.Detection, probabilities: jax.Array, found: jax.Array, valid: jax.Array) -> Detections:
-  """Returns the detections of one image: suppression within each class, then the best of all classes."""
+def _select_detections(
+  settings: config.Detection, probabilities: jax.Array, found: jax.Array, valid: jax.Array
+) -> Detections:
+  """Selects the detections of one image: non-maximum suppression per class, then the highest scores of all classes.
+
+  Args:
+    settings: Settings of the detector.
+    probabilities: Class probabilities of the regions, [R, classes + 1].
+    found: Boxes of the regions for each class, [R, classes + 1, 4].
+    valid: Whether a region is valid, bool [R].
+  """
   scores = jnp.where(valid[:, None] & (probabilities > settings.score_threshold), probabilities, -jnp.inf)
   count = min(settings.detections, len(scores))
 
   def of_class(scores: jax.Array, found: jax.Array) -> tuple[jax.Array, jax.Array]:
     kept, there = nms.suppress(found, scores, settings.overlap, count)
-    chosen = _voted(found, scores, found[kept]) if settings.box_voting else found[kept]
+    chosen = _vote(found, scores, found[kept]) if settings.box_voting else found[kept]
     return jnp.where(there, scores[kept], -jnp.inf), chosen
 
   scores_CxD, boxes_CxDx4 = jax.vmap(of_class, (1, 1))(scores[:, 1:], found[:, 1:])
@@ -149,15 +161,27 @@ def _final(settings: config.Detection, probabilities: jax.Array, found: jax.Arra
   return Detections(chosen, jnp.where(there, best, 0), labels.astype(jnp.int32))
 
 
-def _voted(found: jax.Array, scores: jax.Array, kept: jax.Array) -> jax.Array:
-  """Returns kept boxes [D, 4] as means of all boxes that overlap them by 0.5, weighted by their scores."""
-  weights = jnp.where((boxes.overlaps(kept, found) >= 0.5) & jnp.isfinite(scores), jnp.maximum(scores, 0), 0)
+def _vote(found: jax.Array, scores: jax.Array, kept: jax.Array) -> jax.Array:
+  """Returns each kept box as the mean of the boxes that have an IoU of at least 0.5 with it, weighted by their scores.
+
+  Args:
+    found: Boxes of one class, [R, 4].
+    scores: Scores of the boxes, [R].
+    kept: Boxes that were not suppressed, [D, 4].
+  """
+  weights = jnp.where((boxes.iou(kept, found) >= 0.5) & jnp.isfinite(scores), jnp.maximum(scores, 0), 0)
   total = weights.sum(1, keepdims=True)
   return jnp.where(total > 0, weights @ found / jnp.where(total > 0, total, 1), kept)
 
 
 def anchor_count(net: config.Model, settings: config.Detection, shape: tuple[int, int]) -> int:
-  """Returns the number of anchors of images of a shape (height, width)."""
+  """Returns the number of anchors of an image.
+
+  Args:
+    net: Settings of the network.
+    settings: Settings of the detector.
+    shape: Height and width of the image.
+  """
   stride = feature_stride(net)
   sides = [-(-side // stride) for side in shape]
   return int(np.prod(sides)) * len(settings.anchor_scales) * len(settings.anchor_ratios)

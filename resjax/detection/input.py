@@ -1,4 +1,4 @@
-"""Training, evaluation and records of a detector, as an input strategy of the training loop."""
+"""Input strategy of the training loop for detectors: training steps, evaluation, and lines of the records."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from resjax.data.annotated_images import DetectionDataset
 from resjax.data.augment import Statistics, given
 from resjax.data.batch_stream import in_order, worker_count
 from resjax.detection import average_precision, backbone, log_lines
-from resjax.detection.batches import Groups, Minibatch, TrainSteps
+from resjax.detection.batches import AspectGroups, Minibatch, TrainBatches
 from resjax.detection.evaluation import Evaluator
 from resjax.detection.forward import Images, training_loss
 from resjax.detection.matching import GroundTruth
@@ -26,16 +26,16 @@ from resjax.train.input.interface import InputStrategy, SplitResult
 from resjax.train.state import State
 from resjax.train.step import Hyperparameters, Interval, sgd_step
 
-AHEAD = 2  # steps that are dispatched before the host waits for the first of them
+MAX_IN_FLIGHT = 2  # steps dispatched before the host waits for the first of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """What a compiled step depends on besides the shapes of its arguments.
+  """Static part of a compiled training step.
 
   Attributes:
-    detector: The detector.
-    train: Training settings; hyperparameters are arguments of the program instead.
+    detector: Layers and settings of the detector.
+    train: Training settings, of which the hyperparameters are arguments of the program instead.
   """
 
   detector: Detector
@@ -43,15 +43,15 @@ class Program:
 
 
 class DetectionInput(InputStrategy):
-  """Images with boxes, and the worker processes that decode them; see `InputStrategy`."""
+  """Images with boxes, decoded by worker processes; see `InputStrategy`."""
 
   def __init__(self, config: Config, dataset: DetectionDataset, scan: models.ScanOptions):
-    """Reads the backbone, if there is one.
+    """Reads the backbone, if the settings name one, and groups the images.
 
     Args:
-      config: Settings of a run, or the shared settings of runs in one program.
-      dataset: The images.
-      scan: How the stacked blocks of the network are executed.
+      config: Settings of a run, or the shared settings of the runs of one program.
+      dataset: Data set of images with boxes.
+      scan: Options of the loop over the stacked blocks of a stage.
     """
     self._config, self._dataset = config, dataset
     self._detector = Detector(config.model, config.detection, dataset.classes, scan)
@@ -59,12 +59,12 @@ class DetectionInput(InputStrategy):
     self._images_of = {"val": dataset.validation, "test": dataset.test}
     self.splits = ("val", "test") if dataset.validation else ("test",)
     self.images = len(dataset.train)
-    self._groups = Groups(dataset.train, config.detection)
+    self._groups = AspectGroups(dataset.train, config.detection)
     self.image_shape = (*self._groups.shapes[0], 3)
     if self._backbone:
       statistics = self._backbone.statistics
     else:
-      statistics = given(config.data) if config.data.normalize == "given" else backbone.mean_colour(dataset.train)
+      statistics = given(config.data) if config.data.normalize == "given" else backbone.estimate_mean(dataset.train)
     self.statistics: Statistics = jax.device_put(statistics, mesh.replicated(jax.sharding.get_mesh()))
     workers = worker_count(config.execution.workers)
     self._evaluator = Evaluator(self._detector, self.statistics, config.evaluation.batch_size, workers)
@@ -73,40 +73,40 @@ class DetectionInput(InputStrategy):
     self._faults: dict[str, None] = {}
 
   def initial_state(self, seed: int) -> State:
-    """Returns the train state before the first step: the backbone's weights, and random ones for all else."""
-    state = initial(self._detector, self._config.train, self._groups.shapes[0], seed)
+    """Returns the train state before the first step: weights of the backbone, and random ones for the other layers."""
+    state = initial_train_state(self._detector, self._config.train, self._groups.shapes[0], seed)
     if self._backbone is None:
       return state
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    variables = backbone.insert(variables, self._backbone)
+    variables = backbone.replace_matching(variables, self._backbone)
     return dataclasses.replace(state, **variables)
 
   def advance(
     self, states: State, hyperparameters: Hyperparameters, stop: int, max_steps: int
   ) -> tuple[State, Interval]:
-    """Trains runs step by step, whatever `max_steps` is: see `InputStrategy.advance`."""
+    """Trains runs with one dispatch per step, so that `max_steps` has no effect; see `InputStrategy.advance`."""
     program = Program(self._detector, self._config.train)
     if not self._streams:
-      self._begin(states)
+      self._start_workers(states)
     intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
-    behind = [intervals]
+    in_flight = [intervals]
     for _ in range(self._done, stop):
       states, intervals = train_step(program, states, intervals, hyperparameters, self._next(), self.statistics)
-      behind.append(intervals)
-      if len(behind) > AHEAD:
-        jax.block_until_ready(behind.pop(0))
+      in_flight.append(intervals)
+      if len(in_flight) > MAX_IN_FLIGHT:
+        jax.block_until_ready(in_flight.pop(0))
     self._done = stop
     return states, intervals
 
-  def _begin(self, states: State) -> None:
-    """Starts the worker processes at the step of the runs; each run has a stream of its own, given by its key."""
+  def _start_workers(self, states: State) -> None:
+    """Starts the worker processes at the step of the runs; the key of a run is the seed of its own stream."""
     config = self._config
     self._done = int(states.step[0])
     keys = np.asarray(states.key).astype(np.uint64)
     total = worker_count(config.execution.workers)
     workers = max(total // len(keys), min(total, 1))
     for high, low in keys:
-      steps = TrainSteps(
+      steps = TrainBatches(
         self._dataset.train,
         self._groups,
         config.detection,
@@ -119,7 +119,7 @@ class DetectionInput(InputStrategy):
       self._streams.append(in_order(steps, self._done, config.train.steps, workers))
 
   def _next(self) -> tuple[Images, GroundTruth]:
-    """Returns the next minibatch of each run, each leaf [runs, B, ...], split over the devices."""
+    """Returns the next minibatch of each run, each leaf [runs, B, ...], sharded over the devices."""
     parts = [next(stream) for stream in self._streams]
     for part in parts:
       self._faults |= dict.fromkeys(part.faults)
@@ -131,13 +131,13 @@ class DetectionInput(InputStrategy):
     return Images(placed("pixels"), placed("sizes")), GroundTruth(*map(placed, ("boxes", "labels", "ignored")))
 
   def evaluate(self, variables: Any, split: str) -> SplitResult:
-    """Detects objects in every readable image of a split; the error is 1 - mAP at overlap 0.5."""
+    """Evaluates all readable images of a split; the error is 1 - mAP at an IoU of 0.5."""
     images = self._images_of[split]
     found = self._evaluator.detect(variables, images, self._faults)
     readable = [index for index, each in enumerate(found) if each is not None]
     tested = [images[index] for index in readable]
     detections = [each for each in found if each is not None]
-    by_class = average_precision.score(tested, detections, self._dataset.classes)
+    by_class = average_precision.score_classes(tested, detections, self._dataset.classes)
     coco = self._config.data.name == "coco"
     precision = np.array([each.coco50 if coco else each.voc for each in by_class])
     names = self._dataset.class_names
@@ -153,23 +153,23 @@ class DetectionInput(InputStrategy):
     )
 
   def average_statistics(self, variables: Any) -> Any:
-    """Returns the batch statistics as they are: they are frozen."""
+    """Returns the batch statistics unchanged, because they are frozen."""
     return variables["batch_stats"]
 
   def capture_responses(self, variables: Any) -> Any:
-    """Is not called: the settings refuse captures of detectors."""
+    """Is never called: the settings exclude captures of detectors."""
     raise NotImplementedError
 
   def capture_gradients(self, variables: Any) -> Any:
-    """Is not called: the settings refuse captures of detectors."""
+    """Is never called: the settings exclude captures of detectors."""
     raise NotImplementedError
 
   def faults(self) -> tuple[str, ...]:
-    """Returns a description of each image that could not be decoded so far."""
+    """Returns the descriptions of the images that could not be decoded so far."""
     return tuple(self._faults)
 
   def close(self) -> None:
-    """Ends the worker processes."""
+    """Stops the worker processes."""
     for stream in self._streams:
       stream.close()
 
@@ -177,16 +177,18 @@ class DetectionInput(InputStrategy):
 @functools.partial(
   jax.jit,
   static_argnames=("detector", "train", "shape"),
-  compiler_options={"xla_backend_optimization_level": 0},  # compiling takes far longer than drawing once
+  compiler_options={"xla_backend_optimization_level": 0},  # it is executed once, and compiling would take far longer
 )
-def initial(detector: Detector, train: settings.Train, shape: tuple[int, int], seed: jax.Array | int) -> State:
+def initial_train_state(
+  detector: Detector, train: settings.Train, shape: tuple[int, int], seed: jax.Array | int
+) -> State:
   """Returns the train state of a detector with random weights.
 
   Args:
-    detector: The detector.
+    detector: Layers and settings of the detector.
     train: Training settings.
     shape: Height and width of an image.
-    seed: Seed of weights, order, mirrored images and samples.
+    seed: Seed of the weights, the order of the images, their flips, and the samples of anchors and regions.
   """
   init_key, data_key = jax.random.split(jax.random.key(seed))
   variables = detector.init(init_key, jnp.zeros((1, *shape, 3)))
@@ -214,18 +216,18 @@ def train_step(
   """Applies one training step to each run.
 
   Args:
-    program: Detector and settings that are compiled in.
-    states: Train states at the same step, each leaf [runs, ...]. Their buffers are donated.
-    intervals: Metrics of the steps before this one, each leaf [runs].
+    program: Static part of the step.
+    states: Train states of the runs at the same step, each leaf [runs, ...]; their buffers are donated.
+    intervals: Metrics of the previous steps of the interval, each leaf [runs].
     hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.
-    batch: Images of a minibatch for each run and their boxes, each leaf [runs, B, ...].
-    statistics: Mean and standard deviation that pixels are normalized with.
+    batch: Minibatch and ground truth of each run, each leaf [runs, B, ...].
+    statistics: Mean and standard deviation with which pixels are normalized.
 
   Returns:
-    The new train states and metrics.
+    Train states and metrics after the step.
   """
   detector = program.detector
-  frozen = backbone.frozen(detector.net, detector.detection)
+  frozen = backbone.frozen_parameters(detector.net, detector.detection)
 
   def one(
     state: State, interval: Interval, hyperparameters: Hyperparameters, images: Images, truth: GroundTruth

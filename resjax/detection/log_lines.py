@@ -1,4 +1,4 @@
-"""The lines that an evaluation of a detector adds to the records: scores by class, detections, and some pictures."""
+"""Lines of the logs of a detector: average precision of each class, detections, and images with their boxes."""
 
 import base64
 from collections.abc import Sequence
@@ -12,14 +12,19 @@ from resjax.data.files import Encoded
 from resjax.data.image_decoder import decode
 from resjax.detection import average_precision
 
-RECALLS = np.linspace(0, 1, 101)  # at which the record has the precision
-PICTURES = 3  # images with the fewest wrong detections, and as many with the most
-SIDE = 256  # pixels of their longer side
-SURE = 0.5  # score from which on a detection counts as wrong or right in the choice of pictures
+RECORDED_RECALLS = np.linspace(0, 1, 101)  # recalls at which precision is recorded
+PICTURES = 3  # recorded images with the fewest errors, and as many with the most
+PICTURE_SIDE = 256  # longer side of a recorded image in pixels
+CONFIDENT_SCORE = 0.5  # smallest score of the detections that count in the choice of images
 
 
 def class_lines(names: Sequence[str], by_class: Sequence[average_precision.ClassScore]) -> list[dict[str, Any]]:
-  """Returns a line of average_precision.jsonl for each class."""
+  """Returns the lines of average_precision.jsonl, one per class.
+
+  Args:
+    names: Names of the classes.
+    by_class: Average precision of the classes, in the same order.
+  """
   return [
     {
       "class": name,
@@ -28,16 +33,24 @@ def class_lines(names: Sequence[str], by_class: Sequence[average_precision.Class
       "ap50_11_points": each.voc07,
       "coco_ap50": each.coco50,
       "coco_ap": each.coco,
-      "precision": average_precision.highest_precision(each.recall, each.precision, RECALLS) if each.objects else None,
+      "precision": average_precision.highest_precision(each.recall, each.precision, RECORDED_RECALLS)
+      if each.objects
+      else None,
     }
     for name, each in zip(names, by_class, strict=True)
   ]
 
 
 def detection_lines(
-  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.Found]
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.ImageDetections]
 ) -> list[dict[str, Any]]:
-  """Returns a line of detections.jsonl for each detection, the box to a tenth of a pixel."""
+  """Returns the lines of detections.jsonl, one per detection, with boxes rounded to a tenth of a pixel.
+
+  Args:
+    names: Names of the classes.
+    images: Images of the data set.
+    found: Detections in each image.
+  """
   return [
     {"image": image.name, "class": names[label - 1], "score": round(float(score), 4), "box": _rounded(box)}
     for image, each in zip(images, found, strict=True)
@@ -46,11 +59,16 @@ def detection_lines(
 
 
 def picture_lines(
-  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.Found]
+  names: Sequence[str], images: Sequence[AnnotatedImage], found: Sequence[average_precision.ImageDetections]
 ) -> list[dict[str, Any]]:
-  """Returns a line of pictures.jsonl for the images with the fewest and with the most wrong or missing detections.
+  """Returns the lines of pictures.jsonl: images with the fewest and with the most errors per object.
 
-  Images without objects are left out.
+  Errors are false detections and missed objects. Images without objects are not chosen.
+
+  Args:
+    names: Names of the classes.
+    images: Images of the data set.
+    found: Detections in each image.
   """
   wrong = {
     i: _mistakes(image, each, len(names))
@@ -62,13 +80,13 @@ def picture_lines(
   return [_picture(names, images[i], wrong[i]) for i in chosen]
 
 
-def _mistakes(image: AnnotatedImage, found: average_precision.Found, classes: int) -> int:
-  """Returns the number of wrong detections from `SURE` on, and of objects that are missed."""
-  sure = found.scores >= SURE
-  kept = average_precision.Found(found.boxes[sure], found.scores[sure], found.labels[sure])
+def _mistakes(image: AnnotatedImage, found: average_precision.ImageDetections, classes: int) -> int:
+  """Returns the number of false detections with a score of at least `CONFIDENT_SCORE`, plus that of missed objects."""
+  sure = found.scores >= CONFIDENT_SCORE
+  kept = average_precision.ImageDetections(found.boxes[sure], found.scores[sure], found.labels[sure])
   mistakes = 0
   for label in range(1, classes + 1):
-    objects, _, precision = average_precision.voc_curve([image], [kept], label)
+    objects, _, precision = average_precision.precision_recall_curve([image], [kept], label)
     counted = len(precision)
     right = round(precision[-1] * counted) if counted else 0
     mistakes += counted - right + objects - right
@@ -76,8 +94,8 @@ def _mistakes(image: AnnotatedImage, found: average_precision.Found, classes: in
 
 
 def _picture(names: Sequence[str], image: AnnotatedImage, wrong: int) -> dict[str, Any]:
-  """Returns the line of an image: a small JPEG, and the objects in pixels of the image file."""
-  scale = min(SIDE / max(image.height, image.width), 1.0)
+  """Returns the line of an image: a JPEG of reduced size, and the objects in pixels of the image file."""
+  scale = min(PICTURE_SIDE / max(image.height, image.width), 1.0)
   size = round(image.width * scale), round(image.height * scale)
   pixels = decode(Encoded(image.name, image.path.read_bytes(), 0), min(size))
   small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

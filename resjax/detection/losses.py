@@ -1,4 +1,4 @@
-"""The joint loss of a detector: objectness and boxes of anchors, classes and boxes of regions (Ren et al. 2015)."""
+"""Losses of a detector: objectness and boxes of anchors, classes and boxes of regions (Ren et al. 2015)."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,20 @@ from resjax import config
 from resjax.detection import boxes
 from resjax.detection.matching import GroundTruth, match, sample
 
-PROPOSAL_BETA = 1 / 9  # where the smooth L1 loss of anchors turns from square to linear
+PROPOSAL_BETA = 1 / 9  # transition from the square to the linear part of the smooth L1 loss of anchors
 REGION_BETA = 1.0  # the same for regions
-POSITIVE_ANCHORS, NEGATIVE_ANCHORS = 0.7, 0.3  # overlaps
+POSITIVE_ANCHORS, NEGATIVE_ANCHORS = 0.7, 0.3  # smallest and largest IoU of positive and of negative anchors
+POSITIVE_REGIONS = 0.5  # smallest IoU of positive regions
 
 
 class Regions(NamedTuple):
-  """The regions of one image that the second stage is trained on.
+  """Regions of one image on which the second stage is trained.
 
   Attributes:
-    boxes: float32 [R, 4].
-    labels: int32 [R], 0: background.
-    targets: float32 [R, 4], regression targets; used where the label is not 0.
-    valid: bool [R].
+    boxes: Boxes of the regions in pixels, float32 [R, 4].
+    labels: Classes of the regions, int32 [R]; 0: background.
+    targets: Regression targets, used where the label is not 0, float32 [R, 4].
+    valid: Whether a region is part of the sample, bool [R].
   """
 
   boxes: jax.Array
@@ -32,116 +33,120 @@ class Regions(NamedTuple):
 
 
 def smooth_l1(errors: jax.Array, beta: float) -> jax.Array:
-  """Returns the smooth L1 loss of each error: squared below `beta`, linear above."""
+  """Returns the smooth L1 loss of each error: quadratic below `beta`, linear above (Girshick 2015)."""
   sizes = jnp.abs(errors)
   return jnp.where(sizes < beta, sizes * sizes / (2 * beta), sizes - beta / 2)
 
 
 def proposal_loss(
   settings: config.Detection,
-  anchors: jax.Array,
+  anchors_Nx4: jax.Array,
   key: jax.Array,
   outputs: tuple[jax.Array, jax.Array],
   truth: GroundTruth,
   size: jax.Array,
 ) -> jax.Array:
-  """Returns the loss of the region proposals of one image: cross entropy plus smooth L1, per sampled anchor.
+  """Returns the loss of the region proposals of one image: cross-entropy plus smooth L1, the mean over sampled anchors.
 
-  An anchor is positive if it overlaps an object by 0.7, or more than any other anchor does; negative below 0.3.
+  An anchor is positive if its IoU with an object is at least 0.7, or the highest of all anchors. It is negative if its
+  IoU with every object is below 0.3.
 
   Args:
     settings: Settings of the detector.
-    anchors: float32 [N, 4].
+    anchors_Nx4: Anchors, float32.
     key: Random key of the sample.
     outputs: Objectness logits [N] and regression outputs [N, 4].
-    truth: Boxes of the image.
-    size: (height, width) of the image without its padding; anchors that cross its border are not trained.
+    truth: Ground truth of the image.
+    size: Height and width of the image without its padding, [2]. Anchors that cross the border of the image are not
+      trained unless `crossing_anchors` is set.
   """
-  (objectness, deltas), found = outputs, match(anchors, truth)
-  inside = jnp.ones(len(anchors), bool) if settings.crossing_anchors else _inside(anchors, size)
-  positive = ((found.overlaps >= POSITIVE_ANCHORS) | found.best) & inside
-  negative = (found.overlaps < NEGATIVE_ANCHORS) & ~positive & ~found.excluded & inside
-  count = min(settings.anchors, len(anchors))
+  (objectness, deltas), found = outputs, match(anchors_Nx4, truth)
+  inside = jnp.ones(len(anchors_Nx4), bool) if settings.crossing_anchors else _inside(anchors_Nx4, size)
+  positive = ((found.iou >= POSITIVE_ANCHORS) | found.best) & inside
+  negative = (found.iou < NEGATIVE_ANCHORS) & ~positive & ~found.excluded & inside
+  count = min(settings.anchors, len(anchors_Nx4))
   chosen, valid, is_positive = sample(key, positive, negative, count, max(count // 2, 1))
-  return proposal_loss_of(
+  return sampled_proposal_loss(
     objectness[chosen],
     deltas[chosen],
-    boxes.encode(truth.boxes[found.indices[chosen]], anchors[chosen], boxes.PROPOSAL_WEIGHTS),
+    boxes.encode(truth.boxes[found.indices[chosen]], anchors_Nx4[chosen], boxes.PROPOSAL_WEIGHTS),
     is_positive,
     valid,
   )
 
 
-def proposal_loss_of(
-  objectness: jax.Array, deltas: jax.Array, targets: jax.Array, positive: jax.Array, valid: jax.Array
+def sampled_proposal_loss(
+  objectness_A: jax.Array, deltas_Ax4: jax.Array, targets_Ax4: jax.Array, positive_A: jax.Array, valid_A: jax.Array
 ) -> jax.Array:
-  """Returns the loss of sampled anchors, divided by their number.
+  """Returns the loss of sampled anchors, the mean over the valid ones.
 
   Args:
-    objectness: Logits [A].
-    deltas, targets: Regression outputs and targets [A, 4].
-    positive: Which anchors are positive, bool [A].
-    valid: Which anchors count, bool [A].
+    objectness_A: Objectness logits of the anchors.
+    deltas_Ax4: Regression outputs of the anchors.
+    targets_Ax4: Regression targets of the anchors.
+    positive_A: Whether an anchor is positive, bool.
+    valid_A: Whether an anchor is part of the sample, bool.
   """
-  classes = optax.sigmoid_binary_cross_entropy(objectness, positive.astype(objectness.dtype))
-  distances = smooth_l1(deltas - targets, PROPOSAL_BETA).sum(-1)
-  total = jnp.where(valid, classes, 0).sum() + jnp.where(valid & positive, distances, 0).sum()
-  return total / jnp.maximum(valid.sum(), 1)
+  classes = optax.sigmoid_binary_cross_entropy(objectness_A, positive_A.astype(objectness_A.dtype))
+  distances = smooth_l1(deltas_Ax4 - targets_Ax4, PROPOSAL_BETA).sum(-1)
+  total = jnp.where(valid_A, classes, 0).sum() + jnp.where(valid_A & positive_A, distances, 0).sum()
+  return total / jnp.maximum(valid_A.sum(), 1)
 
 
 def sample_regions(
-  settings: config.Detection, key: jax.Array, proposals: jax.Array, valid: jax.Array, truth: GroundTruth
+  settings: config.Detection, key: jax.Array, proposals_Px4: jax.Array, valid_P: jax.Array, truth: GroundTruth
 ) -> Regions:
-  """Returns the regions of one image to train on, a quarter of them objects where there are as many.
+  """Samples the regions of one image for training, at most a quarter of them positive.
 
-  The objects' own boxes are among the candidates. A region is an object's from an overlap of 0.5 on, and background
-  from `background_overlap` up to that.
+  Candidates are the proposals and the ground truth boxes. A region is positive if its IoU with an object is at least
+  0.5, and background if its highest IoU is between `background_overlap` and 0.5.
 
   Args:
     settings: Settings of the detector.
     key: Random key of the sample.
-    proposals: float32 [P, 4].
-    valid: Which proposals are there, bool [P].
-    truth: Boxes of the image.
+    proposals_Px4: Proposals, float32.
+    valid_P: Whether a proposal is valid, bool.
+    truth: Ground truth of the image.
   """
-  candidates = jnp.concatenate([proposals, truth.boxes])
-  usable = jnp.concatenate([valid, truth.present])
+  candidates = jnp.concatenate([proposals_Px4, truth.boxes])
+  usable = jnp.concatenate([valid_P, truth.present])
   found = match(candidates, truth)
-  positive = (found.overlaps >= 0.5) & usable
-  negative = (found.overlaps < 0.5) & (found.overlaps >= settings.background_overlap) & ~found.excluded & usable
+  positive = (found.iou >= POSITIVE_REGIONS) & usable
+  background = (found.iou < POSITIVE_REGIONS) & (found.iou >= settings.background_overlap)
+  negative = background & ~found.excluded & usable
   count = min(settings.regions, len(candidates))
   chosen, counted, is_positive = sample(key, positive, negative, count, max(count // 4, 1))
   regions, objects = candidates[chosen], found.indices[chosen]
   return Regions(
     regions,
     jnp.where(is_positive, truth.labels[objects], 0),
-    boxes.encode(truth.boxes[objects], _with_area(regions), boxes.REGION_WEIGHTS),
+    boxes.encode(truth.boxes[objects], _with_min_sides(regions), boxes.REGION_WEIGHTS),
     counted,
   )
 
 
-def region_loss(logits: jax.Array, deltas: jax.Array, regions: Regions) -> tuple[jax.Array, jax.Array]:
-  """Returns the loss of the regions of one image, divided by their number, and the share of wrong classes.
+def region_loss(logits_RxC: jax.Array, deltas_RxCx4: jax.Array, regions: Regions) -> tuple[jax.Array, jax.Array]:
+  """Returns the loss of the regions of one image, the mean over the valid ones, and the fraction of wrong classes.
 
   Args:
-    logits: Class scores [R, classes + 1], background first.
-    deltas: Regression outputs of each class [R, classes + 1, 4].
-    regions: The regions.
+    logits_RxC: Class logits, background first.
+    deltas_RxCx4: Regression outputs of each class.
+    regions: Sample of regions.
   """
   count = jnp.maximum(regions.valid.sum(), 1)
-  classes = optax.softmax_cross_entropy_with_integer_labels(logits, regions.labels)
-  of_label = jnp.take_along_axis(deltas, regions.labels[:, None, None], 1)[:, 0]
+  classes = optax.softmax_cross_entropy_with_integer_labels(logits_RxC, regions.labels)
+  of_label = jnp.take_along_axis(deltas_RxCx4, regions.labels[:, None, None], 1)[:, 0]
   distances = smooth_l1(of_label - regions.targets, REGION_BETA).sum(-1)
   total = jnp.where(regions.valid, classes + jnp.where(regions.labels > 0, distances, 0), 0).sum()
-  wrong = (regions.valid & (logits.argmax(-1) != regions.labels)).sum()
+  wrong = (regions.valid & (logits_RxC.argmax(-1) != regions.labels)).sum()
   return total / count, wrong / count
 
 
-def _inside(anchors: jax.Array, size: jax.Array) -> jax.Array:
-  """Returns which anchors do not cross the border of an image."""
-  return (anchors[:, :2] >= 0).all(1) & (anchors[:, 2] <= size[1]) & (anchors[:, 3] <= size[0])
+def _inside(anchors_Nx4: jax.Array, size: jax.Array) -> jax.Array:
+  """Returns whether an anchor is inside of an image of (height, width) `size`, bool [N]."""
+  return (anchors_Nx4[:, :2] >= 0).all(1) & (anchors_Nx4[:, 2] <= size[1]) & (anchors_Nx4[:, 3] <= size[0])
 
 
-def _with_area(boxes_Nx4: jax.Array) -> jax.Array:
-  """Returns boxes with sides of at least one hundredth of a pixel, so that targets relative to padding are finite."""
+def _with_min_sides(boxes_Nx4: jax.Array) -> jax.Array:
+  """Returns boxes enlarged to sides of at least 0.01 pixels, so that targets relative to padding are finite."""
   return boxes_Nx4.at[:, 2:].max(boxes_Nx4[:, :2] + 0.01)

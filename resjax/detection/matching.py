@@ -1,4 +1,4 @@
-"""Which ground truth an anchor or a region is trained towards, and which of them are."""
+"""Matching of anchors and regions with the ground truth, and sampling of those that are trained."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,16 @@ import jax.numpy as jnp
 
 from resjax.detection import boxes
 
-IGNORED_SHARE = 0.5  # of a candidate's area inside an ignored box, from which on it is not trained as background
+IGNORED_SHARE = 0.5  # fraction of a candidate's area in an ignored box above which it is not trained as background
 
 
 class GroundTruth(NamedTuple):
-  """The boxes of one image, padded to a fixed number.
+  """Annotated boxes of one image, padded to a fixed number.
 
   Attributes:
-    boxes: float32 [M, 4].
-    labels: int32 [M], 1 to the number of classes; 0: padding.
-    ignored: bool [M]; such a box (a crowd, or a difficult object) is neither an object to find nor background.
+    boxes: Boxes in pixels of the resized image, float32 [M, 4].
+    labels: Classes from 1 to the number of classes, int32 [M]; 0: padding.
+    ignored: Whether a box is a crowd or a difficult object, which is neither a positive nor background, bool [M].
   """
 
   boxes: jax.Array
@@ -25,58 +25,65 @@ class GroundTruth(NamedTuple):
 
   @property
   def present(self) -> jax.Array:
-    """Which boxes are objects to find, bool [M]."""
+    """Whether a box is an object that the detector should find, bool [M]."""
     return (self.labels > 0) & ~self.ignored
 
 
 class Matches(NamedTuple):
-  """What each of N candidates is matched with.
+  """Best matches of N candidate boxes.
 
   Attributes:
-    indices: int32 [N], box of the image that the candidate overlaps most.
-    overlaps: float32 [N], intersection over union with it; 0 without any box.
-    best: bool [N], whether no candidate overlaps some object more than this one.
-    excluded: bool [N], whether the candidate lies in an ignored box.
+    indices: Index of the object with which the candidate has the highest IoU, int32 [N].
+    iou: Intersection over union with that object, 0 without any object, float32 [N].
+    best: Whether the candidate has the highest IoU of all candidates with some object, bool [N].
+    excluded: Whether the candidate is in an ignored box and must not be background, bool [N].
   """
 
   indices: jax.Array
-  overlaps: jax.Array
+  iou: jax.Array
   best: jax.Array
   excluded: jax.Array
 
 
-def match(candidates: jax.Array, truth: GroundTruth) -> Matches:
-  """Matches candidates [N, 4] with the objects of an image."""
-  table = jnp.where(truth.present, boxes.overlaps(candidates, truth.boxes), -1.0)
+def match(candidates_Nx4: jax.Array, truth: GroundTruth) -> Matches:
+  """Matches each candidate box with an object.
+
+  Args:
+    candidates_Nx4: Anchors or regions.
+    truth: Ground truth of the image.
+  """
+  table = jnp.where(truth.present, boxes.iou(candidates_Nx4, truth.boxes), -1.0)
   indices, highest = table.argmax(1), table.max(0)
-  # Ties count: each candidate that overlaps an object as much as the best one is matched.
+  # All candidates that tie for the highest IoU with an object are best.
   best = ((table == highest) & (highest > 0)).any(1)
-  covered = jnp.where(truth.ignored, boxes.intersections(candidates, truth.boxes), 0).max(1)
-  excluded = covered > IGNORED_SHARE * jnp.maximum(boxes.areas(candidates), 1e-6)
+  covered = jnp.where(truth.ignored, boxes.intersections(candidates_Nx4, truth.boxes), 0).max(1)
+  excluded = covered > IGNORED_SHARE * jnp.maximum(boxes.areas(candidates_Nx4), 1e-6)
   return Matches(indices, jnp.maximum(jnp.take_along_axis(table, indices[:, None], 1)[:, 0], 0.0), best, excluded)
 
 
 def sample(
-  key: jax.Array, positive: jax.Array, negative: jax.Array, count: int, positives: int
+  key: jax.Array, positive_N: jax.Array, negative_N: jax.Array, count: int, max_positive: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Draws candidates without replacement, at most `positives` positive ones, and fills up with negative ones.
+  """Samples candidates without replacement: at most `max_positive` positive ones, the others negative.
 
   Args:
-    key: Random key.
-    positive, negative: Which candidates are positive and negative, bool [N], N at least `count`.
-    count: How many to draw.
-    positives: How many of them may be positive.
+    key: Random key of the sample.
+    positive_N: Whether a candidate is positive, bool; N is at least `count`.
+    negative_N: Whether a candidate is negative, bool.
+    count: Size of the sample.
+    max_positive: Largest number of positive candidates in the sample.
 
   Returns:
-    Indices int32 [count] with the positive candidates first, whether each is valid, and whether each is positive, both
-    bool [count]. Fewer are valid where there are not enough candidates.
+    Indices of the candidates, positive ones first, int32 [count]; whether each is valid, bool [count]; and whether each
+    is positive, bool [count]. Fewer than `count` are valid where there are not enough candidates.
   """
-  draws = jax.random.uniform(key, positive.shape)
-  drawn, chosen_positive = jax.lax.top_k(jnp.where(positive, draws, -1.0), positives)
+  draws = jax.random.uniform(key, positive_N.shape)
+  drawn, chosen_positive = jax.lax.top_k(jnp.where(positive_N, draws, -1.0), max_positive)
   taken = (drawn >= 0).sum()
-  left, chosen_negative = jax.lax.top_k(jnp.where(negative, draws, -1.0), count)
+  left, chosen_negative = jax.lax.top_k(jnp.where(negative_N, draws, -1.0), count)
   places = jnp.arange(count)
   is_positive = places < taken
-  positions = jnp.where(is_positive, jnp.minimum(places, positives - 1), places - taken)
-  indices = jnp.where(is_positive, chosen_positive[jnp.minimum(positions, positives - 1)], chosen_negative[positions])
+  positions = jnp.where(is_positive, jnp.minimum(places, max_positive - 1), places - taken)
+  positive_indices = chosen_positive[jnp.minimum(positions, max_positive - 1)]
+  indices = jnp.where(is_positive, positive_indices, chosen_negative[positions])
   return indices, is_positive | (left[positions] >= 0), is_positive

@@ -1,9 +1,9 @@
-"""A network of ours as a detector: shared layers, region proposals, and the last stage on each region.
+"""Layers of a detector on a classification network: shared layers, region proposals, and the head of each region.
 
-The form of the paper's appendix ("C4"): all stages but the last are computed once per image; features of each region
-are pooled before the last stage, which ends in average pooling, a class layer and a box layer. A VGG network shares all
-convolutions, and its two wide dense layers take the place of the last stage. Batch norm is frozen: the running
-statistics of the classification network are used, also in training.
+The form of the paper's appendix ("C4"): all stages but the last are computed once per image. The features of each
+region are pooled before the last stage, which ends in average pooling, a classification layer and a box layer. A VGG
+network shares all convolutions, and its two hidden dense layers take the place of the last stage. Batch norm is frozen:
+it uses the running statistics of the classification network, also in training.
 """
 
 import math
@@ -22,11 +22,11 @@ from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
 from resjax.models.resnet import Stage, Stem
 
-CLASS_START, BOX_START = nn.initializers.normal(0.01), nn.initializers.normal(0.001)
+CLASS_KERNEL_INIT, BOX_KERNEL_INIT = nn.initializers.normal(0.01), nn.initializers.normal(0.001)
 
 
 def feature_stride(net: config.Model) -> int:
-  """Returns the pixels of the image per position of the shared features."""
+  """Returns the stride of the shared features: image pixels per position."""
   if net.family == "vgg":
     return 2 ** (len(net.structure.stages) - 1)
   stem = {"7x7": 4, "3x3": 1}[net.structure.first_layers]
@@ -34,15 +34,15 @@ def feature_stride(net: config.Model) -> int:
 
 
 class Detector(nn.Module):
-  """The layers of a detector; `losses` and `detect` combine them.
+  """Layers of a detector; the functions of `forward` combine them.
 
-  Parameters of the network have the names they have in the classification network.
+  Parameters have the same names as in the classification network.
 
   Attributes:
     net: Settings of the network.
     detection: Settings of the detector.
-    classes: Number of classes, background not counted.
-    scan: How the stacked blocks of a stage are executed.
+    classes: Number of classes without the background.
+    scan: Options of the loop over the stacked blocks of a stage.
   """
 
   net: config.Model
@@ -51,7 +51,7 @@ class Detector(nn.Module):
   scan: ScanOptions
 
   def setup(self) -> None:
-    """Defines the parts."""
+    """Defines the submodules."""
     stages = self.net.structure.stages
     self._vgg = self.net.family == "vgg"
     if not self._vgg:
@@ -64,14 +64,14 @@ class Detector(nn.Module):
     self.head = RegionHead(self.classes, self._vgg)
 
   def __call__(self, images_BxHxWx3: jax.Array) -> tuple[jax.Array, ...]:
-    """Calls every part once, for initialization."""
-    features = self.shared(images_BxHxWx3)
+    """Calls every submodule once, for initialization."""
+    features = self.shared_features(images_BxHxWx3)
     size = self.detection.pool_size
     pooled = jnp.zeros((1, size, size, features.shape[-1]), features.dtype)
     context = pooled if self.detection.global_context else None
     return *self.propose(features), *self.classify(pooled, context)
 
-  def shared(self, images_BxHxWx3: jax.Array) -> jax.Array:
+  def shared_features(self, images_BxHxWx3: jax.Array) -> jax.Array:
     """Returns the features [B, H / stride, W / stride, C] of normalized images."""
     x = images_BxHxWx3.astype(self.net.precision)
     count = len(self.net.structure.stages)
@@ -84,7 +84,7 @@ class Detector(nn.Module):
     return x
 
   def propose(self, features_BxHxWxC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns objectness [B, N] and regression outputs [B, N, 4] of all anchors."""
+    """Returns objectness logits [B, N] and regression outputs [B, N, 4] of all anchors."""
     return self.proposals(features_BxHxWxC)
 
   def classify(self, pooled_NxPxPxC: jax.Array, context_NxPxPxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -92,28 +92,28 @@ class Detector(nn.Module):
 
     Args:
       pooled_NxPxPxC: Pooled features of the regions.
-      context_NxPxPxC: Pooled features of the whole image of each region (Sec. A, "global context"), or None.
+      context_NxPxPxC: Pooled features of the whole image of each region (appendix, "global context"), or None.
     """
     regions = self._last_stage(pooled_NxPxPxC)
     return self.head(regions, None if context_NxPxPxC is None else self._last_stage(context_NxPxPxC))
 
   def _last_stage(self, pooled: jax.Array) -> jax.Array:
-    """Returns the features [N, ...] that the head takes."""
+    """Returns the features of pooled regions after the last stage, [N, C]."""
     if self._vgg:
       return at_least_float32(pooled).reshape(len(pooled), -1)
     return at_least_float32(self._stage(len(self.net.structure.stages), pooled)).mean((1, 2))
 
   def _stage(self, number: int, x: jax.Array) -> jax.Array:
-    """Applies a stage as at test: with running statistics, and every block of stochastic depth at its survival."""
+    """Applies a stage in test mode: running statistics, and branches scaled by their survival probabilities."""
     return getattr(self, f"stage{number}")(x, False, stochastic_depth.by_stage(self.net, None)[number - 1])
 
 
 class RegionHead(nn.Module):
-  """Class layer and box layer of the regions; before them the two dense layers of a VGG network.
+  """Classification and box layers of the regions, after the two hidden dense layers of a VGG network.
 
   Attributes:
-    classes: Number of classes, background not counted.
-    dense: Whether there are dense layers.
+    classes: Number of classes without the background.
+    dense: Whether there are hidden dense layers.
   """
 
   classes: int
@@ -125,7 +125,7 @@ class RegionHead(nn.Module):
 
     Args:
       regions_NxC: Features of the regions.
-      context_NxC: Features of the whole image of each region, which the class layer takes too, or None.
+      context_NxC: Features of the whole image of each region, a further input of the classification layer, or None.
     """
     layers = [nn.Dense(VGG_DENSE, name=f"dense{i}") for i in (1, 2)] if self.dense else []
 
@@ -136,6 +136,6 @@ class RegionHead(nn.Module):
 
     x = run(regions_NxC)
     of_class = x if context_NxC is None else jnp.concatenate([x, run(context_NxC)], -1)
-    logits = nn.Dense(self.classes + 1, kernel_init=CLASS_START, name="classes")(of_class)
-    deltas = nn.Dense(4 * (self.classes + 1), kernel_init=BOX_START, name="boxes")(x)
+    logits = nn.Dense(self.classes + 1, kernel_init=CLASS_KERNEL_INIT, name="classes")(of_class)
+    deltas = nn.Dense(4 * (self.classes + 1), kernel_init=BOX_KERNEL_INIT, name="boxes")(x)
     return logits, deltas.reshape(len(x), self.classes + 1, 4)

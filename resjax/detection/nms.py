@@ -4,27 +4,29 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from resjax.detection import boxes as box
+from resjax.detection.boxes import iou
 
 
-def suppress(boxes: jax.Array, scores: jax.Array, overlap: float, count: int) -> tuple[jax.Array, jax.Array]:
-  """Keeps boxes in the order of their scores, each unless it overlaps one kept before by more than `overlap`.
+def suppress(boxes_Nx4: jax.Array, scores_N: jax.Array, overlap: float, count: int) -> tuple[jax.Array, jax.Array]:
+  """Selects boxes by greedy non-maximum suppression.
 
-  Of equal scores the first box comes first, as in torchvision.
+  Boxes are visited in the order of their scores; a box is suppressed if its intersection over union with a selected box
+  exceeds `overlap`. Among equal scores, the box with the smaller index is visited first, as in torchvision.
 
   Args:
-    boxes: float32 [N, 4].
-    scores: float32 [N]; -inf: not a candidate.
+    boxes_Nx4: Boxes, float32.
+    scores_N: Scores, float32; -inf for boxes that must not be selected.
     overlap: Intersection over union above which a box is suppressed.
     count: Number of outputs.
 
   Returns:
-    Indices of the kept boxes int32 [count], and which of these are valid, bool [count].
+    Indices of the selected boxes, int32 [count], and whether each is valid, bool [count]. Fewer than `count` are valid
+    where fewer boxes are left.
   """
 
-  def keep(left: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    index = left.argmax()
-    gone = (box.overlaps(boxes[index][None], boxes)[0] > overlap).at[index].set(True)
-    return jnp.where(gone, -jnp.inf, left), (index, left[index] > -jnp.inf)
+  def select(remaining: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    index = remaining.argmax()
+    suppressed = (iou(boxes_Nx4[index][None], boxes_Nx4)[0] > overlap).at[index].set(True)
+    return jnp.where(suppressed, -jnp.inf, remaining), (index, remaining[index] > -jnp.inf)
 
-  return lax.scan(keep, scores, None, length=count)[1]
+  return lax.scan(select, scores_N, None, length=count)[1]

@@ -1,24 +1,27 @@
-"""Features of regions on a grid of fixed size: RoIAlign (He et al. 2017) and RoI max pooling (Girshick 2015).
+"""Pooling of the features of regions to a fixed size: RoIAlign (He et al. 2017) and RoI max pooling (Girshick 2015).
 
-Both are separable. RoIAlign, the mean of bilinear samples, is two matrix products; neither it nor its gradient
-scatters, so that results are the same at each execution.
+Both are separable in rows and columns. RoIAlign is two matrix products; neither it nor its gradient needs a scatter, so
+that results are deterministic.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-SAMPLES = 2  # samples per bin and axis
+SAMPLES = 2  # bilinear samples per bin along each axis
 
 
-def align(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, size: int) -> jax.Array:
-  """Returns RoIAlign [R, size, size, C], with `SAMPLES` samples on each axis and no shift by half a pixel.
+def roi_align(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, size: int) -> jax.Array:
+  """Returns the features of regions by RoIAlign, [R, size, size, C].
+
+  A bin is the mean of `SAMPLES` x `SAMPLES` bilinear samples. Coordinates are not shifted by half a pixel
+  (`aligned=False` in torchvision).
 
   Args:
-    features_HxWxC: Features of one image.
+    features_HxWxC: Feature map of one image.
     regions_Rx4: Regions in pixels of the image.
-    stride: Pixels of the image per position of the features.
-    size: Bins on each axis.
+    stride: Image pixels per position of the feature map.
+    size: Number of bins along each axis.
   """
   height, width, _ = features_HxWxC.shape
   regions = regions_Rx4 / stride
@@ -29,7 +32,7 @@ def align(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, size: 
 
 
 def _weights(low: jax.Array, high: jax.Array, length: int, size: int) -> jax.Array:
-  """Returns how much each of `length` positions contributes to each bin of each interval, [R, size, length]."""
+  """Returns the weight of each position of an axis in each bin of each interval, [R, size, length]."""
   bin_length = jnp.maximum(high - low, 1.0)[:, None] / size
   places = low[:, None] + (jnp.arange(size * SAMPLES) + 0.5) / SAMPLES * bin_length
   outside = (places < -1) | (places > length)
@@ -39,8 +42,11 @@ def _weights(low: jax.Array, high: jax.Array, length: int, size: int) -> jax.Arr
   return shares.reshape(len(low), size, SAMPLES, length).mean(2)
 
 
-def max_pool(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, size: int) -> jax.Array:
-  """Returns RoI max pooling [R, size, size, C] on whole positions; an empty bin is 0. Arguments as in `align`."""
+def roi_max_pool(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, size: int) -> jax.Array:
+  """Returns the features of regions by RoI max pooling, [R, size, size, C]; empty bins are 0.
+
+  Arguments are as in `roi_align`; the borders of regions and bins are rounded to positions of the feature map.
+  """
   height, width, _ = features_HxWxC.shape
   corners = jnp.floor(regions_Rx4 / stride + 0.5)
   rows = _bins(corners[:, 1], corners[:, 3], height, size)
@@ -56,7 +62,7 @@ def max_pool(features_HxWxC: jax.Array, regions_Rx4: jax.Array, stride: int, siz
 
 
 def _bins(low: jax.Array, high: jax.Array, length: int, size: int) -> jax.Array:
-  """Returns which positions belong to each bin of each interval, bool [R, size, length]; bins may share positions."""
+  """Returns whether a position of an axis is in a bin of an interval, bool [R, size, length]; bins may overlap."""
   bin_length = (jnp.maximum(high - low + 1, 1.0) / size)[:, None]
   bins = jnp.arange(size)
   first = jnp.clip(jnp.floor(bins * bin_length) + low[:, None], 0, length)
@@ -65,4 +71,4 @@ def _bins(low: jax.Array, high: jax.Array, length: int, size: int) -> jax.Array:
   return (places >= first[..., None]) & (places < behind[..., None])
 
 
-POOLING = {"align": align, "max": max_pool}
+POOLING = {"align": roi_align, "max": roi_max_pool}

@@ -1,4 +1,4 @@
-"""Region proposals: a small network on the shared features, and the selection of its best boxes (Ren et al. 2015)."""
+"""Region proposal network on the shared features, and the selection of proposals (Ren et al. 2015)."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from resjax.detection.nms import suppress
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 
-SMALLEST = 1e-3  # side in pixels below which a proposal is dropped
-START = nn.initializers.normal(0.01)
+MIN_SIDE = 1e-3  # of a proposal, in pixels; smaller ones are dropped
+KERNEL_INIT = nn.initializers.normal(0.01)
 
 
 class ProposalHead(nn.Module):
-  """A 3x3 convolution, then the objectness and the box of each anchor by two 1x1 convolutions.
+  """A 3x3 convolution followed by two 1x1 convolutions for objectness and box of each anchor.
 
   Attributes:
-    channels: Channels of the 3x3 convolution.
-    anchors: Anchors per position.
+    channels: Output channels of the 3x3 convolution.
+    anchors: Number of anchors per position.
   """
 
   channels: int
@@ -28,21 +28,21 @@ class ProposalHead(nn.Module):
 
   @nn.compact
   def __call__(self, features_BxHxWxC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns objectness logits [B, N] and regression outputs [B, N, 4], N = H * W * anchors, both float32."""
-    x = nn.relu(Bias(name="bias")(Conv(self.channels, start=START, name="conv")(features_BxHxWxC)))
-    objectness = Bias(name="objectness_bias")(Conv(self.anchors, 1, start=START, name="objectness")(x))
-    deltas = Bias(name="boxes_bias")(Conv(4 * self.anchors, 1, start=START, name="boxes")(x))
+    """Returns objectness logits [B, N] and regression outputs [B, N, 4], both float32, with N = H * W * anchors."""
+    x = nn.relu(Bias(name="bias")(Conv(self.channels, start=KERNEL_INIT, name="conv")(features_BxHxWxC)))
+    objectness = Bias(name="objectness_bias")(Conv(self.anchors, 1, start=KERNEL_INIT, name="objectness")(x))
+    deltas = Bias(name="boxes_bias")(Conv(4 * self.anchors, 1, start=KERNEL_INIT, name="boxes")(x))
     images = len(features_BxHxWxC)
     return objectness.reshape(images, -1).astype(jnp.float32), deltas.reshape(images, -1, 4).astype(jnp.float32)
 
 
-class Limits(NamedTuple):
-  """How many proposals there are of an image.
+class ProposalLimits(NamedTuple):
+  """Limits of the selection of proposals of an image.
 
   Attributes:
-    candidates: Number of best anchors that enter non-maximum suppression.
-    proposals: Number of proposals at most.
-    overlap: Overlap above which the less probable proposal is suppressed.
+    candidates: Number of highest-scoring anchors before non-maximum suppression.
+    proposals: Largest number of proposals after it.
+    overlap: Intersection over union above which the proposal of the lower score is suppressed.
   """
 
   candidates: int
@@ -51,19 +51,23 @@ class Limits(NamedTuple):
 
 
 def propose(
-  limits: Limits, anchors: jax.Array, objectness: jax.Array, deltas: jax.Array, size: jax.Array
+  limits: ProposalLimits, anchors_Nx4: jax.Array, objectness_N: jax.Array, deltas_Nx4: jax.Array, size: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the P proposals of one image float32 [P, 4], best first, and which are valid, bool [P].
+  """Selects the proposals of one image.
 
   Args:
-    limits: How many there are.
-    anchors: float32 [N, 4].
-    objectness: Logits [N].
-    deltas: Regression outputs [N, 4].
-    size: (height, width) of the image without its padding.
+    limits: Limits of the selection.
+    anchors_Nx4: Anchors, float32.
+    objectness_N: Objectness logits of the anchors.
+    deltas_Nx4: Regression outputs of the anchors.
+    size: Height and width of the image without its padding, [2].
+
+  Returns:
+    Boxes of the P = `limits.proposals` proposals by decreasing score, float32 [P, 4], and whether each is valid,
+    bool [P].
   """
-  scores, best = jax.lax.top_k(objectness, min(limits.candidates, len(objectness)))
-  found = boxes.clip(boxes.decode(deltas[best], anchors[best], boxes.PROPOSAL_WEIGHTS), size)
-  large = (found[:, 2:] - found[:, :2] >= SMALLEST).all(1)
+  scores, best = jax.lax.top_k(objectness_N, min(limits.candidates, len(objectness_N)))
+  found = boxes.clip(boxes.decode(deltas_Nx4[best], anchors_Nx4[best], boxes.PROPOSAL_WEIGHTS), size)
+  large = (found[:, 2:] - found[:, :2] >= MIN_SIDE).all(1)
   kept, valid = suppress(found, jnp.where(large, scores, -jnp.inf), limits.overlap, limits.proposals)
   return jnp.where(valid[:, None], found[kept], 0), valid

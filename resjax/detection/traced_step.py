@@ -1,4 +1,4 @@
-"""The training step of a detector before anything is trained: traced for a mesh whose devices need not be there."""
+"""Training step of a detector, traced from shapes alone for a mesh whose devices need not exist."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from resjax.config import Config
 from resjax.data.augment import Statistics
 from resjax.depth import Net
 from resjax.detection.forward import Images
-from resjax.detection.input import Program, initial, train_step
+from resjax.detection.input import Program, initial_train_state, train_step
 from resjax.detection.matching import GroundTruth
 from resjax.detection.network import Detector
 from resjax.train import batched_runs
@@ -20,18 +20,18 @@ from resjax.train.step import Interval
 
 
 def trace(config: Config, net: Net, devices: Mesh) -> jax.stages.Traced:
-  """Traces the training step of a run on landscape images of the largest size.
+  """Traces the training step of a run for landscape images of the largest size.
 
   Args:
     config: Settings of the run.
     net: Layer table of the detector.
-    devices: The mesh.
+    devices: Device mesh.
   """
   detector = Detector(config.model, config.detection, net.classes, scan_options(config, net, devices))
   with jax.set_mesh(devices):
     shape = net.image_shape[:2]
-    states = batched_runs.stack.eval_shape([initial.eval_shape(detector, config.train, shape, 0)])
-    states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
+    states = batched_runs.stack.eval_shape([initial_train_state.eval_shape(detector, config.train, shape, 0)])
+    states = jax.tree.map(_shape_on, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
 
     def array(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding = everywhere) -> jax.ShapeDtypeStruct:
@@ -54,5 +54,5 @@ def trace(config: Config, net: Net, devices: Mesh) -> jax.stages.Traced:
     )
 
 
-def _placed(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+def _shape_on(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

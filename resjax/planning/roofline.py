@@ -4,7 +4,7 @@ import dataclasses
 
 from resjax.config import Config
 from resjax.depth import Net
-from resjax.depth.memory import WIDTH
+from resjax.depth.memory import ACTIVATION_BYTES
 from resjax.planning.chips import Slice
 
 # Number of times that an array is read or written, (forward, backward), if kernels are fused up to the sums over the
@@ -72,4 +72,4 @@ def moved_bytes(net: Net, precision: str, forwards: int = 1) -> int:
       values += norm * layer.outputs * units
     elif layer.kind == "conv":
       values += conv_in * layer.inputs * units * layer.stride**2 + conv_out * layer.outputs * units
-  return values * WIDTH[precision]
+  return values * ACTIVATION_BYTES[precision]

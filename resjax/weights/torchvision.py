@@ -49,7 +49,7 @@ def imagenet(found: pytorch.Structure, width: int, stride: str, pool_padding: st
   if found.shortcut is None:
     raise ConfigError("has no projections (option A), which networks of this project must have")
   family = FAMILIES["imagenet"]
-  listed = family.named.get((found.block, found.depth)) == found.blocks
+  listed = family.published.get((found.block, found.depth)) == found.blocks
   return Model(
     family="imagenet",
     depth=found.depth,
