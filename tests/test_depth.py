@@ -173,7 +173,7 @@ def test_what_another_depth_would_be_is_said(settings, says):
     ({"family": "imagenet", "depth": 101, "block": "bottleneck"}, (3, 4, 23, 3)),
   ],
 )
-def test_blocks_a_stage(settings, blocks):
+def test_blocks_per_stage(settings, blocks):
   assert blocks_per_stage(**settings) == blocks
 
 

@@ -130,7 +130,7 @@ def test_features_are_pools_of_the_blocks_outputs(model):
   net = random_networks.net(model, 8)
   images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), np.uint8))
   segmented = segmented_model.SegmentedModel(model, 10)
-  found = layer_features.take(segmented, 4, net.variables, images, net.input.statistics)
+  found = layer_features.capture(segmented, 4, net.variables, images, net.input.statistics)
   x = normalize(images, net.input.statistics)
   expected = jax.jit(lambda x: models.build(model, 10).apply(net.variables, x, train=False))(x)
   np.testing.assert_allclose(found.logits[-1], expected, rtol=1e-4, atol=1e-4)
@@ -146,7 +146,7 @@ def test_features_are_pools_of_the_blocks_outputs(model):
       x, _ = segmented.block(stage, block == 0, of_block, x, train=False)
       outputs.append(x)
       places.append((number, block + 1))
-  assert found.places == places
+  assert found.positions == places
   for pooled, output in zip(found.pooled, outputs, strict=True):
     np.testing.assert_allclose(pooled, np.asarray(output).mean((1, 2)), rtol=1e-4, atol=1e-4)
 
@@ -213,7 +213,7 @@ def test_the_report_says_whether_the_law_holds(studied):
 @pytest.mark.parametrize(
   ("change", "said"),
   [
-    (["--other=nowhere"], "other = 'nowhere': must be a run directory; it has no run.json"),
+    (["--other=nowhere"], "other = 'nowhere': must be a run directory, but contains no run.json"),
     (["--images=3"], "images = 3: must be 20 to"),
     (["--cka_images=3"], "cka_images = 3: must be 4 to"),
     (["--every=-1"], "every = -1: must be 0 to"),
@@ -232,4 +232,4 @@ def test_networks_that_cannot_be_compared_are_refused(studied, tmp_path, capsys)
     layers.check(vgg, Layers())
   larger = random_networks.write(tmp_path / "larger", PREACTIVATED, DIGITS, 16, 10, channels=1)
   assert study.main(["layers", "--workdir", str(studied), *FEW, f"--other={larger}"]) == 2
-  assert "takes images (16, 16, 1), not (8, 8, 1)" in capsys.readouterr().err
+  assert "must take images of shape (8, 8, 1), not (16, 16, 1)" in capsys.readouterr().err

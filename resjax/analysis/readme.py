@@ -127,8 +127,8 @@ def _explained(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork]) -
   said = [
     "Test error at the last step on all test images: mean ± standard deviation over seeds. The sampling error of the "
     f"test set is {formats.percent(sampled[0])} to {formats.percent(sampled[-1])} points.",
-    f"“Schedule” is the share of the paper’s {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH_SIZE} images. “Agrees” "
-    "means within two standard errors.",
+    f"“Schedule” is the share of the paper’s {paper.CIFAR10_STEPS:,} steps of {paper.CIFAR10_BATCH_SIZE} images. "
+    "“Agrees” means within two standard errors.",
   ]
   said += ["\\* From other reproductions, because the paper shows plain networks only as curves."] if starred else []
   if any(each.errors["done"] == 1 for each in chosen):

@@ -1,4 +1,4 @@
-"""Networks at initialization: the signal in every block, and the gradients that come back, without any training."""
+"""Study of networks at initialization: variances in the forward pass and gradients in the backward pass, by block."""
 
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ from resjax.sweep import Run
 from resjax.train import experiment, responses, state
 from resjax.train.progress import Progress
 
-FIGURES = 6  # significant digits of the records
+SIGNIFICANT_DIGITS = 6  # of the numbers in the records
 
 
 def run(question: str, runs: list[Run], command: str, workdir: Path, settings: Initialization) -> list[dict[str, Any]]:
-  """Writes init.jsonl below the run directory of each run, unless it has these lines already.
+  """Computes the lines of init.jsonl that are not recorded yet, and writes them to the study records of each run.
 
-  Run directories that do not exist yet are written as those of pending runs, so that the same experiment can be trained
-  in them.
+  Run directories that do not exist are created with the status `pending`, so that the same experiment can be trained in
+  them.
 
   Args:
     question: Question of the experiment.
     runs: Runs of one experiment and variant.
-    command: Command of the study, for the records.
+    command: Command line of the study, which is recorded.
     workdir: Work directory.
     settings: Settings of the study.
 
@@ -38,7 +38,8 @@ def run(question: str, runs: list[Run], command: str, workdir: Path, settings: I
     Rows of the summary.
 
   Raises:
-    ConfigError: A network cannot be studied so, or a data set or an existing run directory does not fit the settings.
+    ConfigError: The study does not support a network, or a data set or an existing run directory contradicts the
+      settings.
   """
   for each in runs:
     _check(each)
@@ -56,18 +57,21 @@ def run(question: str, runs: list[Run], command: str, workdir: Path, settings: I
 
 
 def _check(each: Run) -> None:
+  """Raises ConfigError if the study does not support the network or the data set of a run."""
   try:
     segmented_model.check(each.config.model)
   except ConfigError as error:
     raise ConfigError(f"{each.id}: {error}") from None
   if each.config.data.has_boxes:
-    raise ConfigError(f"{each.id}: data.name = {each.config.data.name!r}: needs a data set of classes, not of boxes")
+    raise ConfigError(f"{each.id}: data.name = {each.config.data.name!r}: must be a classification data set")
   if sources.is_streamed(each.config.data):
-    raise ConfigError(f"{each.id}: data.resize = {each.config.data.resize}: needs images that are held whole")
+    raise ConfigError(
+      f"{each.id}: data.resize = {each.config.data.resize}: must be (), because the study needs images held in memory"
+    )
 
 
 def _study(each: Run, directory: Path, dataset: Any, settings: Initialization, writer: RunWriter) -> dict[str, Any]:
-  """Returns the row of the summary of a network, after writing its lines if they are missing."""
+  """Computes and writes the lines of one network if they are not recorded yet; returns its row of the summary."""
   there = dataset.count("train")
   count = min(settings.images, there)
   about = {"step": 0, "images": count, "seed": settings.seed}
@@ -95,7 +99,14 @@ def _cosine(row: dict[str, Any]) -> str:
 
 
 def _rows(config: Config, dataset: Dataset, chosen: np.ndarray, seed: int) -> list[dict[str, Any]]:
-  """Returns the lines of init.jsonl, one per block, without what they depend on."""
+  """Returns the lines of init.jsonl, one per block, without the keys that they share.
+
+  Args:
+    config: Settings of the run.
+    dataset: Data set held in memory.
+    chosen: Indices of the training images.
+    seed: Seed of the random projection of the logits.
+  """
   images = dataset.train_images[chosen]
   start = state.initial(config.model, config.train, dataset.classes, dataset.image_shape, config.seed)
   variables = {"params": start.params, "batch_stats": start.batch_stats}
@@ -117,6 +128,9 @@ def _rows(config: Config, dataset: Dataset, chosen: np.ndarray, seed: int) -> li
       row |= {f"{name}_variance": (variances.mean(-1) + means.var(-1)).mean()}
     row |= {"gradient_norm": np.exp(np.float64(log)), "gradient_cosine": np.float64(cosine)}
     rows.append(
-      {key: float(f"{value:.{FIGURES}g}") if isinstance(value, float) else value for key, value in row.items()}
+      {
+        key: float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
+        for key, value in row.items()
+      }
     )
   return rows

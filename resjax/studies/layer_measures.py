@@ -1,4 +1,4 @@
-"""What a layer knows of the classes, and how far each block moves it, from globally pooled features. No JAX."""
+"""Measures of globally pooled features: class separation, errors of probes, and steps from block to block. No JAX."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,39 +9,39 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-RCOND = 1e-6  # eigenvalues of the between-class covariance below this fraction of the largest count as zero
-RIDGE = 0.01  # penalty of the ridge probe per training image, on standardized features
+RCOND = 1e-6  # fraction of the largest eigenvalue of the between-class covariance below which others are treated as 0
+RIDGE = 0.01  # regularization of the ridge probe on standardized features, per training image
 
 
-def separation(features: np.ndarray, labels: np.ndarray) -> float:
-  """Returns D = Tr(S_w pinv(S_b)), small where classes lie apart (He and Su, PNAS 2023, "separation fuzziness").
+def separation(features_NxC: np.ndarray, labels_N: np.ndarray) -> float:
+  """Returns the separation fuzziness D = Tr(S_w pinv(S_b)) (He and Su, PNAS 2023); it is small for separated classes.
 
   Args:
-    features: [images, channels].
-    labels: Classes, [images].
+    features_NxC: Features of N images.
+    labels_N: Classes of the images.
 
   Returns:
-    D; nan where all class means are equal.
+    D; NaN if all class means are equal.
   """
-  within = between = np.zeros((features.shape[1],) * 2)
-  middle = features.mean(0)
-  for label in np.unique(labels):
-    own = features[labels == label]
+  within = between = np.zeros((features_NxC.shape[1],) * 2)
+  overall_mean = features_NxC.mean(0)
+  for label in np.unique(labels_N):
+    own = features_NxC[labels_N == label]
     mean = own.mean(0)
     within = within + (own - mean).T @ (own - mean)
-    between = between + len(own) * np.outer(mean - middle, mean - middle)
+    between = between + len(own) * np.outer(mean - overall_mean, mean - overall_mean)
   found = float(np.trace(within @ np.linalg.pinv(between, rcond=RCOND, hermitian=True)))
   return found if found > 0 else np.nan
 
 
 def nearest_mean_error(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
-  """Returns the test error of the nearest class mean.
+  """Returns the test error of the nearest class mean classifier, a fraction.
 
-  scikit-learn's NearestCentroid refuses features that do not vary, as those of a dead network.
+  scikit-learn's NearestCentroid rejects constant features, which networks with dead units have.
 
   Args:
-    train: Features [images, channels] and labels [images] that the means are taken over.
-    test: Features and labels that are classified.
+    train: Features [images, channels] and labels [images] from which the class means are computed.
+    test: Features and labels of the test images.
   """
   (features, labels), (test_features, test_labels) = train, test
   classes = np.unique(labels)
@@ -51,44 +51,45 @@ def nearest_mean_error(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndar
 
 
 def ridge_error(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
-  """Returns the test error of a linear probe: ridge regression on standardized features.
+  """Returns the test error of a linear probe, ridge regression on standardized features, as a fraction.
 
   Args:
-    train: Features [images, channels] and labels [images] that the probe is fitted to.
-    test: Features and labels that are classified.
+    train: Features [images, channels] and labels [images] to which the probe is fitted.
+    test: Features and labels of the test images.
   """
   (features, labels), (test_features, test_labels) = train, test
   probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=RIDGE * len(labels))).fit(features, labels)
   return float((probe.predict(test_features) != test_labels).mean())
 
 
-def logits_error_and_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-  """Returns the error, a fraction, and the mean cross-entropy, in nats, of logits [images, classes]."""
-  right = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
-  loss = float((special.logsumexp(logits, axis=1) - right).mean())
-  return float((logits.argmax(1) != labels).mean()), loss
+def logits_error_and_loss(logits_NxC: np.ndarray, labels_N: np.ndarray) -> tuple[float, float]:
+  """Returns the error, a fraction, and the mean cross-entropy in nats of the logits of N images."""
+  right = np.take_along_axis(logits_NxC, labels_N[:, None], 1)[:, 0]
+  loss = float((special.logsumexp(logits_NxC, axis=1) - right).mean())
+  return float((logits_NxC.argmax(1) != labels_N).mean()), loss
 
 
 def steps(path: Sequence[np.ndarray]) -> list[tuple[float, float]]:
-  """Measures each step of the path of features through the blocks of a stage (Li and Papyan, arXiv 2401.09018).
+  """Measures the change of the features from position to position of a stage (Li and Papyan, arXiv:2401.09018).
 
   Args:
-    path: Features at the places of the path, each [images, channels].
+    path: Features at the positions of the stage, each [images, channels].
 
   Returns:
-    Length and alignment of each step. The length is the mean of the step's norm over the images, divided by that of
-    the whole way from the first place to the last; the alignment is the mean cosine of the angle to the whole way.
+    Length and alignment of each step. The length is the norm of the step over the norm of the total change from the
+    first to the last position, both means over the images. The alignment is the mean cosine of the angle between the
+    step and the total change.
   """
-  way = path[-1] - path[0]
-  way_norm = np.linalg.norm(way, axis=1)
+  total = path[-1] - path[0]
+  total_norm = np.linalg.norm(total, axis=1)
   found = []
   for before, after in itertools.pairwise(path):
     step = after - before
     norm = np.linalg.norm(step, axis=1)
-    moved = (norm > 0) & (way_norm > 0)
-    if not moved.any():
+    defined = (norm > 0) & (total_norm > 0)
+    if not defined.any():
       found.append((np.nan, np.nan))
       continue
-    cosine = (step * way).sum(1)[moved] / (norm * way_norm)[moved]
-    found.append((float(norm.mean() / way_norm.mean()), float(cosine.mean())))
+    cosine = (step * total).sum(1)[defined] / (norm * total_norm)[defined]
+    found.append((float(norm.mean() / total_norm.mean()), float(cosine.mean())))
   return found

@@ -1,4 +1,4 @@
-"""What each block of a trained network knows of the classes, and how alike blocks are, of one network and of two."""
+"""Study of layers: class separation and probe errors of the features of each block, and CKA between blocks."""
 
 import itertools
 from pathlib import Path
@@ -13,17 +13,17 @@ from resjax.config.studies import Layers
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.studies import cka, layer_measures, segmented_model, trained_model
-from resjax.studies.layer_features import Features, take
+from resjax.studies.layer_features import Features, capture
 from resjax.studies.trained_model import TrainedModel
 from resjax.study_records import SIMILAR_CKA
 from resjax.train.progress import Progress
 
-DIGITS = 4  # decimals of a value of CKA in the records
-FIGURES = 6  # significant digits of other measures there
+DECIMALS = 4  # of the CKA values in the records
+SIGNIFICANT_DIGITS = 6  # of the other measures in the records
 
 
 def check(config: Config, settings: Layers) -> None:
-  """Raises ConfigError if a run's network, or the one that it is compared with, cannot be studied so."""
+  """Raises ConfigError if the study does not support the network of a run, or the network it is compared with."""
   segmented_model.check(config.model)
   if settings.other:
     (other,) = trained_model.find(_other(settings), "").values()
@@ -31,16 +31,26 @@ def check(config: Config, settings: Layers) -> None:
 
 
 def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes layers.jsonl and cka.jsonl, unless they have these lines already; returns a row of the summary.
+  """Computes the lines of layers.jsonl and cka.jsonl that are not recorded yet, and writes them.
+
+  Args:
+    trained: Network to study.
+    settings: Settings of the study.
+    writer: Writer of the study records.
+
+  Returns:
+    One row of the summary.
 
   Raises:
-    ConfigError: The images do not fit the network, or the one that it is compared with.
+    ConfigError: The images do not fit the network, or the network it is compared with.
   """
   other = None
   if settings.other and files.absolute(_other(settings)) != files.absolute(trained.directory):
     other = trained_model.read(_other(settings), trained.config.data.path)
     if other.image_shape != trained.image_shape:
-      raise ConfigError(f"other = {settings.other!r}: takes images {other.image_shape}, not {trained.image_shape}")
+      raise ConfigError(
+        f"other = {settings.other!r}: must take images of shape {trained.image_shape}, not {other.image_shape}"
+      )
   test = _images(trained, settings, "test")
   about = {
     "step": trained.step,
@@ -66,9 +76,10 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
 
 
 def _other(settings: Layers) -> Path:
+  """Returns the run directory of the network to compare with."""
   directory = files.as_path(settings.other)
   if not (directory / "run.json").is_file():
-    raise ConfigError(f"other = {settings.other!r}: must be a run directory; it has no run.json")
+    raise ConfigError(f"other = {settings.other!r}: must be a run directory, but contains no run.json")
   return directory
 
 
@@ -81,28 +92,36 @@ def _images(trained: TrainedModel, settings: Layers, split: str) -> tuple[jax.Ar
 def _features(trained: TrainedModel, settings: Layers, images: jax.Array) -> Features:
   segmented = segmented_model.SegmentedModel(trained.config.model, trained.classes)
   variables = segmented.with_survival(trained.variables)
-  return take(segmented, settings.batch_size, variables, images, trained.statistics)
+  return capture(segmented, settings.batch_size, variables, images, trained.statistics)
 
 
 def _rows(
   trained: TrainedModel, settings: Layers, test: Features, about: dict[str, Any], test_labels: np.ndarray
 ) -> list[dict[str, Any]]:
-  """Returns the lines of layers.jsonl, given the features of the test images."""
+  """Returns the lines of layers.jsonl.
+
+  Args:
+    trained: Network to study.
+    settings: Settings of the study.
+    test: Features of the test images.
+    about: Keys and values that all lines share.
+    test_labels: Classes of the test images, int32 [images].
+  """
   images, labels = _images(trained, settings, "train")
   train, labels = _features(trained, settings, images), np.asarray(labels)
-  moved = _moved(test)
-  alike = [None, *(_alike(pair, settings) for pair in itertools.pairwise(test.pooled))]
-  last_stage = len(test.places) - len(test.logits)  # position of its first block
+  steps = _steps(test)
+  similarities = [None, *(_pair_cka(pair, settings) for pair in itertools.pairwise(test.pooled))]
+  last_stage = len(test.positions) - len(test.logits)  # position of its first block
   rows = []
   for position, ((stage, block), features, known) in enumerate(
-    zip(test.places, train.pooled, test.pooled, strict=True)
+    zip(test.positions, train.pooled, test.pooled, strict=True)
   ):
-    finite = bool(np.isfinite(features).all() and np.isfinite(known).all())  # not of a network that diverged
+    finite = bool(np.isfinite(features).all() and np.isfinite(known).all())  # a network that diverged has others
     probe = (features, labels), (known, test_labels)
     error = loss = None
     if position >= last_stage:
       error, loss = layer_measures.logits_error_and_loss(test.logits[position - last_stage], test_labels)
-    length, alignment = moved.get(position, (None, None))
+    length, alignment = steps.get(position, (None, None))
     rows.append(
       {
         **about,
@@ -118,34 +137,36 @@ def _rows(
         "head_loss": _rounded(loss),
         "step_length": _rounded(length),
         "alignment": _rounded(alignment),
-        "cka_previous": _rounded(alike[position]),
+        "cka_previous": _rounded(similarities[position]),
       }
     )
   return rows
 
 
 def _rounded(value: float | None) -> float | None:
-  """Returns a number with `FIGURES` significant digits."""
-  return None if value is None else float(f"{value:.{FIGURES}g}")
+  """Returns a number rounded to `SIGNIFICANT_DIGITS` significant digits."""
+  return None if value is None else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def _alike(pair: tuple[np.ndarray, np.ndarray], settings: Layers) -> float:
+def _pair_cka(pair: tuple[np.ndarray, np.ndarray], settings: Layers) -> float:
+  """Returns the CKA of two arrays of features, each [images, channels]."""
   one, other = pair
   return float(cka.cka([one], [other], settings.cka_images)[0, 0])
 
 
-def _moved(features: Features) -> dict[int, tuple[float, float]]:
-  """Returns length and alignment of the step that leads to a position.
+def _steps(features: Features) -> dict[int, tuple[float, float]]:
+  """Returns length and alignment of the step to each position from the one before, see `layer_measures.steps`.
 
-  The way of a stage begins at its input if that has as many channels, else after its first block.
+  The path of a stage starts at the input of the stage if that has the same number of channels, and otherwise at the
+  output of its first block.
   """
   found: dict[int, tuple[float, float]] = {}
   channels = [pooled.shape[1] for pooled in features.pooled]
-  for stage in range(1, features.places[-1].stage + 1):
-    own = [position for position, place in enumerate(features.places) if place.stage == stage]
+  for stage in range(1, features.positions[-1].stage + 1):
+    own = [position for position, place in enumerate(features.positions) if place.stage == stage]
     start = own[0] - (channels[own[0] - 1] == channels[own[0]])
     path = features.pooled[start : own[-1] + 1]
-    if len(path) > 2:  # one step is the whole way
+    if len(path) > 2:  # of a single step, length and alignment are 1
       found |= dict(enumerate(layer_measures.steps(path), start + 1))
   return found
 
@@ -153,9 +174,17 @@ def _moved(features: Features) -> dict[int, tuple[float, float]]:
 def _cka_rows(
   settings: Layers, features: Features, about: dict[str, Any], other: TrainedModel | None, images: jax.Array
 ) -> list[dict[str, Any]]:
-  """Returns the lines of cka.jsonl of a network with itself, or with another."""
+  """Returns the lines of cka.jsonl of a network with itself or with another network.
+
+  Args:
+    settings: Settings of the study.
+    features: Features of the test images in the network.
+    about: Keys and values that all lines share.
+    other: Other network; None for the network itself.
+    images: Test images, uint8 [images, height, width, channels].
+  """
   theirs = features if other is None else _features(other, settings, images)
-  tile, other_tile = (-(-len(each.places) // settings.tiles) for each in (features, theirs))
+  tile, other_tile = (-(-len(each.positions) // settings.tiles) for each in (features, theirs))
   values = cka.tiled(cka.cka(features.pooled, theirs.pooled, settings.cka_images), tile, other_tile)
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
   return [
@@ -165,7 +194,7 @@ def _cka_rows(
       "first": row * tile,
       "tile": tile,
       "other_tile": other_tile,
-      "values": list(np.round(line, DIGITS)),
+      "values": list(np.round(line, DECIMALS)),
     }
     for row, line in enumerate(values)
   ]
@@ -174,7 +203,7 @@ def _cka_rows(
 def _matrix(
   trained: TrainedModel, settings: Layers, about: dict[str, Any], other: TrainedModel | None
 ) -> list[dict[str, Any]]:
-  """Returns the recorded lines of a CKA matrix of at most `settings.tiles` rows, none if it has others."""
+  """Returns the recorded lines of a CKA matrix with the tile size of the settings; none if it is not recorded."""
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
   rows = _known(trained, "cka", {**about, **named})
   tile = -(-(sum(trained.config.model.structure.blocks_per_stage) + 1) // settings.tiles)
@@ -188,7 +217,7 @@ def _known(trained: TrainedModel, log: str, about: dict[str, Any]) -> list[dict[
 
 
 def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """Returns the row of the summary: how D falls, and what the last block knows."""
+  """Returns the row of the summary: the decrease of D with depth, and the errors at the last block."""
   fall = {row["position"]: float(np.log(row["separation"])) for row in rows if row["separation"]}
   correlation = slope = np.nan
   if len(fall) > 2:
