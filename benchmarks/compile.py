@@ -1,9 +1,9 @@
-"""What depth costs before the first step: tracing, compiling and initialising, and the size of the program.
+"""Duration of tracing, compilation and initialization by depth, and the size of the program.
 
     python -m benchmarks.compile [--depths 20,110,1202] [--plain_depths 20,110] [--rounds 3] [--out compile.json]
 
-resjax's whole training program and its initialisation, with the loop over blocks and, up to --unrolled_most layers,
-without; plain unrolled Flax beside it. Each figure comes from a process of its own, with no cache of compiled programs.
+The program is resjax's complete training program, with the loop over blocks and, up to --unrolled_most layers,
+unrolled; plain Flax is unrolled. Each value is from a process of its own without a compilation cache.
 """
 
 import functools
@@ -17,16 +17,16 @@ from absl import app, flags
 
 from benchmarks import measure
 
-_DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
-_PLAIN = flags.DEFINE_list("plain_depths", ["20", "110"], "Depths at which plain Flax is compiled, too.")
-_MOST = flags.DEFINE_integer("unrolled_most", 110, "Depth up to which resjax is compiled without its loop, too.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
-_ONE = flags.DEFINE_string("one", "", "Measure this, as FORM:DEPTH, and print it as JSON: what the processes do.")
+_DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of the residual networks.")
+_PLAIN = flags.DEFINE_list("plain_depths", ["20", "110"], "Depths at which plain Flax is compiled as well.")
+_MOST = flags.DEFINE_integer("unrolled_most", 110, "Depth up to which resjax is compiled unrolled as well.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step.")
+_ONE = flags.DEFINE_string("one", "", "Internal: measure only FORM:DEPTH and print the result as JSON.")
 PARTS = ("trace", "compile", "init")
 
 
 def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
-  """Seconds of each part, and lines of the lowered program."""
+  """Returns the seconds of each part of resjax, and the number of lines of the lowered program."""
   import jax
   import jax.numpy as jnp
 
@@ -56,7 +56,7 @@ def resjax(depth: int, batch: int, unroll: int) -> dict[str, float]:
 
 
 def plain_flax(depth: int, batch: int) -> dict[str, float]:
-  """The same of plain Flax: a dispatch a step, one device."""
+  """Returns the same of plain Flax, with one dispatch per step on one device."""
   import jax
   import jax.numpy as jnp
   import optax

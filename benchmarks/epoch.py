@@ -1,10 +1,10 @@
-"""A whole epoch of CIFAR-10, wall clock: shuffling, crop, mirror, training, loss and error of every batch.
+"""Wall-clock time of an epoch of CIFAR-10: shuffling, crops, flips, training, loss and error of every minibatch.
 
     pip install torch
     python -m benchmarks.epoch --data FOLDER [--depth 20] [--batch_size 128] [--rounds 3] [--out epoch.json]
 
-resjax as a run executes it, against the loop that PyTorch users write: a Dataset that pads, crops and mirrors, a
-shuffling DataLoader with worker processes, eager SGD, loss and error added up. --images cuts the set, for a trial.
+resjax executes the epoch as in a run. The PyTorch loop is the usual one: a Dataset that pads, crops and flips, a
+shuffling DataLoader with worker processes, eager SGD, and sums of loss and error. --images limits the training set.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from resjax.train import batched_runs, state
 from resjax.train.input import in_memory
 
 _DATA = flags.DEFINE_string("data", None, "CIFAR-10 archive or folder.", required=True)
-_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual network.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step.")
 _IMAGES = flags.DEFINE_integer("images", 50_000, "Training images of an epoch.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Processes of the DataLoader.")
 _CHANNELS_LAST = flags.DEFINE_bool("channels_last", False, "PyTorch's memory format.")
@@ -35,7 +35,7 @@ PAD = 4
 
 
 def resjax_epoch(dataset: Dataset) -> Callable[[], float]:
-  """Returns what trains an epoch and returns its mean loss."""
+  """Returns a function that trains an epoch with resjax and returns the mean loss."""
   settings = Config(
     model=Model(depth=_DEPTH.value),
     train=Train(batch_size=_BATCH.value),
@@ -64,7 +64,7 @@ def resjax_epoch(dataset: Dataset) -> Callable[[], float]:
 
 
 def torch_epoch(dataset: Dataset) -> Callable[[], float]:
-  """The same in PyTorch."""
+  """Returns a function that trains an epoch with PyTorch and returns the mean loss."""
   import torch
 
   from benchmarks.torch_net import resnet
@@ -75,7 +75,7 @@ def torch_epoch(dataset: Dataset) -> Callable[[], float]:
   mean = torch.tensor(dataset.train_images.mean(0) / 255, dtype=torch.float32).permute(2, 0, 1)
 
   class Augmented(torch.utils.data.Dataset):
-    """CIFAR images, normalised, padded, cropped and mirrored one by one."""
+    """CIFAR images, normalized, padded, cropped and flipped one by one."""
 
     def __len__(self) -> int:
       return len(dataset.train_labels)
@@ -118,11 +118,11 @@ def main(_) -> None:
     dataset = dataclasses.replace(
       dataset, train_images=dataset.train_images[: _IMAGES.value], train_labels=dataset.train_labels[: _IMAGES.value]
     )
-  sides = {"resjax": resjax_epoch(dataset), "torch, DataLoader": torch_epoch(dataset)}
-  seconds: dict[str, list[float]] = {name: [] for name in sides}
+  epochs = {"resjax": resjax_epoch(dataset), "torch, DataLoader": torch_epoch(dataset)}
+  seconds: dict[str, list[float]] = {name: [] for name in epochs}
   first: dict[str, float] = {}
   for round_ in range(measure.ROUNDS.value + 1):
-    for name, epoch in sides.items():
+    for name, epoch in epochs.items():
       start = time.perf_counter()
       loss = epoch()
       if round_:

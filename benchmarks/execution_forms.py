@@ -1,12 +1,12 @@
-"""Milliseconds of a training step by how it is executed: loop over blocks, precision, seeds as one program, compiler.
+"""Duration of a training step by its execution: loop over blocks, precision, seeds per program, compiler options.
 
     python -m benchmarks.execution_forms [--cases 20/bfloat16,110/float32/unroll=1] [--rounds 3] [--out forms.json]
 
-A case is `depth/precision`, then what differs from one seed, batch 128 and the platform's default loop, such as
-`unroll=3`, `batch=1024`, `seeds=5`, `form=vmap` or `options=NAME:VALUE` of the compiler. All cases are compiled at
-the same time, on all cores, then timed one by one, each printed when it is there. `--lock` names a file that whoever
-times something holds meanwhile, so that several of these programs can share a device. CPU milliseconds are those of all
-cores: on a machine that does other work beside, compare these, on one core (`taskset -c 0`).
+A case is `depth/precision`, followed by what differs from one seed, batch size 128 and the default loop of the
+platform, such as `unroll=3`, `batch=1024`, `seeds=5`, `form=vmap` or `options=NAME:VALUE` of the compiler. All cases
+are compiled in parallel, then timed and printed one by one. `--lock` names a file that is locked during each timing, so
+that several of these programs can share a device. The CPU time is the sum over all cores; on a machine with other load,
+compare the CPU times on one core (`taskset -c 0`).
 """
 
 import contextlib
@@ -22,26 +22,30 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks import implementations, measure
-from benchmarks.measure import Side
+from benchmarks.measure import RunSteps
 from resjax import mesh, models
 from resjax.train import batched_runs
 
-_CASES = flags.DEFINE_list("cases", ["20/float32", "20/float32/unroll=1", "20/float32/unroll=3"], "What is timed.")
-_LOCK = flags.DEFINE_string("lock", "", "File that is locked while something is timed.")
-_AFTER = flags.DEFINE_string("start_after", "", "File whose appearance starts the timing, of several programs at once.")
-_THREADS = flags.DEFINE_integer("threads", 8, "Cases compiled at the same time.")
+_CASES = flags.DEFINE_list("cases", ["20/float32", "20/float32/unroll=1", "20/float32/unroll=3"], "Cases to time.")
+_LOCK = flags.DEFINE_string("lock", "", "File that is locked during each timing.")
+_AFTER = flags.DEFINE_string("start_after", "", "File whose creation starts the timing, in several programs at once.")
+_THREADS = flags.DEFINE_integer("threads", 8, "Number of cases that are compiled in parallel.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """One way to execute a training step.
+  """A training step and how it is executed.
 
   Attributes:
-    depth, batch, precision: The net, images a step of a run, type of activations.
-    unroll, remat: See `execution.unroll` and `execution.remat`.
-    seeds, form: Runs in the program, and which of `batched_runs.FORMS` carries them; "": the platform's.
-    options: Of the compiler, "NAME:VALUE", separated by "+".
-    side: "resjax", or "torch.compile" with the mode in `form`.
+    depth: Depth of the residual network.
+    precision: Precision of the activations.
+    unroll: Blocks per iteration of the loop, see `execution.unroll`.
+    remat: Recomputation in the backward pass, see `execution.remat`.
+    batch: Number of images per step of a run.
+    seeds: Number of runs in the program.
+    form: Entry of `batched_runs.FORMS` that executes several runs; "" for the default of the platform.
+    options: Compiler options "NAME:VALUE", separated by "+".
+    side: "resjax", or "torch.compile" with its mode in `form`.
   """
 
   depth: int
@@ -56,40 +60,40 @@ class Case:
 
   @classmethod
   def parse(cls, text: str) -> "Case":
-    """Returns the case that `text` describes."""
+    """Parses a case such as "20/bfloat16/unroll=3"."""
     depth, precision, *rest = text.split("/")
     kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)[2:]}
     pairs = (part.split("=", 1) for part in rest)
     return cls(int(depth), precision, **{name: kinds[name](value.replace("_", " ")) for name, value in pairs})
 
-  def make(self) -> Side:
-    """Compiles the case, runs two steps, and returns what runs more."""
+  def make(self) -> RunSteps:
+    """Compiles the case and executes two steps; returns the function that executes further steps."""
     if self.side == "torch.compile":
-      side = implementations.torch(self.depth, self.batch, True, self.precision, self.form)
+      run_steps = implementations.torch(self.depth, self.batch, True, self.precision, self.form)
     else:
       options = dict(option.replace(" ", "_").split(":") for option in self.options.split("+") if option)
       parsed: dict[str, bool | str] = {name: value == "True" or value for name, value in options.items()}
       loop = models.ScanOptions(self.unroll, self.remat)
-      side = implementations.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
-    side(2)
-    return side
+      run_steps = implementations.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
+    run_steps(2)
+    return run_steps
 
 
-def made(case: Case, pool: ThreadPoolExecutor) -> Future[Side]:
-  """Returns a case that is being made: in the pool, or at once, for PyTorch's CUDA graphs belong to the main thread."""
+def compile_case(case: Case, pool: ThreadPoolExecutor) -> Future[RunSteps]:
+  """Compiles a case in the pool; those of PyTorch immediately, because its CUDA graphs belong to the main thread."""
   if case.side == "resjax":
     return pool.submit(case.make)
-  making: Future[Side] = Future()
+  future: Future[RunSteps] = Future()
   try:
-    making.set_result(case.make())
+    future.set_result(case.make())
   except Exception as error:
-    making.set_exception(error)
-  return making
+    future.set_exception(error)
+  return future
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-  """Holds the lock of `--lock`, if there is one."""
+def exclusive() -> Iterator[None]:
+  """Holds the lock of `--lock`, if the flag is set."""
   if not _LOCK.value:
     yield
     return
@@ -98,12 +102,12 @@ def alone() -> Iterator[None]:
     yield
 
 
-def timed(side: Side) -> tuple[list[float], list[float]]:
-  """Returns milliseconds a step by the clock, and of all cores of this process, a figure a round."""
+def time_steps(run_steps: RunSteps) -> tuple[list[float], list[float]]:
+  """Returns wall-clock milliseconds per step, and CPU milliseconds per step of all cores, one value per round each."""
   steps, found, of_cores = 2, [], []
   for round_ in range(measure.ROUNDS.value + 1):
     start, cores = time.perf_counter(), time.process_time()
-    side(steps)
+    run_steps(steps)
     seconds = time.perf_counter() - start
     if round_:
       found.append(1000 * seconds / steps)
@@ -112,14 +116,14 @@ def timed(side: Side) -> tuple[list[float], list[float]]:
   return found, of_cores
 
 
-def row(text: str, making: Future[Side]) -> dict[str, Any]:
-  """Returns the line of a case; one that could not be compiled or run says why."""
+def row(text: str, future: Future[RunSteps]) -> dict[str, Any]:
+  """Times a case and returns its row of the table; for a case that fails, the row has the error."""
   case = Case.parse(text)
   try:
-    side = making.result()
-    with alone():
-      found, of_cores = timed(side)
-  except Exception as error:  # one case must not cost the others their time on a device
+    run_steps = future.result()
+    with exclusive():
+      found, of_cores = time_steps(run_steps)
+  except Exception as error:  # the other cases are still timed
     return {"case": text, "failed": " ".join(str(error).split())[:300]}
   rate = 1000 * case.batch * case.seeds / statistics.median(found)
   return {
@@ -134,8 +138,8 @@ def main(_) -> None:
   mesh.start_backend(Path("runs"))
   rows = []
   with ThreadPoolExecutor(_THREADS.value) as pool:
-    makings: dict[str, Future[Side]] = {}
-    # `batched_runs` chooses the form while a program is traced: those of one form are made before the next are begun.
+    futures: dict[str, Future[RunSteps]] = {}
+    # `batched_runs` chooses the form during tracing, so all cases of one form are compiled before those of the next.
     by_form: dict[str, list[str]] = {}
     for text in _CASES.value:
       case = Case.parse(text)
@@ -143,15 +147,15 @@ def main(_) -> None:
     for form, texts in by_form.items():
       if form:
         batched_runs.FORM_OF_PLATFORM = dict.fromkeys(("cpu", "gpu", "tpu"), form)
-      makings |= {text: made(Case.parse(text), pool) for text in texts}
+      futures |= {text: compile_case(Case.parse(text), pool) for text in texts}
       if len(by_form) > 1:
-        _ = [making.exception() for making in makings.values()]
+        _ = [future.exception() for future in futures.values()]
     if _AFTER.value:
-      _ = [making.exception() for making in makings.values()]
+      _ = [future.exception() for future in futures.values()]
       while not Path(_AFTER.value).exists():
         time.sleep(0.05)
-    for text, making in makings.items():
-      rows.append(row(text, making))
+    for text, future in futures.items():
+      rows.append(row(text, future))
       print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
   measure.report([entry for entry in rows if "failed" not in entry] or rows, cases=rows)
 

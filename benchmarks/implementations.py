@@ -1,4 +1,4 @@
-"""Training as resjax does it, as one writes it first in Flax, and as PyTorch does it: sides of the comparisons."""
+"""Training steps of the compared implementations: resjax, plain Flax, and PyTorch."""
 
 import functools
 import os
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.measure import Side
+from benchmarks.measure import RunSteps
 from benchmarks.plain_flax import PlainResNet
 from resjax import mesh, models
 from resjax.config import Config, Data, Model, Train
@@ -16,14 +16,14 @@ from resjax.data.augment import statistics
 from resjax.train import batched_runs, state, step
 
 IMAGE = (32, 32, 3)
-INTERVAL = 100  # steps a dispatch, at most
+INTERVAL = 100  # largest number of steps per dispatch
 
 
 class Resjax:
-  """The whole step of a run on all devices, with order, crop and mirror, on random images.
+  """Training step of a run on random images, on all devices, with order of the images, crops and flips.
 
   Attributes:
-    compiled: The program of up to `INTERVAL` steps.
+    compiled: Compiled program of up to `INTERVAL` steps.
   """
 
   def __init__(
@@ -36,7 +36,7 @@ class Resjax:
     survival: float = 1.0,
     compiler_options: dict[str, bool | str] | None = None,
   ):
-    """Compiles the step of `seeds` runs as one program."""
+    """Compiles the training steps of `seeds` runs as one program."""
     model, train, data = (
       Model(depth=depth, precision=precision, survival=survival),
       Train(batch_size=batch_size),
@@ -60,7 +60,7 @@ class Resjax:
     self._done = 0
 
   def __call__(self, steps: int) -> None:
-    """Trains so many steps."""
+    """Trains a number of steps."""
     first, last = self._done, self._done + steps
     for stop in [*range(first + INTERVAL, last, INTERVAL), last]:
       self._states, _ = self.compiled(self._states, *self._inputs, jnp.int32(stop))
@@ -68,8 +68,11 @@ class Resjax:
     jax.block_until_ready(self._states)
 
 
-def plain_flax(depth: int, batch_size: int) -> Side:
-  """Flax's own layers, unrolled, a dispatch a step, one batch that is there already, on one device."""
+def plain_flax(depth: int, batch_size: int) -> RunSteps:
+  """Returns training steps of a network of Flax's own layers: unrolled, one dispatch per step, on one device.
+
+  The minibatch is the same in all steps and on the device already.
+  """
   net, sgd = PlainResNet(depth), optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9))
   images = jax.random.normal(jax.random.key(0), (batch_size, *IMAGE))
   labels = jnp.arange(batch_size) % 10
@@ -99,8 +102,16 @@ def plain_flax(depth: int, batch_size: int) -> Side:
 
 def torch(
   depth: int, batch_size: int, channels_last: bool, precision: str = "float32", compile_mode: str | None = None
-) -> Side:
-  """PyTorch on its GPU or all cores, one batch that is there already; eager or compiled in a mode of torch.compile."""
+) -> RunSteps:
+  """Returns training steps of PyTorch on a GPU or on all cores; the minibatch is the same and on the device already.
+
+  Args:
+    depth: Depth of the network.
+    batch_size: Number of images per step.
+    channels_last: Whether the memory format is channels_last.
+    precision: "float32", or "bfloat16" by autocast.
+    compile_mode: Mode of torch.compile; None for eager execution.
+  """
   import torch
 
   from benchmarks.torch_net import resnet

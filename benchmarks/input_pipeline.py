@@ -1,12 +1,13 @@
-"""Images a second of the input pipeline, against Pillow in a process pool and a PyTorch DataLoader, on the same files.
+"""Throughput of the input pipeline, compared with Pillow in a process pool and a PyTorch DataLoader on the same files.
 
     pip install torch
     python -m benchmarks.input_pipeline --path FOLDER [--workers 2] [--batch_size 128] [--rounds 5] [--out input.json]
 
-FOLDER is an image folder as `data.name=folder` takes it. Every side yields batches of uint8 images, decoded, shorter
-side drawn from [256, 480], 224 crop, mirrored by half; each has the same number of worker processes, which run on
-through all rounds and start a round with nothing ready but what a worker makes ahead. Sides take turns; the table has
-medians. The bound is what the same number of processes decode when they do nothing else, at full size.
+FOLDER is an image folder in the form of `data.name=folder`. Every pipeline yields minibatches of uint8 images: decoded,
+resized to a random shorter side in [256, 480], cropped to 224, flipped with probability 1/2. All pipelines have the
+same number of worker processes, which live through all rounds; a round starts with only the prefetched minibatches. The
+timed runs alternate, and the table has medians. The upper bound is the rate at which the same number of processes
+decode images at full size.
 """
 
 import functools
@@ -31,11 +32,11 @@ from resjax.data import batch_stream, folder
 from resjax.data.files import FolderFiles
 
 _PATH = flags.DEFINE_string("path", None, "An image folder.", required=True)
-_WORKERS = flags.DEFINE_integer("workers", len(os.sched_getaffinity(0)), "Worker processes of each side.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a batch.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed runs of each side, in turn.")
-_BATCHES = flags.DEFINE_integer("batches", 12, "Batches a timed run.")
-_REST = flags.DEFINE_float("rest", 2.0, "Seconds after each, until its workers stand still.")
+_WORKERS = flags.DEFINE_integer("workers", len(os.sched_getaffinity(0)), "Worker processes of each pipeline.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per minibatch.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed runs of each pipeline, alternating.")
+_BATCHES = flags.DEFINE_integer("batches", 12, "Minibatches per timed run.")
+_REST = flags.DEFINE_float("rest", 2.0, "Pause in seconds after each timed run, until its workers are idle.")
 _OUT = flags.DEFINE_string("out", "", "JSON file to write.")
 
 ENDLESS = 2**31
@@ -43,7 +44,7 @@ OURS = "resjax"
 
 
 def pillow_image(path: Path, number: int, data: Data) -> np.ndarray:
-  """Decode, resize, crop, mirror, as plainly as it can be written."""
+  """Decodes, resizes, crops and flips an image with Pillow."""
   draw = random.Random(number)
   with Image.open(path) as opened:
     image = opened.convert("RGB")
@@ -58,19 +59,19 @@ def pillow_image(path: Path, number: int, data: Data) -> np.ndarray:
 
 
 def pillow_piece(files: FolderFiles, data: Data, size: int, piece: int) -> np.ndarray:
-  """Returns `size` images by Pillow."""
+  """Returns a minibatch of `size` images made with Pillow."""
   places = range(piece * size, (piece + 1) * size)
   return np.stack([pillow_image(files.root / files.names[place % len(files)], place, data) for place in places])
 
 
 def decoded_piece(files: FolderFiles, size: int, piece: int) -> int:
-  """Decodes `size` images at full size and returns nothing of them but the number of pixels."""
+  """Decodes `size` images at full size and returns only their number of pixels."""
   names = [files.names[place % len(files)] for place in range(piece * size, (piece + 1) * size)]
   return sum(simplejpeg.decode_jpeg((files.root / name).read_bytes()).size for name in names)
 
 
 def pooled(pool: ProcessPoolExecutor, make: Callable[[int], object], pieces: int) -> Iterator[list]:
-  """Yields lists of `pieces` results in order, each worker two pieces ahead."""
+  """Yields lists of `pieces` results in order; each worker prefetches two."""
   ahead = 2 * _WORKERS.value
   numbers = itertools.count()
   waiting = [pool.submit(make, next(numbers)) for _ in range(ahead)]
@@ -83,7 +84,7 @@ def pooled(pool: ProcessPoolExecutor, make: Callable[[int], object], pieces: int
 
 
 def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
-  """Plain Pillow in a pool of processes."""
+  """Yields minibatches made with Pillow in a pool of processes."""
   share = batch_stream.Share(_BATCH.value)
   make = functools.partial(pillow_piece, files, data, share.piece)
   for pieces in pooled(pool, make, share.pieces):
@@ -91,14 +92,14 @@ def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> It
 
 
 def bound_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
-  """Decoding alone."""
+  """Yields the results of decoding alone, the upper bound."""
   share = batch_stream.Share(_BATCH.value)
   for _ in pooled(pool, functools.partial(decoded_piece, files, share.piece), share.pieces):
     yield _BATCH.value
 
 
 class TorchImages:
-  """The same by Pillow, which torchvision's transforms of such images call, too."""
+  """Data set of PyTorch that uses Pillow, as the transforms of torchvision do for such images."""
 
   def __init__(self, files: FolderFiles, data: Data):
     self.files, self.data = files, data
@@ -115,7 +116,7 @@ class TorchImages:
 
 
 def torch_side(files: FolderFiles, data: Data) -> Iterator[int]:
-  """A DataLoader as it comes: each worker makes whole batches, and is two ahead."""
+  """Yields minibatches of a DataLoader with its defaults: each worker makes whole minibatches and prefetches two."""
   import torch
 
   sampler = torch.utils.data.SequentialSampler(range(ENDLESS))
@@ -131,18 +132,18 @@ def torch_side(files: FolderFiles, data: Data) -> Iterator[int]:
 
 
 def our_side(files: FolderFiles, data: Data) -> Iterator[int]:
-  """The pipeline of a run."""
+  """Yields minibatches of the input pipeline of resjax."""
   make = batch_stream.TrainPieces(files, data, 0, batch_stream.Share(_BATCH.value))
   for batch in batch_stream.batches(make, 0, ENDLESS // _BATCH.value, _WORKERS.value):
     yield len(batch.images)
 
 
 def measure(running: dict[str, Iterator[int]]) -> dict[str, list[float]]:
-  """Returns images a second of every side, one figure a round.
+  """Returns images per second of each pipeline, one value per round.
 
-  A side fills its buffers while it is not its turn, and then stands still; what it has ready goes by unmeasured.
+  A pipeline fills its prefetch buffers between its timed runs; these minibatches are consumed before the timing starts.
   """
-  ready = 2 * _WORKERS.value  # batches, what a DataLoader keeps; the others keep fewer
+  ready = 2 * _WORKERS.value  # minibatches that a DataLoader prefetches; the other pipelines prefetch fewer
   rates: dict[str, list[float]] = {name: [] for name in running}
   for _ in range(_ROUNDS.value):
     for name, batches in running.items():
@@ -157,7 +158,7 @@ def measure(running: dict[str, Iterator[int]]) -> dict[str, list[float]]:
 
 
 def table(rates: dict[str, list[float]]) -> str:
-  """Returns a line a side: median, range, median a worker, and how many times faster ours is."""
+  """Returns a row per pipeline: median, range, median per worker, and the speed-up of resjax over it."""
   medians = {name: statistics.median(values) for name, values in rates.items()}
   return "\n".join(
     f"{name:34} {median:7.0f} images/s ({min(rates[name]):.0f} to {max(rates[name]):.0f})  "

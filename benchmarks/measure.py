@@ -1,4 +1,4 @@
-"""Timing in alternating runs, and what every benchmark writes beside its figures."""
+"""Timing of implementations in alternating runs, and the report that all benchmarks share."""
 
 import datetime
 import importlib.metadata
@@ -15,32 +15,35 @@ from typing import Any
 import jax
 from absl import flags
 
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed runs of each side, in turn.", lower_bound=1)
-SECONDS = flags.DEFINE_float("seconds", 5.0, "About how long one timed run takes.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed runs of each implementation, alternating.", lower_bound=1)
+SECONDS = flags.DEFINE_float("seconds", 5.0, "Approximate duration of a timed run.")
 OUT = flags.DEFINE_string("out", "", "JSON file to write.")
 
-Side = Callable[[int], None]  # does so many steps and returns when they are done
+RunSteps = Callable[[int], None]  # executes a number of steps and returns when they are complete
 
 
 def alternate(
-  sides: Mapping[str, Side], least: int = 2, clock: Callable[[], float] = time.perf_counter
+  implementations: Mapping[str, RunSteps], least: int = 2, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-  """Returns steps a second of every side, one figure a round; each side is warmed up first.
+  """Measures the throughput of implementations, whose timed runs alternate.
 
   Args:
-    sides: what is compared, by name.
-    least: steps of a timed run, at least.
-    clock: what is timed by, in seconds.
+    implementations: Implementations to compare, by name.
+    least: Smallest number of steps of a timed run.
+    clock: Function that returns the time in seconds.
+
+  Returns:
+    Steps per second of each implementation, one value per round, without the warm-up.
   """
   steps: dict[str, int] = {}
-  rates: dict[str, list[float]] = {name: [] for name in sides}
-  for name, run in sides.items():
+  rates: dict[str, list[float]] = {name: [] for name in implementations}
+  for name, run in implementations.items():
     run(least)
     start = clock()
     run(least)
     steps[name] = max(least, round(least * SECONDS.value / (clock() - start)))
   for _ in range(ROUNDS.value):
-    for name, run in sides.items():
+    for name, run in implementations.items():
       start = clock()
       run(steps[name])
       rates[name].append(steps[name] / (clock() - start))
@@ -48,13 +51,13 @@ def alternate(
 
 
 def spread(values: Iterable[float], digits: int = 0) -> str:
-  """Returns "median (lowest to highest)"."""
+  """Returns the text "median (lowest to highest)" of some values."""
   found = list(values)
   return f"{statistics.median(found):.{digits}f} ({min(found):.{digits}f} to {max(found):.{digits}f})"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-  """Returns the rows as text in columns."""
+  """Returns rows with the same keys as a table of aligned columns."""
   names = list(rows[0])
   cells = [names, *([str(row[name]) for name in names] for row in rows)]
   widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
@@ -64,7 +67,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def report(rows: list[dict[str, Any]], **found: Any) -> None:
-  """Prints the rows, and with --out writes them as JSON with the circumstances and whatever else was found."""
+  """Prints the rows; with --out, writes them to a JSON file with the command, the hardware and the versions.
+
+  Args:
+    rows: Rows of the table, with the same keys.
+    found: Further results for the JSON file.
+  """
   print(table(rows))
   if not OUT.value:
     return

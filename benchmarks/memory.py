@@ -1,9 +1,9 @@
-"""Memory of the training step by depth, by what is kept for the backward pass, and the price in time.
+"""Memory and duration of the training step by depth and by rematerialization.
 
     python -m benchmarks.memory [--depths 20,110,1202] [--timed_depths 20,110] [--batch_size 128] [--out memory.json]
 
-Memory is what the compiler plans for temporary buffers on one device, from the compiled step; nothing is trained for
-it. Seconds a step are measured, all devices, at the depths of --timed_depths, in alternating runs.
+Memory is the size of the temporary buffers of the compiled step on one device, which needs no training. Seconds per
+step are measured on all devices at the depths of --timed_depths, in alternating runs.
 """
 
 import statistics
@@ -15,14 +15,14 @@ from resjax import listing, mesh, models
 from resjax.config import Config, Execution, Model, Train
 from resjax.train import program
 
-_DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of residual nets.")
-_TIMED = flags.DEFINE_list("timed_depths", ["20", "110"], "Those whose steps are timed.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+_DEPTHS = flags.DEFINE_list("depths", ["20", "110", "1202"], "Depths of the residual networks.")
+_TIMED = flags.DEFINE_list("timed_depths", ["20", "110"], "Depths whose steps are timed.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step.")
 REMAT = ("none", "block", "group")
 
 
 def temporary_bytes(depth: int, remat: str, batch_size: int) -> int:
-  """Returns the size of the temporary buffers of the training program on one device."""
+  """Returns the size of the temporary buffers of the training program on one device, in bytes."""
   execution = Execution(devices=1, remat=remat)
   config = Config(model=Model(depth=depth), train=Train(batch_size=batch_size), execution=execution)
   return program.memory(program.lower(config, listing.net(config), mesh.make(config)).compile()).temporary

@@ -1,10 +1,11 @@
-"""What it costs to capture every layer's responses each 100 steps: training throughput with and without.
+"""Cost of capturing the responses of every layer each 100 steps: training throughput with and without captures.
 
     python -m benchmarks.probes [--depth 20] [--every 100] [--rounds 50] [--out probes.json]
 
-A cost of a hundredth is lost in the noise of whole runs. So intervals of two steps are timed, in turn without a capture
-and with one before each, where it weighs fifty times as much; what it adds, after-effects included, is then set against
---every steps. The lowered training step is the same text either way, which is checked first.
+A cost of one percent is within the noise of complete runs. Therefore intervals of two steps are timed, alternately
+without a capture and after one, which magnifies the cost fifty times; the additional time, including its effects on the
+next steps, is then related to --every steps. The benchmark first checks that the lowered training step is the same in
+both cases.
 """
 
 import statistics
@@ -23,8 +24,8 @@ from resjax.data import Dataset
 from resjax.train import batched_runs, state, step
 from resjax.train.input import in_memory
 
-_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
+_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual network.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step.")
 _EVERY = flags.DEFINE_integer("every", 100, "Steps between captures.")
 _IMAGES = flags.DEFINE_integer("images", Responses.images, "Images of a capture.")
 INTERVAL = 2  # steps timed with a capture and without

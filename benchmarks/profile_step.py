@@ -1,10 +1,10 @@
-"""Where the time of a training step on a CPU goes, by kind of operation.
+"""Profile of a training step on a CPU: time by kind of operation.
 
     python -m benchmarks.profile_step [--depths 20,56,110] [--batch_size 64] [--unroll 1] [--remat none]
 
-The step is the whole one of a run on random images, on one core, so that the times of its operations add up to it.
-JAX's profiler gives each operation's time, the text of the compiled program what it does. `--operations N` lists the N
-longest operations, too.
+The step is that of a run on random images. It executes on one core, so that the times of the operations sum to that of
+the step. The times are from JAX's profiler, the kinds from the text of the compiled program. `--operations N` also
+lists the N longest operations.
 """
 
 import collections
@@ -22,13 +22,13 @@ from benchmarks import implementations, measure
 from resjax import models
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual networks.")
-_BATCH = flags.DEFINE_integer("batch_size", 64, "Images a step.")
+_BATCH = flags.DEFINE_integer("batch_size", 64, "Images per step.")
 _UNROLL = flags.DEFINE_integer("unroll", 1, "Blocks in the body of the loop over blocks.")
 _REMAT = flags.DEFINE_enum("remat", "none", ["none", "elementwise", "block", "group"], "See execution.remat.")
 _STEPS = flags.DEFINE_integer("steps", 3, "Profiled steps.")
 _OPERATIONS = flags.DEFINE_integer("operations", 0, "How many of the longest operations to list.")
 
-# The first pattern that the text of an operation, and of the computation that it calls, matches gives its kind.
+# Kinds by pattern: an operation has the kind of the first pattern that matches its text or that of its computation.
 KINDS = {
   "convolutions": r"onednn|convolution|__cpu\$",
   "matrix products": r" dot\(",
@@ -44,11 +44,12 @@ KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-  """An operation's execution.
+  """Execution of an operation.
 
   Attributes:
     name: Name of the instruction in the compiled program.
-    start, end: Nanoseconds.
+    start: Start in nanoseconds.
+    end: End in nanoseconds.
   """
 
   name: str
@@ -57,7 +58,7 @@ class Event:
 
 
 def self_times(events: list[Event]) -> collections.Counter[str]:
-  """Returns the nanoseconds of each instruction, without those of the instructions that it contains."""
+  """Returns the nanoseconds of each instruction without those of nested instructions."""
   times: collections.Counter[str] = collections.Counter()
   open_: list[Event] = []
   for event in sorted(events, key=lambda event: (event.start, -event.end)):
@@ -71,7 +72,7 @@ def self_times(events: list[Event]) -> collections.Counter[str]:
 
 
 def kinds(program: str) -> dict[str, str]:
-  """Returns the kind of each instruction of a compiled program, given its text."""
+  """Returns the kind of each instruction in the text of a compiled program."""
   computations = dict(re.findall(r"^%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL))
   found = {}
   for name, text in re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = ([^\n]*)", program, re.MULTILINE):
@@ -82,17 +83,17 @@ def kinds(program: str) -> dict[str, str]:
   return found
 
 
-def profile(side: implementations.Resjax, steps: int) -> collections.Counter[str]:
-  """Returns the milliseconds a step of each instruction."""
-  side(2)
+def profile(run_steps: implementations.Resjax, steps: int) -> collections.Counter[str]:
+  """Returns the milliseconds per step of each instruction."""
+  run_steps(2)
   with tempfile.TemporaryDirectory() as folder:
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with jax.profiler.trace(folder, profiler_options=options):
-      side(steps)
+      run_steps(steps)
     (file,) = Path(folder).rglob("*.xplane.pb")
     data = ProfileData.from_file(str(file))
-  names = kinds(side.compiled.as_text())
+  names = kinds(run_steps.compiled.as_text())
   times: collections.Counter[str] = collections.Counter()
   for line in (line for plane in data.planes for line in plane.lines):
     # An event of a custom call has the target's name behind the instruction's.
@@ -108,8 +109,8 @@ def main(_) -> None:
   loop = models.ScanOptions(_UNROLL.value, _REMAT.value)
   rows: dict[str, dict[str, str]] = {kind: {"kind of operation": kind} for kind in [*KINDS, "all"]}
   for depth in _DEPTHS.value:
-    side = implementations.Resjax(int(depth), _BATCH.value, loop)
-    times, names = profile(side, _STEPS.value), kinds(side.compiled.as_text())
+    run_steps = implementations.Resjax(int(depth), _BATCH.value, loop)
+    times, names = profile(run_steps, _STEPS.value), kinds(run_steps.compiled.as_text())
     by_kind: collections.Counter[str] = collections.Counter()
     for name, time in times.items():
       by_kind[names[name]] += time

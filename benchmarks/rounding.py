@@ -20,7 +20,7 @@ from resjax.config import Config, Data, Execution, Model, Train
 from resjax.data.augment import statistics
 from resjax.train import batched_runs, state, step
 
-_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
+_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual network.")
 _STEPS = flags.DEFINE_integer("steps", 50, "Steps of training, at least 10.", lower_bound=10)
 _STARTS = flags.DEFINE_integer("starts", 12, "Starts that differ by a rounding.")
 _MESHES = flags.DEFINE_list("meshes", "8x1,1x8,4x2,2x4", "Meshes, data by fsdp.")

@@ -1,9 +1,8 @@
-"""Several seeds as one program against the same runs one after another, in run-steps a second.
+"""Throughput of several seeds in one program, compared with the same runs in sequence, in steps of a run per second.
 
     python -m benchmarks.seeds [--depth 20] [--seeds 5] [--batch_size 128] [--rounds 3] [--out seeds.json]
 
-A step of the one program is a step of every run. Both sides are warmed up: what one program saves in compiling comes on
-top.
+A step of the one program is a step of every run. The timing excludes compilation, of which one program also needs less.
 """
 
 import statistics
@@ -14,9 +13,9 @@ from absl import app, flags
 from benchmarks import implementations, measure
 from resjax import mesh
 
-_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual nets.")
+_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual network.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Runs.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step of a run.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step of a run.")
 
 
 def main(_) -> None:

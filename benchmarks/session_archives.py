@@ -1,8 +1,9 @@
-"""Packs what a session trained into archives small enough to be carried: records first, then newest checkpoints.
+"""Packs the records and the checkpoints of a session into archives of limited size.
 
     python -m benchmarks.session_archives WORK OUT [--limit_mib 15] [--archives 6]
 
-WORK holds work directories; OUT gets `records.tgz` and `checkpoints-1.tgz`, ..., each run's checkpoint in one of them.
+WORK holds work directories. OUT receives `records.tgz` and `checkpoints-1.tgz`, `checkpoints-2.tgz`, ..., where the
+checkpoints of one run are in one archive.
 """
 
 import tarfile
@@ -10,13 +11,13 @@ from pathlib import Path
 
 from absl import app, flags
 
-_LIMIT = flags.DEFINE_float("limit_mib", 15.0, "Most mebibytes of an archive.")
-_ARCHIVES = flags.DEFINE_integer("archives", 6, "Most archives of checkpoints.")
+_LIMIT = flags.DEFINE_float("limit_mib", 15.0, "Largest size of an archive in MiB.")
+_ARCHIVES = flags.DEFINE_integer("archives", 6, "Largest number of archives of checkpoints.")
 CHECKPOINTS = "checkpoints"
 
 
 def size(path: Path) -> int:
-  """Returns the bytes of all files below a path."""
+  """Returns the total size of all files below a path, in bytes."""
   return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
     elif len(bins) < _ARCHIVES.value and size(folder) <= _LIMIT.value * 2**20:
       bins.append([folder])
     else:
-      print(f"left behind: {folder}, {size(folder) / 2**20:.1f} MiB")
+      print(f"not archived: {folder}, {size(folder) / 2**20:.1f} MiB")
   for number, folders in enumerate(bins, 1):
     with tarfile.open(out / f"{CHECKPOINTS}-{number}.tgz", "w:gz") as archive:
       for folder in folders:

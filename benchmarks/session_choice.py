@@ -1,8 +1,8 @@
-"""Chooses how an accelerator session trains, from what it measured: precision, runs at the same time, sharing the GPU.
+"""Chooses precision, number of parallel runs and GPU sharing of an accelerator session from its own measurements.
 
     python -m benchmarks.session_choice FOLDER FILE [--budget_minutes 8]
 
-FOLDER has the JSON files of `benchmarks.execution_forms`; FILE is written as lines of a shell, NAME=VALUE.
+FOLDER holds the JSON files of `benchmarks.execution_forms`. FILE receives shell variables, one NAME=VALUE per line.
 """
 
 import json
@@ -15,20 +15,20 @@ from absl import app, flags as absl_flags
 
 from benchmarks import measure
 
-_BUDGET = absl_flags.DEFINE_float("budget_minutes", 7.5, "Minutes of training that there will be.")
-_TOY = absl_flags.DEFINE_bool("toy", False, "Whether a rehearsal measured, with other cases.")
+_BUDGET = absl_flags.DEFINE_float("budget_minutes", 7.5, "Minutes available for training.")
+_TOY = absl_flags.DEFINE_bool("toy", False, "Whether the measurements are those of a rehearsal, which has other cases.")
 STEPS = 64_000
-FIRST = ("20", "20", "56", "56")  # residual and plain of each depth
-WORTH_SHARING = 1.15  # of the throughput of one process alone
-GRAPHS = {  # what becomes part of CUDA graphs, by the file that measured it; without an entry: `mesh.GPU_FLAGS`
+FIRST = ("20", "20", "56", "56")  # depths of the runs to train, a residual and a plain network each
+WORTH_SHARING = 1.15  # smallest gain in throughput for which two processes share the GPU
+GRAPHS = {  # commands in CUDA graphs, by the file that measured them; the other files measured `mesh.GPU_FLAGS`
   "graphs_convolution": "+CONVOLUTION",
   "graphs_default": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL",
 }
-WORTH_A_FLAG = 0.85  # of the milliseconds with `mesh.GPU_FLAGS`; noise of a busy device is not
+WORTH_A_FLAG = 0.85  # largest ratio to the duration with `mesh.GPU_FLAGS` that is not attributed to noise
 
 
 def milliseconds(folder: Path) -> dict[str, float]:
-  """Returns the median milliseconds a step by file and case, "one:20/bfloat16"; what failed is left out."""
+  """Returns the median milliseconds per step by file and case, such as "one:20/bfloat16", without failed cases."""
   found: dict[str, float] = {}
   for path in sorted(folder.glob("*.json")):
     for row in json.loads(path.read_text()).get("cases", []):
@@ -38,13 +38,25 @@ def milliseconds(folder: Path) -> dict[str, float]:
 
 
 def sharing(found: dict[str, float], mode: str, case: str) -> float:
-  """Returns the throughput of two processes at the same time over that of one, or 0 where it was not measured."""
+  """Returns the throughput of two simultaneous processes over that of one; 0 if it was not measured.
+
+  Args:
+    found: Milliseconds per step by file and case.
+    mode: "with" for the multi-process service (MPS), "without" for time slices.
+    case: Case that was measured.
+  """
   alone, both = found.get(f"quiet:{case}"), [found.get(f"pair_{mode}_mps_{i}:{case}") for i in (1, 2)]
   return alone * sum(1 / each for each in both if each) if alone and all(both) else 0.0
 
 
 def choose(found: dict[str, float], budget_minutes: float, pair: str) -> dict[str, Any]:
-  """Returns the settings of `train` in `accelerator_session.sh`."""
+  """Returns the shell variables of `train` in `accelerator_session.sh`.
+
+  Args:
+    found: Milliseconds per step by file and case.
+    budget_minutes: Minutes available for training.
+    pair: Case that was measured with two simultaneous processes.
+  """
   mps, slices = sharing(found, "with", pair), sharing(found, "without", pair)
   gain = mps if mps >= WORTH_SHARING else 1.0
   minutes = {}

@@ -1,9 +1,9 @@
-"""Whether training with the written-out convolution and norm is as stable as with the plain ones: curves side by side.
+"""Stability of training with the custom gradients of convolution and norm, compared with automatic differentiation.
 
     python -m benchmarks.stability --data FOLDER [--depth 20] [--steps 300] [--out stability.json]
 
-The same run, from the same weights on the same batches, once as resjax executes it here and once unrolled, with
-`lax.conv_general_dilated` and a batch norm that JAX differentiates. Means over each tenth of the steps.
+The same run, from the same weights on the same minibatches, is executed by resjax and, unrolled, with
+`lax.conv_general_dilated` and a batch norm that JAX differentiates. The table has means over each tenth of the steps.
 """
 
 import functools
@@ -29,19 +29,19 @@ Advance = Callable[[State, int], tuple[State, float, float]]  # to a step; mean 
 TENTHS = 10
 
 _DATA = flags.DEFINE_string("data", None, "CIFAR-10 archive or folder.", required=True)
-_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual net.")
-_STEPS = flags.DEFINE_integer("steps", 300, "Steps of each side.", lower_bound=10)
+_DEPTH = flags.DEFINE_integer("depth", 20, "Depth of the residual network.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Steps of each run.", lower_bound=10)
 
 
 def plain_normalize(x, scale, bias, epsilon):
-  """Batch norm as one writes it, left to JAX to differentiate."""
+  """Batch norm without a custom gradient."""
   mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
   y = (x - mean) * scale * jax.lax.rsqrt(var + epsilon) + bias
   return y, jax.lax.stop_gradient(mean), jax.lax.stop_gradient(var)
 
 
 def as_executed(settings: Config, images: in_memory.InMemoryInput, net: nn.Module) -> Advance:
-  """Trains as a run does."""
+  """Returns a function that trains up to a step with the program of a run."""
   hyperparameters = batched_runs.hyperparameters([settings.train])
 
   def advance(state: State, stop: int) -> tuple[State, float, float]:
@@ -54,7 +54,10 @@ def as_executed(settings: Config, images: in_memory.InMemoryInput, net: nn.Modul
 
 
 def step_by_step(settings: Config, images: in_memory.InMemoryInput, net: nn.Module) -> Advance:
-  """Trains on the same batches, a dispatch a step: in a loop the plain forms are some twenty times slower on a CPU."""
+  """Returns a function that trains on the same minibatches with one dispatch per step.
+
+  In a loop on the device, the operations without custom gradients are some twenty times slower on a CPU.
+  """
   train, data_settings, held = settings.train, settings.data, images.training_set
 
   @functools.partial(jax.jit, donate_argnums=0)
@@ -75,13 +78,13 @@ def step_by_step(settings: Config, images: in_memory.InMemoryInput, net: nn.Modu
   return advance
 
 
-def curve(dataset: data.Dataset, unroll: int, side: Callable[..., Advance]) -> list[tuple[float, float]]:
-  """Trains and returns loss and error of each tenth."""
+def curve(dataset: data.Dataset, unroll: int, build: Callable[..., Advance]) -> list[tuple[float, float]]:
+  """Trains and returns the mean loss and error of each tenth of the steps."""
   settings, found = Config(model=Model(depth=_DEPTH.value), train=Train(), data=Data()), []
   devices, every = mesh.make(settings), _STEPS.value // TENTHS
   with jax.set_mesh(devices):
     net = models.build(settings.model, dataset.classes, models.ScanOptions(unroll))
-    advance = side(settings, in_memory.InMemoryInput(settings, dataset, net), net)
+    advance = build(settings, in_memory.InMemoryInput(settings, dataset, net), net)
     start = initial(settings.model, settings.train, dataset.classes, dataset.train_images.shape[1:], 0)
     state = jax.device_put(start, mesh.replicated(devices))
     for stop in range(every, _STEPS.value + 1, every):

@@ -1,9 +1,9 @@
-"""Seconds from the command to the end of the first step, without and with a warm cache of compiled programs.
+"""Seconds from the command to the end of the first step, with an empty and with a warm compilation cache.
 
     python -m benchmarks.startup [--depths 20,1202] [--rounds 3] [--out startup.json]
 
-Each figure is a fresh process: `python -m resjax.main` on random images of CIFAR's size, to the first line of its log.
-The batch is of eight images, so that the step itself takes next to nothing at 20 layers; at 1202 some seconds.
+Each value is from a new process of `python -m resjax.main` on random images of CIFAR's size, up to the first line of
+its log. With eight images per step, the step itself is negligible at 20 layers and takes some seconds at 1202.
 """
 
 import os
@@ -19,12 +19,12 @@ from absl import app, flags
 from benchmarks import measure
 from benchmarks.implementations import IMAGE
 
-_DEPTHS = flags.DEFINE_list("depths", ["20", "1202"], "Depths of residual nets.")
+_DEPTHS = flags.DEFINE_list("depths", ["20", "1202"], "Depths of the residual networks.")
 BATCH = 8
 
 
 def first_step(folder: Path, depth: str, workdir: Path) -> float:
-  """Starts a run of one step and returns after how many seconds its line is there."""
+  """Starts a run of one step and returns the seconds until its line is in the log."""
   settings = {
     "model.depth": depth,
     "data.name": "npz",

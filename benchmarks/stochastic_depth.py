@@ -19,10 +19,10 @@ from resjax import mesh
 from resjax.config import Model
 from resjax.models import stochastic_depth
 
-_DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual nets.")
+_DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of the residual networks.")
 _SURVIVAL = flags.DEFINE_float("survival", 0.5, "Survival probability of the last block.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs as one program.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step of a run.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step of a run.")
 _CPU_TIME = flags.DEFINE_bool("cpu_time", False, "Whether to count the process's seconds of CPU, of all threads.")
 
 

@@ -1,4 +1,4 @@
-"""The same CIFAR nets in PyTorch, as its users write them: the other side of the comparisons."""
+"""Residual networks for CIFAR in PyTorch, for comparisons."""
 
 import torch
 from torch import nn

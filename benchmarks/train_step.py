@@ -1,11 +1,12 @@
-"""Training throughput in images a second, against PyTorch and plain Flax, in alternating runs of one process.
+"""Training throughput in images per second, compared with PyTorch and plain Flax in alternating runs of one process.
 
     pip install torch
     python -m benchmarks.train_step [--depths 20,56,110] [--batch_size 128] [--rounds 3] [--out train_step.json]
 
-resjax's side is the whole step of a run: order, crop and mirror, forward, backward, SGD with momentum and weight decay.
-The other sides get one batch that is there already. All use all cores, or the GPU, and the same environment. The table
-has the median of the rounds; ratios are of medians, the first side's over the others'.
+The step of resjax is that of a run: order of the images, crops and flips, forward and backward pass, SGD with momentum
+and weight decay. The other implementations train on one minibatch that is on the device already. All use all cores, or
+the GPU, in the same environment. The table has medians over the rounds, and the ratio of the first implementation's
+median to each of the others.
 """
 
 import statistics
@@ -16,21 +17,25 @@ import jax
 from absl import app, flags
 
 from benchmarks import implementations, measure
-from benchmarks.measure import Side
+from benchmarks.measure import RunSteps
 from resjax import mesh, models
 
-_DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual nets.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Images a step.")
-_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of both sides; PyTorch's by autocast.")
-_UNROLL = flags.DEFINE_list("unroll", ["1", "1000"], "Blocks a turn of the loop; 1000: unrolled.")
-_SIDES = flags.DEFINE_list("sides", [], "Only sides whose names begin so; empty: all that can run here.")
+_DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of the residual networks.")
+_BATCH = flags.DEFINE_integer("batch_size", 128, "Images per step.")
+_PRECISION = flags.DEFINE_enum(
+  "precision", "float32", ["float32", "bfloat16"], "Precision of the activations; in PyTorch by autocast."
+)
+_UNROLL = flags.DEFINE_list("unroll", ["1", "1000"], "Blocks per iteration of the loop over blocks; 1000: unrolled.")
+_IMPLEMENTATIONS = flags.DEFINE_list(
+  "sides", [], "Prefixes of the names of the implementations to run; empty: all that can run."
+)
 _NO_LOOP = "1000"
 
 
-def makers(depth: int) -> dict[str, Callable[[], Side]]:
-  """Returns what can run here, by name, not made yet."""
+def makers(depth: int) -> dict[str, Callable[[], RunSteps]]:
+  """Returns functions that create the implementations that can run on this machine, by name."""
   batch, precision = _BATCH.value, _PRECISION.value
-  made: dict[str, Callable[[], Side]] = {}
+  made: dict[str, Callable[[], RunSteps]] = {}
   for unroll in _UNROLL.value:
     name = "resjax unrolled" if unroll == _NO_LOOP else f"resjax scanned by {unroll}"
     made[name] = lambda unroll=int(unroll): implementations.Resjax(depth, batch, models.ScanOptions(unroll), precision)
@@ -41,7 +46,11 @@ def makers(depth: int) -> dict[str, Callable[[], Side]]:
   if jax.devices()[0].platform == "gpu":
     for mode in ("default", "reduce-overhead", "max-autotune"):  # the last two with CUDA graphs
       made[f"torch.compile {mode}"] = lambda mode=mode: implementations.torch(depth, batch, True, precision, mode)
-  return {name: make for name, make in made.items() if not _SIDES.value or name.startswith(tuple(_SIDES.value))}
+  return {
+    name: make
+    for name, make in made.items()
+    if not _IMPLEMENTATIONS.value or name.startswith(tuple(_IMPLEMENTATIONS.value))
+  }
 
 
 def main(_) -> None:
