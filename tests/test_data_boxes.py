@@ -1,4 +1,4 @@
-"""Annotations of PASCAL VOC and COCO: what is read, what is left out and said, and what is refused."""
+"""Readers of PASCAL VOC and COCO: content, notes on omitted annotations, and errors."""
 
 import json
 
@@ -49,10 +49,10 @@ def test_faults_are_said_once_by_name(tmp_path):
   path.write_text(path.read_text().replace("</annotation>", f"{box}</annotation>"))
   edit(annotations / "image0_04.xml", "<difficult>0", "<difficult>1")
   dataset = data.load(Data(name="voc", path=str(root)))
-  assert dataset.notes[0].startswith("1 x box that reaches out of its image, cut off: image0_00")
-  assert "1 x box without area inside of its image, left out: image0_03" in dataset.notes
-  assert "1 x image without a file, left out: image0_01" in dataset.notes
-  assert any(note.endswith("image without boxes, not trained on: image0_02") for note in dataset.notes)
+  assert dataset.notes[0].startswith("1 x box that extends beyond its image, clipped: image0_00")
+  assert "1 x box without area inside of its image, omitted: image0_03" in dataset.notes
+  assert "1 x image without a file, omitted: image0_01" in dataset.notes
+  assert any(note.endswith("image without objects, not used in training: image0_02") for note in dataset.notes)
   by_name = {image.name: image for image in dataset.train}
   assert by_name["image0_00"].boxes[:, 2].max() == by_name["image0_00"].width
   assert {"image0_01", "image0_02"}.isdisjoint(by_name)
@@ -75,7 +75,7 @@ def test_a_devkit_of_two_years(tmp_path):
   kit = str(tmp_path / "kit")
   assert len(data.load(Data(name="voc", path=kit)).train) == 16
   assert len(data.load(Data(name="voc", path=kit, train_split="VOC2007/trainval")).train) == 8
-  with pytest.raises(ConfigError, match=r"data.train_split names one"):
+  with pytest.raises(ConfigError, match=r"set data.train_split"):
     data.load(Data(name="voc", path=kit, train_split="VOC2008/trainval"))
 
 
@@ -93,11 +93,11 @@ def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
       "Annotations/image1_00.xml",
       "<name>",
       "<name>no",
-      "class 'no.*' is none of those of the training images",
+      "class 'no.*': must be one of the training images",
     ),
-    ("Annotations/image0_00.xml", "<xmin>", "<xmin>x", "is no annotation of PASCAL VOC's form"),
+    ("Annotations/image0_00.xml", "<xmin>", "<xmin>x", "must be an annotation in the format of PASCAL VOC"),
     ("Annotations/image0_00.xml", "<filename>", "<file>", "is not XML"),
-    ("Annotations/image0_00.xml", "<width>64", "<width>0", "says that its image has 48 x 0 pixels"),
+    ("Annotations/image0_00.xml", "<width>64", "<width>0", "size = 48 x 0: height and width must be positive"),
     ("ImageSets/Main/trainval.txt", "image0_00", "image9_99", "image9_99.xml: cannot be read"),
   ],
 )
@@ -113,8 +113,8 @@ def test_what_is_no_voc(tmp_path, path, old, new, says):
   [
     ('"category_id": 10', '"category_id": 11', "has the unknown category 11"),
     ('"image_id": 0', '"image_id": 99', "is of image 99, which is not in the file"),
-    ('"annotations"', '"annotated"', "has no list 'annotations'"),
-    ('"bbox"', '"box"', "is not of COCO's form"),
+    ('"annotations"', '"annotated"', "must have the list 'annotations'"),
+    ('"bbox"', '"box"', "must be in the format of COCO"),
     ("{", "[", "is not JSON"),
   ],
 )
@@ -131,9 +131,9 @@ def test_paths_that_are_not_there(tmp_path):
       data.load(Data(name=name))
     with pytest.raises(ConfigError, match=r"no such folder"):
       data.load(Data(name=name, path=str(tmp_path / "nowhere")))
-  with pytest.raises(ConfigError, match=r"holds neither Annotations nor a folder VOC2007"):
+  with pytest.raises(ConfigError, match=r"must contain Annotations, or a folder such as VOC2007"):
     data.load(Data(name="voc", path=str(tmp_path)))
-  with pytest.raises(ConfigError, match=r"must hold one file instances_train"):
+  with pytest.raises(ConfigError, match=r"must contain one file instances_train"):
     data.load(Data(name="coco", path=str(tmp_path)))
   with pytest.raises(ConfigError, match=r"only data.name = 'voc' or 'coco' has it"):
     Data(train_split="trainval")

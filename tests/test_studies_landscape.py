@@ -68,7 +68,7 @@ def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
   def times(vector):
     return np.asarray(ravel_pytree(surface.hessian_times(unflat(vector.astype(np.float32))))[0], float)
 
-  found = lanczos.largest(times, len(flat), 2, 40, 0)
+  found = lanczos.largest_eigenvalues(times, len(flat), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
   assert (found.residuals < 1e-3 * found.eigenvalues[0]).all() and found.iterations <= 40
 
@@ -77,9 +77,9 @@ def test_lanczos_on_a_matrix():
   rng = np.random.default_rng(0)
   vectors, _ = np.linalg.qr(rng.standard_normal((50, 50)))
   values = np.concatenate([[30, 20, -40], rng.uniform(-1, 1, 47)])
-  found = lanczos.largest(lambda v: vectors @ (values * (vectors.T @ v)), 50, 2, 50, 0)
+  found = lanczos.largest_eigenvalues(lambda v: vectors @ (values * (vectors.T @ v)), 50, 2, 50, 0)
   assert found.eigenvalues == pytest.approx([30, 20], rel=1e-6) and found.iterations < 20
-  whole = lanczos.largest(lambda v: np.diag([3.0, 1.0, 2.0]) @ v, 3, 5, 30, 0)
+  whole = lanczos.largest_eigenvalues(lambda v: np.diag([3.0, 1.0, 2.0]) @ v, 3, 5, 30, 0)
   assert whole.eigenvalues == pytest.approx([3, 2, 1])
 
 

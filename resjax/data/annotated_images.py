@@ -1,4 +1,4 @@
-"""Images with annotated boxes, as PASCAL VOC and COCO have them: what the readers return, checked."""
+"""Data sets of images with annotated boxes, and the checks that the readers of PASCAL VOC and COCO share."""
 
 import dataclasses
 import hashlib
@@ -12,16 +12,17 @@ from resjax.settings import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedImage:
-  """One image file and its boxes.
+  """An image file with annotated boxes.
 
   Attributes:
-    name: Name in messages and records.
-    path: The image file.
-    height, width: Pixels, as its annotation has them.
-    boxes: float32 [M, 4], (left, top, right, bottom) in pixels, inside the image.
-    labels: int32 [M], 1 to the number of classes.
-    ignored: bool [M], "difficult" in VOC, "iscrowd" in COCO: neither an object to find nor background.
-    areas: float32 [M], pixels that the object covers, by which COCO tells small and large objects.
+    name: Name of the image in messages and records.
+    path: Image file.
+    height: Height in pixels according to the annotation.
+    width: Width in pixels according to the annotation.
+    boxes: Boxes (left, top, right, bottom) in pixels, inside of the image, float32 [M, 4].
+    labels: Classes from 1 to the number of classes, int32 [M].
+    ignored: Whether a box is neither an object to find nor background: "difficult" in VOC, "iscrowd" in COCO, bool [M].
+    areas: Areas of the objects in pixels, by which COCO distinguishes small and large objects, float32 [M].
   """
 
   name: str
@@ -35,7 +36,7 @@ class AnnotatedImage:
 
   @property
   def objects(self) -> int:
-    """Number of boxes to find."""
+    """Number of objects that are not ignored."""
     return int((~self.ignored).sum())
 
 
@@ -44,14 +45,16 @@ class DetectionDataset:
   """A data set with boxes.
 
   Attributes:
-    name: `data.name`.
-    path: Where it was read from.
-    form: In which of the forms that a data set comes in.
-    class_names: Names of the classes; a box with label 1 is of the first.
+    name: Value of `data.name`.
+    path: Folder of the data set.
+    form: Format of the files, "PASCAL VOC" or "COCO".
+    class_names: Names of the classes; label 1 is the first.
     category_ids: Numbers of the classes in the annotation files.
     digest: SHA-256 over names, sizes and boxes of all images.
-    train, validation, test: The images; those for validation are held out of the training set.
-    notes: Remarks for the record of a run.
+    train: Training images without the held-out ones.
+    validation: Images held out of the training set.
+    test: Test images.
+    notes: Remarks for the records of a run.
   """
 
   name: str
@@ -67,7 +70,7 @@ class DetectionDataset:
 
   @property
   def classes(self) -> int:
-    """Number of classes, background not counted."""
+    """Number of classes without the background."""
     return len(self.class_names)
 
   def count(self, split: str) -> int:
@@ -75,14 +78,19 @@ class DetectionDataset:
     return len({"train": self.train, "val": self.validation, "test": self.test}[split])
 
 
-class Faults:
-  """Faults of annotations that are left out, counted by kind; the first of each kind is named."""
+class AnnotationFaults:
+  """Faults in annotations, counted by kind, with the names of the first images of each kind."""
 
   def __init__(self) -> None:
     self._found: dict[str, list[str]] = {}
 
   def add(self, kind: str, name: str) -> None:
-    """Records a fault of a kind, such as "box without area", of the image `name`."""
+    """Records a fault.
+
+    Args:
+      kind: Kind of the fault, such as "box without area".
+      name: Name of the image.
+    """
     self._found.setdefault(kind, []).append(name)
 
   def notes(self) -> tuple[str, ...]:
@@ -93,21 +101,22 @@ class Faults:
     )
 
 
-def annotated(
+def clipped_annotation(
   name: str,
   path: Path,
   size: tuple[int, int],
   rows: Sequence[tuple[Sequence[float], int, bool, float | None]],
-  faults: Faults,
+  faults: AnnotationFaults,
 ) -> AnnotatedImage:
-  """Returns a checked image: boxes are cut off at its borders, and those without area are left out.
+  """Returns an image with boxes clipped to its borders; boxes without area are omitted.
 
   Args:
     name: Name of the image in messages.
-    path: The image file.
-    size: Height and width in pixels.
-    rows: (left, top, right, bottom), label, whether it is ignored, and area, or None for the area of the box.
-    faults: Where faults are recorded.
+    path: Image file.
+    size: Height and width of the image in pixels.
+    rows: For each box, (left, top, right, bottom), the label, whether it is ignored, and the area of the object in
+      pixels, or None for the area of the box.
+    faults: Record to which faults are added.
   """
   height, width = size
   boxes, labels, ignored, areas = [], [], [], []
@@ -115,10 +124,10 @@ def annotated(
     left, top, right, bottom = box
     clipped = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
     if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]):  # also where a number is not finite
-      faults.add("box without area inside of its image, left out", name)
+      faults.add("box without area inside of its image, omitted", name)
       continue
     if clipped != (left, top, right, bottom):
-      faults.add("box that reaches out of its image, cut off", name)
+      faults.add("box that extends beyond its image, clipped", name)
     boxes.append(clipped)
     labels.append(label)
     ignored.append(crowd)
@@ -135,55 +144,55 @@ def annotated(
   )
 
 
-def present(images: Iterable[AnnotatedImage], faults: Faults) -> tuple[AnnotatedImage, ...]:
-  """Returns the images whose files are there; the others are recorded as faults."""
+def with_files(images: Iterable[AnnotatedImage], faults: AnnotationFaults) -> tuple[AnnotatedImage, ...]:
+  """Returns the images whose files exist; the others are recorded as faults."""
   found = []
   for image in images:
     if image.path.is_file():
       found.append(image)
     else:
-      faults.add("image without a file, left out", image.name)
+      faults.add("image without a file, omitted", image.name)
   return tuple(found)
 
 
-def with_objects(images: Iterable[AnnotatedImage], faults: Faults) -> tuple[AnnotatedImage, ...]:
-  """Returns the images that have an object to train on; the others are recorded as faults."""
+def with_objects(images: Iterable[AnnotatedImage], faults: AnnotationFaults) -> tuple[AnnotatedImage, ...]:
+  """Returns the images with at least one object that is not ignored; the others are recorded as faults."""
   found = []
   for image in images:
     if image.objects:
       found.append(image)
     else:
-      faults.add("image without boxes, not trained on", image.name)
+      faults.add("image without objects, not used in training", image.name)
   return tuple(found)
 
 
-def dataset(
+def build_dataset(
   name: str,
   root: Path,
   form: str,
   classes: Sequence[tuple[int, str]],
-  read: Callable[[str, Faults], Iterable[AnnotatedImage]],
+  read: Callable[[str, AnnotationFaults], Iterable[AnnotatedImage]],
   validation_images: int,
 ) -> DetectionDataset:
   """Builds a data set from a reader of its splits.
 
   Args:
-    name: `data.name`.
+    name: Value of `data.name`.
     root: Folder of the data set.
-    form: In which of the forms that a data set comes in.
-    classes: Number in the annotation files, and name, of each class.
-    read: Returns the images of "train" or "test".
-    validation_images: Training images to hold out, the first ones of a fixed permutation.
+    form: Format of the files, "PASCAL VOC" or "COCO".
+    classes: Number in the annotation files and name of each class.
+    read: Function that returns the images of the split "train" or "test".
+    validation_images: Number of training images to hold out, the first ones of a fixed permutation.
 
   Raises:
-    ConfigError: No image is left to train or test on.
+    ConfigError: A split has no image that can be used, or fewer training images than are to be held out.
   """
-  faults = Faults()
-  train = with_objects(present(read("train", faults), faults), faults)
-  test = present(read("test", faults), faults)
+  faults = AnnotationFaults()
+  train = with_objects(with_files(read("train", faults), faults), faults)
+  test = with_files(read("test", faults), faults)
   for split, images in (("train", train), ("test", test)):
     if not images:
-      raise ConfigError(f"{root}: no {split} image can be used; {'; '.join(faults.notes()) or 'the split is empty'}")
+      raise ConfigError(f"{root}: no {split} image can be used: {'; '.join(faults.notes()) or 'the split is empty'}")
   if validation_images >= len(train):
     raise ConfigError(
       f"data.validation_images = {validation_images}: must be 0 to {len(train) - 1}, "

@@ -1,6 +1,6 @@
-"""PASCAL VOC's form: Annotations/*.xml, JPEGImages/*, ImageSets/Main/*.txt, alone or as folders VOC2007, VOC2012, ...
+"""Reader of PASCAL VOC: Annotations/*.xml, JPEGImages/*, ImageSets/Main/*.txt, or folders VOC2007, VOC2012, ....
 
-A split is a comma-separated list of image sets, "trainval" or "VOC2007/trainval,VOC2012/trainval".
+A split is a comma-separated list of image sets, such as "trainval" or "VOC2007/trainval,VOC2012/trainval".
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -8,23 +8,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resjax.config import Data
-from resjax.data.annotated_images import AnnotatedImage, DetectionDataset, Faults, annotated, dataset
+from resjax.data.annotated_images import (
+  AnnotatedImage,
+  AnnotationFaults,
+  DetectionDataset,
+  build_dataset,
+  clipped_annotation,
+)
 from resjax.settings import ConfigError
 
 CLASSES = (
   *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
   *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-SETS = {"train": ("trainval", "train"), "test": ("test", "val")}  # the first of these that is there
+IMAGE_SETS = {
+  "train": ("trainval", "train"),
+  "test": ("test", "val"),
+}  # default image sets of a split, the first that exists
 
 
 def load(data: Data) -> DetectionDataset:
-  """Reads the annotations.
+  """Reads the annotations of a data set.
 
-  The classes are those of VOC where no training image has another, else those of the training images by name.
+  The classes are the twenty of VOC, or, if training images have others, those of the training images in alphabetical
+  order.
+
+  Args:
+    data: Settings of the data set.
 
   Raises:
-    ConfigError: A folder, a list or an annotation is missing or damaged, or a test image has an unknown class.
+    ConfigError: A folder, an image set or an annotation is missing or damaged, or a test image has an unknown class.
   """
   root = Path(data.path).expanduser()
   lists = {split: _lists(data, root, split) for split in ("train", "test")}
@@ -33,21 +46,27 @@ def load(data: Data) -> DetectionDataset:
   names = CLASSES if trained <= set(CLASSES) else tuple(sorted(trained))
   numbers = {name: number for number, name in enumerate(names, 1)}
 
-  def read(split: str, faults: Faults) -> Iterator[AnnotatedImage]:
+  def read(split: str, faults: AnnotationFaults) -> Iterator[AnnotatedImage]:
     for _, name in _entries(lists[split]):
       yield parsed[name].image(numbers, faults)
 
-  return dataset(data.name, root, "PASCAL VOC", list(enumerate(names, 1)), read, data.validation_images)
+  return build_dataset(data.name, root, "PASCAL VOC", list(enumerate(names, 1)), read, data.validation_images)
 
 
 class _Annotation:
-  """An annotation file, whose classes are names still."""
+  """Content of an annotation file, with names instead of numbers of the classes."""
 
   def __init__(self, name: str, path: Path, folder: Path, tree: ElementTree.Element):
-    """Reads the sizes and the objects.
+    """Reads the size of the image and its objects.
+
+    Args:
+      name: Name of the image.
+      path: Annotation file.
+      folder: Folder of the data set.
+      tree: Parsed annotation file.
 
     Raises:
-      ConfigError: Something is missing.
+      ConfigError: An element is missing or has no valid value.
     """
     self._name, self._path = name, path
     try:
@@ -56,37 +75,41 @@ class _Annotation:
       self._file = folder / "JPEGImages" / _text(tree, "filename")
       self._objects = [self._object(each) for each in tree.findall("object")]
     except (ValueError, LookupError) as error:
-      raise ConfigError(f"{path}: is no annotation of PASCAL VOC's form ({error})") from None
+      raise ConfigError(f"{path}: must be an annotation in the format of PASCAL VOC ({error})") from None
     if height <= 0 or width <= 0:
-      raise ConfigError(f"{path}: says that its image has {height} x {width} pixels")
+      raise ConfigError(f"{path}: size = {height} x {width}: height and width must be positive")
 
   @staticmethod
   def _object(element: ElementTree.Element) -> tuple[str, tuple[float, ...], bool]:
     left, top, right, bottom = (float(_text(element, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
     difficult = (element.findtext("difficult") or "0").strip() == "1"
-    # Pixels are counted from 1, and the last one is part of the box.
+    # VOC counts pixels from 1, and the box includes the last one.
     return _text(element, "name"), (left - 1, top - 1, right, bottom), difficult
 
   @property
   def class_names(self) -> set[str]:
-    """Names of the classes that occur."""
+    """Names of the classes of its objects."""
     return {name for name, _, _ in self._objects}
 
-  def image(self, numbers: dict[str, int], faults: Faults) -> AnnotatedImage:
-    """Returns the image with labels.
+  def image(self, numbers: dict[str, int], faults: AnnotationFaults) -> AnnotatedImage:
+    """Returns the image with the numbers of the classes.
+
+    Args:
+      numbers: Numbers of the classes by name.
+      faults: Record to which faults are added.
 
     Raises:
       ConfigError: A class has no number.
     """
     for name in self.class_names:
       if name not in numbers:
-        raise ConfigError(f"{self._path}: class {name!r} is none of those of the training images: {', '.join(numbers)}")
+        raise ConfigError(f"{self._path}: class {name!r}: must be one of the training images: {', '.join(numbers)}")
     rows = [(box, numbers[name], difficult, None) for name, box, difficult in self._objects]
-    return annotated(self._name, self._file, self._size, rows, faults)
+    return clipped_annotation(self._name, self._file, self._size, rows, faults)
 
 
 def _lists(data: Data, root: Path, split: str) -> list[Path]:
-  """Returns the files that list the images of a split."""
+  """Returns the files of the image sets of a split."""
   if not data.path:
     raise ConfigError("data.path is empty: data.name = 'voc' needs a folder with Annotations, JPEGImages and ImageSets")
   if not root.is_dir():
@@ -94,21 +117,21 @@ def _lists(data: Data, root: Path, split: str) -> list[Path]:
   given = {"train": data.train_split, "test": data.test_split}[split]
   folders = [root] if (root / "Annotations").is_dir() else sorted(root.glob("VOC20*"))
   if not folders:
-    raise ConfigError(f"data.path = {data.path!r}: holds neither Annotations nor a folder VOC2007 or VOC2012")
+    raise ConfigError(f"data.path = {data.path!r}: must contain Annotations, or a folder such as VOC2007")
   if given:
     paths = [_list(root / Path(each).parent, Path(each).name) for each in given.split(",")]
   else:
     found = [
-      next((path for name in SETS[split] if (path := _list(folder, name)).is_file()), None) for folder in folders
+      next((path for name in IMAGE_SETS[split] if (path := _list(folder, name)).is_file()), None) for folder in folders
     ]
     paths = [path for path in found if path]
     if split == "test":
-      paths = paths[:1]  # VOC2007's, where VOC2012 is there for training
+      paths = paths[:1]  # that of VOC2007, if both are in the folder
   missing = [path for path in paths if not path.is_file()]
   if missing or not paths:
     raise ConfigError(
-      f"{missing[0] if missing else root}: no list of {split} images; data.{split}_split names one, such as trainval "
-      "or VOC2007/trainval,VOC2012/trainval"
+      f"{missing[0] if missing else root}: no image set of the {split} split; set data.{split}_split, for example to "
+      "trainval or VOC2007/trainval,VOC2012/trainval"
     )
   return paths
 
@@ -118,7 +141,7 @@ def _list(folder: Path, name: str) -> Path:
 
 
 def _entries(lists: list[Path]) -> Iterator[tuple[Path, str]]:
-  """Yields folder and name of each image in the lists."""
+  """Yields folder and name of each image of the image sets."""
   for path in lists:
     for line in path.read_text().splitlines():
       if line.strip():
@@ -136,11 +159,7 @@ def _parse(folder: Path, name: str) -> _Annotation:
 
 
 def _text(element: ElementTree.Element, key: str) -> str:
-  """Returns the text of an element.
-
-  Raises:
-    LookupError: It is not there.
-  """
+  """Returns the text of the element at a path; raises LookupError if it is missing."""
   text = element.findtext(key)
   if text is None:
     raise LookupError(f"{key} is missing")

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-CLOSE = 1e-4  # relative residual below which an eigenvalue has converged
+CONVERGED = 1e-4  # relative residual below which an eigenvalue has converged
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Eigenvalues:
   """Result of the Lanczos iteration.
 
   Attributes:
@@ -23,7 +23,9 @@ class Found:
   iterations: int
 
 
-def largest(times: Callable[[np.ndarray], np.ndarray], size: int, count: int, iterations: int, seed: int) -> Found:
+def largest_eigenvalues(
+  times: Callable[[np.ndarray], np.ndarray], size: int, count: int, iterations: int, seed: int
+) -> Eigenvalues:
   """Returns the largest eigenvalues, computed with full reorthogonalization.
 
   Args:
@@ -36,7 +38,7 @@ def largest(times: Callable[[np.ndarray], np.ndarray], size: int, count: int, it
   vector = np.random.default_rng(seed).standard_normal(size)
   basis = [vector / np.linalg.norm(vector)]
   diagonal: list[float] = []
-  beside: list[float] = []
+  off_diagonal: list[float] = []
   for _ in range(min(iterations, size)):
     product = times(basis[-1])
     diagonal.append(float(basis[-1] @ product))
@@ -44,11 +46,11 @@ def largest(times: Callable[[np.ndarray], np.ndarray], size: int, count: int, it
       for each in basis:
         product -= (each @ product) * each
     rest = float(np.linalg.norm(product))
-    small = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    small = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
     values, vectors = np.linalg.eigh(small)
     values, residuals = values[::-1][:count], rest * np.abs(vectors[-1, ::-1][:count])
-    if (len(values) == min(count, size) and (residuals <= CLOSE * np.abs(values)).all()) or rest == 0:
+    if (len(values) == min(count, size) and (residuals <= CONVERGED * np.abs(values)).all()) or rest == 0:
       break
-    beside.append(rest)
+    off_diagonal.append(rest)
     basis.append(product / rest)
-  return Found(values, residuals, len(diagonal))
+  return Eigenvalues(values, residuals, len(diagonal))

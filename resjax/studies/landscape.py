@@ -97,7 +97,7 @@ def _eigenvalues(
       progress.show(1, f"{vector @ result:.4g}")
       return result
 
-    found = lanczos.largest(times, len(flat), settings.eigenvalues, settings.iterations, settings.seed)
+    found = lanczos.largest_eigenvalues(times, len(flat), settings.eigenvalues, settings.iterations, settings.seed)
   rows = [
     {**own, "index": index, "eigenvalue": value, "residual": residual, "iterations": found.iterations}
     for index, (value, residual) in enumerate(zip(found.eigenvalues.tolist(), found.residuals.tolist(), strict=True), 1)
