@@ -12,7 +12,7 @@ from resjax import settings
 from resjax.config import Checkpoint, Config, Model, Train
 from resjax.settings import ConfigError
 from resjax.train import checkpoints
-from resjax.train.checkpoints import Checkpoints, newest_sound, restore_variables
+from resjax.train.checkpoints import Checkpoints, newest_intact, restore_variables
 from resjax.train.state import initial
 
 CONFIG = Config(model=Model(depth=8))
@@ -56,7 +56,7 @@ def test_a_state_comes_back_to_the_bit(state, tmp_path):
   with Checkpoints(tmp_path, CONFIG) as checkpoints:
     assert checkpoints.latest is None
     checkpoints.save(at(state, 5))
-  assert newest_sound(tmp_path, CONFIG) == (5, [])
+  assert newest_intact(tmp_path, CONFIG) == (5, [])
   with Checkpoints(tmp_path, CONFIG) as checkpoints:
     assert checkpoints.latest == 5
     restored = checkpoints.restore(state)
@@ -90,7 +90,7 @@ def test_any_flipped_bit_is_found_or_harmless(state, two, tmp_path):
     content[draw.integers(len(content))] ^= 1 << draw.integers(8)
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     (tmp_path / path.relative_to(two)).write_bytes(content)
-    step, refused = newest_sound(tmp_path, CONFIG)
+    step, refused = newest_intact(tmp_path, CONFIG)
     if step == 5:
       found += 1
       assert [each.step for each in refused] == [7]
@@ -110,11 +110,11 @@ def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage, caplog):
     shutil.copytree(two, directory)
     harmed = directory / path.relative_to(two)
     harmed.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncated" else harmed.unlink()
-    if newest_sound(directory, CONFIG)[1]:
+    if newest_intact(directory, CONFIG)[1]:
       found.append(directory)
   assert found
   for directory in found:
-    step, (refused,) = newest_sound(directory, CONFIG)
+    step, (refused,) = newest_intact(directory, CONFIG)
     assert (step, refused.step) == (5, 7)
     assert "\n" not in refused.why
     with pytest.raises(ConfigError, match="step 7 is damaged"):
@@ -125,7 +125,7 @@ def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage, caplog):
 def test_a_checkpoint_of_another_config_is_refused(two):
   other = dataclasses.replace(CONFIG, train=Train(batch_size=64, learning_rate=0.2))
   with pytest.raises(ConfigError) as caught:
-    newest_sound(two, other)
+    newest_intact(two, other)
   assert str(caught.value) == (
     f"{two / '7'}: a checkpoint of another config: "
     "train.batch_size (128 there, 64 here), train.learning_rate (0.1 there, 0.2 here)"
@@ -144,11 +144,11 @@ def test_a_checkpoint_from_before_a_setting_was_added_has_its_default(state, tmp
       values[section].pop(name)
     return values
 
-  monkeypatch.setattr(checkpoints, "_lasting", before)
+  monkeypatch.setattr(checkpoints, "_result_settings", before)
   with Checkpoints(tmp_path, CONFIG) as saving:
     saving.save(at(state, 7))
   monkeypatch.undo()
-  assert newest_sound(tmp_path, CONFIG) == (7, [])
+  assert newest_intact(tmp_path, CONFIG) == (7, [])
   scaled = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, branch_scale=0.5))
   with pytest.raises(ConfigError, match=r"model.branch_scale \(0.0 there, 0.5 here\)"):
-    newest_sound(tmp_path, scaled)
+    newest_intact(tmp_path, scaled)

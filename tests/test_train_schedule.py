@@ -14,8 +14,8 @@ SHALLOW, DEEP = Model(depth=20), Model(depth=110)
 
 
 def rates(train: Train, steps, model=SHALLOW):
-  warmup = schedule.start(model, train)
-  return [float(schedule.rate(train, warmup, schedule.start_plateau(), jnp.int32(step))) for step in steps]
+  warmup = schedule.initial_warmup(model, train)
+  return [float(schedule.rate(train, warmup, schedule.initial_plateau(), jnp.int32(step))) for step in steps]
 
 
 def test_the_papers_rate_drops_after_32k_and_48k_of_64k():
@@ -45,35 +45,35 @@ def test_a_rate_without_drops_is_constant():
 def test_who_warms_up(model, warmup, expected):
   train = Train(warmup=warmup)
   assert schedule.uses_warmup(model, train) == expected
-  assert bool(schedule.start(model, train).active) == expected
+  assert bool(schedule.initial_warmup(model, train).active) == expected
   assert rates(train, [0], model)[0] == pytest.approx(0.01 if expected else 0.1)
 
 
 def test_the_warm_up_ends_when_a_whole_window_is_below():
   train = Train(warmup_window=4, warmup_error=0.8)
-  warmup = schedule.start(DEEP, train)
+  warmup = schedule.initial_warmup(DEEP, train)
   errors = [0.9, 0.6, 0.9, 0.9, 0.9, 0.7, 0.6, 0.9, 0.9]  # 0.75 < 0.8 first after the seventh: (0.9, 0.9, 0.7, 0.6)
   ended = []
   for step, error in enumerate(errors):
-    warmup = schedule.advance(warmup, train, jnp.int32(step), jnp.float32(error))
+    warmup = schedule.update_warmup(warmup, train, jnp.int32(step), jnp.float32(error))
     ended.append(int(warmup.ended))
   assert ended == [-1, -1, -1, -1, -1, -1, 7, 7, 7]
   assert not warmup.active
-  assert float(schedule.rate(train, warmup, schedule.start_plateau(), jnp.int32(8))) == pytest.approx(0.1)
+  assert float(schedule.rate(train, warmup, schedule.initial_plateau(), jnp.int32(8))) == pytest.approx(0.1)
 
 
 def test_one_lucky_batch_does_not_end_the_warm_up():
   train = Train(warmup_window=100)
-  warmup = schedule.advance(schedule.start(DEEP, train), train, jnp.int32(0), jnp.float32(0.0))
+  warmup = schedule.update_warmup(schedule.initial_warmup(DEEP, train), train, jnp.int32(0), jnp.float32(0.0))
   assert warmup.active
 
 
 def scales(train: Train, errors: list[float], model: Model = SHALLOW) -> list[float]:
   """Returns the rate after each evaluation, over the first one."""
-  plateau, warmup = schedule.start_plateau(), schedule.start(model, train)
+  plateau, warmup = schedule.initial_plateau(), schedule.initial_warmup(model, train)
   found = []
   for error in errors:
-    plateau = schedule.judge(train, plateau, warmup, error)
+    plateau = schedule.update_plateau(train, plateau, warmup, error)
     found.append(float(schedule.rate(train, dataclasses.replace(warmup, active=jnp.bool_(False)), plateau, 7) / 0.1))
   return found
 

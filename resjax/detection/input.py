@@ -199,8 +199,8 @@ def initial_train_state(
     params=variables["params"],
     batch_stats=variables.get("batch_stats", {}),
     optimizer=optimizer.make(train).init(variables["params"]),
-    warmup=schedule.start(model, train),
-    plateau=schedule.start_plateau(),
+    warmup=schedule.initial_warmup(model, train),
+    plateau=schedule.initial_plateau(),
   )
 
 

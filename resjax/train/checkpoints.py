@@ -57,7 +57,7 @@ class Checkpoints:
       config: Settings of the run; `config.checkpoint` determines which checkpoints are kept.
     """
     self._config, self._directory = config, directory
-    self._orbax = _open(directory, _kept(config.checkpoint))
+    self._orbax = _open(directory, _preservation_policy(config.checkpoint))
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -76,15 +76,15 @@ class Checkpoints:
 
     Args:
       state: Train state of the run.
-      error: Error as a fraction, by which the best checkpoint is selected; None if it was not measured at this step.
+      error: Error as a fraction, by which the best checkpoint is kept; None if it was not measured at this step.
     """
     step = int(state.step)
     with _saving(self._directory):
       self._orbax.wait()  # Orbax silently skips a save that is requested while another one is being written
     if step != self.latest:
-      about = {"config": _lasting(self._config), "sha256": _digests(mesh.gather(state))}
+      about = {"config": _result_settings(self._config), "sha256": _digests(mesh.gather(state))}
       metrics = None if error is None else {"error": error}
-      sealed = {**about, "seal": _seal(about)}
+      sealed = {**about, "seal": _metadata_digest(about)}
       with _saving(self._directory):
         self._orbax.save_async(step, state, force=True, metrics=metrics, custom_metadata=sealed)
 
@@ -97,7 +97,7 @@ class Checkpoints:
     self._orbax.delete(step)
 
 
-def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refusal]]:
+def newest_intact(directory: Path, config: Config) -> tuple[int | None, list[Refusal]]:
   """Finds the latest checkpoint that is not damaged.
 
   Args:
@@ -117,10 +117,10 @@ def newest_sound(directory: Path, config: Config) -> tuple[int | None, list[Refu
     for step in sorted((each.step for each in orbax.checkpoints), reverse=True):
       try:
         about, _ = _read(orbax, step, ())
-      except _Damaged as error:
+      except _DamagedCheckpoint as error:
         refused.append(Refusal(step, str(error)))
         continue
-      if differences := settings.differences(_with_later(about["config"]), _lasting(config)):
+      if differences := settings.differences(_with_later_defaults(about["config"]), _result_settings(config)):
         raise ConfigError(f"{directory / str(step)}: a checkpoint of another config: {differences}")
       return step, refused
   return None, refused
@@ -142,11 +142,11 @@ def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
     step = orbax.latest.step
     try:
       return step, _read(orbax, step, VARIABLES)[1]
-    except _Damaged as error:
+    except _DamagedCheckpoint as error:
       raise ConfigError(f"{directory}: step {step} is damaged: {error}") from None
 
 
-class _Damaged(Exception):
+class _DamagedCheckpoint(Exception):
   """A checkpoint is damaged; the message describes the damage."""
 
 
@@ -169,7 +169,7 @@ def _saving(directory: Path) -> Iterator[None]:
     raise OSError(f"{directory}: a checkpoint cannot be saved: {why[:600]}") from error
 
 
-def _kept(checkpoint: Checkpoint) -> Any:
+def _preservation_policy(checkpoint: Checkpoint) -> Any:
   """Returns Orbax's preservation policy: the latest checkpoint and, if set, the best and those at intervals."""
   policies = [_policies.LatestN(checkpoint.keep)]
   if checkpoint.keep_best:
@@ -180,19 +180,19 @@ def _kept(checkpoint: Checkpoint) -> Any:
   return _policies.AnyPreservationPolicy(policies)
 
 
-def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) -> tuple[Mapping[str, Any], Any]:
+def _read(orbax: ocp.training.Checkpointer, step: int, selected: tuple[str, ...]) -> tuple[Mapping[str, Any], Any]:
   """Reads a checkpoint onto this process's first device and compares each leaf with its checksum.
 
   Args:
-    orbax: Orbax's object for the directory.
+    orbax: Orbax checkpointer of the directory.
     step: Step of the checkpoint.
-    kept: Parts of the state to return; if empty, all parts are read.
+    selected: Parts of the state to return; if empty, all parts are read.
 
   Returns:
     Metadata of the checkpoint, and the parts.
 
   Raises:
-    _Damaged: The checkpoint is damaged.
+    _DamagedCheckpoint: The checkpoint is damaged.
   """
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
@@ -200,29 +200,33 @@ def _read(orbax: ocp.training.Checkpointer, step: int, kept: tuple[str, ...]) ->
     about = dict(found.custom_metadata)
     seal, digests = about.pop("seal"), about["sha256"]
     wanted = {
-      key: jax.tree.map(functools.partial(_abstract, sharding=here) if key in kept or not kept else _left, tree)
+      key: jax.tree.map(
+        functools.partial(_abstract, sharding=here) if key in selected or not selected else _placeholder, tree
+      )
       for key, tree in found.metadata.items()
     }
     state = orbax.load(step, abstract_state=wanted)
   except Exception as error:  # a damaged checkpoint can raise any exception
-    raise _Damaged(" ".join(f"cannot be read ({type(error).__name__}: {error})".split())[:300]) from None
-  if seal != _seal(about):
-    raise _Damaged("what it says of itself is not what was saved")
-  parts = {key: state[key] for key in kept or state}
+    raise _DamagedCheckpoint(" ".join(f"cannot be read ({type(error).__name__}: {error})".split())[:300]) from None
+  if seal != _metadata_digest(about):
+    raise _DamagedCheckpoint("metadata do not match their checksum")
+  parts = {key: state[key] for key in selected or state}
   expected = {name: digest for name, digest in digests.items() if name.split("/")[0] in parts}
   there = _digests(parts)
   wrong = [name for name in {**expected, **there} if expected.get(name) != there.get(name)]
   if wrong:
-    raise _Damaged(f"{wrong[0]} is not what was saved" + (f", nor are {len(wrong) - 1} others" if wrong[1:] else ""))
+    raise _DamagedCheckpoint(
+      f"{wrong[0]} does not match its checksum" + (f", nor do {len(wrong) - 1} others" if wrong[1:] else "")
+    )
   return about, parts
 
 
 def _digests(tree: Any) -> dict[str, str]:
   """Returns the SHA-256 digest of each leaf's dtype, shape and bytes, by its path."""
-  return {name: _digest(leaf) for name, leaf in _named(tree)}
+  return {name: _digest(leaf) for name, leaf in _named_leaves(tree)}
 
 
-def _named(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+def _named_leaves(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
   for path, leaf in jax.tree.leaves_with_path(tree):
     yield jax.tree_util.keystr(path, simple=True, separator="/"), np.ascontiguousarray(jax.device_get(leaf))
 
@@ -233,22 +237,23 @@ def _digest(array: np.ndarray) -> str:
   return digest.hexdigest()
 
 
-def _seal(about: Mapping[str, Any]) -> str:
+def _metadata_digest(about: Mapping[str, Any]) -> str:
+  """Returns the SHA-256 digest of the metadata of a checkpoint."""
   return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _lasting(config: Config) -> dict[str, Any]:
-  """Returns the settings that the results of a run depend on."""
+def _result_settings(config: Config) -> dict[str, Any]:
+  """Returns the settings that the results of a run depend on, all but those of `execution`."""
   return {key: value for key, value in config.to_dict().items() if key != "execution"}
 
 
-def _with_later(values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns recorded settings with the defaults of those that later versions added."""
   later = {key: field.default for key, field in settings.leaves(Config) if field.metadata["later"]}
   return json.loads(json.dumps(later)) | settings.flatten(values)
 
 
-def _left(_: Any) -> Any:
+def _placeholder(_: Any) -> Any:
   """Placeholder for parts that are not restored."""
   return ocp.PLACEHOLDER
 

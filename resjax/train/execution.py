@@ -1,4 +1,4 @@
-"""How the training program of a run is executed: what the settings leave open, and what run.json says of it."""
+"""Execution of the training program: options that depend on the hardware, and their record in run.json."""
 
 from typing import Any
 
@@ -8,20 +8,21 @@ from resjax.config import Config
 from resjax.depth import Net, memory
 from resjax.models import ScanOptions, onednn
 
-# Share of a device's memory that the estimate of `execution.remat=auto` may take. The estimate has activations and
-# weights only; the images, what convolutions work in, and fragmentation take the rest.
+# Fraction of a device's memory that the estimate of `execution.remat=auto` may reach. The estimate covers activations
+# and weights only; images, workspaces of convolutions and fragmentation need the rest.
 SHARE = 0.7
 
 
 def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
-  """Returns how the blocks of a stage are looped over in training.
+  """Returns the options of the loop over the blocks of a stage in training.
 
-  With `execution.remat=auto` a device that says how much memory it has gets the form that fits into it.
+  With `execution.remat=auto`, the rematerialization is chosen so that the estimated memory fits into the device, if the
+  device reports the size of its memory.
 
   Args:
     config: Settings of the run.
-    net: Layer table of its network.
-    devices: Devices that the batch is split over; they need not exist.
+    net: Layer table of the network.
+    devices: Mesh of the devices, which need not exist.
   """
   options = ScanOptions(config.execution.unroll, config.execution.remat)
   first = devices.devices.flat[0]
@@ -35,17 +36,22 @@ def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
 
 
 def _bytes_limit(device: Any) -> int | None:
-  """Returns the bytes of a device's memory that JAX may use; None where it does not say, or the device is not there."""
+  """Returns the bytes of memory that JAX may use on a device; None if the device does not exist or report them."""
   try:
     return (device.memory_stats() or {}).get("bytes_limit")
   except (RuntimeError, NotImplementedError):  # a device of `jax.experimental.topologies`
     return None
 
 
-def facts(config: Config, net: Net, devices: Mesh) -> dict[str, Any]:
-  """Returns `execution` of run.json: the resolved `remat`, and the form of the convolutions.
+def record(config: Config, net: Net, devices: Mesh) -> dict[str, Any]:
+  """Returns the entry `execution` of run.json: the chosen `remat` and the implementation of the convolutions.
 
-  Resuming is exact within one form of the convolution only.
+  A run resumes bit-identically only with the same implementation of the convolutions.
+
+  Args:
+    config: Settings of the run.
+    net: Layer table of the network.
+    devices: Mesh of the devices.
   """
   convolution = "onednn" if onednn.available() else "xla"
   return {"remat": scan_options(config, net, devices).rematerialized(), "convolution": convolution}

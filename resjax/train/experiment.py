@@ -57,7 +57,7 @@ def run_all(question: str, runs: list[Run], workdir: Path) -> int:
         ids = ", ".join(each.run.id for each in group)
         print(f"stopped by a signal after a save of {ids}; the same command continues there", file=sys.stderr)
       return experiment_cli.PREEMPTED
-  failed = _conclude(runs, directories, workdir) if first else 0
+  failed = _print_table_and_report(runs, directories, workdir) if first else 0
   return experiment_cli.FAILED if processes.broadcast_from_first(failed) else experiment_cli.DONE
 
 
@@ -92,12 +92,12 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
     with RunWriter(directories[each.id], first) as writer:
       if not writer.run["config_digest"]:
         writer.write_config(each.config.to_dict())
-        facts = _facts(each, question, datasets[each.config.data])
+        facts = _initial_values(each, question, datasets[each.config.data])
         writer.update(status=records.PENDING, backbone=backbones.get(each.id), **facts)
   return directories, datasets
 
 
-def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
+def _print_table_and_report(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
   """Prints the table of all runs and builds the report; returns the number of failed runs."""
   table = [records.read_run(directories[each.id]).run for each in runs]
   print(listing.table([_outcome(row) for row in table]))
@@ -106,7 +106,7 @@ def _conclude(runs: list[Run], directories: dict[str, Path], workdir: Path) -> i
 
 
 @dataclasses.dataclass(frozen=True)
-class _Unfinished:
+class _UnfinishedRun:
   """A run with steps left.
 
   Attributes:
@@ -120,7 +120,7 @@ class _Unfinished:
   refused: list[checkpoints.Refusal]
 
 
-def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinished]]:
+def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_UnfinishedRun]]:
   """Returns the unfinished runs in order, grouped by `execution.runs_per_program` where they can be one program.
 
   Such runs have equal shared settings and their newest checkpoints at the same step. All processes return the same.
@@ -132,16 +132,18 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
   done = processes.broadcast_from_first(
     [first and records.read_run(directories[each.id]).run["status"] == records.DONE for each in runs]
   )
-  alike: dict[tuple[Config, int | None], list[_Unfinished]] = {}
+  by_program: dict[tuple[Config, int | None], list[_UnfinishedRun]] = {}
   for each in (each for each, is_done in zip(runs, done, strict=True) if not is_done):
-    step, refused = checkpoints.newest_sound(directories[each.id] / run_files.CHECKPOINTS, each.config)
-    alike.setdefault((batched_runs.shared_config(each.config), step), []).append(_Unfinished(each, step, refused))
+    step, refused = checkpoints.newest_intact(directories[each.id] / run_files.CHECKPOINTS, each.config)
+    by_program.setdefault((batched_runs.shared_config(each.config), step), []).append(
+      _UnfinishedRun(each, step, refused)
+    )
   most = runs[0].config.execution.runs_per_program
-  return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+  return [group[i : i + most] for group in by_program.values() for i in range(0, len(group), most)]
 
 
 def _train(
-  group: list[_Unfinished],
+  group: list[_UnfinishedRun],
   dataset: AnyDataset,
   directories: dict[str, Path],
   stop: processes.StopSignal,
@@ -154,9 +156,9 @@ def _train(
       run = each.run
       writer = stack.enter_context(RunWriter(directories[run.id], first))
       started = writer.run["started"] or records.utc_now()
-      before, circumstances = (writer.run["execution"] or {}).get("convolution"), _circumstances(run.config)
-      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **circumstances)
-      now = circumstances["execution"]["convolution"]
+      before, environment = (writer.run["execution"] or {}).get("convolution"), _environment(run.config)
+      writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **environment)
+      now = environment["execution"]["convolution"]
       if each.step is not None and before != now:
         detail = f"{before or 'not recorded'} before, {now} from here on: not bit-identical to a run with one form"
         writer.event(each.step, "convolution changed", detail)
@@ -206,7 +208,7 @@ def _check_images(config: Config, dataset: AnyDataset) -> None:
       raise ConfigError(f"{key}.images = {images}: must be at most {there}, the number of {source} images")
 
 
-def _facts(each: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
+def _initial_values(each: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
   """Returns the values of run.json that are known before a run starts."""
   row = listing.row(each)
   return {
@@ -226,7 +228,7 @@ def _facts(each: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
   }
 
 
-def _circumstances(config: Config) -> dict[str, Any]:
+def _environment(config: Config) -> dict[str, Any]:
   """Returns the values of run.json on the hardware and software that execute a run."""
   devices = mesh.make(config)
   first = devices.devices.flat[0]
@@ -237,7 +239,7 @@ def _circumstances(config: Config) -> dict[str, Any]:
       "count": devices.size,
       "processes": jax.process_count(),
     },
-    "execution": execution.facts(config, listing.net(config), devices),
+    "execution": execution.record(config, listing.net(config), devices),
     "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "commit": _commit(),

@@ -156,7 +156,7 @@ class _Training:
     train = self.logs[run].config.scaled_train
     if train.schedule == "plateau":
       before = _one({"plateau": self.states.plateau, "warmup": self.states.warmup}, run)
-      after = schedule.judge(train, **before, error=self.errors[run])
+      after = schedule.update_plateau(train, **before, error=self.errors[run])
       self.replace(run, "plateau", after)
       if after.scale < before["plateau"].scale:
         self.logs[run].log_rate_drop(done, float(after.scale) * train.learning_rate)

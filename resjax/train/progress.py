@@ -50,10 +50,10 @@ class Progress:
       self._bar.update(count)
       self._bar.set_postfix_str(text if summary is None else summary)
     elif self._visible:
-      line = f"{self._name}  {self._unit} {self.done}/{self._total}  {text}  {self._left()}"
+      line = f"{self._name}  {self._unit} {self.done}/{self._total}  {text}  {self._remaining_time()}"
       print(line.rstrip(), flush=True)
 
-  def _left(self) -> str:
+  def _remaining_time(self) -> str:
     """Returns the remaining time at the pace since the first update, such as "1:02:03 left", or "" if unknown."""
     now = time.monotonic()
     if self._first is None:

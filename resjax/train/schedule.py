@@ -29,7 +29,7 @@ class Warmup:
   errors: jax.Array
 
 
-def start(model: Model, train: Train) -> Warmup:
+def initial_warmup(model: Model, train: Train) -> Warmup:
   """Returns the state of the warm-up before the first step."""
   return Warmup(jnp.bool_(uses_warmup(model, train)), jnp.int32(-1), jnp.ones((train.warmup_window,), jnp.float32))
 
@@ -40,7 +40,7 @@ def uses_warmup(model: Model, train: Train) -> bool:
   return train.warmup == "on" or (train.warmup == "auto" and deep)
 
 
-def advance(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> Warmup:
+def update_warmup(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> Warmup:
   """Returns the state of the warm-up after a step; it ends when the mean error over the window is below the threshold.
 
   Args:
@@ -59,13 +59,15 @@ def _reduce_on_plateau(train: Train) -> optax.GradientTransformationExtraArgs:
   return reduce_on_plateau(train.drop_factor, train.plateau_patience, rtol=0.0, atol=train.plateau_gain)
 
 
-def start_plateau() -> ReduceLROnPlateauState:
+def initial_plateau() -> ReduceLROnPlateauState:
   """Returns the state of the plateau schedule before the first evaluation, with a rate scale of 1."""
   return _reduce_on_plateau(Train()).init({"error": jnp.float32(0)})
 
 
 @functools.partial(jax.jit, static_argnames="train")
-def judge(train: Train, plateau: ReduceLROnPlateauState, warmup: Warmup, error: float) -> ReduceLROnPlateauState:
+def update_plateau(
+  train: Train, plateau: ReduceLROnPlateauState, warmup: Warmup, error: float
+) -> ReduceLROnPlateauState:
   """Returns the state of the plateau schedule after an evaluation: the rate drops if the error has stopped falling.
 
   Evaluations during the warm-up do not count, because its rate is lower.

@@ -65,6 +65,6 @@ def initial(
     params=variables["params"],
     batch_stats=variables["batch_stats"] if model.norm == "batch" else {},
     optimizer=optimizer.make(train).init(variables["params"]),
-    warmup=schedule.start(model, train),
-    plateau=schedule.start_plateau(),
+    warmup=schedule.initial_warmup(model, train),
+    plateau=schedule.initial_plateau(),
   )

@@ -219,6 +219,6 @@ def sgd_step(
     params=mesh.shard_state(params),
     batch_stats=batch_stats,
     optimizer=mesh.shard_state(optimizer_state),
-    warmup=schedule.advance(state.warmup, train, state.step, wrong),
+    warmup=schedule.update_warmup(state.warmup, train, state.step, wrong),
   )
   return after, loss, wrong, rate
