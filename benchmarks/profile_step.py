@@ -1,10 +1,12 @@
 """Profile of a training step on a CPU: time by kind of operation.
 
-    python -m benchmarks.profile_step [--depths 20,56,110] [--batch_size 64] [--unroll 1] [--remat none]
+    python -m benchmarks.profile_step [--depths 20,56,110] [--batch_size 64] [--devices 1] [--unroll 1]
+      [--remat none]
 
-The step is that of a run on random images. It executes on one core, so that the times of the operations sum to that of
-the step. The times are from JAX's profiler, the kinds from the text of the compiled program. `--operations N` also
-lists the N longest operations.
+The step is that of a run on random images. Each device is one core, so that the times of its operations sum to that of
+the step. With several devices, the table has their mean, and the times of all-reduces include waiting for the other
+devices. The times are from JAX's profiler, the kinds from the text of the compiled program. `--operations N` also lists
+the N longest operations.
 """
 
 import collections
@@ -22,6 +24,7 @@ from benchmarks import implementations, measure
 from resjax import models
 
 _DEPTHS = flags.DEFINE_list("depths", ["20", "56", "110"], "Depths of residual networks.")
+_DEVICES = flags.DEFINE_integer("devices", 1, "CPU devices, each with an equal part of the batch.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Images per step.")
 _UNROLL = flags.DEFINE_integer("unroll", 1, "Blocks in the body of the loop over blocks.")
 _REMAT = flags.DEFINE_enum("remat", "none", ["none", "elementwise", "block", "group"], "See execution.remat.")
@@ -30,6 +33,7 @@ _OPERATIONS = flags.DEFINE_integer("operations", 0, "How many of the longest ope
 
 # Kinds by pattern: an operation has the kind of the first pattern that matches its text or that of its computation.
 KINDS = {
+  "all-reduces": r"all-reduce\(",
   "convolutions": r"onednn|convolution|__cpu\$",
   "matrix products": r" dot\(",
   "writing what the backward pass needs": r"dynamic-update-slice\(",
@@ -104,8 +108,13 @@ def profile(run_steps: implementations.Resjax, steps: int) -> collections.Counte
 
 
 def main(_) -> None:
-  os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-  jax.config.update("jax_num_cpu_devices", 1)
+  cores, devices = sorted(os.sched_getaffinity(0)), _DEVICES.value
+  if devices > len(cores) or _BATCH.value % devices:
+    raise app.UsageError(
+      f"--devices={devices}: must be at most the number of cores, {len(cores)}, and divide --batch_size={_BATCH.value}"
+    )
+  os.sched_setaffinity(0, set(cores[-devices:]))
+  jax.config.update("jax_num_cpu_devices", devices)
   loop = models.ScanOptions(_UNROLL.value, _REMAT.value)
   rows: dict[str, dict[str, str]] = {kind: {"kind of operation": kind} for kind in [*KINDS, "all"]}
   for depth in _DEPTHS.value:
@@ -113,13 +122,13 @@ def main(_) -> None:
     times, names = profile(run_steps, _STEPS.value), kinds(run_steps.compiled.as_text())
     by_kind: collections.Counter[str] = collections.Counter()
     for name, time in times.items():
-      by_kind[names[name]] += time
-    by_kind["all"] = sum(times.values())
+      by_kind[names[name]] += time / devices
+    by_kind["all"] = sum(times.values()) / devices
     for kind, row in rows.items():
       row[f"ms at depth {depth}"] = f"{by_kind[kind]:.1f}"
     for name, time in times.most_common(_OPERATIONS.value):
-      print(f"depth {depth}  {time:8.2f} ms  {names[name]:40} {name}")
-  measure.report([dict(row) for row in rows.values()], batch_size=_BATCH.value)
+      print(f"depth {depth}  {time / devices:8.2f} ms  {names[name]:40} {name}")
+  measure.report([dict(row) for row in rows.values()], batch_size=_BATCH.value, devices=devices)
 
 
 if __name__ == "__main__":
