@@ -19,6 +19,7 @@ NETWORK: dict[str, Any] = {
   "model.blocks": [],
   "model.block": "basic",
   "model.width": 0,
+  "model.stem": "auto",
   "model.shortcut": "A",
   "model.gate_bias": -6.0,
   "model.preactivation": False,
@@ -95,6 +96,15 @@ def _identity_mappings(
   return PublishedResult("He et al. 2016", place, network, recipe, LAST, error, spread, 5 if spread else 1)
 
 
+def _cifar_resnet18() -> PublishedResult:
+  """DeVries and Taylor 2017 (arXiv 1708.04552), the authors' repository: the network without cutout, 200 epochs."""
+  network = {"model.family": "imagenet", "model.depth": 18, "model.stem": "3x3", "model.shortcut": "B"}
+  recipe = {"train.steps": 78_125, "train.nesterov": True, "train.weight_decay": 5e-4, "train.drop_factor": 0.2}
+  return PublishedResult(
+    "DeVries and Taylor 2017", "repository", network, {**recipe, "train.drops": [0.3, 0.6, 0.8]}, LAST, 0.0472, runs=5
+  )
+
+
 _PREACTIVATION = {"model.preactivation": True}
 _BOTTLENECK = {"model.block": "bottleneck"}
 RESULTS = (
@@ -111,6 +121,7 @@ RESULTS = (
   _stochastic_depth("Table 1", 110, 1.0, 0.0641),
   _stochastic_depth("Table 1", 110, 0.5, 0.0525),
   _stochastic_depth("Sec. 4", 1202, 0.5, 0.0491),
+  _cifar_resnet18(),
   _rezero({"model.kind": "plain"}, 2.02),
   _rezero({"model.kind": "plain", "model.norm": "layer"}, 2.02),
   _rezero({}, 1.87),

@@ -1,8 +1,10 @@
 """Numbers of later papers, and the section that sets them beside the runs here."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from resjax import analysis, follow_up_papers, records
+from resjax import analysis, follow_up_papers, listing, models, records, registry
 from resjax.analysis.sections import follow_ups
 from resjax.config import Config, freeze
 from resjax.settings import flatten
@@ -51,6 +53,22 @@ def test_what_differs_from_the_published_recipe_is_said(tmp_path):
   write(tmp_path, 0.5, **{"train.steps": 300, "data.validation_images": 0})
   (row,) = follow_ups.build(analysis.load(tmp_path)).data["follow_up_comparison"].to_dict("records")
   assert row["reason"] == "data.validation_images 0, there 5000; train.steps 300, there 175781"
+
+
+def test_the_resnet18_of_cifar_is_the_published_one(tmp_path):
+  """Parameters of the network as commonly implemented: 11,173,962."""
+  run = registry.find("cifar_resnet18").runs("")[0]
+  assert listing.net(run.config).params == 11_173_962
+  model = models.build(run.config.model, 10, models.ScanOptions())
+  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+  assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 11_173_962
+  with records.RunWriter(tmp_path / run.id) as writer:
+    writer.update(id=run.id, status=records.DONE, kind="residual", depth=18, shortcut="B", seed=0, command="a command")
+    writer.update(experiment="cifar_resnet18", steps=78_125, step=78_125, result={"test_error": 0.05})
+    writer.write_config(run.config.to_dict())
+  section = follow_ups.build(analysis.load(tmp_path))
+  assert section.findings == ("1 of 1 numbers of DeVries and Taylor 2017 belong to the recipe of the runs here.",)
+  assert section.tables[0].rows[0][-3:] == ["5.00", "1", "4.72"]
 
 
 def test_the_papers_own_networks_are_not_compared_with_later_papers(tmp_path):

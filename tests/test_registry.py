@@ -66,8 +66,8 @@ def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
 
 def test_the_shipped_experiments():
   shipped = registry.available(registry.SHIPPED)
-  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_shortcuts", "detection_backbones"]
-  names += ["detection_depth", "gradient_flow", "identity_mappings"]
+  names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_resnet18"]
+  names += ["cifar_shortcuts", "detection_backbones", "detection_depth", "gradient_flow", "identity_mappings"]
   names += ["imagenet_depth", "imagenet_plain_vs_residual", "imagenet_shortcuts", "learning_rate_depth", "pitfalls"]
   names += ["plain_depth", "quickstart", "rezero_mlp", "stochastic_depth"]
   assert [experiment.name for experiment in shipped] == names
@@ -89,6 +89,8 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
       "cifar_depth_sweep:quarter": 11,
       "cifar_highway": 2,
       "cifar_precision": 18,
+      "cifar_resnet18": 5,
+      "cifar_resnet18:small": 2,
       "cifar_shortcuts": 27,
       "detection_backbones": 12,
       "detection_depth": 9,
@@ -191,7 +193,7 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
   [
     (
       "nope",
-      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_shortcuts, detection",
+      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_resnet18, cifar",
     ),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
