@@ -3,14 +3,14 @@
     python -m resjax.main --config experiments/cifar_depth_sweep.py
     python -m resjax.main --config experiments/cifar_depth_sweep.py:mini --config.data.path=FOLDER
 
-Residual nets of 20 to 1202 layers and plain ones of 20 to 110 on CIFAR-10, five seeds, the paper's whole schedule. The
-paper's test errors: 8.75, 7.51, 7.17, 6.97, 6.61 and 7.93 % for residual 20, 32, 44, 56, 110 and 1202; plain nets get
-worse with depth. `:mini` is depth 20 and 44, one seed, shortened to about 45 minutes on two CPU cores. `:short` is
-depth 8 to 56, two seeds, and a third of 8, 14 and 20 layers, some three hours: 2,000 steps of a quarter of the batch at
-a quarter of the rate, so that there are enough steps for the deeper nets' large first losses to have gone before the
-rate drops. `:medium` asks of depth 20 and 56 whether four times the steps change what `:short` finds. `:quarter` is the
-paper's batch and rate for a quarter of its steps, and nothing else changed: on two CPU cores about 1.6 hours for a net
-of 20 layers and 5 for one of 56.
+Residual networks of 20 to 1202 layers and plain networks of 20 to 110 layers on CIFAR-10, with five seeds and the
+complete schedule of the paper. The paper's test errors are 8.75, 7.51, 7.17, 6.97, 6.61 and 7.93 % for residual
+networks of 20, 32, 44, 56, 110 and 1202 layers; those of plain networks increase with depth. `:mini` is 20 and 44
+layers with one seed, shortened to about 45 minutes on two CPU cores. `:short` is 8 to 56 layers with two seeds (three
+for 8, 14 and 20 layers), about three hours: 2,000 steps at a quarter of the batch size and of the learning rate, so
+that the deeper networks recover from their large initial losses before the rate drops. `:medium` is 20 and 56 layers
+with four times the steps of `:short`. `:quarter` is the paper's recipe with a quarter of its steps, about 1.6 hours for
+20 layers and 5 hours for 56 layers on two CPU cores.
 """
 
 from resjax import config

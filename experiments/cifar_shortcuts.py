@@ -2,8 +2,8 @@
 
     python -m resjax.main --config experiments/cifar_shortcuts.py
 
-Residual nets of 20, 56 and 110 layers on CIFAR-10 with each option, three seeds. The paper compares the options on
-ImageNet only (34 layers: top-1 error 25.03, 24.52 and 24.19 %, Table 3) and finds small differences.
+Residual networks of 20, 56 and 110 layers on CIFAR-10 with each option and three seeds. The paper compares the options
+only on ImageNet, where the differences are small (top-1 errors 25.03, 24.52 and 24.19 % at 34 layers, Table 3).
 """
 
 from resjax import config

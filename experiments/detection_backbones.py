@@ -2,8 +2,9 @@
 
     python -m resjax.main --config experiments/detection_backbones.py --config.data.path=FOLDER
 
-Narrow networks of 10, 18 and 34 layers, plain and residual, for `experiments/detection_depth.py:small`, on a folder of
-small images such as 20 classes of Tiny ImageNet at 64 pixels, where chance is 95 % error: 1,000 steps each.
+Narrow plain and residual networks of 10, 18 and 34 layers, the backbones of `experiments/detection_depth.py:small`.
+They are trained for 1,000 steps on a folder of small images, such as 20 classes of Tiny ImageNet at 64 pixels, where
+random guessing has an error of 95 %.
 """
 
 from resjax import config

@@ -4,10 +4,11 @@
     python -m resjax.main --config experiments/detection_depth.py:coco --config.data.path=COCO
     python -m resjax.main --config experiments/detection_depth.py:small --config.data.path=FOLDER
 
-One Faster R-CNN on VGG-16, on residual networks of 18 to 101 layers and on their plain twins; the paper's gain is from
-VGG-16 to ResNet-101: 73.2 to 76.4 % mAP on VOC 2007 (trained on 2007 and 2012), 41.5 to 48.4 % mAP@.5 on COCO. `:small`
-is for some hundred images of 256 pixels, with narrow networks that `experiments/detection_backbones.py` trains. A run
-starts from the weights of `--config.detection.backbone=RUN`, a run directory; `--only` selects the network.
+The same Faster R-CNN on VGG-16, on residual networks of 18 to 101 layers, and on plain networks of the same depths. The
+paper compares VGG-16 and ResNet-101: 73.2 and 76.4 % mAP on VOC 2007 (trained on 2007 and 2012), 41.5 and 48.4 % mAP@.5
+on COCO. `:small` is for a few hundred images of 256 pixels, with narrow networks from
+`experiments/detection_backbones.py`. A run starts from the weights of the run directory in
+`--config.detection.backbone=RUN`; `--only` selects the network.
 """
 
 from resjax import config

@@ -2,9 +2,9 @@
 
     python -m resjax.main --config experiments/gradient_flow.py
 
-Plain and residual nets of 8, 20 and 44 layers on scikit-learn's handwritten digits, with batch norm and without, with
-ReLU and with sigmoid. The norm of the gradient by each layer's weights is in gradients.jsonl: before the first step and
-in the first hundred. `:cifar` is the same at 20, 56 and 110 layers on CIFAR-10.
+Plain and residual networks of 8, 20 and 44 layers on scikit-learn's handwritten digits, with and without batch norm,
+with ReLU and with sigmoid. gradients.jsonl holds the norm of the gradient by the kernel of each layer, before the first
+step and during the first hundred steps. `:cifar` is the same at 20, 56 and 110 layers on CIFAR-10.
 """
 
 from resjax import config

@@ -4,12 +4,13 @@
     python -m resjax.main --config experiments/learning_rate_depth.py:short --config.data.path=FOLDER
     python -m resjax.main --config experiments/learning_rate_depth.py --config.data.path=FOLDER
 
-Depth x parametrization x learning rate in half octaves x seed, at a constant rate. Without norms, branches are
-multiplied by L^-a in networks of L blocks, or their last layers start with a variance divided by L; with norms, they
-are as in the paper, or pre-activation. All rates and seeds of a network are one program, and the report fits the
-exponent of the best rate. The whole form is 20 epochs of CIFAR-10 (as Bordelon et al. 2024) at 8 to 110 layers;
-`:short` 1,000 steps, 1/64 of the paper's schedule, at 8 to 32 layers, for a GPU or a day and a half of two CPU cores;
-`:digits` networks of 6 to 62 dense layers on 8x8 digits, in about 10 minutes on two CPU cores.
+A sweep over depth, parametrization, learning rate (in factors of sqrt(2)) and seed, with a constant learning rate. In
+networks of L blocks without norms, the branches are multiplied by L^-a, or the initial variance of their last layer is
+divided by L. Networks with norms are as in the paper or pre-activation. All rates and seeds of a network are trained in
+one program, and the report fits the exponent of the best rate. The complete sweep is 20 epochs of CIFAR-10 (as Bordelon
+et al. 2024) at 8 to 110 layers. `:short` is 1,000 steps, 1/64 of the paper's schedule, at 8 to 32 layers, for a GPU or
+a day and a half on two CPU cores. `:digits` is 6 to 62 dense layers on 8x8 digits, in about 10 minutes on two CPU
+cores.
 """
 
 from resjax import config

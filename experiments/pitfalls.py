@@ -2,10 +2,10 @@
 
     python -m resjax.main --config experiments/pitfalls.py --config.data.path=FOLDER
 
-Residual nets of 8 layers on CIFAR-10, three seeds: the paper's recipe, shortened in proportion, and beside it `SAME`
-padding, last scales that start at zero, weight decay on weights only, Nesterov's momentum, running statistics of
-momentum 0.99, training on 45,000 images, and statistics of 64 images, as two GPUs took them. `:digits` is the same on
-8x8 digits, in minutes.
+Residual networks of 8 layers on CIFAR-10 with three seeds. The reference is the paper's recipe with a proportionally
+shortened schedule. Each variant changes one thing: `SAME` padding, zero-initialized scale of the last norm of a block,
+weight decay on kernels only, Nesterov momentum, running statistics with momentum 0.99, training on 45,000 images, or
+batch statistics of 64 images as on two GPUs. `:digits` is the same on 8x8 digits and takes minutes.
 """
 
 from resjax import config

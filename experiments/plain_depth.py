@@ -3,11 +3,11 @@
     python -m resjax.main --config experiments/plain_depth.py:digits
     python -m resjax.main --config experiments/plain_depth.py --config.data.path=FOLDER
 
-Plain networks of 20, 56, 110 and 1202 layers: as in the paper; without norms; without norms but with kernels that are
-orthogonal in their center and zero elsewhere, with the tailored leaky ReLU (Zhang et al. 2022) or with tanh at
-criticality (Xiao et al. 2018, who trained 10,000 layers). Residual networks beside them. Two seeds. `:digits` is 20, 56
-and 110 layers of half the width on 8x8 digits, in about 5 minutes on two CPU cores; `:short` 2,000 steps of a quarter
-of the batch on CIFAR-10, 20 and 56 layers.
+Plain networks of 20, 56, 110 and 1202 layers, with two seeds: as in the paper; without norms; and without norms but
+with kernels that are orthogonal at their center and zero elsewhere, with the tailored leaky ReLU (Zhang et al. 2022) or
+with tanh at criticality (Xiao et al. 2018, who trained 10,000 layers). Residual networks serve as the reference.
+`:digits` is 20, 56 and 110 layers of half the width on 8x8 digits, in about 5 minutes on two CPU cores. `:short` is
+2,000 steps at a quarter of the batch size on CIFAR-10 at 20 and 56 layers.
 """
 
 from resjax import config

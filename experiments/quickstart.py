@@ -2,7 +2,7 @@
 
     python -m resjax.main --config experiments/quickstart.py
 
-Plain and residual nets of 8, 20 and 44 layers on scikit-learn's 1,797 handwritten digits of 8x8 pixels.
+Plain and residual networks of 8, 20 and 44 layers on scikit-learn's 1,797 handwritten digits of 8x8 pixels.
 """
 
 from resjax import config

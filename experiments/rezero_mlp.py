@@ -5,8 +5,8 @@
 
 Networks of 64 fully connected layers of width 256 on CIFAR-10, Adagrad at a rate of 0.01, ten epochs: plain, plain with
 layer norm, residual, and residual with ReZero's gains (Bachlechner et al. 2020). Published training losses at epoch 10:
-2.02, 2.02, 1.87 and 0.52. The batch size and the normalization of the images are not in the authors' table, and blocks
-have two layers here. `:small` is one epoch, minutes a network on two CPU cores.
+2.02, 2.02, 1.87 and 0.52. The authors do not give the batch size and the normalization of the images; blocks have two
+layers here. `:small` is one epoch and takes minutes per network on two CPU cores.
 """
 
 from resjax import config

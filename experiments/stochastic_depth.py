@@ -3,11 +3,12 @@
     python -m resjax.main --config experiments/stochastic_depth.py
     python -m resjax.main --config experiments/stochastic_depth.py:small --config.data.path=FOLDER
 
-Residual networks of 110 and 1202 layers on CIFAR-10 with constant and with stochastic depth: survival falls to 1/2
-at the last block: 500 epochs of 45,000 images, Nesterov momentum. Published test errors at the epoch of the best
-validation error: 6.41 % (constant) and 5.25 % with 110 layers, 4.91 % with 1202 and stochastic depth. `:small` is 20
-and 32 layers, two seeds, 800 steps, about an hour on two CPU cores: too short for a regularization to pay. `:digits` is
-14 and 32 layers on 8x8 digits, in minutes.
+Residual networks of 110 and 1202 layers on CIFAR-10 with constant and with stochastic depth, where the survival
+probability decreases linearly to 1/2 at the last block. The recipe is 500 epochs of 45,000 images with Nesterov
+momentum. Published test errors at the epoch of the best validation error: 6.41 % (constant) and 5.25 % at 110 layers,
+4.91 % at 1202 layers with stochastic depth. `:small` is 20 and 32 layers with two seeds and 800 steps, about an hour on
+two CPU cores, which is too short for regularization to help. `:digits` is 14 and 32 layers on 8x8 digits and takes
+minutes.
 """
 
 from resjax import config
