@@ -8,7 +8,10 @@ import pytest
 from tests import shape_checks
 
 pytest.importorskip("jaxtyping")
-PACKAGES = ("resjax.models.norm", "resjax.models.shortcuts", "resjax.studies.segmented_model", "resjax.data.augment")
+PACKAGES = (
+  *("resjax.data.augment", "resjax.detection.boxes", "resjax.models.norm", "resjax.models.shortcuts"),
+  *("resjax.studies.segmented_model", "resjax.train.evaluate"),
+)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -36,3 +39,13 @@ def test_the_same_letter_is_the_same_length():
   assert normalize(x, jnp.ones(3), jnp.zeros(3), 1e-5)[0].shape == x.shape
   with pytest.raises(TypeCheckError, match="normalize"):
     normalize(x, jnp.ones(4), jnp.zeros(3), 1e-5)
+
+
+def test_a_digit_is_a_length():
+  from jaxtyping import TypeCheckError
+
+  from resjax.detection.boxes import iou
+
+  assert iou(jnp.zeros((2, 4)), jnp.zeros((3, 4))).shape == (2, 3)
+  with pytest.raises(TypeCheckError, match="iou"):
+    iou(jnp.zeros((2, 5)), jnp.zeros((3, 4)))
