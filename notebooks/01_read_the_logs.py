@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Read the logs
 #
-# A run directory holds plain JSON and JSON lines; `load` makes pandas frames of all runs below a directory. No JAX is
-# needed: `pip install '.[analysis]'`. The logs beside this notebook are the `quickstart` experiment's: plain and
-# residual nets on 8x8 handwritten digits.
+# A run directory contains JSON files and JSON lines. `load` returns pandas frames of all runs below a directory. It
+# needs no JAX: `pip install '.[analysis]'`. The logs beside this notebook come from the experiment `quickstart`:
+# plain and residual networks on 8x8 handwritten digits.
 
 # %%
 import tempfile
@@ -30,13 +30,14 @@ logs = load("logs/quickstart")
 logs.runs[["id", "kind", "depth", "seed", "status", "step", "params", "test_error"]]
 
 # %% [markdown]
-# Every frame begins with the same columns that say which run a line is of: `net` is the run's id without its seed.
+# Every frame begins with the same columns, which identify the run of each line. `net` is the id of the run without
+# its seed.
 
 # %%
 logs.metrics.tail()
 
 # %% [markdown]
-# What is in which frame:
+# The frames and their numbers of rows:
 
 # %%
 frames = {
@@ -46,13 +47,13 @@ frames = {
 pd.DataFrame({"rows": {name: len(frame) for name, frame in frames.items()}})
 
 # %% [markdown]
-# Studies of the trained nets have frames of their own:
+# Studies of trained networks have separate frames:
 
 # %%
 {name: len(frame) for name, frame in logs.studies.items()}
 
 # %% [markdown]
-# A pivot is all it takes to compare seeds: the last test error in percent of every run.
+# A pivot table compares the seeds. It shows the last test error of every run in percent.
 
 # %%
 test = logs.metrics[logs.metrics["split"] == "test"]
@@ -60,7 +61,8 @@ last = test.sort_values("step").groupby("id").last()
 (100 * last.pivot_table(index=["kind", "depth"], columns="seed", values="error")).round(2)
 
 # %% [markdown]
-# `progress` says how far each run is, also while they are training; `error_curves` averages the seeds at each step.
+# `progress` shows how far each run has come, also during training. `error_curves` averages over the seeds at each
+# step.
 
 # %%
 progress(logs)[["id", "status", "progress", "train_error", "error"]]
@@ -70,7 +72,7 @@ curves = error_curves(logs)
 curves[(curves["split"] == "test") & (curves["step"] == curves["step"].max())]
 
 # %% [markdown]
-# What a run was told, setting by setting, and where that is not what the paper did:
+# The settings of a run, and its deviations from the paper:
 
 # %%
 settings = logs.settings[logs.settings["id"] == logs.runs["id"].iloc[0]].set_index("key")["value"]
@@ -80,7 +82,7 @@ settings[["model.kind", "model.depth", "train.steps", "train.batch_size", "respo
 logs.deviations.drop_duplicates("name")[["name", "paper", "here"]]
 
 # %% [markdown]
-# For other tools the frames can be written as Parquet:
+# Other tools can read the frames as Parquet files:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

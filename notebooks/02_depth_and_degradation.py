@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Depth and degradation
 #
-# The paper's observation: plain nets get worse when they are deeper, in training too; residual nets do not. Does it
-# show in these logs, and what can be said of it with so few seeds and so small a test set?
+# The paper observes that deeper plain networks have a higher error, also on the training set, and that deeper
+# residual networks do not. Do these logs show the same, and how certain is it with few seeds and a small test set?
 
 # %%
 from resjax.analysis import errors, load
@@ -27,7 +27,7 @@ logs = load("logs/quickstart")
 errors(logs)[["label", "runs", "done", "test_error", "test_spread", "sampling_error", "train_error"]]
 
 # %% [markdown]
-# Fig. 6: training error dashed, test error bold, the band from the lowest to the highest seed.
+# Fig. 6: the training error is dashed, the test error bold, and the band reaches from the lowest to the highest seed.
 
 # %%
 plain, residual = figure6(logs)
@@ -37,15 +37,16 @@ plain
 residual
 
 # %% [markdown]
-# An error has two uncertainties: another seed would give another net (`low` to `high` is Student's 95 % interval of the
-# mean over seeds), another test set another error (`sampling_error`, of one run).
+# An error has two uncertainties. Another seed would give another network: `low` to `high` is Student's 95 % interval
+# of the mean over seeds. Another test set would give another error: `sampling_error` is its standard error for one
+# run.
 
 # %%
 intervals(logs).query("measure == 'test'")
 
 # %% [markdown]
-# "Deeper is worse" is a claim about pairs of nets, so it is tested in pairs: the difference of each seed, Student's t
-# of the differences, the p values corrected for how many are looked at (Holm).
+# "Deeper is worse" is a claim about pairs of networks, so it is tested in pairs. The test is Student's t test of the
+# differences between networks with the same seed. The p values are corrected for the number of pairs (Holm).
 
 # %%
 tests = comparisons(logs)
@@ -54,19 +55,20 @@ tests.query("question == 'depth' and measure == 'test'")[
 ]
 
 # %% [markdown]
-# If the deeper net's training error is higher too, it is not overfitting:
+# If the training error of the deeper network is also higher, the reason is not overfitting:
 
 # %%
 tests.query("question == 'depth' and measure == 'train'")[["label", "than_label", "difference", "p_holm", "verdict"]]
 
 # %% [markdown]
-# And the shortcut's part, at each depth:
+# The effect of the shortcut at each depth:
 
 # %%
 tests.query("question == 'shortcut'")[["label", "than_label", "measure", "difference", "low", "high", "verdict"]]
 
 # %% [markdown]
-# Beside the paper's own numbers stands a verdict, and here it has to be that they cannot be compared:
+# `compare_with_paper` gives a verdict on each published number. Here the errors cannot be compared, for the reasons
+# that it states:
 
 # %%
 compare_with_paper(logs)[["label", "claim", "here", "paper_low", "verdict", "reason"]]

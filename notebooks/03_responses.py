@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Responses
 #
-# Fig. 7 of the paper: the standard deviation of each 3x3 layer's output, after batch normalization and before the
-# nonlinearity or the addition. For residual nets it is the strength of the residual functions.
+# Fig. 7 of the paper shows the standard deviation of the output of each 3x3 layer, after batch normalization and
+# before the nonlinearity or the addition. In residual networks it is the strength of the residual functions.
 
 # %%
 from resjax.analysis import load, measurements, response_curves, response_history
@@ -31,18 +31,18 @@ in_order
 by_size
 
 # %% [markdown]
-# The paper does not say which images, whose statistics and which layers these are; so a capture is recorded with its
-# reading, and curves can be asked for in one.
+# The paper does not say which images, which batch statistics and which layers it uses. Each recorded response
+# therefore names them, and `response_curves` can select a measurement.
 
 # %%
-[measurements.describe(reading) for reading in measurements.distinct_measurements(logs)]
+[measurements.describe(measurement) for measurement in measurements.distinct_measurements(logs)]
 
 # %%
 without_first = response_curves(logs, "original", {"first_conv": False})
 without_first.groupby("label")["position"].max()
 
 # %% [markdown]
-# Does a deeper net change the signal less in each layer? A power of the depth, fitted to the means of the runs:
+# Does each layer of a deeper network change the signal less? A power of the depth is fitted to the means of the runs:
 
 # %%
 means = response_history.mean_responses(logs)
@@ -52,7 +52,8 @@ means.pivot_table(index="depth", columns="kind", values="mean").round(3)
 fit_response_scaling(means)  # empty with fewer than three depths
 
 # %% [markdown]
-# Fig. 7 through training: the responses at every step they were captured at, as a map of step and layer, and as curves.
+# Fig. 7 during training: the responses at every step at which they were recorded, as a map over steps and layers, and
+# as curves.
 
 # %%
 history = response_history.history(logs)

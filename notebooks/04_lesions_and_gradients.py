@@ -14,16 +14,16 @@
 # %% [markdown]
 # # Lesions and gradients
 #
-# Two ways to see what a shortcut does: how strong the gradient still is when it has come back to the first layer, and
-# how much a trained net suffers when a block is taken out.
+# Two measurements show what a shortcut does: how strong the gradient still is at the first layer, and how much the
+# error of a trained network rises when a block is deleted.
 #
-# Gradients are captured in training, `--config.gradients.steps=(0,5,20)`, or of a checkpoint; lesions are a study of
-# checkpoints:
+# Gradients are recorded during training, with `--config.gradients.steps=(0,5,20)`, or from a checkpoint. Lesions are
+# a study of checkpoints:
 #
 #     python -m resjax.study gradients --workdir runs
 #     python -m resjax.study lesion --workdir runs
 #
-# The records are beside this notebook, so that nothing has to be trained here.
+# The records are beside this notebook, so nothing has to be trained here.
 
 # %%
 from resjax.analysis import load
@@ -34,22 +34,22 @@ captured = gradients.gradients(logs)
 captured.groupby(["net", "step"])["norm"].agg(["min", "median", "max"])
 
 # %% [markdown]
-# The first layer's gradient against the last one's, before training and after: a number far below one has vanished on
-# its way back, one far above one has exploded.
+# The ratio of the gradient norm of the first layer to that of the last layer, before and after training. Far below
+# one, the gradient vanishes on its way back; far above one, it explodes.
 
 # %%
 ends = captured.sort_values("layer").groupby(["net", "step"])["norm"].agg(["first", "last"])
 (ends["first"] / ends["last"]).unstack("net").round(3)
 
 # %% [markdown]
-# The report's section, with its figures:
+# The section of the report, with its figures:
 
 # %%
 gradients.build(logs)
 
 # %% [markdown]
-# Lesions: trained nets of 20 layers with a block taken out, several, or blocks in another order. A residual net with a
-# block taken out is still a net of many shorter paths; a plain net has one path.
+# Lesions: trained networks of 20 layers with one or several blocks deleted, or with blocks in another order. A
+# residual network without one of its blocks still consists of many shorter paths; a plain network has only one path.
 
 # %%
 trained = load("logs/lesions")

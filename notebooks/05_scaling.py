@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Scaling with depth
 #
-# Does a power of the depth describe what depth does to error, loss and responses? And which depth is worth its cost,
-# when the cost is the multiply-adds spent in training?
+# Do error, loss and responses follow a power law in the depth? And which depth is worth its cost, measured in the
+# multiply-adds of training?
 
 # %%
 from resjax.analysis import load, scaling
@@ -26,21 +26,22 @@ points = scaling.finished_runs(logs)
 points[["label", "seed", "params", "training_macs", "test_error", "train_loss", "response"]]
 
 # %% [markdown]
-# Training takes three times the multiply-adds of its forward passes: a pass backward counts as two. With the same
-# number of steps for every depth, parameters and multiply-adds both grow nearly as the depth does, so the three
-# exponents of a measure differ little.
+# Training takes three times the multiply-adds of its forward passes, because a backward pass counts as two. All
+# depths take the same number of steps, so parameters and multiply-adds are nearly proportional to the depth, and the
+# three exponents of a measure differ little.
 #
-# A power is fitted by least squares of the logarithms, with Student's interval of the exponent. It is called a law only
-# if the interval is clear of zero and the line explains nine tenths of the variance: a trend alone is no law.
+# A power law is fitted by least squares to the logarithms, with Student's interval of the exponent. The fit is called
+# a law only if the interval excludes zero and the line explains nine tenths of the variance.
 
 # %%
 laws = scaling.power_laws(points)  # empty with fewer than three depths
 laws[["kind", "measure", "against", "runs", "exponent", "low", "high", "r_squared", "law"]]
 
 # %% [markdown]
-# The frontier: for each budget the depth that errs least, by the last test within the budget. A depth takes over when
-# it is better by more than two standard errors. Caution: until its end a curve is that of a longer schedule, whose
-# rate has not dropped; with a schedule of the budget's length the net would be better there.
+# The frontier is the depth with the lowest error for each training budget, at the last test within the budget. A
+# depth replaces another one when it is better by more than two standard errors. Before its end, a curve belongs to a
+# longer schedule whose learning rate has not dropped yet. With a schedule of the length of the budget, the network
+# would be better there.
 
 # %%
 scaling.frontier(logs)[["label", "from_macs", "to_macs", "error", "than_label", "difference", "sampling_error"]]
