@@ -1,4 +1,4 @@
-"""What does depth do to a net, with and without shortcuts? (Fig. 6, Table 6 and Fig. 7)
+"""What does depth do to a network, with and without shortcuts? (Fig. 6, Table 6 and Fig. 7)
 
     python -m resjax.main --config experiments/cifar_depth_sweep.py
     python -m resjax.main --config experiments/cifar_depth_sweep.py:mini --config.data.path=FOLDER

@@ -1,4 +1,4 @@
-"""Do gated shortcuts do what identity ones do? (the Highway nets of Table 6)
+"""Do gated shortcuts train deep networks as well as identity shortcuts? (the Highway networks of Table 6)
 
     python -m resjax.main --config experiments/cifar_highway.py
 

@@ -1,4 +1,4 @@
-"""Does bfloat16 cost accuracy? Activations and convolutions in 8 bits of precision against float32, by depth.
+"""Does bfloat16 cost accuracy? Activations and convolutions with 8 significant bits against float32, by depth.
 
     python -m resjax.main --config experiments/cifar_precision.py
 

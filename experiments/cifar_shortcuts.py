@@ -1,4 +1,4 @@
-"""Do projection shortcuts do better than identity ones? (options A, B and C of Sec. 3.3 and 4.1, at CIFAR size)
+"""Are projection shortcuts better than identity shortcuts? (options A, B and C of Sec. 3.3 and 4.1, on CIFAR-10)
 
     python -m resjax.main --config experiments/cifar_shortcuts.py
 

@@ -1,4 +1,4 @@
-"""Do gradients vanish or explode with depth, and what holds them: shortcuts, batch norm, ReLU?
+"""Do gradients vanish or explode with depth, and what prevents it: shortcuts, batch normalization, ReLU?
 
     python -m resjax.main --config experiments/gradient_flow.py
 

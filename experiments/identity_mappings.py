@@ -1,4 +1,4 @@
-"""What must a shortcut be for a thousand layers to train? (He et al. 2016, "Identity mappings")
+"""Which shortcuts let a thousand layers train? (He et al. 2016, "Identity mappings")
 
     python -m resjax.main --config experiments/identity_mappings.py
     python -m resjax.main --config experiments/identity_mappings.py:shortcuts

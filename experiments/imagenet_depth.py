@@ -1,4 +1,4 @@
-"""What does depth do to a residual net on ImageNet? (Table 1, Tables 3 and 4)
+"""What does depth do to a residual network on ImageNet? (Table 1, Tables 3 and 4)
 
     python -m resjax.main --config experiments/imagenet_depth.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/imagenet_depth.py:small --config.data.path=FOLDER

@@ -1,4 +1,4 @@
-"""Does depth hurt a plain net on ImageNet, and do shortcuts mend it? (Table 2, Fig. 4)
+"""Do deeper plain networks have a higher error on ImageNet, and do shortcuts prevent it? (Table 2, Fig. 4)
 
     python -m resjax.main --config experiments/imagenet_plain_vs_residual.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/imagenet_plain_vs_residual.py:small --config.data.path=FOLDER

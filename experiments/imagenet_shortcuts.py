@@ -1,4 +1,4 @@
-"""Do projection shortcuts do better than identity ones on ImageNet? (options A, B and C, Table 3)
+"""Are projection shortcuts better than identity shortcuts on ImageNet? (options A, B and C, Table 3)
 
     python -m resjax.main --config experiments/imagenet_shortcuts.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/imagenet_shortcuts.py:small --config.data.path=FOLDER

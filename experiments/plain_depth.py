@@ -1,4 +1,4 @@
-"""Do plain networks still get worse with depth when signals pass them at the start? (plain-56 against plain-20)
+"""Do plain networks still get worse with depth if their initialization preserves signals? (plain-56 against plain-20)
 
     python -m resjax.main --config experiments/plain_depth.py:digits
     python -m resjax.main --config experiments/plain_depth.py --config.data.path=FOLDER

@@ -1,4 +1,4 @@
-"""Does a net train worse when it is deeper, and do shortcuts mend it? In minutes, on handwritten digits.
+"""Do deeper plain networks train worse, and do shortcuts prevent it? In minutes, on handwritten digits.
 
     python -m resjax.main --config experiments/quickstart.py
 

@@ -1,4 +1,4 @@
-"""Do very deep fully connected networks train when each branch starts with a gain of 0? (ReZero)
+"""Do very deep fully connected networks train if the gain of each branch starts at zero? (ReZero)
 
     python -m resjax.main --config experiments/rezero_mlp.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/rezero_mlp.py:small --config.data.path=FOLDER

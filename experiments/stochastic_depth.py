@@ -1,4 +1,4 @@
-"""Do very deep networks train better when each minibatch passes a random part of the blocks? (Huang et al. 2016)
+"""Do very deep networks train better when each minibatch uses a random subset of the blocks? (Huang et al. 2016)
 
     python -m resjax.main --config experiments/stochastic_depth.py
     python -m resjax.main --config experiments/stochastic_depth.py:small --config.data.path=FOLDER

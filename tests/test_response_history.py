@@ -50,7 +50,8 @@ def test_a_reading_is_selected_and_said(tmp_path):
   own, studied = measurements.distinct_measurements(logs)
   assert (own["mode"], own["source"], own["pooling"]) == ("batch", "test", "units")
   assert measurements.describe(studied) == (
-    "running statistics, 32 train images, the mean of the channels’ deviations, the first convolution counted"
+    "running statistics, 32 training images, means of the standard deviations of a layer’s channels, "
+    "including the first convolution"
   )
   curves = analysis.response_curves(logs, "original", {"mode": "running"})
   assert list(curves["mean"]) == [7, 14, 21]

@@ -63,8 +63,10 @@ def test_a_law_is_found_where_there_is_one(tmp_path):
   )
   assert "response" not in found.index.get_level_values("measure")  # none was captured
   said = section.build(analysis.load(tmp_path)).findings
-  assert any(line.startswith("residual-A: test error scales as depth to the power −0.5") for line in said)
-  assert any(line.startswith("plain: test error follows no power law in depth") for line in said)
+  assert any(
+    line.startswith("The test error of residual-A networks scales as depth to the power −0.5") for line in said
+  )
+  assert any(line.startswith("The test error of plain networks follows no power law in depth") for line in said)
 
 
 def test_the_training_loss_is_that_of_the_last_tenth_of_the_steps(tmp_path):
@@ -83,8 +85,20 @@ def test_the_deeper_net_takes_the_frontier_over_once_it_is_told_apart(tmp_path):
   assert list(found["to_macs"]) == pytest.approx([1.5 * unit, 2 * unit])
   assert found["difference"].iloc[-1] == pytest.approx(0.05)
   assert found["sampling_error"].iloc[-1] == pytest.approx(math.hypot(0.0040, 0.00357), rel=1e-2)
+  built = section.build(analysis.load(tmp_path))
+  assert built.findings == (
+    "For training budgets in multiply-adds, the best networks are ResNet-10 up to 5.8e12 and ResNet-20 up to 7.7e12. "
+    "At the largest budget, the test error of ResNet-10 is 5.0 points higher.",
+  )
+  (panel,) = built.panels
+  assert all(f">ResNet-{depth}<" in panel.svg for depth in (10, 20))  # labels are there on logarithmic axes, too
+
+
+def test_a_deeper_network_that_is_better_within_the_sampling_error_is_called_lower(tmp_path):
+  finished(tmp_path, 10, 0.200, curve=((500, 0.300),))
+  finished(tmp_path, 20, 0.195, curve=((500, 0.301),))
   (sentence,) = section.build(analysis.load(tmp_path)).findings
-  assert "ResNet-10 up to 5.8e12, ResNet-20 up to 7.7e12; there, ResNet-10 is 5.0 points worse" in sentence
+  assert sentence.endswith("the test error of ResNet-20 is 0.5 points lower, which is within the sampling error.")
 
 
 def test_one_depth_and_nets_from_elsewhere_give_no_frontier(tmp_path):

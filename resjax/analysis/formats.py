@@ -12,7 +12,7 @@ def percent(error: Any, spread: Any = None, before: str = "") -> str:
   """Formats a fraction in percent, without the sign: 0.0661 is "6.61", with a spread "6.61 ± 0.16"."""
   if pd.isna(error):
     return MISSING
-  return f"{before}{100 * error:.2f}" + ("" if pd.isna(spread) else f" ± {100 * spread:.2f}")
+  return f"{before}{number(100 * error)}" + ("" if pd.isna(spread) else f" ± {number(100 * spread)}")
 
 
 def published(row: Mapping[str, Any]) -> str:
@@ -54,5 +54,8 @@ def number(value: Any, digits: int = 2) -> str:
 
 
 def figures(value: Any, count: int = 3) -> str:
-  """Formats a number with `count` significant digits: 12345.6 is "1.23e+04", 0.98765 is "0.988"."""
-  return MISSING if pd.isna(value) else f"{value:.{count}g}".replace("-", "\N{MINUS SIGN}")
+  """Formats a number with `count` significant digits: 12345.6 is "12,300", 0.98765 is "0.988", 1.2e9 is "1.2e+09"."""
+  if pd.isna(value):
+    return MISSING
+  rounded = f"{value:.{count}g}"
+  return (f"{float(rounded):,.0f}" if 1e3 <= abs(value) < 1e6 else rounded).replace("-", "\N{MINUS SIGN}")

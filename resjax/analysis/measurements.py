@@ -61,15 +61,17 @@ def select(captured: pd.DataFrame, reading: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def describe(reading: Mapping[str, Any]) -> str:
-  """Describes a way of measuring: "running statistics, 1,024 test images, the deviation over all units"."""
+  """Describes a way of measuring: "running statistics, 1,024 test images"."""
   images = "" if reading.get("images") is None else f"{int(reading['images']):,} "
+  source = "training" if reading.get("source") == "train" else reading.get("source") or ""
   words = [
     f"{reading['mode']} statistics" if reading.get("mode") else "",
-    f"{images}{reading.get('source') or ''} images".replace("  ", " ") if images or reading.get("source") else "",
-    {"units": "the deviation over all units of a layer", "channels": "the mean of the channels’ deviations"}.get(
-      str(reading.get("pooling")), ""
-    ),
-    {"True": "the first convolution counted", "False": "the first convolution left out"}.get(
+    f"{images}{source} images".replace("  ", " ") if images or source else "",
+    {
+      "units": "standard deviations over all units of a layer",
+      "channels": "means of the standard deviations of a layer’s channels",
+    }.get(str(reading.get("pooling")), ""),
+    {"True": "including the first convolution", "False": "without the first convolution"}.get(
       str(reading.get("first_conv")), ""
     ),
   ]

@@ -142,9 +142,10 @@ def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
   """
   gap = _LINE * axes.figure.dpi / axes.bbox.height  # of the height of the axes
   to_axes = axes.transData + axes.transAxes.inverted()
+  right = axes.get_xlim()[1]  # a position that a logarithmic axis has, too
   placed: list[tuple[float, str, str]] = []
   for height, text, color in sorted(ends):
-    y = float(to_axes.transform((0, height))[1])
+    y = float(to_axes.transform((right, height))[1])
     y = min(max(y, 0.0), 1.0)
     placed.append((max(y, placed[-1][0] + gap) if placed else y, text, color))
   # A stack that grew over the top edge slides back down, keeping its gaps.

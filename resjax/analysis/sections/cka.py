@@ -102,7 +102,8 @@ def _findings(logs: Logs, places: pd.DataFrame, pairs: pd.DataFrame) -> tuple[st
     own = places[places["net"] == net.key].groupby("position")["cka_previous"].mean().dropna()
     alike = int((own > study_records.SIMILAR_CKA).sum())
     sentences.append(
-      f"{net.label}: {alike} of {len(own)} blocks have a CKA above {study_records.SIMILAR_CKA} with the place before."
+      f"{net.label}: {alike} of {len(own)} blocks have a CKA above {study_records.SIMILAR_CKA} with the previous "
+      "position."
     )
   for row in pairs[pairs["label"] != pairs["other"]].to_dict("records"):
     sentences.append(

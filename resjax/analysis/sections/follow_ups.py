@@ -33,7 +33,7 @@ def build(logs: Logs) -> Section | None:
     return None
   marks, notes = footnotes([row["reason"].split("; ") if row["reason"] else [] for row in rows])
   columns = (
-    *(Column("net", number=False), Column("paper", number=False), Column("measure", number=False)),
+    *(Column("network", number=False), Column("paper", number=False), Column("measure", number=False)),
     *(Column("here", "mean over runs"), Column("runs"), Column("published", "notes: where the recipe differs")),
   )
   cells = [

@@ -10,7 +10,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import Column, Section, Table, footnotes, join_words, run_commands
 
 _COLUMNS = (
-  *(Column("net", number=False), Column("measure", number=False), Column("here"), Column("paper")),
+  *(Column("network", number=False), Column("measure", number=False), Column("here"), Column("paper")),
   *(Column("difference", "± standard error, in points"), Column("verdict", number=False)),
 )
 
@@ -29,15 +29,16 @@ def build(logs: Logs) -> Section | None:
     for row, mark in zip(table.to_dict("records"), marks, strict=True)
   ]
   caption = "Errors in percent, mean over the finished runs. Notes give reasons and remaining deviations."
+  comparable = bool((table["verdict"] != paper_comparison.NOT_COMPARABLE).any())
   return Section(
     key="paper",
     title="Comparison with the paper",
     findings=(findings := _findings(table)),
-    headlines=() if (table["verdict"] == paper_comparison.NOT_COMPARABLE).all() else findings,
+    headlines=findings if comparable else (),
     caption=f"Agreement means a difference of at most {paper_comparison.MAX_STANDARD_ERRORS} standard errors. "
     "The standard error combines the spread over seeds, here and in the paper, with the sampling error of the test "
     "set.",
-    tables=(Table(caption, _COLUMNS, rows, notes),),
+    tables=(Table(caption, _COLUMNS, rows, notes, folded=not comparable),),
     data={"paper_comparison": table},
     commands=run_commands(logs),
   )

@@ -11,6 +11,7 @@ from resjax.analysis.sections.section import (
   Column,
   Section,
   Table,
+  join_words,
   percentage_points,
   plotted_networks,
   run_commands,
@@ -23,7 +24,7 @@ _LAWS = (
 )
 _FRONTIER = (
   *(Column("best", number=False), Column("budget from", "multiply-adds"), Column("to"), Column("error", "% there")),
-  *(Column("next best", number=False), Column("higher by", "points"), Column("standard error", "by sampling")),
+  *(Column("next best", number=False), Column("difference", "points"), Column("standard error", "by sampling")),
 )
 _DRAWN = {
   "test_error": (100, "Test error by depth", "test error (%)"),
@@ -78,7 +79,7 @@ def _law_findings(laws: pd.DataFrame) -> tuple[str, ...]:
   """Returns a sentence per series and measure, against depth; the other predictors are nearly proportional to it."""
   sentences = []
   for row in laws[laws["against"] == "depth"].to_dict("records"):
-    what = f"{row['series']}: {scaling.MEASURES[row['measure']]}"
+    what = f"The {scaling.MEASURES[row['measure']]} of {row['series']} networks"
     fitted = (
       f"{formats.number(row['exponent'])} ({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to "
       f"{formats.number(row['high'])}; {row['runs']} runs, "
@@ -87,19 +88,21 @@ def _law_findings(laws: pd.DataFrame) -> tuple[str, ...]:
     if row["law"]:
       sentences.append(f"{what} scales as depth to the power {fitted}.")
     else:
-      sentences.append(f"{what} follows no power law in depth (fitted exponent {fitted}).")
+      sentences.append(f"{what} follows no power law in depth: fitted exponent {fitted}.")
   return tuple(sentences)
 
 
 def _frontier_findings(frontier: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for _, stretches in frontier.groupby("series", sort=False):
-    words = [f"{row['label']} up to {macs(row['to_macs'])}" for row in stretches.to_dict("records")]
+    best = join_words(f"{row['label']} up to {macs(row['to_macs'])}" for row in stretches.to_dict("records"))
     last = stretches.iloc[-1]
-    close = last["difference"] <= scaling.MIN_STANDARD_ERRORS * last["sampling_error"]
-    beside = f"there, {last['than_label']} is {percentage_points(last['difference'])} worse"
-    beside += ", within the sampling error" if close else ""
-    sentences.append(f"Lowest test error for a training budget in multiply-adds: {', '.join(words)}; {beside}.")
+    close = abs(last["difference"]) <= scaling.MIN_STANDARD_ERRORS * last["sampling_error"]
+    sentences.append(
+      f"For training budgets in multiply-adds, the best network{'s are' if len(stretches) > 1 else ' is'} {best}. "
+      f"At the largest budget, the test error of {last['than_label']} is {percentage_points(last['difference'])} "
+      f"{'higher' if last['difference'] > 0 else 'lower'}{', which is within the sampling error' if close else ''}."
+    )
   return tuple(sentences)
 
 

@@ -107,6 +107,6 @@ def _said(net: Network, own: pd.DataFrame) -> str:
   typical = own.groupby("step")["mean"].median()
   first, last = typical.index[0], typical.index[-1]
   return (
-    f"{net.label}: the median response over the layers changes from {typical.iloc[0]:.3g} at step "
-    f"{formats.count(first)} to {typical.iloc[-1]:.3g} at step {formats.count(last)}."
+    f"{net.label}: the median response over the layers changes from {formats.figures(typical.iloc[0])} at step "
+    f"{formats.count(first)} to {formats.figures(typical.iloc[-1])} at step {formats.count(last)}."
   )
