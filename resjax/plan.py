@@ -79,7 +79,7 @@ def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float
     "chips": devices,
     "batch": batch,
     "params": net.params,
-    "macs a step": net.macs * 3 * batch,
+    "macs a step": net.training_macs(batch),
     "compile s": trial.seconds,
     "GiB": trial.memory / GIB,
     "of GiB": (trial.slice_.chip.memory - RESERVED) / GIB,

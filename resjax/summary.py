@@ -6,7 +6,8 @@
 
 The table has one row per network, with the paper's figures. For a single network, and in JSON, the layers are listed,
 too. Memory is an estimate of the activations that training keeps for the backward pass of a batch, with remat=none and
-with remat=block. --compile adds XLA's count of multiply-adds in the forward pass of one image. XLA omits products with
+with remat=block. The multiply-adds of training a run are three times those of its forward passes, because a backward
+pass takes two. --compile adds XLA's count of multiply-adds in the forward pass of one image. XLA omits products with
 zeros of the padding, as the column `inside` does, and includes additions and normalization, some per cent. --mesh
 compiles the training program for the given number of devices of this platform, simulated ones on a CPU, and shows its
 memory on each device and its collectives with the size of their results; one in the body of a loop counts once.
@@ -33,7 +34,19 @@ _COMPILE = flags.DEFINE_bool("compile", False, "Show the compiler's count of mul
 
 _MESH = flags.DEFINE_string("mesh", "", "Mesh to compile the training program for: data=N,fsdp=M; needs JAX.")
 
-ROW = ("net", "depth", "params", "paper params", "macs", "paper macs", "inside", "compiler", "MiB", "MiB remat")
+ROW = (
+  "net",
+  "depth",
+  "params",
+  "paper params",
+  "macs",
+  "paper macs",
+  "inside",
+  "compiler",
+  "MiB",
+  "MiB remat",
+  "training macs",
+)
 
 
 def main() -> int:
@@ -96,6 +109,7 @@ def summary(name: str, config: Config, net: Net, compiled: bool) -> dict[str, An
     compiler_macs(config, net) if compiled else None,
     round(none, 1),
     round(block, 1),
+    None if config.data.has_boxes else net.training_macs(config.train.steps * config.train.batch_size),
   )
   return dict(zip(ROW, values, strict=True)) | {"layers": [_columns(layer) for layer in net.table]}
 

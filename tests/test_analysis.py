@@ -132,6 +132,15 @@ def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
   assert analysis.progress(analysis.load(tmp_path)).loc[0, "step"] == 4_000
 
 
+def test_progress_has_the_cost_of_each_run(sweep):
+  """Of ResNet-56 at step 38,000, by the layers' arithmetic: three passes of 128 images a step."""
+  going = analysis.progress(sweep).set_index("id").loc["residual-A-d56-s0"]
+  logs = sweep.runs.set_index("id").loc["residual-A-d56-s0"], sweep.metrics[sweep.metrics["id"] == "residual-A-d56-s0"]
+  assert going["training_macs"] == pytest.approx(3 * float(logs[0]["macs"]) * 128 * 38_000)
+  assert going["seconds"] == pytest.approx(logs[1]["seconds"].sum())
+  assert math.isnan(analysis.progress(sweep).set_index("id").loc["residual-A-d56-s1", "training_macs"])
+
+
 def test_deviations_name_the_nets_they_concern(tmp_path):
   common = {"name": "batch size", "paper": 128, "here": 64}
   synthetic_runs.write_run(tmp_path, "plain", deviations=[common])

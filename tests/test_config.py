@@ -244,6 +244,11 @@ def test_no_setting_takes_junk(key, value):
       "responses.images = 1000: must be a multiple of responses.batch_size = 128",
     ),
     (
+      {"execution.profile": 1, "train.steps": 100},
+      "execution.profile = 1: the second interval is traced, and train.steps = 100 are one; execution.log_every = 100 "
+      "must be smaller",
+    ),
+    (
       {"train.schedule": "plateau", "evaluation.every": 0},
       "evaluation.every = 0: must be at least 1 for train.schedule = 'plateau'",
     ),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from resjax import files, records
@@ -59,6 +60,7 @@ def test_a_run_leaves_the_records_of_the_contract(undisturbed):
   assert run.run["result"]["test_error"] == last["error"]
   assert run.run["result"]["test_images"] == last["images"] == 360
   assert run.run["result"]["best_test_error"] == min(row["error"] for row in run.metrics if row["split"] == "test")
+  assert run.run["result"]["training_macs"] == 3 * run.run["macs"] * 60 * 64
   rates = {row["step"]: row["learning_rate"] for row in run.metrics if row["split"] == "train"}
   assert [rates[step] for step in (5, 20, 40, 45, 60)] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01], rel=1e-5)
   dropped = [(event["step"], event["detail"]) for event in run.run["events"] if event["name"] == "rate dropped"]
@@ -70,6 +72,19 @@ def test_a_run_leaves_the_records_of_the_contract(undisturbed):
 def test_the_net_learns(undisturbed):
   """Chance is 90 %; after 60 steps the nets here are near 10 %."""
   assert what_counts(undisturbed[0])["result"]["test_error"] < 0.3
+
+
+def test_a_profiled_run_has_a_trace_and_the_same_results(environment, tmp_path, undisturbed):
+  """Of its second and third interval of five steps, as JAX reads it back."""
+  code, _, err = finish(start(tmp_path, environment, execution__profile="2"))
+  assert code == 0, err
+  ours = what_counts(tmp_path)
+  assert ours["events"].pop(0) == {"step": 15, "name": "profiled", "detail": "steps 6 to 15, in profile/"}
+  assert ours == what_counts(undisturbed[0])
+  (trace,) = folder(tmp_path).glob("profile/plugins/profile/*/*.xplane.pb")
+  planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+  names = [event.name for plane in planes for line in plane.lines for event in line.events]
+  assert names.count("PjitFunction(train_steps)") == 2
 
 
 def test_the_same_command_again_changes_nothing(undisturbed, environment):
@@ -231,6 +246,15 @@ def test_a_loss_that_is_not_finite_fails_that_run_only(environment, tmp_path):
   assert run["reason"] in out
   assert run["result"]["test_error"] is None
   assert "Traceback" not in err
+  before = {path: path.read_bytes() for path in folder(tmp_path).glob("*.json*")}
+  code, out, err = finish(start(tmp_path, environment, **changes))
+  assert code == 1 and run["reason"] in out
+  again = f"{run['id']} is not trained again: {run['reason']}; to try it again, delete {folder(tmp_path)}"
+  assert again in err.splitlines()
+  assert before == {path: path.read_bytes() for path in folder(tmp_path).glob("*.json*")}
+  shutil.rmtree(folder(tmp_path))
+  code, _, err = finish(start(tmp_path, environment, **(changes | {"train__learning_rate": "0.1"})))
+  assert code == 0, err
 
 
 def test_a_warm_up_that_ends_and_one_that_never_does(environment, tmp_path):

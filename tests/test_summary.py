@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from resjax import paper, summary
-from resjax.config import Config, Model
+from resjax import listing, mesh, paper, summary
+from resjax.config import Config, Execution, Model
 from resjax.depth import memory
+from resjax.train import program
 
 IMAGENET = ("--config=imagenet_depth",)
 
@@ -88,6 +89,21 @@ def test_the_compiler_counts_the_same_multiply_adds(model):
   inside = sum(map(summary.macs_inside, net.table))
   assert inside < net.macs
   assert 1 <= summary.compiler_macs(config, net) / inside < 1.05
+
+
+@pytest.mark.parametrize(
+  "model",
+  [Model(depth=20), Model(depth=20, kind="plain", norm="none"), Model("imagenet", depth=18, shortcut="B", stem="3x3")],
+  ids=["cifar", "without norms", "resnet18"],
+)
+def test_training_takes_three_forward_passes_in_the_compilers_count_too(model):
+  """A whole training step, within 3 %: norms and the optimizer add some, the images need no gradient."""
+  config = Config(model=model, execution=Execution(devices=1, unroll=1000, remat="none"))
+  net = listing.net(config)
+  lowered = program.trace(config, net, mesh.make(config)).lower(lowering_platforms=("tpu",))
+  counted = lowered.cost_analysis()["flops"] / 2
+  assert net.training_macs(10) == 30 * net.macs
+  assert counted / config.train.batch_size == pytest.approx(3 * sum(map(summary.macs_inside, net.table)), rel=0.03)
 
 
 def test_macs_without_padding_by_hand():

@@ -28,7 +28,7 @@ _INTEGERS = frozenset(
   | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile", "layers_above"}
 )
 _FLOATS = frozenset(
-  {"epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
+  {"training_macs", "epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
   | {"norm", "weight_norm", "train_error", "test_error", "best_test_error", "backbone_test_error"}
   | {"share", "tau", "alpha", "beta", "eigenvalue", "residual", "difference", "error_before"}
   | {"input_std", "branch_std"}

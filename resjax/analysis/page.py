@@ -79,6 +79,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
     inline=_inline,
     runs=runs.to_dict("records"),
     deviations=csv["deviations"].to_dict("records"),
+    at_chance=list(dict.fromkeys(csv["events"].loc[csv["events"]["name"] == records.AT_CHANCE, "id"])),
     events=tables.merge_shared_events(csv["events"], len(runs)).to_dict("records"),
     training_commands=run_commands(logs),
     problems=logs.problems,
@@ -153,6 +154,9 @@ def _template(name: str) -> jinja2.Template:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  filters = (formats.percent, formats.published, formats.count, formats.short, formats.share)
+  filters = (
+    *(formats.percent, formats.published, formats.count, formats.short, formats.share, formats.figures),
+    formats.number,
+  )
   environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
   return environment.get_template(name)

@@ -1,7 +1,4 @@
-"""Scaling with depth: power laws of errors, loss and responses, and the best depth for a training budget.
-
-Multiply-adds spent in training are three times those of a forward pass: the backward pass takes two.
-"""
+"""Scaling with depth: power laws of errors, loss and responses, and the best depth for a training budget."""
 
 import math
 from typing import Any
@@ -13,8 +10,8 @@ from resjax.analysis import power_law, response_history
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import key_without_depth
 from resjax.analysis.tables import sampling_error
+from resjax.analysis.training_cost import training_macs
 
-PASSES_PER_STEP = 3  # of which the backward pass is two
 END = 0.1  # of the steps, the last ones: the training loss is the mean over these
 MIN_R_SQUARED = 0.9  # of the variance, from which on a power is called a law
 MIN_STANDARD_ERRORS = 2  # standard errors of a difference, from which on a net takes the frontier over
@@ -56,15 +53,6 @@ def finished_runs(logs: Logs) -> pd.DataFrame:
     response=done["id"].map(responses),
   )
   return frame[_POINTS].reset_index(drop=True)
-
-
-def training_macs(logs: Logs, lines: pd.DataFrame, steps: pd.Series) -> pd.Series:
-  """Returns the multiply-adds that training has cost by `steps`, for each line by its id; NaN if zero."""
-  sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
-  batches = pd.to_numeric(lines["id"].map(sizes), errors="coerce")
-  of_net = lines["id"].map(logs.runs.set_index("id")["macs"])
-  spent = PASSES_PER_STEP * of_net.astype("float64") * batches.astype("float64") * steps.astype("float64")
-  return spent.where(spent > 0)
 
 
 def power_laws(measured: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 from resjax import paper, records
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
+from resjax.analysis.training_cost import training_macs
 
 PAPER_DATA = "cifar10"
 _ERRORS = [
@@ -18,7 +19,7 @@ _ERRORS = [
 ]
 _PROGRESS = [
   *("label", "id", "seed", "status", "reason", "step", "steps", "progress"),
-  *("train_error", "split", "error", "torn"),
+  *("train_error", "split", "error", "torn", "training_macs", "seconds"),
 ]
 
 
@@ -93,7 +94,8 @@ def progress(logs: Logs) -> pd.DataFrame:
   Returns:
     label, id, seed, status, reason, step, steps, progress (fraction of the steps), train_error
     (the mean of its last interval), split and error (last test error, validation error where no
-    test was run), torn.
+    test was run), torn, training_macs (multiply-adds of forward and backward passes so far; missing for a detector,
+    whose frozen layers have no gradients), seconds (of training and of tests during it).
   """
   labels = logs.labels
   runs = logs.runs[["net", "id", "seed", "status", "reason", "step", "steps", "torn"]].copy()
@@ -109,6 +111,8 @@ def progress(logs: Logs) -> pd.DataFrame:
   runs["split"] = evaluated
   runs["error"] = runs["id"].map(last.get(evaluated, none))
   runs["label"] = runs["net"].map(labels)
+  runs["training_macs"] = training_macs(logs, runs, runs["step"]).mask(runs["id"].isin(logs.average_precision["id"]))
+  runs["seconds"] = runs["id"].map(logs.metrics.groupby("id")["seconds"].sum())
   return runs[_PROGRESS]
 
 

@@ -48,6 +48,11 @@ class Config:
       late = [step for step in probe.steps if step > self.train.steps]
       if late:
         raise ConfigError(f"{key}.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
+    if self.execution.profile and self.train.steps <= self.execution.log_every:
+      raise ConfigError(
+        f"execution.profile = {self.execution.profile}: the second interval is traced, and train.steps = "
+        f"{self.train.steps} are one; execution.log_every = {self.execution.log_every} must be smaller"
+      )
     if self.data.has_boxes:
       self._check_detection()
     if self.train.schedule == "plateau":

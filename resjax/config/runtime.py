@@ -108,3 +108,8 @@ class Execution:
     allowed=Range(-1, 1024),
   )
   log_every: int = setting(100, "steps between lines of the log", allowed=POSITIVE)
+  profile: int = setting(
+    0,
+    "intervals of `log_every` steps to trace with JAX's profiler into the run directory, from the second on; 0: none",
+    allowed=COUNT,
+  )

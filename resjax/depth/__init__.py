@@ -6,12 +6,13 @@ with the Flax model, so that "110 layers" means that the model has 110 weighted 
 
 from resjax.depth.detector import DetectorNet
 from resjax.depth.layer import Layer
-from resjax.depth.net import Net
+from resjax.depth.net import PASSES_PER_STEP, Net
 from resjax.depth.structure import BOTTLENECK_EXPANSION, FAMILIES, VGG_DENSE, DepthError, Stage, Structure
 
 __all__ = [
   "BOTTLENECK_EXPANSION",
   "FAMILIES",
+  "PASSES_PER_STEP",
   "VGG_DENSE",
   "DepthError",
   "DetectorNet",

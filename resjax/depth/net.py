@@ -7,6 +7,7 @@ from resjax.depth.layer import Layer
 from resjax.depth.structure import GATED_SHORTCUTS, SHORTCUT_SCALARS, VGG_DENSE, Structure
 
 Size = tuple[int, int]
+PASSES_PER_STEP = 3  # a backward pass has the multiply-adds of two forward passes: gradients of inputs and of weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Net:
   def macs(self) -> int:
     """Multiply-adds of the forward pass of one image."""
     return sum(layer.macs for layer in self.table)
+
+  def training_macs(self, images: int) -> int:
+    """Returns the multiply-adds of forward and backward passes of `images` images; two operations each, in FLOP."""
+    return PASSES_PER_STEP * self.macs * images
 
   def _stem(self) -> Iterator[Layer]:
     filters, stem = self.structure.stages[0].filters, self.structure.first_layers

@@ -10,6 +10,7 @@ null. This package does not import JAX, so that logs can be read where JAX is no
 from resjax.records.archive import ARCHIVE, pack, unpack
 from resjax.records.reader import find_runs, read_logs, read_run
 from resjax.records.schema import (
+  AT_CHANCE,
   DONE,
   FAILED,
   LIST_KEYS,
@@ -28,6 +29,7 @@ from resjax.records.writer import RunWriter, utc_now
 
 __all__ = [
   "ARCHIVE",
+  "AT_CHANCE",
   "DONE",
   "FAILED",
   "LIST_KEYS",

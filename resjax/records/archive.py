@@ -10,7 +10,7 @@ from resjax.records.reader import find_runs
 from resjax.records.schema import RecordsError
 
 ARCHIVE = "runs.tar.xz"
-_LEFT_OUT = {"checkpoints", "input.npz", "lock"}  # large, or of the machine
+_LEFT_OUT = {"checkpoints", "input.npz", "lock", "profile"}  # large, or of the machine
 
 
 def pack(experiment: str | os.PathLike[str]) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 SCHEMA = 1
 
 PENDING, RUNNING, DONE, FAILED, PREEMPTED = "pending", "running", "done", "failed", "preempted"
+AT_CHANCE = "stayed at chance"  # name of an event
 STATUSES = (PENDING, RUNNING, DONE, FAILED, PREEMPTED)
 
 RUN_KEYS = (
@@ -27,7 +28,9 @@ NESTED_KEYS = {
   "execution": ("remat", "convolution"),
   "data": ("name", "path", "form", "images", "digest"),
   "backbone": ("id", "step", "test_error", "params_digest"),  # of a detector: the classification run it starts from
-  "result": ("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map"),
+  "result": (
+    *("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map", "training_macs"),
+  ),
 }
 LIST_KEYS = {"deviations": ("name", "paper", "here"), "events": ("step", "name", "detail")}
 _METRIC_KEYS = ("step", "epoch", "split", "loss", "error", "learning_rate", "images", "seconds", "images_per_second")

@@ -22,13 +22,15 @@ from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import batched_runs, checkpoints, execution, loop, run_files
 from resjax.train.progress import Progress
-from resjax.train.run_log import RunLog
+from resjax.train.run_log import DIVERGED, RunLog
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def run(question: str, runs: list[Run], workdir: str) -> int:
-  """Starts or continues the runs in order; finished runs are skipped, and a failed run does not stop the others.
+  """Starts or continues the runs in order; a failed run does not stop the others.
+
+  Finished runs are skipped, and so are those that diverged. Runs that failed for another reason are tried again.
 
   Args:
     question: Question of the experiment, recorded with each run.
@@ -50,6 +52,8 @@ def run_all(question: str, runs: list[Run], workdir: Path) -> int:
   """Does what `run` does, once JAX has been started."""
   directories, datasets = prepare(question, runs, workdir)
   first = processes.is_first()
+  if first:
+    _report_diverged(directories)
   stop = processes.StopSignal()
   for group in _groups(runs, directories):
     if _train(group, datasets[group[0].run.config.data], directories, stop) == records.PREEMPTED:
@@ -121,7 +125,7 @@ class _UnfinishedRun:
 
 
 def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_UnfinishedRun]]:
-  """Returns the unfinished runs in order, grouped by `execution.runs_per_program` where they can be one program.
+  """Returns the runs to train in order, grouped by `execution.runs_per_program` where they can be one program.
 
   Such runs have equal shared settings and their newest checkpoints at the same step. All processes return the same.
 
@@ -129,17 +133,33 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
     ConfigError: A checkpoint belongs to a run with other settings.
   """
   first = processes.is_first()
-  done = processes.broadcast_from_first(
-    [first and records.read_run(directories[each.id]).run["status"] == records.DONE for each in runs]
-  )
+  over = processes.broadcast_from_first([first and _is_over(directories[each.id]) for each in runs])
   by_program: dict[tuple[Config, int | None], list[_UnfinishedRun]] = {}
-  for each in (each for each, is_done in zip(runs, done, strict=True) if not is_done):
+  for each in (each for each, is_over in zip(runs, over, strict=True) if not is_over):
     step, refused = checkpoints.newest_intact(directories[each.id] / run_files.CHECKPOINTS, each.config)
     by_program.setdefault((batched_runs.shared_config(each.config), step), []).append(
       _UnfinishedRun(each, step, refused)
     )
   most = runs[0].config.execution.runs_per_program
   return [group[i : i + most] for group in by_program.values() for i in range(0, len(group), most)]
+
+
+def _is_over(directory: Path) -> bool:
+  """Returns whether a run is done, or has diverged with these settings."""
+  run = records.read_run(directory).run
+  return run["status"] == records.DONE or _diverged(run)
+
+
+def _diverged(run: dict[str, Any]) -> bool:
+  return run["status"] == records.FAILED and (run["reason"] or "").startswith(DIVERGED)
+
+
+def _report_diverged(directories: dict[str, Path]) -> None:
+  """Prints which runs are not trained because they diverged before."""
+  for run_id, directory in directories.items():
+    run = records.read_run(directory).run
+    if _diverged(run):
+      print(f"{run_id} is not trained again: {run['reason']}; to try it again, delete {directory}", file=sys.stderr)
 
 
 def _train(
@@ -188,7 +208,9 @@ def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
 
 
 def _check_directory(directory: Path, config: Config) -> None:
-  """Raises ConfigError if the run directory holds a run with other settings."""
+  """Raises ConfigError if the run directory holds a run with other settings, or cannot take what it should hold."""
+  if config.execution.profile and files.in_bucket(directory):
+    raise ConfigError(f"execution.profile = {config.execution.profile}: must be 0 in a bucket ({directory})")
   if not (directory / "run.json").exists():
     return
   there = records.read_run(directory)
@@ -274,5 +296,5 @@ def _outcome(row: dict[str, Any]) -> dict[str, Any]:
     "train error %": percent("train_error"),
     "test error %": percent("test_error"),
     "best test error %": percent("best_test_error"),
-    "reason": row["reason"] or "",
+    "reason": row["reason"] or ", ".join(each["name"] for each in row["events"] if each["name"] == records.AT_CHANCE),
   }

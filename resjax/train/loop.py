@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 
-from resjax import listing, mesh, records
+from resjax import listing, mesh, processes, records
 from resjax.data import AnyDataset
 from resjax.train import batched_runs, input as inputs, run_files, schedule, state, step
 from resjax.train.checkpoints import Checkpoints
 from resjax.train.execution import scan_options
 from resjax.train.periodic_actions import PeriodicActions
+from resjax.train.profiler import Profiler
 from resjax.train.run_log import RunFailed, RunLog
 
 
@@ -54,6 +55,7 @@ def train(logs: Sequence[RunLog], dataset: AnyDataset, asked_to_stop: Callable[[
     ]
     training = _Training(logs, dataset, checkpoints)
     stack.callback(training.images.close)
+    stack.callback(training.profiler.close)
     return training.run(asked_to_stop)
 
 
@@ -67,6 +69,8 @@ class _Training:
     devices = jax.sharding.get_mesh()
     scan = scan_options(config, listing.net(config), devices)
     self.images = inputs.make(config, dataset, scan, logs[0].writer.directory.parents[1] / ".moments")
+    traced = logs[0].config.execution.profile if processes.is_first() else 0
+    self.profiler = Profiler(logs[0].writer.directory / run_files.PROFILE, traced)
     self.failed: dict[int, str] = {}
     self.errors: dict[int, float] = {}  # validation (or else test) error of each run, measured at this step
     everywhere = mesh.replicated(devices)
@@ -97,7 +101,10 @@ class _Training:
     self.for_each(lambda run: self.logs[run].start_clock())
     while done < total and not stopping and len(self.failed) < len(self.logs):
       start, done = done, self.actions.next_stop(done)
+      self.profiler.begin(start, self.states)
       self.states, interval = self.images.advance(self.states, self.hyperparameters, done, self.actions.max_interval)
+      if trace := self.profiler.end(done, self.states):
+        self.logs[0].writer.event(done, "profiled", trace)
       if waiting:
         self.for_each(self.write, *waiting)
       waiting = start, done, interval

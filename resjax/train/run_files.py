@@ -17,6 +17,7 @@ from resjax.train.checkpoints import restore_variables
 
 CHECKPOINTS = "checkpoints"
 INPUT = "input.npz"
+PROFILE = "profile"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,13 @@ from resjax.config import Config
 from resjax.models import layout
 from resjax.records import RunWriter
 from resjax.train import gradients, responses, schedule
+from resjax.train.chance import stays_at_chance
 from resjax.train.checkpoints import Refusal
 from resjax.train.input import SplitResult
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
+
+DIVERGED = "the loss is not finite at step"  # begins the reason of a run that diverged
 
 
 class RunFailed(Exception):
@@ -86,7 +89,7 @@ class RunLog:
     """
     result: Interval = jax.device_get(interval)
     if result.bad >= 0:
-      raise RunFailed(f"the loss is not finite at step {result.bad}")
+      raise RunFailed(f"{DIVERGED} {result.bad}")
     steps, now = stop - start, time.monotonic()
     self._metrics(
       stop,
@@ -137,6 +140,7 @@ class RunLog:
     warms_up = schedule.uses_warmup(self.config.model, self.config.train)
     if warms_up and warmup_ended < 0 and never not in [event["name"] for event in log.run["events"]]:
       self.writer.event(self.config.train.steps, never, "the whole run was at train.warmup_rate")
+    self._log_chance(log)
     tests = [row for row in log.metrics if row["split"] == "test"]
     best = min(tests, key=lambda row: row["error"])
     precisions = [row for row in log.average_precision if (row["step"], row["split"]) == (tests[-1]["step"], "test")]
@@ -148,10 +152,29 @@ class RunLog:
         "best_test_error": best["error"],
         "best_step": best["step"],
         "test_images": tests[-1]["images"],
+        "training_macs": self._training_macs(),
         **of_detector,
       },
       params_digest=digest,
     )
+
+  def _log_chance(self, log: records.Run) -> None:
+    """Records that no error of the run, of training or of a test, was below those of guessing."""
+    known = [event["name"] for event in log.run["events"]]
+    if self.config.data.has_boxes or records.AT_CHANCE in known:
+      return
+    classes = listing.net(self.config).classes
+    measured = [(row["error"], row["images"]) for row in log.metrics if row["error"] is not None]
+    if stays_at_chance(measured, classes):
+      lowest = min(error for error, _ in measured)
+      detail = f"lowest error {100 * lowest:.2f} %, guessing among {classes} classes {100 - 100 / classes:.2f} %"
+      self.writer.event(self.config.train.steps, records.AT_CHANCE, detail)
+
+  def _training_macs(self) -> int | None:
+    """Returns the multiply-adds of the training steps; None for a detector, whose frozen layers have no gradients."""
+    if self.config.data.has_boxes:
+      return None
+    return listing.net(self.config).training_macs(self.config.train.steps * self.config.train.batch_size)
 
   def finish(self, status: str, reason: str | None) -> None:
     """Writes the status of the ended run and, if it failed, the reason."""

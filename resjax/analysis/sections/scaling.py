@@ -16,6 +16,7 @@ from resjax.analysis.sections.section import (
   plotted_networks,
   run_commands,
 )
+from resjax.depth import PASSES_PER_STEP
 
 _LAWS = (
   *(Column("networks", number=False), Column("measure", number=False), Column("against", number=False)),
@@ -65,7 +66,7 @@ def build(logs: Logs) -> Section | None:
     title="Scaling with depth",
     findings=(*_law_findings(laws), *_frontier_findings(frontier)),
     caption="Thick grey line: lowest error for a training budget. A training step costs "
-    f"{scaling.PASSES_PER_STEP} times the multiply-adds of its forward pass. Errors before the end of a curve are "
+    f"{PASSES_PER_STEP} times the multiply-adds of its forward pass. Errors before the end of a curve are "
     "those of a longer schedule whose learning rate has not dropped yet, so the frontier compares these runs, not the "
     "best possible ones.",
     panels=tuple(panels),
