@@ -1,8 +1,13 @@
 """The report's section on detection: intervals, sentences and the paper's rows, from records alone."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib import image
 from scipy import stats
 
 from resjax import analysis, paper, records
@@ -83,3 +88,24 @@ def test_the_papers_detectors(tmp_path):
   gain = coco["ResNet-101"].map / coco["VGG-16"].map - 1
   assert round(100 * gain) == 28  # "28% relative improvement", in the abstract
   assert all(0 < each.map50 < 1 and (each.map is None) == ("VOC" in each.tested_on) for each in paper.DETECTION)
+
+
+def test_photographs_are_embedded_as_jpeg_and_look_the_same(tmp_path):
+  rng = np.random.default_rng(0)
+  photograph = np.kron(rng.random((6, 8, 3)), np.ones((16, 16, 1)))
+  recorded = io.BytesIO()
+  image.imsave(recorded, photograph, format="jpeg", pil_kwargs={"quality": 95})
+  detectors(tmp_path, {10: [0.5]})
+  line = {"step": 9, "split": "test", "image": "a", "width": 128, "height": 96, "wrong": 1, "objects": []}
+  with records.RunWriter(tmp_path / "residual-B-d10-s0") as writer:
+    writer.append("pictures", [line | {"jpeg": base64.b64encode(recorded.getvalue()).decode()}])
+  logs = analysis.load(tmp_path)
+  panel = {each.name: each for each in detection.build(logs).panels}["pictures-residual-B-d10"]
+  assert "image/png" not in panel.svg
+  (embedded,) = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", panel.svg)
+  pixels = image.imread(io.BytesIO(base64.b64decode(embedded)), format="jpeg") / 255
+  assert pixels.shape[0] > 50
+  means = [pixels[rows].mean((0, 1)) for rows in (slice(None, len(pixels) // 2), slice(len(pixels) // 2, None))]
+  halves = [photograph[:48].mean((0, 1)), photograph[48:].mean((0, 1))]
+  # SVG images may be stored upside down, which their transform undoes.
+  assert min(np.abs(np.subtract(means, own)).max() for own in (halves, halves[::-1])) < 0.05

@@ -273,17 +273,6 @@ def test_settings_that_make_no_detector(voc, changes, says):
     settings(voc, **changes)
 
 
-def test_a_backbone_that_does_not_fit(voc, tmp_path):
-  with pytest.raises(ConfigError, match="is no run directory"):
-    backbone.check(settings(voc, detection__backbone=str(tmp_path)))
-  folder = config.Data(name="folder", image_size=32, resize=())
-  other = random_networks.write(tmp_path / "net", dataclasses.replace(NET, width=4), folder, 32, 5)
-  with pytest.raises(
-    ConfigError, match=r"must have the network of this run, but differs: model.width \(4 there, 8 here\)"
-  ):
-    backbone.check(settings(voc, detection__backbone=str(other)))
-
-
 def test_a_classifier_keeps_its_digest():
   """Settings of detectors are later ones: at their defaults they are no part of a digest."""
   values = Config().to_dict()

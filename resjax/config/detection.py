@@ -19,7 +19,7 @@ class Detection:
   backbone: str = setting(
     "",
     "run directory of the classification network that training starts from: trained here, or converted from another "
-    "project; empty: random weights",
+    "project; or a folder of several, of which the one with this network is taken; empty: random weights",
   )
   frozen_stages: int = setting(
     0, "first layers and stages whose weights stay as they are; 1: the first layers, 2: and stage 1", allowed=COUNT

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from resjax import files, records, settings
-from resjax.config import Config, Detection, Model
+from resjax.config import Config, Detection, Model, freeze
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.augment import Statistics
 from resjax.data.files import Encoded, Unreadable
@@ -29,10 +29,12 @@ class Backbone:
   """Variables and input statistics of a trained classification network.
 
   Attributes:
+    directory: Run directory of the network.
     variables: Collections `params` and `batch_stats` in the stacked layout.
     statistics: Mean and standard deviation per channel with which its images were normalized, float32 [3].
   """
 
+  directory: Path
   variables: dict[str, Any]
   statistics: Statistics
 
@@ -48,12 +50,8 @@ def read(config: Config) -> Backbone | None:
   """
   if not config.detection.backbone:
     return None
-  run = run_files.read(files.as_path(config.detection.backbone))
-  there, here = (
-    {f"model.{key}": value for key, value in dataclasses.asdict(model).items() if key not in UNCHECKED_SETTINGS}
-    for model in (run.config.model, config.model)
-  )
-  if differing := settings.differences(there, here):
+  run = run_files.read(_find_run(config))
+  if differing := _differences(run.config, config):
     raise ConfigError(
       f"detection.backbone = {config.detection.backbone!r}: must have the network of this run, but differs: {differing}"
     )
@@ -63,7 +61,44 @@ def read(config: Config) -> Backbone | None:
     raise ConfigError(
       f"detection.backbone = {config.detection.backbone!r}: must take images of 3 channels, not {len(channels)}"
     )
-  return Backbone(run.variables, Statistics(channels.astype(np.float32), np.asarray(run.input.statistics.std)))
+  statistics = Statistics(channels.astype(np.float32), np.asarray(run.input.statistics.std))
+  return Backbone(run.directory, run.variables, statistics)
+
+
+def _find_run(config: Config) -> Path:
+  """Returns the run directory that `detection.backbone` names, or chooses one of several below it.
+
+  A run with the same network is chosen: the one with the seed of the detector, otherwise the one with the lowest seed.
+
+  Args:
+    config: Settings of the run of the detector.
+
+  Raises:
+    ConfigError: No run has the network of the detector.
+  """
+  root = files.as_path(config.detection.backbone)
+  if not root.is_dir() or (root / "run.json").is_file():
+    return root
+  configs = {directory: freeze(records.read_run(directory).config) for directory in records.find_runs(root)}
+  if not configs:
+    return root
+  fitting = [directory for directory, other in configs.items() if not _differences(other, config)]
+  if not fitting:
+    directory, other = next(iter(configs.items()))
+    raise ConfigError(
+      f"detection.backbone = {config.detection.backbone!r}: none of its {len(configs)} runs has the network of this "
+      f"run; {directory.name} differs: {_differences(other, config)}"
+    )
+  return min(fitting, key=lambda directory: (configs[directory].seed != config.seed, configs[directory].seed))
+
+
+def _differences(there: Config, here: Config) -> str:
+  """Describes the settings that give two networks different parameters; empty if there are none."""
+  models = (
+    {f"model.{key}": value for key, value in dataclasses.asdict(model).items() if key not in UNCHECKED_SETTINGS}
+    for model in (there.model, here.model)
+  )
+  return settings.differences(*models)
 
 
 def check(config: Config) -> dict[str, Any] | None:
@@ -77,9 +112,10 @@ def check(config: Config) -> dict[str, Any] | None:
   """
   if importlib.util.find_spec("pycocotools") is None:
     raise ConfigError(f"data.name = {config.data.name!r} needs pycocotools: install the extra detection")
-  if read(config) is None:
+  backbone = read(config)
+  if backbone is None:
     return None
-  run = records.read_run(files.as_path(config.detection.backbone)).run
+  run = records.read_run(backbone.directory).run
   return {key: run[key] for key in ("id", "step", "params_digest")} | {"test_error": run["result"]["test_error"]}
 
 
