@@ -109,6 +109,7 @@ _PREACTIVATION = {"model.preactivation": True}
 _BOTTLENECK = {"model.block": "bottleneck"}
 RESULTS = (
   _identity_mappings("Table 1", {"model.shortcut": "half"}, None),
+  _identity_mappings("Table 1", {"model.shortcut": "dropout"}, None),
   _identity_mappings("Table 1", {"model.shortcut": "mean"}, 0.1235),
   _identity_mappings("Table 1", {"model.shortcut": "exclusive_gate"}, 0.0870),
   _identity_mappings("Table 1", {"model.shortcut": "gate"}, 0.0691),

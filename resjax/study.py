@@ -3,6 +3,8 @@
     python -m resjax.study lesion --workdir DIR [--only EXPR]      blocks deleted, swapped, reordered: errors
     python -m resjax.study gradients --workdir DIR [--only EXPR]   gradient norms by layer, shares by length of path
     python -m resjax.study landscape --workdir DIR [--only EXPR]   loss around the net, Hessian's leading eigenvalues
+    python -m resjax.study curvature --workdir DIR [--only EXPR]   density of the Hessian's eigenvalues, trace by stage
+    python -m resjax.study trajectory --workdir DIR [--only EXPR]  path of training on the loss in its principal plane
     python -m resjax.study identity --workdir DIR [--only EXPR]    deepened by identity blocks, trained on
     python -m resjax.study responses --workdir DIR [--only EXPR]   layer responses, captured in another way
     python -m resjax.study layers --workdir DIR [--only EXPR]      what each block knows of the classes; CKA
@@ -30,6 +32,8 @@ STUDIES: dict[str, type] = {
   "gradients": studies.GradientFlow,
   "lesion": studies.Lesions,
   "landscape": studies.Landscape,
+  "curvature": studies.Curvature,
+  "trajectory": studies.Trajectory,
   "identity": studies.Identity,
   "layers": studies.Layers,
   "init": studies.Initialization,

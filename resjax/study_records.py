@@ -2,8 +2,9 @@
 
     DIR/<experiment>/<run id>/studies/
       responses.jsonl  blocks.jsonl  gradients.jsonl  paths.jsonl
-      lesions.jsonl  landscape.jsonl  hessian.jsonl  identity.jsonl
-      layers.jsonl  cka.jsonl  init.jsonl  commands.jsonl
+      lesions.jsonl  landscape.jsonl  hessian.jsonl  spectrum.jsonl  trace.jsonl
+      trajectory.jsonl  trajectory_surface.jsonl  identity.jsonl  layers.jsonl  cka.jsonl  init.jsonl
+      commands.jsonl
 
 Each file is JSON lines, as in the run directory itself. Every line has the `step` of the checkpoint and the settings
 that its numbers depend on (`images`, `source`, `mode`, `seed`, ...). A file may hold lines of several settings, which a
@@ -36,6 +37,17 @@ reader groups by them. Errors are fractions. Losses are in nats, means over the 
   of the directions.
 - `hessian`: The `index`-th (1-based) largest eigenvalue of the Hessian of the loss by all parameters, from `iterations`
   iterations of the Lanczos algorithm. `residual` is the norm of H v - eigenvalue * v, an upper bound of its error.
+- `spectrum`: Lanczos quadrature of the density of the Hessian's eigenvalues from random vector number `probe`
+  (1-based): the density is about the mean over the probes of point masses `weights`, which sum to 1, at `values`.
+- `trace`: v^T H v for the Hessian H of the parameters of one `part` (`stem`, `stage1`, ..., `head`) and random vector
+  number `probe` of signs (1-based); `parameters` counts them. The mean over probes estimates the trace of the block on
+  the diagonal of H, the sum over the parts that of H.
+- `trajectory`: A checkpoint of the run, of step `at` (0: its initial weights), beside that of `step`, the newest: its
+  coordinates `alpha` and `beta` in the plane through the newest one along the first two principal components of all,
+  which hold the shares `first_share` and `second_share` of the variance; `distance` from the newest and
+  `plane_distance` from the plane, as L2 norms. `loss` and `error` are those of the checkpoint, `plane_loss` and
+  `plane_error` those of its projection on the plane, all with the statistics of the batch.
+- `trajectory_surface`: Loss and error in that plane at the coordinates `alpha` and `beta`.
 - `identity`: The network deepened to `depth` by identity blocks (Sec. 1). `difference` is the largest change of a logit
   over the images. `error_before` and `error` are the errors of the network and of the deepened network. `run` and
   `scratch` are the run directories, relative to the work directory, of the deepened network that is trained further and
@@ -84,6 +96,13 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   ),
   "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
   "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),
+  "spectrum": ("step", "probe", "values", "weights", "parameters", "iterations", "images", "source", "mode", "seed"),
+  "trace": ("step", "probe", "part", "trace", "parameters", "images", "source", "mode", "seed"),
+  "trajectory": (
+    *("step", "at", "alpha", "beta", "first_share", "second_share", "distance", "plane_distance"),
+    *("loss", "error", "plane_loss", "plane_error", "checkpoints", "images", "source", "batch_size"),
+  ),
+  "trajectory_surface": ("step", "alpha", "beta", "loss", "error", "checkpoints", "images", "source", "batch_size"),
   "identity": ("step", "depth", "from_depth", "difference", "error_before", "error", "images", "run", "scratch"),
   "layers": (
     *("step", "position", "stage", "block", "channels", "separation", "nearest_mean_error", "ridge_error"),

@@ -49,6 +49,7 @@ NETS = {
   "Highway": Model(depth=14, blocks=(3, 4, 5), block="single", shortcut="gated", norm="none"),
   "gated": Model(depth=14, shortcut="gated"),
   "half": Model(depth=14, shortcut="half"),
+  "dropout": Model(depth=14, shortcut="dropout"),
   "mean": Model(depth=14, shortcut="mean"),
   "shortcut gate": Model(depth=14, shortcut="gate"),
   "exclusive gate": Model(depth=14, shortcut="exclusive_gate", gate_bias=-1.0),

@@ -183,7 +183,8 @@ def test_no_setting_takes_junk(key, value):
     ({"model.kind": "dense"}, "model.kind = 'dense': must be one of residual, plain"),
     (
       {"model.shortcut": "D"},
-      "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated, half, mean, gate, exclusive_gate",
+      "model.shortcut = 'D': must be one of A, B, C, rezero, skipinit, fixup, gated, half, mean, gate, exclusive_gate, "
+      "dropout",
     ),
     (
       {"model.block": "dense"},

@@ -23,7 +23,7 @@ OTHER_PAGES = [
 # Settings that make any run short: two steps, few responses, and small images in place of those that are not there.
 SHORT = (
   *("--config.train.steps=2", "--config.train.batch_size=32", "--config.evaluation.every=2"),
-  *("--config.checkpoint.every=2", "--config.responses.images=32", "--config.responses.batch_size=32"),
+  *("--config.checkpoint.every=1", "--config.responses.images=32", "--config.responses.batch_size=32"),
   *("--config.responses.steps=(0,)", "--config.gradients.steps=()"),
   *("--config.evaluation.batch_size=32", "--config.execution.log_every=2"),
 )
@@ -36,6 +36,8 @@ STUDIES = {  # what a study does much of, it does little of
   "lesion": ("--images=64", "--batch_size=32", "--counts=1", "--trials=1"),
   "gradients": ("--images=64", "--batch_size=32"),
   "landscape": ("--images=64", "--batch_size=32", "--points=3", "--eigenvalues=1"),
+  "curvature": ("--images=64", "--batch_size=32", "--probes=1", "--iterations=4", "--traces=2"),
+  "trajectory": ("--images=64", "--batch_size=32", "--points=3"),
   "identity": ("--steps=2",),
   "responses": ("--images=64", "--batch_size=32"),
   "layers": ("--images=64", "--batch_size=32", "--cka_images=32"),

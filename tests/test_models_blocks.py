@@ -110,7 +110,7 @@ def test_a_highway_block_carries_its_input_when_the_gate_is_closed_and_is_plain_
   np.testing.assert_allclose(wide_open, block_output(plain)[1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["half", "mean", "shortcut gate", "exclusive gate"])
+@pytest.mark.parametrize("name", ["half", "dropout", "mean", "shortcut gate", "exclusive gate"])
 def test_shortcuts_of_the_sequel_by_hand(name):
   """relu of the terms of "Identity mappings", Table 1, with F taken from the block with shortcut A and zero input."""
   net = NETS[name]
@@ -127,6 +127,7 @@ def test_shortcuts_of_the_sequel_by_hand(name):
     g = jax.nn.sigmoid(x @ params["gate"]["kernel"][0, 0] + params["gate_bias"]["bias"])
   expected = {
     "half": lambda: f + 0.5 * x,
+    "dropout": lambda: f + 0.5 * x,  # at test
     "mean": lambda: 0.5 * f + 0.5 * x,
     "shortcut gate": lambda: f + (1 - g) * x,
     "exclusive gate": lambda: g * f + (1 - g) * x,

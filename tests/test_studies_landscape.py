@@ -4,16 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from resjax import models, study, study_records
 from resjax.config import Data, Model
-from resjax.data.augment import normalize
-from resjax.studies import lanczos, loss_surface
-from tests import random_networks
+from resjax.studies import lanczos, loss_surface, trained_model
+from tests import dense_hessian, random_networks
 
 DIGITS = Data(name="digits", pad=1, mirror=False)
-NET = Model(depth=8, blocks=(3,), width=2)  # 294 parameters, two of its three blocks stacked
+NET = Model(depth=8, blocks=(3,), width=2)  # 292 parameters, two of its three blocks stacked
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +46,11 @@ def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
 
 def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
   """To 1e-3; batches of 8 of 12 images, so that the last is filled up. The dense one is of the unrolled net."""
-  model, unrolled = models.build(NET, 10), models.build(NET, 10, models.ScanOptions(1000))
-  flat, unflat = ravel_pytree(net.variables["params"])
-  images, labels, statistics = arrays
-
-  def loss(flat):
-    variables = {**net.variables, "params": unflat(flat)}
-    logits = unrolled.apply(variables, normalize(images, statistics), train=False)
-    return -jax.nn.log_softmax(logits)[jnp.arange(12), labels].mean()
-
-  gradient = jax.grad(loss)
-  rows = jax.jit(lambda flat: jax.lax.map(lambda v: jax.jvp(gradient, (flat,), (v,))[1], jnp.eye(len(flat))))
-  dense = np.asarray(rows(flat), np.float64)
-  assert np.abs(dense - dense.T).max() < 1e-4 * np.abs(dense).max()  # as no wrong second derivative is
-  expected = np.linalg.eigvalsh((dense + dense.T) / 2)[::-1][:2]
-
-  surface = loss_surface.LossSurface(model, 8, "running", net.variables, *arrays)
-
-  def times(vector):
-    return np.asarray(ravel_pytree(surface.hessian_times(unflat(vector.astype(np.float32))))[0], float)
-
-  found = lanczos.largest_eigenvalues(times, len(flat), 2, 40, 0)
+  hessian = dense_hessian.dense(NET, net, *arrays[:2])
+  expected = np.linalg.eigvalsh(hessian)[::-1][:2]
+  surface = loss_surface.LossSurface(models.build(NET, 10), 8, "running", net.variables, *arrays)
+  with jax.set_mesh(trained_model.make_mesh(1)):
+    found = lanczos.largest_eigenvalues(surface.hessian(lambda _: None), len(hessian), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
   assert (found.residuals < 1e-3 * found.eigenvalues[0]).all() and found.iterations <= 40
 

@@ -26,6 +26,7 @@ _INTEGERS = frozenset(
   | {"images", "data_images", "backbone_step", "best_step", "test_images", "torn"}
   | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
   | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile", "layers_above"}
+  | {"probe", "parameters", "at", "checkpoints"}
 )
 _FLOATS = frozenset(
   {"training_macs", "epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}
@@ -36,6 +37,7 @@ _FLOATS = frozenset(
   | {"step_length", "alignment", "cka_previous"}
   | {"input_squared_mean", "input_variance", "branch_squared_mean", "branch_variance"}
   | {"gradient_norm", "gradient_cosine"}
+  | {"trace", "first_share", "second_share", "distance", "plane_distance", "plane_loss", "plane_error"}
 )
 _SETTINGS = frozenset({"paper", "here", "value"})  # of any type
 # Keys of study logs that would hide a column of the identity, or mean something else in another log.
@@ -44,6 +46,8 @@ _STUDY_NAMES = {
   "paths": {"blocks": "blocks_of_net"},
   "landscape": {"seed": "draw_seed"},
   "hessian": {"seed": "draw_seed"},
+  "spectrum": {"seed": "draw_seed"},
+  "trace": {"seed": "draw_seed"},
   "identity": {"depth": "to_depth"},
   "init": {"seed": "draw_seed"},
 }

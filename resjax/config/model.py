@@ -55,8 +55,22 @@ class Model:
     "A: zeros for new channels; B: projection where shapes change; C: projections everywhere; rezero: A, with a learnt "
     "gain from 0 on the branch; skipinit: the same, for nets without norms; fixup: A with Fixup's scalar biases and "
     "factors, initial weights and rates; gated: Highway's; half: 0.5 x + F; mean: 0.5 x + 0.5 F; gate: (1 - g) x + F; "
-    "exclusive_gate: (1 - g) x + g F, g the sigmoid of a 1x1 convolution of x",
-    allowed=("A", "B", "C", "rezero", "skipinit", "fixup", "gated", "half", "mean", "gate", "exclusive_gate"),
+    "exclusive_gate: (1 - g) x + g F, g the sigmoid of a 1x1 convolution of x; dropout: F plus x with half of its "
+    "values set to zero, at test 0.5 x + F",
+    allowed=(
+      "A",
+      "B",
+      "C",
+      "rezero",
+      "skipinit",
+      "fixup",
+      "gated",
+      "half",
+      "mean",
+      "gate",
+      "exclusive_gate",
+      "dropout",
+    ),
     paper={"cifar": "A"},
   )
   gate_bias: float = setting(
@@ -164,6 +178,8 @@ class Model:
         "model.shortcut = 'fixup': is defined for activations after layers; model.preactivation is True"
       )
     self._check_scaling()
+    if self.kind == "residual" and self.shortcut == "dropout" and self.survival < 1:
+      raise ConfigError(f"model.survival = {self.survival}: not with model.shortcut = 'dropout'; must be 1.0")
     self._check_criticality()
     try:
       _ = self.structure

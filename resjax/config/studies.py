@@ -54,6 +54,31 @@ class Landscape:
 
 
 @dataclasses.dataclass(frozen=True)
+class Curvature:
+  """The Hessian of the loss of a trained net: density of its eigenvalues, and its trace stage by stage."""
+
+  images: int = setting(512, f"training {SAMPLE}", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  mode: str = setting("running", "statistics of batch norm", allowed=("running", "batch"))
+  probes: int = setting(2, "random vectors for the density; 0: none", allowed=COUNT)
+  iterations: int = setting(
+    50, "of Lanczos a vector, one product each; all of their vectors are held in memory", allowed=POSITIVE
+  )
+  traces: int = setting(30, "random vectors for the trace, one product each; 0: none", allowed=COUNT)
+  seed: int = setting(0, "of the random vectors", allowed=COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+  """The path of training in the plane of the first two principal components of a run's checkpoints, and the loss."""
+
+  images: int = setting(512, f"training {SAMPLE}", allowed=POSITIVE)
+  batch_size: int = setting(128, "images a pass; batch statistics are over these", allowed=POSITIVE)
+  points: int = setting(11, "of the grid around the path, on each axis; 0: none", allowed=Range(0, 1001))
+  margin: float = setting(0.2, "of the grid around the path, as a fraction of the path's extent", allowed=NON_NEGATIVE)
+
+
+@dataclasses.dataclass(frozen=True)
 class Identity:
   """Deepening a trained net by blocks that are exactly the identity, and training it on."""
 

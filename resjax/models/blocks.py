@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 
 from resjax import config
-from resjax.models import fixup, initializers, stochastic_depth
+from resjax.models import dropout, fixup, initializers, stochastic_depth
 from resjax.models.activations import activation
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
@@ -49,7 +49,8 @@ class Block(nn.Module):
       x_BxHxWxC: Input.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
       disturb: Function that a study applies to F(x) before the shortcut is added.
-      survival: Whether F(x) is kept, or its factor; see `stochastic_depth.branch`.
+      survival: Whether F(x) is kept, or its factor; see `stochastic_depth.branch`. With dropout on the shortcut, what
+        was drawn for it; see `dropout.shortcut`.
 
     Returns:
       Output [B, H / stride, W / stride, output channels].
@@ -67,7 +68,7 @@ class Block(nn.Module):
       return block._layers(x if shared else block._enter(x, train), train)
 
     shape = (len(x), *(-(-side // self.stride) for side in x.shape[1:3]), layers[-1][1])
-    y = stochastic_depth.branch(self, main, entered, shape, survival)
+    y = stochastic_depth.branch(self, main, entered, shape, None if dropout.used(net) else survival)
     if net.branch_scale:
       y *= structure.total_blocks**-net.branch_scale
     sow_response(self, "branch", y)
@@ -84,6 +85,7 @@ class Block(nn.Module):
         functools.partial(Conv, padding=net.padding),
         None if net.preactivation else functools.partial(normalization, net, train),
         net.gate_bias,
+        survival,
       )
       y = SHORTCUTS[net.shortcut](branch, entered, y)
     return y if net.preactivation else activation(net)(y)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from resjax.models import dropout
 from resjax.models.affine import Bias, Scalar
 
 GATE_START = -2.0  # initial bias of a gate: at first most of the input passes unchanged (Srivastava et al. 2015)
@@ -31,6 +32,7 @@ class Branch:
     norm: Constructor of a batch norm: norm(name=...). None in a pre-activation block, whose projection is not
       normalized.
     gate_bias: Initial bias of the gates (`config.Model.gate_bias`).
+    drawn: What a training step drew for dropout on the shortcut, see `dropout.shortcut`.
   """
 
   channels: int
@@ -41,6 +43,7 @@ class Branch:
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module] | None
   gate_bias: float = 0.0
+  drawn: jax.Array | None = None
 
   def changes(self, x_BxHxWxC: jax.Array) -> bool:
     """Returns whether the shapes of the block's input and output differ."""
@@ -103,6 +106,11 @@ def mean(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Arra
   return 0.5 * y_BxPxQxO + 0.5 * zero_padded(branch, x_BxHxWxC)
 
 
+def dropped(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+  """Dropout of the shortcut alone, at a rate of 0.5 (He et al. 2016, "Identity mappings", Sec. 3.1)."""
+  return y_BxPxQxO + dropout.shortcut(zero_padded(branch, x_BxHxWxC), branch.drawn)
+
+
 def shortcut_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Gate on the shortcut alone: y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
   return y_BxPxQxO + (1 - _gate(branch, x_BxHxWxC)) * zero_padded(branch, x_BxHxWxC)
@@ -151,4 +159,5 @@ SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
   "mean": mean,
   "gate": shortcut_gate,
   "exclusive_gate": exclusive_gate,
+  "dropout": dropped,
 }

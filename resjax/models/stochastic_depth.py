@@ -44,10 +44,10 @@ def by_stage(net: config.Model, kept: jax.Array | None) -> list[jax.Array | None
 
   Args:
     net: Settings of the network.
-    kept: What `draw` returned; None: at test, or where batch statistics are taken without training.
+    kept: What `draw` or `dropout.draw` returned; None: at test, or where batch statistics are taken without training.
   """
   blocks = net.structure.blocks_per_stage
-  if net.survival == 1:
+  if net.survival == 1 and kept is None:
     return [None] * len(blocks)
   every = jnp.asarray(probabilities(net), jnp.float32) if kept is None else kept
   return list(jnp.split(every, np.cumsum(blocks)[:-1]))

@@ -37,7 +37,8 @@ class VGG(nn.Module):
     Args:
       x_BxHxWxC: Normalized images, float32.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
-      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`; None: all, scaled by their survival.
+      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`, or the keys of `dropout.draw`; None: all
+        blocks, scaled by their survival.
 
     Returns:
       Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resjax import settings, study_records
+from resjax import settings
 from resjax.config import Config
 from resjax.config.studies import GradientFlow
 from resjax.records import RunWriter
@@ -50,7 +50,7 @@ def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[di
 def _norms(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
   images, labels = trained.first("train", flow.images)
   own = {"step": trained.step, "images": flow.images, "batch_size": flow.batch_size, "mode": flow.mode}
-  rows = _known(trained, "gradients", own)
+  rows = trained.known("gradients", own)
   if not rows:
     found = gradients.capture(trained.net, flow, trained.variables, images, labels, trained.statistics)
     lines = gradients.lines(trained.step, trained.table, jax.device_get(found))
@@ -64,7 +64,7 @@ def _paths(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict
   images, labels = trained.sample("train", flow.path_images)
   taken = segmented_model.SegmentedModel(trained.config.model, trained.classes)
   own = {"step": trained.step, "images": len(labels), "source": "train", "blocks": sum(taken.stages.values())}
-  rows = _known(trained, "paths", own)
+  rows = trained.known("paths", own)
   if not rows:
     arguments = taken.with_survival(trained.variables), images, labels, trained.statistics
     found = jax.device_get(gradient_paths.parts(taken, flow.path_batch_size, *arguments))
@@ -76,9 +76,3 @@ def _paths(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict
     writer.append("paths", rows)
   mean = sum(row["length"] * row["share"] for row in rows)
   return {"blocks": own["blocks"], "mean length of path": f"{mean:.2f}"}
-
-
-def _known(trained: TrainedModel, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
-  """Returns the lines of a log that were written with these settings."""
-  rows = study_records.read(trained.directory)[0][log]
-  return [row for row in rows if all(row[key] == value for key, value in own.items())]

@@ -1,12 +1,12 @@
 """Study of the loss around a trained network: a grid over two random directions, and the Hessian's eigenvalues."""
 
+import functools
 from typing import Any
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from resjax import mesh, study_records
+from resjax import mesh
 from resjax.config import Config
 from resjax.config.studies import Landscape
 from resjax.records import RunWriter
@@ -58,7 +58,7 @@ def _points(
 ) -> list[dict[str, Any]]:
   """Returns the lines of all points of the grid; computes and writes missing ones, one row of the grid at a time."""
   places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
-  known = {(row["alpha"], row["beta"]): row for row in _known(trained, "landscape", own)}
+  known = {(row["alpha"], row["beta"]): row for row in trained.known("landscape", own)}
   wanted = [(alpha, beta) for alpha in places for beta in places]
   missing = [point for point in wanted if point not in known]
   everywhere = mesh.replicated(jax.sharding.get_mesh())
@@ -84,29 +84,16 @@ def _eigenvalues(
   trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
   """Returns the lines of the eigenvalues; computes and writes them if there are too few."""
-  known = _known(trained, "hessian", own)
+  known = trained.known("hessian", own)
   if len(known) >= settings.eigenvalues:
     return known[: settings.eigenvalues]
-  flat, unflat = ravel_pytree(trained.variables["params"])
-  most = min(settings.iterations, len(flat))
-  with Progress(f"hessian {trained.id}", most, 0, "product") as progress:
-
-    def times(vector: np.ndarray) -> np.ndarray:
-      tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
-      result = np.asarray(ravel_pytree(surface.hessian_times(tree))[0], np.float64)
-      progress.show(1, f"{vector @ result:.4g}")
-      return result
-
-    found = lanczos.largest_eigenvalues(times, len(flat), settings.eigenvalues, settings.iterations, settings.seed)
+  size = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
+  with Progress(f"hessian {trained.id}", min(settings.iterations, size), 0, "product") as progress:
+    times = surface.hessian(functools.partial(progress.show, 1))
+    found = lanczos.largest_eigenvalues(times, size, settings.eigenvalues, settings.iterations, settings.seed)
   rows = [
     {**own, "index": index, "eigenvalue": value, "residual": residual, "iterations": found.iterations}
     for index, (value, residual) in enumerate(zip(found.eigenvalues.tolist(), found.residuals.tolist(), strict=True), 1)
   ]
   writer.append("hessian", [row for row in rows if row["index"] not in {line["index"] for line in known}])
   return rows
-
-
-def _known(trained: TrainedModel, log: str, own: dict[str, Any]) -> list[dict[str, Any]]:
-  """Returns the lines of a log that were written with these settings."""
-  rows = study_records.read(trained.directory)[0][log]
-  return [row for row in rows if all(row[key] == value for key, value in own.items())]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resjax import files, study_records
+from resjax import files
 from resjax.config import Config
 from resjax.config.studies import Layers
 from resjax.records import RunWriter
@@ -58,7 +58,7 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
     "cka_images": settings.cka_images,
     "test_images": len(test[1]),
   }
-  rows = _known(trained, "layers", {**about, "images": len(_images(trained, settings, "train")[1])})
+  rows = trained.known("layers", {**about, "images": len(_images(trained, settings, "train")[1])})
   wanted = [None] if other is None else [None, other]
   missing = [each for each in wanted if not _matrix(trained, settings, about, each)]
   with Progress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
@@ -205,15 +205,9 @@ def _matrix(
 ) -> list[dict[str, Any]]:
   """Returns the recorded lines of a CKA matrix with the tile size of the settings; none if it is not recorded."""
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
-  rows = _known(trained, "cka", {**about, **named})
+  rows = trained.known("cka", {**about, **named})
   tile = -(-(sum(trained.config.model.structure.blocks_per_stage) + 1) // settings.tiles)
   return [row for row in rows if row["tile"] == tile]
-
-
-def _known(trained: TrainedModel, log: str, about: dict[str, Any]) -> list[dict[str, Any]]:
-  """Returns the lines of a log that were written with these settings."""
-  rows = study_records.read(trained.directory)[0][log]
-  return [row for row in rows if all(row[key] == value for key, value in about.items())]
 
 
 def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,11 +11,13 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 from resjax import mesh
 from resjax.data.augment import Statistics, normalize
 
 Params = Any
+Times = Callable[[np.ndarray], np.ndarray]
 
 
 def direction(params: Params, seed: int, number: int) -> Params:
@@ -103,6 +106,24 @@ class LossSurface:
     starts = jnp.arange(0, len(self.labels), self.batch_size)
     total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, vector), starts)
     return jax.tree.map(lambda leaf: leaf / len(self.labels), total)
+
+  def hessian(self, show: Callable[[str], None]) -> Times:
+    """Returns the Hessian as a function that multiplies a flat vector, float64 [parameters], by it.
+
+    The order of the parameters is that of `ravel_pytree`.
+
+    Args:
+      show: Called after each product with a text for the progress: the curvature along the vector.
+    """
+    _, unflat = ravel_pytree(self.variables["params"])
+
+    def times(vector: np.ndarray) -> np.ndarray:
+      tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
+      result = np.asarray(ravel_pytree(self.hessian_times(tree))[0], np.float64)
+      show(f"{vector @ result / (vector @ vector):.4g}")
+      return result
+
+    return times
 
   def _sums(self, params: Params, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the sum of the losses and the number of misclassified images of the batch that begins at `start`."""

@@ -20,7 +20,7 @@ from resjax.data.augment import Statistics, normalize
 from resjax.settings import ConfigError
 from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
-NO_IDENTITY = ("C", "gated", "half", "mean", "gate", "exclusive_gate")  # shortcuts that change their input
+NO_IDENTITY = ("C", "gated", "half", "mean", "gate", "exclusive_gate", "dropout")  # shortcuts that change their input
 STARTS_AS_IDENTITY = ("rezero", "skipinit", "fixup")  # shortcuts whose blocks are initialized as the identity
 
 

@@ -13,7 +13,17 @@ from resjax import mesh, records, settings, study_records
 from resjax.config import Config, studies
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from resjax.studies import gradients, identity, landscape, layers, lesions, responses, trained_model
+from resjax.studies import (
+  curvature,
+  gradients,
+  identity,
+  landscape,
+  layers,
+  lesions,
+  responses,
+  trained_model,
+  trajectory,
+)
 from resjax.studies.trained_model import TrainedModel
 
 Given = Mapping[str, Any]
@@ -47,11 +57,13 @@ def _mesh(its: Any) -> Mesh:
 
 
 STUDIES = {
+  "curvature": Study(_own(studies.Curvature), curvature.check, curvature.run),
   "responses": Study(responses.chosen, responses.check, responses.run),
   "gradients": Study(gradients.chosen, gradients.check, gradients.run),
   "identity": Study(_own(studies.Identity), identity.check, identity.run),
   "landscape": Study(_own(studies.Landscape), landscape.check, landscape.run),
   "layers": Study(_own(studies.Layers), layers.check, layers.run),
+  "trajectory": Study(_own(studies.Trajectory), trajectory.check, trajectory.run),
   "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
 }
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from resjax import config, data, listing, mesh, models, records
+from resjax import config, data, listing, mesh, models, records, study_records
 from resjax.config import Config, Data
 from resjax.data import Dataset, DetectionDataset, FileDataset
 from resjax.data.augment import Statistics
@@ -94,6 +95,11 @@ class TrainedModel:
     if count > there:
       raise ConfigError(f"{self.directory}: images = {count}: there are {there} {split} images")
     return self._take(split, np.arange(count))
+
+  def known(self, log: str, own: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines of a log of the studies that were written with the settings `own`."""
+    rows = study_records.read(self.directory)[0][log]
+    return [row for row in rows if all(row[key] == value for key, value in own.items())]
 
   def _take(self, split: str, chosen: np.ndarray) -> tuple[jax.Array, jax.Array]:
     dataset = self._dataset()

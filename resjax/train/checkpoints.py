@@ -126,10 +126,22 @@ def newest_intact(directory: Path, config: Config) -> tuple[int | None, list[Ref
   return None, refused
 
 
-def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
-  """Returns the step of the latest checkpoint, and its `params` and `batch_stats` with stacked blocks.
+def steps(directory: Path) -> list[int]:
+  """Returns the steps of all complete checkpoints in ascending order; [] if there is no such directory."""
+  if not directory.is_dir():
+    return []
+  with _open(directory) as orbax:
+    return sorted(each.step for each in orbax.checkpoints)
+
+
+def restore_variables(directory: Path, step: int | None = None) -> tuple[int, dict[str, Any]]:
+  """Returns the step of a checkpoint, and its `params` and `batch_stats` with stacked blocks.
 
   The shapes are read from the files, so the settings of the run are not needed. The run may be in progress.
+
+  Args:
+    directory: Directory of the checkpoints.
+    step: Step of the checkpoint; None for the latest.
 
   Raises:
     ConfigError: There is no checkpoint, or it is damaged.
@@ -139,7 +151,7 @@ def restore_variables(directory: Path) -> tuple[int, dict[str, Any]]:
   with _open(directory) as orbax:
     if orbax.latest is None:
       raise ConfigError(f"{directory}: holds no checkpoint")
-    step = orbax.latest.step
+    step = orbax.latest.step if step is None else step
     try:
       return step, _read(orbax, step, VARIABLES)[1]
     except _DamagedCheckpoint as error:

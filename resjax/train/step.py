@@ -15,7 +15,7 @@ from resjax import mesh
 from resjax.config import Data, Train
 from resjax.data.augment import Statistics, augment, normalize
 from resjax.data.order import batch_order
-from resjax.models import fixup, stochastic_depth
+from resjax.models import dropout, fixup, stochastic_depth
 from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.state import State
 
@@ -181,7 +181,8 @@ def train_step(
   Returns:
     The train state after the step, the mean loss of the batch in nats, its error (a fraction) and the learning rate.
   """
-  kept = stochastic_depth.draw(net.net, jax.random.wrap_key_data(state.key), state.step)
+  key = jax.random.wrap_key_data(state.key)
+  kept = (dropout if dropout.used(net.net) else stochastic_depth).draw(net.net, key, state.step)
 
   def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
     variables = {"params": params, "batch_stats": state.batch_stats}

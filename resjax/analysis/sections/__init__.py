@@ -8,6 +8,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.sections import (
   blocks,
   cka,
+  curvature,
   detection,
   follow_ups,
   gradients,
@@ -20,17 +21,26 @@ from resjax.analysis.sections import (
   paired_tests,
   paper_numbers,
   paths,
+  plain_depth,
   responses,
   scaling,
   through_training,
   training,
+  trajectory,
 )
 from resjax.analysis.sections.section import Section
 
 __all__ = ["Section", "build_all"]
 
 _BUILDERS = (
-  *(detection.build, paper_numbers.build, follow_ups.build, paired_tests.depth, paired_tests.settings),
+  *(
+    detection.build,
+    paper_numbers.build,
+    follow_ups.build,
+    paired_tests.depth,
+    paired_tests.settings,
+    plain_depth.build,
+  ),
   *(training.build, scaling.build),
   *(responses.build, responses.other_measurements, blocks.build, through_training.build),
   *(
@@ -41,6 +51,8 @@ _BUILDERS = (
     layers.build,
     cka.build,
     landscape.build,
+    curvature.build,
+    trajectory.build,
     identity.build,
   ),
 )
