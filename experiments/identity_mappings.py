@@ -10,7 +10,7 @@ errors are 6.37, 5.46 and 4.92 % (4.89 +- 0.14); with a batch size of 64, the la
 `:shortcuts` is their Table 1 at 110 layers: identity 6.61 %; shortcut scaled by 1/2, failed; shortcut and branch scaled
 by 1/2, 12.35 %; exclusive gate 8.70 %; gate on the shortcut 6.91 % (12.86 % with an initial bias of 0); 1x1 convolution
 12.22 %; dropout of half of the shortcut, failed. `:digits` is the same table at 20 layers on 8x8 digits and takes
-minutes. `:small` is 20 layers of half the width on CIFAR-10 for 300 steps of half the batch size: the start of training.
+minutes. `:small` is 20 layers of half the width on CIFAR-10 for 300 steps of half the batch size.
 """
 
 from resjax import config
