@@ -63,7 +63,8 @@ def test_records_are_of_a_commit_and_name_no_machine(rebuilt, study):
   logs = load(rebuilt / study)
   assert not logs.runs["commit"].dropna().str.endswith("+changes").any()  # nets trained elsewhere have none
   for path in (rebuilt / study).rglob("*.json*"):
-    assert "/home/" not in (text := path.read_text("utf-8")) and '"/' not in text and "=/" not in text, path
+    text = path.read_text("utf-8").replace('"/9j/', "")  # how a JPEG in base64 begins
+    assert "/home/" not in text and '"/' not in text and "=/" not in text, path
 
 
 @pytest.mark.parametrize("study", STUDIES)
