@@ -93,7 +93,7 @@ def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
       "Annotations/image1_00.xml",
       "<name>",
       "<name>no",
-      "class 'no.*': must be one of the training images",
+      "class 'no.*': must be a class of the training images",
     ),
     ("Annotations/image0_00.xml", "<xmin>", "<xmin>x", "must be an annotation in the format of PASCAL VOC"),
     ("Annotations/image0_00.xml", "<filename>", "<file>", "is not XML"),

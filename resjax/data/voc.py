@@ -103,7 +103,7 @@ class _Annotation:
     """
     for name in self.class_names:
       if name not in numbers:
-        raise ConfigError(f"{self._path}: class {name!r}: must be one of the training images: {', '.join(numbers)}")
+        raise ConfigError(f"{self._path}: class {name!r}: must be a class of the training images: {', '.join(numbers)}")
     rows = [(box, numbers[name], difficult, None) for name, box, difficult in self._objects]
     return clipped_annotation(self._name, self._file, self._size, rows, faults)
 
