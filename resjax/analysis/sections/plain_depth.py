@@ -66,7 +66,8 @@ def _runs(logs: Logs) -> pd.DataFrame:
     index="id", columns="key", values="value", aggfunc="last"
   )
   done = logs.runs[(logs.runs["status"] == records.DONE) & logs.runs["test_error"].notna() & logs.runs["depth"].notna()]
-  runs = done[["id", "kind", "depth", "seed", "test_error"]].join(values.reindex(columns=list(_DEFAULTS)), on="id")
+  settings = values.reindex(columns=list(_DEFAULTS)).astype("object")  # a column of missing values takes no text
+  runs = done[["id", "kind", "depth", "seed", "test_error"]].join(settings, on="id")
   runs = runs.fillna(_DEFAULTS)
   words = [", ".join(_WORDS.get(value, NAMES.get(value, value)) for value in row) for row in runs[_STARTS].to_numpy()]
   return runs.assign(start=words)
