@@ -58,6 +58,23 @@ def test_every_form_gives_the_same_digest(name, tmp_path):
   assert len({each.digest for each in found.values()}) == 1
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("keys", ["bytes", "text"])
+def test_the_python_version_pickled_again_by_python_3(name, tmp_path, protocol, keys):
+  """The names in such files differ by protocol and by the version of NumPy."""
+  family = small(name)
+  published = as_python(name, made(name), family)
+  again = {}
+  for member, content in published.items():
+    found = pickle.loads(content, encoding="bytes")
+    found = found if keys == "bytes" else {key.decode(): value for key, value in found.items()}
+    again[member] = pickle.dumps(found, protocol)
+  unpacked(tmp_path / "published", published)
+  unpacked(tmp_path / "again", again)
+  digests = {load(settings(name, tmp_path / folder)).digest for folder in ("published", "again")}
+  assert len(digests) == 1
+
+
 def test_the_python_version_as_torchvision_reads_it(name, tmp_path):
   """What reads these files for most people finds the same images in those of the tests, and here."""
   datasets = pytest.importorskip("torchvision.datasets")
@@ -126,6 +143,7 @@ PICKLES = {
   "code in the dict": (pickle.dumps({b"data": Hostile(), b"labels": [0]}, 4), "refers to 'posix.system'"),
   "eval": (b"\x80\x02c__builtin__\neval\nU\x011\x85R.", "refers to '__builtin__.eval'"),
   "numpy's own": (b"\x80\x02cnumpy\nload\nU\x01x\x85R.", "refers to 'numpy.load'"),
+  "another encoding": (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.", "must be 'latin1'"),
   "below a known name": (b"\x80\x04\x8c\x05numpy\x8c\x0ddtype.__new__\x93.", "refers to 'numpy.dtype.__new__'"),
   "a line break in a name": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"refers to 'a\\nb.c'"),
   "cut": (pickled(good())[:-5000], "not a valid pickle"),

@@ -1,7 +1,8 @@
-"""CIFAR's Python version: pickles of Python 2, read without executing code from them.
+"""CIFAR's Python version: pickles, read without executing code from them.
 
-Unpickling calls any function that a pickle refers to. The unpickler here accepts only the three names of numpy that
-these files need, replaces each by a class or function that only stores its arguments, and rejects every other name.
+Unpickling calls any function that a pickle refers to. The unpickler here accepts only the names that an array and a
+byte string need, replaces each by a class or function that only stores or encodes its arguments, and rejects every
+other name. The published files were pickled by Python 2; copies that Python 3 pickled again refer to other names.
 """
 
 import io
@@ -15,7 +16,7 @@ from resjax.data.cifar_format import SHAPE, Family, File, joined
 from resjax.settings import ConfigError
 
 PIXELS = int(np.prod(SHAPE))
-_UINT8 = b"u1"
+_UINT8 = (b"u1", "u1")
 
 
 class _Type:
@@ -42,8 +43,26 @@ def _reconstruct(*_: Any) -> _Array:
   return _Array()
 
 
+def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+  """Returns the array of a pickle of protocol 5, which has no state."""
+  array = _Array()
+  array.state = 1, shape, dtype, order == "F", bytes(buffer)
+  return array
+
+
+def _encode(text: str, encoding: str) -> bytes:
+  """Returns a byte string that Python 3 pickled as text, which it does up to protocol 2."""
+  if encoding != "latin1":
+    raise pickle.UnpicklingError(f"a byte string in encoding {encoding!r}, must be 'latin1'")
+  return str(text).encode("latin1")
+
+
 KNOWN: dict[tuple[str, str], Any] = {
   ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+  ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # NumPy 2
+  ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+  ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+  ("_codecs", "encode"): _encode,
   ("numpy", "ndarray"): _Array,
   ("numpy", "dtype"): _Type,
 }
@@ -92,7 +111,7 @@ def _unpickled(content: bytes) -> dict[Any, Any]:
     raise ConfigError(f"not a valid pickle ({' '.join(str(error).split())[:200]})") from None
   if not isinstance(found, dict):
     raise ConfigError(f"contains a {type(found).__name__}, must be a dict")
-  return found
+  return {key.encode() if isinstance(key, str) else key: value for key, value in found.items()}
 
 
 def _records(found: Mapping[Any, Any], file: File, family: Family) -> bytes:
@@ -108,7 +127,7 @@ def _pixels(array: Any, file: File) -> np.ndarray:
   wanted = (file.records, PIXELS)
   match array.state if isinstance(array, _Array) else None:
     case (_, tuple(shape), _Type(code=code), bool(fortran), bytes(raw)):
-      if shape != wanted or code != _UINT8 or fortran or len(raw) != file.records * PIXELS:
+      if shape != wanted or code not in _UINT8 or fortran or len(raw) != file.records * PIXELS:
         kind = code.decode(errors="replace") if isinstance(code, bytes) else code
         raise ConfigError(f"data is {kind} {list(shape)}, must be u1 {list(wanted)}, row by row")
       return np.frombuffer(raw, np.uint8).reshape(wanted)
