@@ -138,7 +138,9 @@ def make(config: Config) -> Mesh:
     **({"gradients.batch_size": config.gradients.batch_size} if config.gradients.used else {}),
   }
   if wanted > there:
-    raise ConfigError(f"execution.devices = {wanted}: there are {there} ({jax.devices()[0].device_kind})")
+    raise ConfigError(
+      f"execution.devices = {wanted}: must be at most {there}, the number of devices ({jax.devices()[0].device_kind})"
+    )
   for key, size in batches.items():
     if wanted and size % wanted:
       raise ConfigError(

@@ -61,7 +61,7 @@ def main() -> int:
   return experiment_cli.DONE if all(each["fits"] for each in rows) else experiment_cli.FAILED
 
 
-def row(config: Config, trial: Trial, speeds: dict[measured.Circumstances, float]) -> dict[str, Any]:
+def row(config: Config, trial: Trial, speeds: dict[measured.SpeedKey, float]) -> dict[str, Any]:
   """Returns the columns of a run.
 
   Args:

@@ -198,10 +198,10 @@ def test_no_setting_takes_junk(key, value):
       {"model.family": "vgg", "model.block": "single", "model.depth": 16, "model.preactivation": True},
       "model.preactivation = True: must be False in nets of model.family = 'vgg'",
     ),
-    ({"model.shortcut": "skipinit"}, "model.shortcut = 'skipinit': stands in for norms; needs model.norm = 'none'"),
+    ({"model.shortcut": "skipinit"}, "model.shortcut = 'skipinit': replaces normalization; needs model.norm = 'none'"),
     (
       {"model.zero_init_scale": True, "model.norm": "none"},
-      "model.zero_init_scale = True: needs norms; model.norm is 'none'",
+      "model.zero_init_scale = True: needs normalization; must be False with model.norm = 'none'",
     ),
     (
       {"model.shortcut": "fixup", "model.norm": "none", "model.block": "single"},
@@ -261,8 +261,8 @@ def test_no_setting_takes_junk(key, value):
       {"gradients.every": 5, "gradients.images": 1000},
       "gradients.images = 1000: must be a multiple of gradients.batch_size = 128",
     ),
-    ({"gradients.steps": (64_001,)}, "gradients.steps = 64001: the run ends at train.steps = 64000"),
-    ({"responses.steps": (0, 64_001)}, "responses.steps = 64001: the run ends at train.steps = 64000"),
+    ({"gradients.steps": (64_001,)}, "gradients.steps = 64001: must be at most train.steps = 64000"),
+    ({"responses.steps": (0, 64_001)}, "responses.steps = 64001: must be at most train.steps = 64000"),
   ],
 )
 def test_what_is_not_allowed_is_said(values, says):

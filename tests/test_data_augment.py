@@ -136,5 +136,5 @@ def test_numbers_may_be_given():
   data = Data(normalize="given", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   found = statistics(np.zeros((2, 4, 4, 3), np.uint8), data)
   assert (found.mean.tolist(), found.std.tolist()) == (np.float32(data.mean).tolist(), np.float32(data.std).tolist())
-  with pytest.raises(ConfigError, match=r"^data.mean = \(0.485, 0.456, 0.406\): the images have 1 channels"):
+  with pytest.raises(ConfigError, match=r"^data.mean = \(0.485, 0.456, 0.406\): must have 1 values, one per channel"):
     statistics(np.zeros((2, 4, 4, 1), np.uint8), data)

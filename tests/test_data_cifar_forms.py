@@ -159,7 +159,7 @@ PICKLES = {
   "transposed": (pickled(good() | {b"data": np.zeros((3072, 6), np.uint8)}), r"data is u1 \[3072, 6\]"),
   "in Fortran order": (pickled(good() | {b"data": np.zeros((6, 3072), np.uint8, order="F")}), "row by row"),
   "floats": (pickled(good() | {b"data": np.zeros((6, 3072), np.float32)}), r"data is f4 \[6, 3072\]"),
-  "a list of pixels": (pickled(good() | {b"data": [0]}), "data is not a numpy array"),
+  "a list of pixels": (pickled(good() | {b"data": [0]}), "data must be a numpy array"),
   "too few": (pickled(good(5)), r"has 5 labels, must be 6"),
   "a label too many": (pickled(good() | {b"labels": [0] * 7}), r"has 7 labels, must be 6"),
   "an unknown label": (pickled(good() | {b"labels": [0] * 5 + [10]}), "record 5 has label 10, must be 0 to 9"),

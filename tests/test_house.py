@@ -81,7 +81,7 @@ NO_JAX = (
   *("analysis", "analysis.page", "report"),
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
-MOST_LINES = 360
+MOST_LINES = 300
 MOST_ARGUMENTS = 6
 
 
@@ -209,7 +209,7 @@ def test_imports_no_jax(name, loaded):
 def test_a_file_says_what_it_is_and_fits_in_the_head(name):
   text = MODULES[name].read_text()
   assert ast.get_docstring(ast.parse(text)), f"{MODULES[name]} has no docstring"
-  assert len(text.splitlines()) <= MOST_LINES, f"{MODULES[name]} wants to be two rooms"
+  assert len(text.splitlines()) <= MOST_LINES, f"{MODULES[name]} is longer than {MOST_LINES} lines: split it by purpose"
 
 
 @pytest.mark.parametrize("name", MODULES)

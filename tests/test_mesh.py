@@ -113,7 +113,7 @@ def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
 @pytest.mark.parametrize(
   ("execution", "batch_size", "says"),
   [
-    ({"devices": 9}, 128, "execution.devices = 9: there are 8 (cpu)"),
+    ({"devices": 9}, 128, "execution.devices = 9: must be at most 8, the number of devices (cpu)"),
     (
       {"devices": 8},
       100,

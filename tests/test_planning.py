@@ -79,7 +79,11 @@ def test_bytes_are_those_the_benchmark_counts():
       "train.batch_size = 100: cannot be split over 8 chips of v5e:2x4; nearest: 96 and 104",
     ),
     (Config(), "v5p:8x8x8", "train.batch_size = 128: cannot be split over 512 chips of v5p:8x8x8; nearest: 512"),
-    (Config(execution=Execution(devices=9)), "v5e:2x4", "execution.devices = 9: v5e:2x4 has 8"),
+    (
+      Config(execution=Execution(devices=9)),
+      "v5e:2x4",
+      "execution.devices = 9: must be at most 8, the chips of v5e:2x4",
+    ),
   ],
 )
 def test_a_batch_that_does_not_divide_names_the_nearest(config, where, says):

@@ -190,11 +190,11 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path):
     ('{"id": "a"}', "schema None"),
     ("[]", "no JSON object"),
     ("", "is not JSON"),
-    ('{"schema": 1, "result": 5}', "'result' has not the form"),
-    ('{"schema": 1, "events": [5]}', "'events' has not the form"),
-    ('{"schema": 1, "id": ["a"]}', "'id' has not the form"),
-    ('{"schema": 1, "depth": "20"}', "'depth' has not the form"),
-    ('{"schema": 1, "result": {"test_error": "x"}}', "'test_error' has not the form"),
+    ('{"schema": 1, "result": 5}', "'result' has an invalid value"),
+    ('{"schema": 1, "events": [5]}', "'events' has an invalid value"),
+    ('{"schema": 1, "id": ["a"]}', "'id' has an invalid value"),
+    ('{"schema": 1, "depth": "20"}', "'depth' has an invalid value"),
+    ('{"schema": 1, "result": {"test_error": "x"}}', "'test_error' has an invalid value"),
   ],
 )
 def test_a_record_that_cannot_be_read_is_one_clear_line(tmp_path, content, says):

@@ -64,7 +64,7 @@ def test_what_is_there_is_not_replaced(experiment):
 def test_only_the_directory_of_an_experiment_is_packed(experiment, capsys):
   for wrong in (experiment.parent, experiment / "residual-A-d20-s0"):
     assert report.main([str(wrong), "--archive"]) == 2
-    assert "is no directory of one experiment with runs" in capsys.readouterr().err
+    assert "must be the directory of one experiment, with its runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["torn", "elsewhere"])

@@ -39,7 +39,7 @@ def test_readings_stand_beside_each_other(net, capsys):
   assert study.main(command) == 0
   assert study_records.read(net)[0]["responses"] == both
   assert study.main([*command, "--images=400", "--batch_size=200"]) == 2
-  assert "images = 400: there are 360 test images" in capsys.readouterr().err
+  assert "images = 400: must be at most 360, the number of test images" in capsys.readouterr().err
   assert study.main([*command, "--images=40"]) == 2
   assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err
 

@@ -252,6 +252,9 @@ def test_other_files_are_refused_and_run_no_code(write, said, suffix, tmp_path, 
     {"kind": "plain"},
     {"padding": "same"},
     {"option_a_stride": "average"},
+    {"shortcut": "C"},
+    {"shortcut": "half"},
+    {"shortcut": "rezero"},
     {"branch_scale": 0.5},
     {"survival": 0.5},
     {"norm": "layer"},
@@ -260,6 +263,11 @@ def test_other_files_are_refused_and_run_no_code(write, said, suffix, tmp_path, 
 def test_nets_that_pytorch_projects_cannot_compute_are_not_written(change):
   with pytest.raises(ConfigError, match=rf"^model.{next(iter(change))} = "):
     export_torch.check(Model(**change))
+
+
+def test_option_a_is_not_written_for_torchvision():
+  with pytest.raises(ConfigError, match=r"^model.shortcut = 'A': must be B to be exported"):
+    export_torch.check(Model(family="imagenet", depth=18, shortcut="A"))
 
 
 def test_v1_is_not_written_as_v15():

@@ -87,7 +87,7 @@ class Model:
   )
   option_a_stride: str = setting(
     "subsample",
-    "how an option-A shortcut halves a map: every second pixel, or the mean of 2x2",
+    "how a shortcut without weights halves a feature map: every second pixel, or the mean of 2x2",
     allowed=("subsample", "average"),
     paper="subsample",
   )
@@ -168,9 +168,9 @@ class Model:
     if self.family == "vgg" and self.preactivation:
       raise ConfigError(f"model.preactivation = True: must be False {of_family}")
     if self.norm != "none" and self.kind == "residual" and self.shortcut in ("skipinit", "fixup"):
-      raise ConfigError(f"model.shortcut = {self.shortcut!r}: stands in for norms; needs model.norm = 'none'")
+      raise ConfigError(f"model.shortcut = {self.shortcut!r}: replaces normalization; needs model.norm = 'none'")
     if self.norm == "none" and self.zero_init_scale:
-      raise ConfigError("model.zero_init_scale = True: needs norms; model.norm is 'none'")
+      raise ConfigError("model.zero_init_scale = True: needs normalization; must be False with model.norm = 'none'")
     if self.shortcut == "fixup" and self.block == "single":
       raise ConfigError("model.shortcut = 'fixup': needs blocks of two layers or more; model.block is 'single'")
     if self.kind == "residual" and self.shortcut == "fixup" and self.preactivation:

@@ -47,7 +47,7 @@ class Config:
         raise ConfigError(f"{key}.images = {probe.images}: must be a multiple of {key}.batch_size = {probe.batch_size}")
       late = [step for step in probe.steps if step > self.train.steps]
       if late:
-        raise ConfigError(f"{key}.steps = {late[0]}: the run ends at train.steps = {self.train.steps}")
+        raise ConfigError(f"{key}.steps = {late[0]}: must be at most train.steps = {self.train.steps}")
     if self.execution.profile and self.train.steps <= self.execution.log_every:
       raise ConfigError(
         f"execution.profile = {self.execution.profile}: the second interval is traced, and train.steps = "
@@ -80,7 +80,9 @@ class Config:
     if self.model.family == "mlp":
       raise ConfigError("model.family = 'mlp': a detector needs a convolutional network")
     if self.model.structure.fixup:
-      raise ConfigError("model.shortcut = 'fixup': its networks cannot be detectors, whose heads are others")
+      raise ConfigError(
+        "model.shortcut = 'fixup': cannot be the backbone of a detector, which has other heads; choose another shortcut"
+      )
     parts = len(self.model.structure.stages) + (self.model.family != "vgg")
     if self.detection.frozen_stages > parts:
       raise ConfigError(f"detection.frozen_stages = {self.detection.frozen_stages}: must be at most {parts}")

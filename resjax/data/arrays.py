@@ -118,7 +118,7 @@ def _header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.
   with file.zip.open(f"{name}.npy") as stream:
     version = np.lib.format.read_magic(stream)
     if version not in readers:  # later versions are for structured arrays
-      raise ConfigError(f"{name} is not a plain array")
+      raise ConfigError(f"{name} is an array in a .npy format of a later version; save it as a uint8 or integer array")
     shape, _, dtype = readers[version](stream)
   return shape, dtype
 

@@ -57,7 +57,7 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
   channels = images.shape[-1]
   if data.normalize == "given":
     if len(data.mean) != channels:
-      raise ConfigError(f"data.mean = {data.mean}: the images have {channels} channels")
+      raise ConfigError(f"data.mean = {data.mean}: must have {channels} values, one per channel of the images")
     return given(data)
   if data.normalize == "pixel_mean":
     mean = images.sum(axis=0, dtype=np.int64) / (255 * len(images))

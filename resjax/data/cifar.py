@@ -41,7 +41,7 @@ def load(data: Data) -> Source:
   return _published(found, family, data)
 
 
-def _published(found: cifar_detection.Found, family: Family, data: Data) -> Source:
+def _published(found: cifar_detection.DatasetLocation, family: Family, data: Data) -> Source:
   """Reads the binary or the Python version from its archive or folder."""
   form = found.form
   if form == cifar_detection.ARCHIVE:

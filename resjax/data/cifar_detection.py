@@ -16,7 +16,7 @@ VERSION = "[0-9]*.[0-9]*.[0-9]*"  # name of the folder in which tensorflow-datas
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class DatasetLocation:
   """Location and form of a data set.
 
   Attributes:
@@ -30,7 +30,7 @@ class Found:
   files: dict[str, list[Path]] = dataclasses.field(default_factory=dict)
 
 
-def find(path: Path, name: str) -> Found:
+def find(path: Path, name: str) -> DatasetLocation:
   """Finds a data set at a path or directly below it; unpacked files take precedence over archives.
 
   Args:
@@ -44,7 +44,7 @@ def find(path: Path, name: str) -> Found:
     if path.suffix in (".npz", ".parquet"):
       instead = {".npz": "use data.name=npz", ".parquet": "data.path must be the folder with the files of both splits"}
       raise ConfigError(f"data.path = {str(path)!r}: a single {path.suffix} file; {instead[path.suffix]}")
-    return Found(ARCHIVE, path)
+    return DatasetLocation(ARCHIVE, path)
   if not path.exists():
     raise ConfigError(f"data.path = {str(path)!r}: no such file or folder")
   if found := look(path, name):
@@ -59,24 +59,24 @@ def find(path: Path, name: str) -> Found:
   )
 
 
-def look(folder: Path, name: str) -> Found | None:
+def look(folder: Path, name: str) -> DatasetLocation | None:
   """Returns the data set that a folder is or contains, or None."""
   family = FAMILIES[name]
   for version in family.versions:
     for below in (folder / version.folder, folder):
       if any((below / version.file(file)).is_file() for file in family.files):
-        return Found(version.name, below)
+        return DatasetLocation(version.name, below)
   for version in family.versions:
     if (folder / version.archive).is_file():
-      return Found(ARCHIVE, folder / version.archive)
+      return DatasetLocation(ARCHIVE, folder / version.archive)
   for below in (folder, *sorted(folder.glob(VERSION)), *sorted((folder / name).glob(VERSION))):
     if _prepared(below) == name:
-      return Found(TFDS, below)
+      return DatasetLocation(TFDS, below)
   for below in (folder / each for each in PARQUET_FOLDERS):
     for pattern in PARQUET_NAMES:
       files = {split: sorted(below.glob(pattern.format(split))) for split in SPLITS}
       if all(files.values()) and _columns_fit(files["train"][0], name):
-        return Found(PARQUET, below, files)
+        return DatasetLocation(PARQUET, below, files)
   return None
 
 

@@ -131,7 +131,7 @@ def _pixels(array: Any, file: File) -> np.ndarray:
         kind = code.decode(errors="replace") if isinstance(code, bytes) else code
         raise ConfigError(f"data is {kind} {list(shape)}, must be u1 {list(wanted)}, row by row")
       return np.frombuffer(raw, np.uint8).reshape(wanted)
-  raise ConfigError("data is not a numpy array")
+  raise ConfigError("data must be a numpy array, u1 [N, 3072]")
 
 
 def _labels(found: Any, label: str, file: File, values: int) -> np.ndarray:

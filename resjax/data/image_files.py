@@ -12,7 +12,7 @@ IMAGENET_CLASSES, IMAGENET_TRAIN, IMAGENET_TEST = 1000, 1_281_167, 50_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ImageFiles:
   """Image files of a data set.
 
   Attributes:
@@ -83,11 +83,11 @@ def load_files(data: Data) -> FileDataset:
   )
 
 
-def _find(data: Data) -> Found:
+def _find(data: Data) -> ImageFiles:
   if data.name == "folder":
     train, test, classes = folder.find(data)
-    return Found(train, test, len(classes), str(train.root), "image files", folder.digest(train, test))
+    return ImageFiles(train, test, len(classes), str(train.root), "image files", folder.digest(train, test))
   from resjax.data import imagenet_tfds  # slow to import
 
   records, validation, path, digest = imagenet_tfds.find(data)
-  return Found(records, validation, IMAGENET_CLASSES, path, "tensorflow-datasets", digest)
+  return ImageFiles(records, validation, IMAGENET_CLASSES, path, "tensorflow-datasets", digest)

@@ -94,7 +94,7 @@ def recognised(path: str) -> Data:
     return Data(name=path)
   there = Path(path).expanduser()
   if not there.exists():
-    raise ConfigError(f"--data {path}: no such file or folder")
+    raise ConfigError(f"--data {path}: no such file or folder, and none of {', '.join(NAMES)}")
   if there.suffix == ".npz":
     return Data(name="npz", path=path)
   if name := cifar_detection.recognised(there):

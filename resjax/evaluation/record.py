@@ -34,7 +34,9 @@ def record(directory: Path, tested: ImageSet) -> score.Score:
   skipped = list(tested.skipped)
   settings, size = net.config.responses, size_of(net)
   if result.images < settings.images:
-    raise ConfigError(f"responses.images = {settings.images}: there are {result.images} test images")
+    raise ConfigError(
+      f"responses.images = {settings.images}: must be at most {result.images}, the number of test images"
+    )
   first = itertools.islice(tested.pairs(single.shorter(size)), settings.images)
   shown = np.concatenate([single.views(image, size) for image, _ in first])
   with jax.set_mesh(mesh.make(dataclasses.replace(net.config, execution=Execution()))):

@@ -153,7 +153,7 @@ SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
   "C": option_c,
   "rezero": gain_from_zero,
   "skipinit": gain_from_zero,
-  "fixup": option_a,  # what Fixup has of its own stands in the main branch, see `fixup`
+  "fixup": option_a,  # Fixup's biases and factors are in the main branch, see resjax/models/fixup.py
   "gated": gated,
   "half": half,
   "mean": mean,

@@ -7,8 +7,8 @@ from resjax import records
 from resjax.depth import Net
 
 
-class Circumstances(NamedTuple):
-  """Circumstances that the speed of a run depends on.
+class SpeedKey(NamedTuple):
+  """What the speed of a run depends on.
 
   Attributes:
     params: Number of parameters of the network.
@@ -27,13 +27,13 @@ class Circumstances(NamedTuple):
   devices: int
 
 
-def read(directory: str) -> dict[Circumstances, float]:
+def read(directory: str) -> dict[SpeedKey, float]:
   """Returns images per second by circumstances: the median over the lines of a run, and the maximum over runs.
 
   Raises:
     RecordsError: The directory does not exist, or a run in it cannot be read.
   """
-  found: dict[Circumstances, float] = {}
+  found: dict[SpeedKey, float] = {}
   for path in records.find_runs(directory):
     run = records.read_run(path)
     rates = [row["images_per_second"] for row in run.metrics if row["split"] == "train" and row["images_per_second"]]
@@ -41,13 +41,13 @@ def read(directory: str) -> dict[Circumstances, float]:
       continue
     devices, model, train = run.run["devices"], run.config["model"], run.config["train"]
     size, kind = (run.run["params"], run.run["macs"]), devices["kind"].lower()
-    key = Circumstances(*size, train["batch_size"], model["precision"], kind, devices["count"])
+    key = SpeedKey(*size, train["batch_size"], model["precision"], kind, devices["count"])
     found[key] = max(found.get(key, 0.0), statistics.median(rates))
   return found
 
 
 def find(
-  speeds: dict[Circumstances, float], net: Net, batch_size: int, precision: str, kind: str, count: int
+  speeds: dict[SpeedKey, float], net: Net, batch_size: int, precision: str, kind: str, count: int
 ) -> float | None:
   """Returns the measured speed of a run in images per second, or None.
 

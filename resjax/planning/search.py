@@ -38,7 +38,9 @@ class Trial:
 def check(config: Config, slice_: Slice) -> None:
   """Raises ConfigError if a run needs more chips than the slice has, or a batch cannot be split over them."""
   if config.execution.devices > slice_.count:
-    raise ConfigError(f"execution.devices = {config.execution.devices}: {slice_.name} has {slice_.count}")
+    raise ConfigError(
+      f"execution.devices = {config.execution.devices}: must be at most {slice_.count}, the chips of {slice_.name}"
+    )
   devices = device_count(config, slice_)
   for section in ("train", "evaluation", "responses"):
     size = getattr(config, section).batch_size
@@ -58,14 +60,14 @@ def best(config: Config, slice_: Slice, effort: str) -> Trial:
     slice_: Slice to execute it on.
     effort: Effort of the compiler, "quick" or "full".
   """
-  for way in ways(config, slice_):
+  for way in alternatives(config, slice_):
     trial = _tried(*way, effort)
     if trial.fits:
       break
   return trial
 
 
-def ways(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
+def alternatives(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
   """Yields ways to execute a run: unchanged, with more remat, on larger slices, and with smaller batches.
 
   Args:

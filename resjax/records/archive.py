@@ -28,7 +28,7 @@ def pack(experiment: str | os.PathLike[str]) -> Path:
   experiment = files.local_path(experiment)
   runs = find_runs(experiment)
   if not runs or {run.parent for run in runs} != {experiment}:
-    raise RecordsError(f"{experiment}: is no directory of one experiment with runs")
+    raise RecordsError(f"{experiment}: must be the directory of one experiment, with its runs")
   path = experiment / ARCHIVE
   with tarfile.open(path, "w:xz", preset=9) as archive:
     for run in runs:

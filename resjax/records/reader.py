@@ -55,7 +55,7 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     for key in NESTED_KEYS["result"]:
       _check(run["result"][key], int | float)
   except TypeError as e:
-    raise RecordsError(f"{directory / 'run.json'}: {key!r} has not the form it should") from e
+    raise RecordsError(f"{directory / 'run.json'}: {key!r} has an invalid value") from e
   logs, torn = read_logs(directory, LOG_KEYS)
   return Run(directory, _read_config(directory / "config.json"), run, torn=torn, **logs)
 

@@ -94,14 +94,14 @@ def _stage(net: config.Model, collection: str, old: Any, fresh: Any, moments: ja
   """Returns the variables of a stage: the trained blocks, followed by the new ones."""
   there = len(jax.tree.leaves(old["rest"])[0]) if "rest" in old else 0
   new = jax.tree.map(lambda leaf: leaf[there:], fresh["rest"])
-  turned = _turned_residual if net.kind == "residual" else _turned_plain
-  new = {name: turned(net, collection, name, layer, moments) for name, layer in new.items()}
+  identity = _identity_of_residual if net.kind == "residual" else _identity_of_plain
+  new = {name: identity(net, collection, name, layer, moments) for name, layer in new.items()}
   if not there:
     return {"block1": old["block1"], "rest": new}
   return {"block1": old["block1"], "rest": jax.tree.map(lambda a, b: jnp.concatenate([a, b]), old["rest"], new)}
 
 
-def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, _: jax.Array) -> Any:
+def _identity_of_residual(net: config.Model, collection: str, name: str, layer: Any, _: jax.Array) -> Any:
   """Returns the variables of a layer of new residual blocks, such that the output of the main branch is zero."""
   if collection == "batch_stats" or net.shortcut in STARTS_AS_IDENTITY:
     return layer
@@ -110,7 +110,7 @@ def _turned_residual(net: config.Model, collection: str, name: str, layer: Any, 
   return jax.tree.map(jnp.zeros_like, layer) if name in silent else layer
 
 
-def _turned_plain(net: config.Model, collection: str, name: str, layer: Any, moments: jax.Array) -> Any:
+def _identity_of_plain(net: config.Model, collection: str, name: str, layer: Any, moments: jax.Array) -> Any:
   """Returns the variables of a layer of new plain blocks, such that the layer is the identity."""
   mean, var = moments
   if collection == "batch_stats":

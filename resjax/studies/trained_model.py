@@ -93,7 +93,7 @@ class TrainedModel:
     """
     there = self._dataset().count(split)
     if count > there:
-      raise ConfigError(f"{self.directory}: images = {count}: there are {there} {split} images")
+      raise ConfigError(f"{self.directory}: images = {count}: must be at most {there}, the number of {split} images")
     return self._take(split, np.arange(count))
 
   def known(self, log: str, own: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ FIXED = {
   "cifar": {"kind": "residual", "preactivation": False, "padding": "symmetric", "option_a_stride": "subsample"},
   "imagenet": {"kind": "residual", "preactivation": False, "padding": "symmetric", "pool_padding": "symmetric"},
 }
+SHORTCUTS = {"cifar": ("A", "B"), "imagenet": ("B",)}
 NAMES = {"cifar": akamaster.NAMES, "imagenet": torchvision.NAMES}
 
 
@@ -38,6 +39,9 @@ def check(model: Model) -> None:
   """Raises ConfigError if the code of the PyTorch project cannot represent a network."""
   if model.family not in FIXED:
     raise ConfigError(f"model.family = {model.family!r}: must be {' or '.join(FIXED)} to be exported")
+  allowed = SHORTCUTS[model.family]
+  if model.kind == "residual" and model.shortcut not in allowed:
+    raise ConfigError(f"model.shortcut = {model.shortcut!r}: must be {' or '.join(allowed)} to be exported to PyTorch")
   fixed = dict(FIXED[model.family])
   if model.family == "imagenet" and model.block == "bottleneck":
     fixed["bottleneck_stride"] = "3x3"

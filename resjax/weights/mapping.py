@@ -93,7 +93,7 @@ def read(
     elif not np.isfinite(theirs).all():
       wrong.append(f"{name} is not finite")
     else:
-      found[path] = np.ascontiguousarray(turned(theirs), dtype=np.float32)
+      found[path] = np.ascontiguousarray(to_resjax_axes(theirs), dtype=np.float32)
   left = [name for name in arrays if name not in used and not ignored(name)]
   faults = {"missing": missing, "unexpected": left, "wrong": wrong}
   if any(faults.values()):
@@ -110,15 +110,15 @@ def _listed(names: list[str]) -> str:
 def written(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:
   """Returns the arrays of a network with separate blocks under another project's names and in PyTorch's axis order."""
   flat = traverse_util.flatten_dict(dict(variables), sep="/")
-  return {rename(*_parts(path)): np.ascontiguousarray(_back(np.asarray(leaf))) for path, leaf in flat.items()}
+  return {rename(*_parts(path)): np.ascontiguousarray(_to_torch_axes(np.asarray(leaf))) for path, leaf in flat.items()}
 
 
-def turned(array: np.ndarray) -> np.ndarray:
+def to_resjax_axes(array: np.ndarray) -> np.ndarray:
   """Returns an array with PyTorch's axis order in that of resjax: kernels are transposed, other arrays unchanged."""
   return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
-def _back(array: np.ndarray) -> np.ndarray:
+def _to_torch_axes(array: np.ndarray) -> np.ndarray:
   return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 

@@ -31,7 +31,7 @@ class Table:
   """A table of the page; the first column names the row.
 
   Attributes:
-    caption: What the rows and their unit are.
+    caption: Description of the rows and their unit.
     columns: The headings.
     rows: One text for each column.
     notes: Footnotes, numbered from 1 in this order (`footnotes` makes the marks).
@@ -127,14 +127,15 @@ def line_panel(
   """A panel with one curve a net over `x`, plain nets dashed, seeds as a band.
 
   Args:
-    logs: the runs.
-    curves: net, `x`, mean, low, high, runs.
-    x: the column along the axis.
-    name: of the panel's file.
-    title: above the axes.
-    labels: of the two axes.
-    **how: `scale` of the heights (100 for percent), `log` for a logarithmic height, `base` for {net: height} drawn as
-      a thin line, `beside` for {net: (places, heights)} of a dotted line, such as theory's, `marker`.
+    logs: Records of the runs.
+    curves: Columns `net`, the column `x`, `mean`, `low`, `high` and `runs`.
+    x: Column for the horizontal axis.
+    name: File name of the panel.
+    title: Title above the axes.
+    labels: Labels of the two axes.
+    **how: Options. `scale`: factor of the heights (100 for percent). `log`: whether the vertical axis is logarithmic.
+      `base`: heights of thin horizontal lines, by network. `beside`: dotted reference lines, (x values, y values) by
+      network. `marker`: Matplotlib's marker of the points.
   """
   drawn, color = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
   scale = how.get("scale", 1)
