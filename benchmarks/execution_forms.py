@@ -74,7 +74,9 @@ class Case:
       options = dict(option.replace(" ", "_").split(":") for option in self.options.split("+") if option)
       parsed: dict[str, bool | str] = {name: value == "True" or value for name, value in options.items()}
       loop = models.ScanOptions(self.unroll, self.remat)
-      run_steps = implementations.Resjax(self.depth, self.batch, loop, self.precision, self.seeds, parsed or None)
+      run_steps = implementations.Resjax(
+        self.depth, self.batch, loop, self.precision, seeds=self.seeds, compiler_options=parsed or None
+      )
     run_steps(2)
     return run_steps
 

@@ -32,6 +32,7 @@ class Resjax:
     batch_size: int,
     loop: models.ScanOptions | None = None,
     precision: str = "float32",
+    *,
     seeds: int = 1,
     survival: float = 1.0,
     compiler_options: dict[str, bool | str] | None = None,

@@ -38,3 +38,8 @@ session measure
 carry 'half2.npz'
 session train
 ls -l "$OUT/measure" "$OUT/train"
+# Without a GPU and PyTorch these cases must fail, and no others.
+if grep -h "^case .* failed " "$OUT"/measure/*.log | grep -v "nosuch\|side=torch"; then
+  echo "cases failed that must not" >&2
+  exit 1
+fi
