@@ -2,8 +2,10 @@
 
 import fractions
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +50,10 @@ def test_a_run_on_random_labels_stays_at_chance(labels, tmp_path):
   settings |= {"train.batch_size": 32, "evaluation.every": 12, "checkpoint.every": 12, "responses.images": 128}
   command = ["-m", "resjax.main", "--config=quickstart", "--only=depth=8 kind=residual", "--workdir=runs"]
   command += [f"--config.{key}={value}" for key, value in settings.items()]
-  result = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+  environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
+  result = subprocess.run(
+    [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+  )
   assert result.returncode == 0, result.stderr
   events = [
     event for event in records.read_run(folder(tmp_path / "runs")).run["events"] if event["name"] == records.AT_CHANCE
