@@ -125,40 +125,78 @@ def test_directories_are_those_of_pending_runs_and_known_lines_stay(workdir, exp
   assert len(study_records.read(directory)[0]["init"]) == 42
 
 
-def test_the_report_sets_theory_beside_what_was_measured(workdir):
+def test_the_report_compares_measurements_with_theory(workdir):
   built = section.build(analysis.load(workdir / "before"))
   rows = built.data["init_theory"].set_index("net")
   assert rows.loc["plain-d44", "runs"] == 3 and rows.loc["plain-d44", "theory"] == theory.GROWTH
   assert rows.loc["plain-d44", "low"] < rows.loc["plain-d44", "measured"] < rows.loc["plain-d44", "high"]
   assert built.findings[0].startswith("plain-44: the squared gradient norm grows per layer, towards the input, by the")
-  assert "π/(π − 1) = 1.467, which agrees to 3%" in built.findings[0]
+  assert "π/(π − 1) = 1.467, which agrees within 3%" in built.findings[0]
   assert {panel.name for panel in built.panels} >= {"init-gradient-norm", "init-gradient-cosine"}
 
 
+SHORTCUT_FACTORS = {"A": (1, 1), "half": (0.5, 1), "mean": (0.5, 0.5), "dropout": (0.5, 1)}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("shortcut", SHORTCUT_FACTORS)
+def test_theory_of_a_shortcut_is_that_of_random_weights_with_independent_relus(shortcut, layers):
+  """The cosine of two images' gradients, equal at first, after one backward pass; 3000 channels give it to 3 %."""
+  rng, channels = np.random.default_rng(0), 3000
+  of_shortcut, of_branch = SHORTCUT_FACTORS[shortcut]
+  gradients = branch = np.tile(rng.standard_normal(channels, np.float32), (2, 1))
+  for _ in range(layers):
+    weights = rng.standard_normal((channels, channels), np.float32) * (2 / channels) ** 0.5
+    branch = branch @ weights * rng.integers(0, 2, branch.shape)
+  one, other = of_shortcut * gradients + of_branch * branch
+  cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+  settings = {"model.kind": "residual", "model.norm": "none", "model.preactivation": True, "model.shortcut": shortcut}
+  (prediction,) = theory.predictions(settings, layers)
+  assert prediction.quantity == theory.COSINE and prediction.theory == pytest.approx(cosine, rel=0.03)
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    *({"model.shortcut": name} for name in ("C", "rezero", "skipinit", "fixup", "gated", "gate", "exclusive_gate")),
+    *({"model.norm": "batch", "model.shortcut": name} for name in ("half", "mean", "dropout")),
+    {"model.norm": "layer"},
+    {"model.norm": "layer", "model.kind": "plain"},
+    {"model.preactivation": False},
+    {"model.preactivation": False, "model.norm": "batch"},
+  ],
+  ids=str,
+)
+def test_networks_outside_of_the_theory_have_no_prediction(other):
+  known = {"model.kind": "residual", "model.norm": "none", "model.preactivation": True, "model.shortcut": "A"}
+  assert len(theory.predictions(known, 2)) == 1 and theory.predictions({**known, **other}, 2) == []
+
+
 def test_fits_find_what_was_put_in(tmp_path):
-  """Residual networks whose lines follow the theory exactly: with and without norms, and pre-activation."""
+  """Pre-activation networks whose lines follow the theory exactly: two shortcuts without norms, and batch norm."""
+  factors = {"residual-A-d9": 0.625, "residual-half-d10": 0.4, "residual-A-d11": 0.7}
   for net, settings in (
     ("residual-A-d9", {"norm": "none"}),
-    ("residual-A-d10", {"norm": "batch"}),
-    ("residual-A-d11", {"norm": "batch", "preactivation": True}),
+    ("residual-half-d10", {"norm": "none", "shortcut": "half"}),
+    ("residual-A-d11", {"norm": "batch"}),
   ):
     with records.RunWriter(tmp_path / f"{net}-s0") as writer:
-      depth = int(net.rpartition("d")[2])
-      writer.update(id=f"{net}-s0", status=records.PENDING, kind="residual", depth=depth, shortcut="A", seed=0)
-      writer.write_config({"model": {"kind": "residual", "activation": "relu", **settings}})
+      kind, shortcut, depth = net.split("-")
+      writer.update(id=f"{net}-s0", status=records.PENDING, kind=kind, depth=int(depth[1:]), shortcut=shortcut, seed=0)
+      writer.write_config({"model": {"kind": "residual", "activation": "relu", "preactivation": True, **settings}})
     rows = [
       {
         **{"step": 0, "images": 8, "seed": 0, "position": block, "stage": 1, "block": block},
         **{"layers_above": 2 * (7 - block), "gradient_norm": 1.0, "input_variance": 1.0 + 0.5 * block},
-        "gradient_cosine": 0.625 ** (7 - block) if settings["norm"] == "none" else 0.9 * (7 - block) ** -0.5,
+        "gradient_cosine": factors[net] ** (6 - block),
       }
       for block in range(1, 7)
     ]
     with study_records.writer(tmp_path / f"{net}-s0") as writer:
       writer.append("init", rows)
-  found = theory.beside_theory(analysis.load(tmp_path))
-  assert list(found["quantity"]) == [theory.COSINE, theory.DECAY, theory.DECAY, theory.VARIANCE]
-  assert list(found["measured"]) == pytest.approx([0.625, -0.5, -0.5, 1.0])
+  found = theory.compare_with_theory(analysis.load(tmp_path))
+  assert list(found["quantity"]) == [theory.COSINE, theory.COSINE, theory.VARIANCE]
+  assert list(found["measured"]) == pytest.approx([0.625, 0.4, 1.0])
   assert list(found["measured"]) == pytest.approx(list(found["theory"]))
   lines = theory.init_lines(analysis.load(tmp_path))
   for _, row in found[found["quantity"] != theory.VARIANCE].iterrows():
@@ -166,7 +204,7 @@ def test_fits_find_what_was_put_in(tmp_path):
     curve = theory.theory_curve(row["quantity"], row["theory"], run)
     assert curve == pytest.approx([float(cosine) for cosine in run["gradient_cosine"]])
   built = section.build(analysis.load(tmp_path))
-  assert all("which agrees to 3%" in sentence for sentence in built.findings) and len(built.findings) == 4
+  assert all("which agrees within 3%" in sentence for sentence in built.findings) and len(built.findings) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Networks at initialization: signal and gradients block by block, beside what theory says of them."""
+"""Networks at initialization: signal and gradients block by block, compared with theory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 
 from resjax.analysis import formats, seed_statistics
 from resjax.analysis.curves import add_labels, summarize_seeds
-from resjax.analysis.initialization import COSINE, DECAY, GRADIENT, VARIANCE, beside_theory, init_lines, theory_curve
+from resjax.analysis.initialization import COSINE, GRADIENT, VARIANCE, compare_with_theory, init_lines, theory_curve
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import Column, Section, Table, line_panel, study_commands
 
@@ -19,14 +19,16 @@ _MEASURES = {
   "branch_variance": ("init-branch-variance", "Variance of the main branch", "mean variance of a channel", True),
   "input_squared_mean": ("init-input-mean", "Mean of the block’s input", "mean squared mean of a channel", True),
 }
-# What is measured, as a sentence's subject; and how theory's value is written.
-_SAYS = {
+# Subject of the sentence on a quantity, and the theoretical value if it has a closed form.
+_SUBJECTS = {
   GRADIENT: ("the squared gradient norm grows per layer, towards the input, by the factor", "π/(π − 1) = 1.467"),
-  COSINE: ("the mean cosine between gradients falls per block, towards the input, to the fraction", ""),
-  DECAY: ("the mean cosine between gradients falls with the number of blocks above as the power", "−0.5"),
-  VARIANCE: ("the variance of the blocks’ inputs has, within a stage, a correlation with the block of", "1, a line"),
+  COSINE: ("the mean cosine between gradients is multiplied per block, towards the input, by the factor", ""),
+  VARIANCE: (
+    "within a stage, the correlation between the variance of a block’s input and the number of the block is",
+    "1 (linear growth)",
+  ),
 }
-AGREES = 0.03  # relative difference from theory up to which a measured value is said to agree
+AGREES = 0.03  # largest relative difference from theory that counts as agreement
 _COLUMNS = (
   *(Column("network", number=False), Column("draws"), Column("quantity", number=False), Column("measured")),
   *(Column("interval", f"{seed_statistics.LEVEL:.0%}", number=False), Column("theory"), Column("difference", "%")),
@@ -38,7 +40,7 @@ def build(logs: Logs) -> Section | None:
   lines = init_lines(logs)
   if lines.empty:
     return None
-  theory = beside_theory(logs)
+  theory = compare_with_theory(logs)
   data, panels = {"init_theory": theory}, []
   last = lines.groupby("net")["position"].max()
   for column, (name, title, label, log) in _MEASURES.items():
@@ -56,13 +58,13 @@ def build(logs: Logs) -> Section | None:
   return Section(
     key="init",
     title="Networks at initialization",
-    findings=findings or ("For these networks no theory is known here: the figures show what was measured.",),
+    findings=findings or ("No theory is known here for these networks; the figures show the measurements.",),
     caption="One batch of images with its own statistics, before any training. The gradient is that of a random "
-    "projection of the logits. Dotted: theory, from the last block on. It is for wide layers of equal size and "
-    "independent signals; strides, padding and shapes that change make convolutional networks differ. Gradients whose "
-    "correlation is lost are shattered (Balduzzi et al., 2017).",
+    "projection of the logits. Dotted: theory, extrapolated from the last block. It assumes wide layers of equal size "
+    "and independent signals; convolutional networks differ because of strides, padding and changing shapes. Gradients "
+    "without correlation between images are called shattered (Balduzzi et al., 2017).",
     panels=tuple(panels),
-    tables=(Table("Measured beside theory.", _COLUMNS, rows),) if rows else (),
+    tables=(Table("Measurements and theory.", _COLUMNS, rows),) if rows else (),
     data=data,
     commands=study_commands(logs, "init"),
   )
@@ -71,16 +73,20 @@ def build(logs: Logs) -> Section | None:
 def _theory_curves(
   lines: pd.DataFrame, theory: pd.DataFrame, column: str
 ) -> dict[str, tuple[list[float], list[float]]]:
-  """Returns theory's curve of a column over the fraction of the blocks, from the first draw of each network."""
-  found = {}
-  columns = {GRADIENT: "gradient_norm", COSINE: "gradient_cosine", DECAY: "gradient_cosine"}
+  """Returns the theoretical curve of a column for each network, extrapolated in its first draw.
+
+  Returns:
+    By network key: positions as a fraction of the blocks, and values.
+  """
+  curves = {}
+  columns = {GRADIENT: "gradient_norm", COSINE: "gradient_cosine"}
   for row in theory[theory["quantity"].map(columns) == column].to_dict("records"):
-    own = lines[lines["net"] == row["net"]]
-    run = own[own["id"] == own["id"].iloc[0]].sort_values("position")
+    of_net = lines[lines["net"] == row["net"]]
+    run = of_net[of_net["id"] == of_net["id"].iloc[0]].sort_values("position")
     heights = theory_curve(row["quantity"], row["theory"], run)
     if heights is not None:
-      found[row["net"]] = [float(place) for place in run["position"] / run["position"].max()], heights
-  return found
+      curves[row["net"]] = (run["position"] / run["position"].max()).astype("float64").tolist(), heights
+  return curves
 
 
 def _difference(row: Mapping[Any, Any]) -> float:
@@ -88,20 +94,20 @@ def _difference(row: Mapping[Any, Any]) -> float:
 
 
 def _sentence(row: Mapping[Any, Any]) -> str:
-  subject, theory = _SAYS[row["quantity"]]
+  subject, theory = _SUBJECTS[row["quantity"]]
   difference = _difference(row)
   verdict = "agrees" if abs(difference) <= AGREES else "does not agree"
   return (
-    f"{row['label']}: {subject} {formats.number(row['measured'], 3)}; theory says "
-    f"{theory or formats.number(row['theory'], 3)}, which {verdict} to {AGREES:.0%} (difference "
+    f"{row['label']}: {subject} {formats.number(row['measured'], 3)}; theory predicts "
+    f"{theory or formats.number(row['theory'], 3)}, which {verdict} within {AGREES:.0%} (difference "
     f"{formats.signed(100 * difference, 1)} %)."
   )
 
 
 def _row(row: Mapping[Any, Any]) -> list[str]:
-  between = f"{formats.number(row['low'], 3)} to {formats.number(row['high'], 3)}"
+  interval = f"{formats.number(row['low'], 3)} to {formats.number(row['high'], 3)}"
   return [
     *(row["label"], formats.count(row["runs"]), row["quantity"], formats.number(row["measured"], 3)),
-    *(formats.MISSING if pd.isna(row["low"]) else between, formats.number(row["theory"], 3)),
+    *(formats.MISSING if pd.isna(row["low"]) else interval, formats.number(row["theory"], 3)),
     formats.signed(100 * _difference(row), 1),
   ]
