@@ -1,4 +1,4 @@
-"""Buckets for tests: in fsspec's memory, and served by an emulator of Cloud Storage."""
+"""Buckets for tests: in memory, and served by an emulator of Cloud Storage."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from gcp_storage_emulator.server import create_server
 
 
-class InMemory(MemoryFileSystem):
-  """fsspec's memory, by the address of a bucket."""
+class InMemoryBuckets(MemoryFileSystem):
+  """In-memory file system for addresses that begin with gs:// or gcs://."""
 
   protocol = ("gs", "gcs")
 
@@ -21,25 +21,25 @@ class InMemory(MemoryFileSystem):
 
 
 @contextlib.contextmanager
-def memory() -> Iterator[InMemory]:
-  """Makes buckets memory; who comes later finds none of it."""
+def in_memory_buckets() -> Iterator[InMemoryBuckets]:
+  """Keeps all buckets in memory, which is empty before and after."""
 
-  def served_by(kind):
-    for protocol in kind.protocol:
-      fsspec.register_implementation(protocol, kind, clobber=True)
+  def register(file_system):
+    for protocol in file_system.protocol:
+      fsspec.register_implementation(protocol, file_system, clobber=True)
     backend.fsspec_backend._get_filesystem.cache_clear()
-    InMemory.store.clear()
+    InMemoryBuckets.store.clear()
 
-  served_by(InMemory)
+  register(InMemoryBuckets)
   try:
     yield fsspec.filesystem("gs")
   finally:
-    served_by(gcsfs.GCSFileSystem)
+    register(gcsfs.GCSFileSystem)
 
 
 @contextlib.contextmanager
-def emulated() -> Iterator[dict[str, str]]:
-  """Serves an empty bucket, gs://bucket; what a process must have in its environment to find it."""
+def emulator() -> Iterator[dict[str, str]]:
+  """Serves an empty bucket, gs://bucket, and yields the environment variables with which processes find it."""
   server = create_server("localhost", 0, in_memory=True, default_bucket="bucket")
   server.start()
   address = f"http://localhost:{server._api._httpd.server_port}"

@@ -1,8 +1,9 @@
-"""Writes CIFAR-10 in every form that can be made of its binary files, for tests and for trying them by hand.
+"""Converts the binary version of CIFAR-10 to every other form that resjax reads.
 
     python -m tests.cifar_forms FOLDER OUT
 
-FOLDER holds cifar-10-batches-bin. Writes below OUT, a folder a form, and prints the settings that read each.
+FOLDER contains cifar-10-batches-bin. The command writes one folder per form below OUT and prints the settings with
+which resjax reads each form.
 """
 
 import sys
@@ -11,21 +12,29 @@ from pathlib import Path
 import numpy as np
 
 from resjax.data.cifar_format import FAMILIES
-from tests.synthetic_cifar import archive, arrays, as_parquet, as_python, unpacked
+from tests.synthetic_cifar import arrays, python_contents, write_archive, write_files, write_parquet
 
 FORMS = ("binary", "binary archive", "python", "python archive", "parquet", "npz")
 
 
 def write(source: Path, out: Path) -> dict[str, dict[str, str]]:
-  """Writes all forms; returns for each the settings that read it."""
+  """Writes all forms.
+
+  Args:
+    source: Folder that contains cifar-10-batches-bin.
+    out: Folder below which each form gets a folder of its own.
+
+  Returns:
+    For each form the settings with which it is read, by dotted key.
+  """
   family = FAMILIES["cifar10"]
   binary = {member: (source / member).read_bytes() for member in family.members(family.binary)}
   settings = {form: {"data.path": str(out / form), "data.checksum": "any"} for form in FORMS}
-  for version, contents in ((family.binary, binary), (family.python, as_python("cifar10", binary, family))):
-    unpacked(out / version.name, contents)
+  for version, contents in ((family.binary, binary), (family.python, python_contents("cifar10", binary, family))):
+    write_files(out / version.name, contents)
     (out / f"{version.name} archive").mkdir(parents=True)
-    archive(out / f"{version.name} archive" / version.archive, contents)
-  as_parquet(out / "parquet" / "plain_text", "cifar10", binary, family)
+    write_archive(out / f"{version.name} archive" / version.archive, contents)
+  write_parquet(out / "parquet" / "plain_text", "cifar10", binary, family)
   (out / "npz").mkdir()
   keras = {}
   for split, (images, labels) in arrays("cifar10", binary, family).items():

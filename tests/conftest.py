@@ -1,6 +1,7 @@
-"""Every test sees eight devices, as on a slice: eight simulated ones on the CPU."""
+"""Fixtures of all tests, which see eight simulated CPU devices and run with shape checks."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,34 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 shape_checks.install()
 
 
-@pytest.fixture
-def in_memory():
-  """Returns fsspec's memory, which takes the place of Cloud Storage meanwhile."""
-  pytest.importorskip("gcsfs", reason="the extra cloud is not installed")
-  from tests.buckets import memory
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+  """Returns environment variables for commands: two devices and a shared cache of compiled programs."""
+  cache = tmp_path_factory.mktemp("compiled")
+  return {
+    **os.environ,
+    "PYTHONPATH": str(Path(__file__).parents[1]),
+    "JAX_NUM_CPU_DEVICES": "2",
+    "JAX_COMPILATION_CACHE_DIR": str(cache),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+  }
 
-  with memory() as system:
-    yield system
+
+@pytest.fixture(params=["cifar10", "cifar100"])
+def small_cifar(request, monkeypatch):
+  """Returns the name of a data set whose files have a few records during the test."""
+  from resjax.data.cifar_format import FAMILIES
+  from tests.synthetic_cifar import small_family
+
+  monkeypatch.setitem(FAMILIES, request.param, small_family(request.param))
+  return request.param
+
+
+@pytest.fixture
+def in_memory_bucket():
+  """Yields an in-memory file system that replaces Cloud Storage during the test."""
+  pytest.importorskip("gcsfs", reason="the extra cloud is not installed")
+  from tests.buckets import in_memory_buckets
+
+  with in_memory_buckets() as file_system:
+    yield file_system

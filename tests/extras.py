@@ -1,4 +1,4 @@
-"""What an extra installs, and a Python that has nothing else: a user's installation tried where all extras are."""
+"""Runs commands as if only one extra were installed, by hiding the modules of all other packages."""
 
 import importlib.metadata
 import json
@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Hides the modules named in BLOCKED, then runs the module that the first argument names.
-RUN = """
+# Hides the modules that the environment variable BLOCKED lists, then runs the module named by the first argument.
+RUN_WITH_HIDDEN_MODULES = """
 import importlib.abc, importlib.util, json, os, runpy, sys
 blocked = set(json.loads(os.environ["BLOCKED"]))
 class Blocker(importlib.abc.MetaPathFinder):
@@ -33,7 +33,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 def requirements(extra: str) -> list[Requirement]:
-  """Returns what an extra asks for, and the base installation; "": that alone."""
+  """Returns the direct requirements of the base installation and of comma-separated extras ("" for none)."""
   found = [Requirement(text) for text in PROJECT["dependencies"]]
   for name in filter(None, extra.split(",")):
     for text in PROJECT["optional-dependencies"][name]:
@@ -45,43 +45,52 @@ def requirements(extra: str) -> list[Requirement]:
   return found
 
 
-def closure(extra: str) -> set[str]:
-  """Returns the distributions that an extra brings, with what they need, by the metadata of what is installed here."""
+def distributions(extra: str) -> set[str]:
+  """Returns the names of all distributions that an extra installs, directly or indirectly.
+
+  The dependencies are read from the metadata of the distributions installed in this environment.
+  """
   seen: set[tuple[str, str]] = set()
-  waiting = [(each.name, extra) for each in requirements(extra) for extra in ("", *each.extras)]
-  while waiting:
-    name, of = waiting.pop()
+  pending = [(each.name, extra) for each in requirements(extra) for extra in ("", *each.extras)]
+  while pending:
+    name, own_extra = pending.pop()
     name = canonicalize_name(name)
-    if (name, of) in seen:
+    if (name, own_extra) in seen:
       continue
-    seen.add((name, of))
+    seen.add((name, own_extra))
     try:
-      needs = importlib.metadata.requires(name) or []
+      dependencies = importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
-      continue  # of another platform
-    for each in map(Requirement, needs):
-      if each.marker is None or each.marker.evaluate({"extra": of}):
-        waiting += [(each.name, inner) for inner in ("", *each.extras)]
+      continue  # it is for another platform
+    for each in map(Requirement, dependencies):
+      if each.marker is None or each.marker.evaluate({"extra": own_extra}):
+        pending += [(each.name, inner) for inner in ("", *each.extras)]
   return {name for name, _ in seen}
 
 
-def hidden(extra: str) -> list[str]:
-  """Returns the modules that are installed here but would not be with this extra alone."""
-  there = closure(extra)
+def hidden_modules(extra: str) -> list[str]:
+  """Returns the installed top-level modules that would be missing if only this extra were installed."""
+  installed = distributions(extra)
   packages = importlib.metadata.packages_distributions()
   return sorted(
     module
     for module, owners in packages.items()
-    if re.fullmatch(r"\w+", module) and not any(canonicalize_name(owner) in there for owner in owners)
+    if re.fullmatch(r"\w+", module) and not any(canonicalize_name(owner) in installed for owner in owners)
   )
 
 
 def run(extra: str, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-  """Runs `python -m COMMAND` as with this extra alone, on one device."""
+  """Runs `python -m COMMAND` on one device as if only this extra were installed.
+
+  Args:
+    extra: Comma-separated extras, or "" for the base installation.
+    *command: Module to run and its arguments.
+    cwd: Working directory of the command.
+  """
   environment = os.environ | {
-    "BLOCKED": json.dumps(hidden(extra)),
+    "BLOCKED": json.dumps(hidden_modules(extra)),
     "PYTHONPATH": str(ROOT),
     "JAX_NUM_CPU_DEVICES": "1",
   }
-  ran = [sys.executable, "-c", RUN, *command]
-  return subprocess.run(ran, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+  line = [sys.executable, "-c", RUN_WITH_HIDDEN_MODULES, *command]
+  return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)

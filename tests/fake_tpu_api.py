@@ -1,4 +1,4 @@
-"""A stand-in for the Cloud TPU API: a gRPC server in this process that takes the real client's requests."""
+"""A fake of the Cloud TPU API: a gRPC server in this process that answers the real client."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,31 +12,33 @@ from google.longrunning import operations_pb2
 State = tpu_v2.QueuedResourceState.State
 
 
-class Api:
-  """Queued resources whose states follow a script.
+class FakeTpuApi:
+  """Queued resources whose states are scripted.
 
   Attributes:
-    created, deleted: the requests, in the order they came.
-    script: the states a resource goes through, one a look, the last one for good; by its name's last part.
+    created: Requests to create a queued resource, in order of arrival.
+    deleted: Requests to delete a queued resource, in order of arrival.
+    script: For each queued resource, by the last part of its name, the states that successive `get` requests return;
+      the last state is returned by all further requests.
   """
 
   def __init__(self) -> None:
     self.created: list[tpu_v2.CreateQueuedResourceRequest] = []
     self.deleted: list[tpu_v2.DeleteQueuedResourceRequest] = []
     self.script: dict[str, list[State]] = {}
-    self._there: dict[str, tpu_v2.QueuedResource] = {}
+    self._resources: dict[str, tpu_v2.QueuedResource] = {}
 
   def create(self, request, _):
     self.created.append(request)
     resource = tpu_v2.QueuedResource(request.queued_resource)
     resource.name = f"{request.parent}/queuedResources/{request.queued_resource_id}"
-    self._there[resource.name] = resource
+    self._resources[resource.name] = resource
     return operations_pb2.Operation(name=f"{request.parent}/operations/{len(self.created)}", done=False)
 
   def get(self, request, context):
-    if request.name not in self._there:
+    if request.name not in self._resources:
       context.abort(grpc.StatusCode.NOT_FOUND, "no such queued resource")
-    states, resource = self.script[request.name.rpartition("/")[2]], self._there[request.name]
+    states, resource = self.script[request.name.rpartition("/")[2]], self._resources[request.name]
     resource.state = tpu_v2.QueuedResourceState(state=states.pop(0) if len(states) > 1 else states[0])
     if resource.state.state == State.FAILED:
       resource.state.failed_data.error.message = "no capacity"
@@ -44,18 +46,18 @@ class Api:
 
   def delete(self, request, context):
     self.deleted.append(request)
-    if self._there.pop(request.name, None) is None:
+    if self._resources.pop(request.name, None) is None:
       context.abort(grpc.StatusCode.NOT_FOUND, "no such queued resource")
     return operations_pb2.Operation(name="delete", done=False)
 
   def list(self, request, _):
-    there = [each for name, each in self._there.items() if name.startswith(request.parent)]
-    return tpu_v2.ListQueuedResourcesResponse(queued_resources=there)
+    found = [each for name, each in self._resources.items() if name.startswith(request.parent)]
+    return tpu_v2.ListQueuedResourcesResponse(queued_resources=found)
 
 
 @contextlib.contextmanager
-def served(api: Api) -> Iterator[tpu_v2.TpuClient]:
-  """Serves an API on a free port, and yields the real client of it."""
+def serve(api: FakeTpuApi) -> Iterator[tpu_v2.TpuClient]:
+  """Serves the fake API on a free port and yields a real client connected to it."""
 
   def method(call, request: type, serialize):
     return grpc.unary_unary_rpc_method_handler(call, request.deserialize, serialize)

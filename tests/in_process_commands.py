@@ -1,4 +1,4 @@
-"""Commands called in this process, with the command line they would have."""
+"""Runs commands in this process, with the flags that they would have in a process of their own."""
 
 import contextlib
 import importlib
@@ -16,10 +16,10 @@ COMMANDS = ("launch.local", "launch.slurm", "launch.tpu", "launch.k8s", "resjax.
 
 
 @contextlib.contextmanager
-def loaded(name: str) -> Iterator[ModuleType]:
-  """Imports a command for a while, alone: each is the main module of a process, and has flags of the same names."""
-  known = flags.FLAGS.flags_by_module_dict()
-  others = [(module, flag) for module in COMMANDS for flag in list(known.get(module, ()))]
+def import_command(name: str) -> Iterator[ModuleType]:
+  """Imports one command and, meanwhile, removes all others, because their flags have the same names."""
+  by_module = flags.FLAGS.flags_by_module_dict()
+  others = [(module, flag) for module in COMMANDS for flag in list(by_module.get(module, ()))]
   before = {module: sys.modules.pop(module) for module in COMMANDS if module in sys.modules}
   for _, flag in others:
     delattr(flags.FLAGS, flag.name)
@@ -35,30 +35,33 @@ def loaded(name: str) -> Iterator[ModuleType]:
       flags.FLAGS.register_flag_by_module(module, flag)
 
 
-def called(
+def run_command(
   monkeypatch: pytest.MonkeyPatch,
   name: str,
   arguments: Sequence[str],
   patches: Mapping[str, Any] | None = None,
-  through: Callable[[Callable[[], int]], int] = lambda main: main(),
+  wrapper: Callable[[Callable[[], int]], int] = lambda main: main(),
 ) -> int:
-  """Returns the exit code of a command; what the user got wrong is raised as ConfigError.
+  """Runs a command in this process and returns its exit code.
 
   Args:
-    monkeypatch: of the test.
-    name: "launch.local".
-    arguments: of its command line.
-    patches: attributes of its module to be replaced.
-    through: calls its `main`.
+    monkeypatch: Fixture of the test, which restores `sys.argv`.
+    name: Module of the command, such as "launch.local".
+    arguments: Arguments of the command line.
+    patches: Replacements for attributes of the module, by name.
+    wrapper: Function that calls the `main` of the module, given as its argument.
+
+  Raises:
+    ConfigError: The command line or the configuration is wrong.
   """
-  with loaded(name) as module:
+  with import_command(name) as module:
     for attribute, value in (patches or {}).items():
       setattr(module, attribute, value)
     argv = [name, *arguments]
     monkeypatch.setattr(sys, "argv", argv)
     try:
       experiment_cli._parse(argv)
-      return through(module.main)
+      return wrapper(module.main)
     finally:
       for flag in [flag for flag in flags.FLAGS if flag == "config" or flag.startswith("config.")]:
         delattr(flags.FLAGS, flag)

@@ -1,4 +1,4 @@
-"""The nets of the model tests: one of every structure, and their variables."""
+"""One network of every structure, and variables of these networks, for tests of models."""
 
 import functools
 
@@ -11,13 +11,13 @@ from resjax.config import Model, Train
 from resjax.models import layout
 from resjax.train.state import initial as initial_state
 
-IMAGES = (4, 16, 16, 3)
-NETS = {
+BATCH_SHAPE = (4, 16, 16, 3)  # images, height, width, channels
+NETWORKS = {
   "residual A": Model(depth=14),
   "residual B": Model(depth=14, shortcut="B"),
   "residual C": Model(depth=14, shortcut="C"),
   "plain": Model(depth=14, kind="plain"),
-  "one block a stage": Model(depth=8),
+  "one block per stage": Model(depth=8),
   "A, averaged, zeros on both sides": Model(depth=14, option_a_stride="average", option_a_zeros="both"),
   "SAME padding": Model(depth=14, padding="same"),
   "bottleneck A": Model(depth=20, block="bottleneck"),
@@ -67,14 +67,14 @@ NETS = {
 
 
 @functools.cache
-def shapes(net: Model):
-  """Returns the shapes of all variables, stacked; nothing is compiled."""
+def variable_shapes(net: Model):
+  """Returns the shapes of all variables in the stacked layout, without compiling a program."""
   build = models.build(net, 10)
-  return jax.eval_shape(lambda: build.init(jax.random.key(0), jnp.zeros(IMAGES), train=False))
+  return jax.eval_shape(lambda: build.init(jax.random.key(0), jnp.zeros(BATCH_SHAPE), train=False))
 
 
-def filled(net: Model):
-  """Returns variables with random numbers everywhere, scales and variances positive."""
+def random_variables(net: Model):
+  """Returns random variables in the stacked layout, with positive scales and variances."""
   rng = np.random.default_rng(0)
 
   def fill(path, leaf):
@@ -82,19 +82,21 @@ def filled(net: Model):
       return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[-4:-1])), leaf.shape).astype(np.float32)
     return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
 
-  return jax.tree.map_with_path(fill, shapes(net))
+  return jax.tree.map_with_path(fill, variable_shapes(net))
 
 
 @functools.cache
-def initial(net: Model):
-  """Returns the variables as a run starts with them, stacked."""
-  state = initial_state(net, Train(), 10, IMAGES[1:], seed=0)
+def initial_variables(net: Model):
+  """Returns the initial variables of a run with seed 0, in the stacked layout."""
+  state = initial_state(net, Train(), 10, BATCH_SHAPE[1:], seed=0)
   return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def unstacked(variables):
+  """Returns variables in the layout with one subtree per block."""
   return {name: layout.unstacked(tree) for name, tree in variables.items()}
 
 
-def table(net: Model):
-  return net.net(IMAGES[1:], 10)
+def layer_table(net: Model):
+  """Returns the network's table of layers for images of these tests and ten classes."""
+  return net.net(BATCH_SHAPE[1:], 10)

@@ -1,4 +1,4 @@
-"""Small sets of images with boxes: bright squares on dark noise, in PASCAL VOC's and COCO's form."""
+"""Small detection data sets in the formats of PASCAL VOC and COCO: bright squares on dark noise."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,30 @@ COLOURS = {"red": (200, 60, 60), "blue": (60, 60, 220)}
 
 
 def draw(rng: np.random.Generator, height: int, width: int, objects: int) -> tuple[np.ndarray, list]:
-  """Returns an image and its objects, each (name, left, top, right, bottom)."""
+  """Draws an image.
+
+  Args:
+    rng: Source of random numbers.
+    height: Height of the image.
+    width: Width of the image.
+    objects: Number of squares.
+
+  Returns:
+    Image, uint8 [height, width, 3], and for each object its (class name, left, top, right, bottom).
+  """
   image = rng.integers(0, 60, (height, width, 3)).astype(np.uint8)
-  found = []
+  boxes = []
   for _ in range(objects):
     side = int(rng.integers(12, 24))
     left, top = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
     name = str(rng.choice(list(COLOURS)))
     image[top : top + side, left : left + side] = COLOURS[name]
-    found.append((name, left, top, left + side, top + side))
-  return image, found
+    boxes.append((name, left, top, left + side, top + side))
+  return image, boxes
 
 
 def images(count: int, seed: int):
-  """Yields name, image and objects; every third image is upright."""
+  """Yields the name, image and objects of each image, of which every third is in portrait format."""
   rng = np.random.default_rng(seed)
   for i in range(count):
     height, width = (64, 48) if i % 3 == 2 else (48, 64)
@@ -31,12 +41,22 @@ def images(count: int, seed: int):
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
+  """Writes an RGB image as JPEG."""
   path.parent.mkdir(parents=True, exist_ok=True)
   cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
-def voc(root: Path, train: int = 8, test: int = 4) -> Path:
-  """Writes a set in PASCAL VOC's form."""
+def write_voc(root: Path, train: int = 8, test: int = 4) -> Path:
+  """Writes a data set in the format of PASCAL VOC.
+
+  Args:
+    root: Folder to create.
+    train: Number of images of the split trainval.
+    test: Number of images of the split test.
+
+  Returns:
+    The folder.
+  """
   lists = root / "ImageSets/Main"
   lists.mkdir(parents=True)
   (root / "Annotations").mkdir()
@@ -57,8 +77,17 @@ def voc(root: Path, train: int = 8, test: int = 4) -> Path:
   return root
 
 
-def coco(root: Path, train: int = 8, test: int = 4) -> Path:
-  """Writes a set in COCO's form; the numbers of the categories have a gap."""
+def write_coco(root: Path, train: int = 8, test: int = 4) -> Path:
+  """Writes a data set in the format of COCO, whose category ids are not consecutive.
+
+  Args:
+    root: Folder to create.
+    train: Number of training images.
+    test: Number of validation images.
+
+  Returns:
+    The folder.
+  """
   (root / "annotations").mkdir(parents=True)
   numbers = {name: 10 * i for i, name in enumerate(COLOURS, 1)}
   for split, count, seed in (("train2017", train, 0), ("val2017", test, 1)):

@@ -1,4 +1,4 @@
-"""Run directories as training would leave them, written through RunWriter, with made-up numbers."""
+"""Run directories like those of training, with synthetic numbers, for tests of analysis and report."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from resjax import paper, records, study_records
 
-STEPS = 64_000
-EVERY = 2_000
+STEPS = 64_000  # steps of a run
+EVERY = 2_000  # steps between lines of metrics.jsonl
 
 
 def write_run(
@@ -26,7 +26,26 @@ def write_run(
   experiment: str = "cifar_depth_sweep",
   **fields: object,
 ) -> Path:
-  """One run directory below `root`, `fields` set in its run.json. Its errors only look real."""
+  """Writes a run directory with plausible errors and responses.
+
+  Args:
+    root: Directory of the experiment.
+    kind: "residual" or "plain".
+    depth: Depth of the network.
+    seed: Seed of the run and of its numbers.
+    status: Status of the run.
+    reached: Last step of the logs.
+    steps: Steps of the whole run.
+    every: Steps between lines of metrics.jsonl.
+    shortcut: Shortcut of a residual network.
+    responses: Whether responses were captured at the last step.
+    reason: Reason of a failure.
+    experiment: Name of the experiment.
+    **fields: Values of further keys of run.json.
+
+  Returns:
+    The run directory.
+  """
   rng = np.random.default_rng([depth, seed, kind == "plain"])
   residual = kind == "residual"
   run_id = f"residual-{shortcut}-d{depth}-s{seed}" if residual else f"plain-d{depth}-s{seed}"
@@ -53,13 +72,13 @@ def write_run(
     if responses and reached:
       writer.append("responses", response_rows(kind, depth, seed, reached))
     if status == records.DONE:
-      result = {"train_error": _train(final, 1, depth), "test_error": final, "test_images": 10_000}
+      result = {"train_error": _train_error(final, 1, depth), "test_error": final, "test_images": 10_000}
       writer.update(result={**result, "best_test_error": final - 0.001, "best_step": steps - every})
   return root / run_id
 
 
 def response_rows(kind: str, depth: int, seed: int, step: int) -> list[dict]:
-  """Rows of responses.jsonl for every 3x3 layer of a CIFAR net."""
+  """Returns lines of responses.jsonl for all 3x3 layers of a CIFAR network."""
   rng = np.random.default_rng([depth, seed, 7])
   layers = depth - 1
   level = 1.0 if kind == "plain" else 1.6 / np.sqrt(layers)
@@ -75,7 +94,14 @@ def response_rows(kind: str, depth: int, seed: int, step: int) -> list[dict]:
 
 
 def write_sweep(root: Path) -> Path:
-  """Plain and residual, three depths, two seeds; one run failed, one half done, one pending."""
+  """Writes runs of two kinds, three depths and two seeds, of which one failed, one is running and one is pending.
+
+  Args:
+    root: Directory of the experiment.
+
+  Returns:
+    The directory.
+  """
   for kind in ("plain", "residual"):
     for depth in (20, 44, 56):
       for seed in (0, 1):
@@ -103,34 +129,44 @@ STUDIES = ("responses", "gradients", "lesion", "landscape", "identity")
 
 
 def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, random: int = 7) -> None:
-  """Studies below a run directory, of a net with three blocks a stage: one line a thing of everything there is."""
+  """Writes records of all studies of a network with three blocks per stage.
+
+  Args:
+    directory: Run directory.
+    depth: Depth of the network.
+    plain: Whether the network is plain.
+    step: Step of the checkpoint.
+    random: Part of the seed of the numbers.
+  """
   rng = np.random.default_rng([depth, plain, random])
-  on = {"step": step, "images": 2_000, "source": "test"}
-  whole = 0.09
-  lesions: list[dict] = [{**on, "kind": "none", "error": whole, "reestimated": False}]
+  common = {"step": step, "images": 2_000, "source": "test"}
+  intact_error = 0.09
+  lesions: list[dict] = [{**common, "kind": "none", "error": intact_error, "reestimated": False}]
   blocks = [(stage, block) for stage in (1, 2, 3) for block in (1, 2, 3)]
   for stage, block in blocks:
-    error = 0.9 if plain else whole + 0.05 * rng.random()
-    lesions.append({**on, "kind": "delete", "stage": stage, "block": block, "error": error, "reestimated": False})
+    error = 0.9 if plain else intact_error + 0.05 * rng.random()
+    lesions.append({**common, "kind": "delete", "stage": stage, "block": block, "error": error, "reestimated": False})
   for trial in (1, 2):
     for count in (1, 2, 4):
-      error = min(0.9, whole + (0.5 if plain else 0.07) * count + 0.01 * trial)
-      of = {"count": count, "trial": trial, "reestimated": False, "error": error}
-      lesions.append({**on, "kind": "delete_random", **of})
-      lesions.append({**on, "kind": "reorder", "tau": 1 - 0.2 * count, **of})
+      error = min(0.9, intact_error + (0.5 if plain else 0.07) * count + 0.01 * trial)
+      details = {"count": count, "trial": trial, "reestimated": False, "error": error}
+      lesions.append({**common, "kind": "delete_random", **details})
+      lesions.append({**common, "kind": "reorder", "tau": 1 - 0.2 * count, **details})
   lengths = [9] if plain else range(10)
   shares = np.exp(-0.5 * (np.array(lengths) - 3.0) ** 2 / 2)
-  paths = [{**on, "length": n, "share": s / shares.sum(), "blocks": 9} for n, s in zip(lengths, shares, strict=True)]
+  paths = [
+    {**common, "length": n, "share": s / shares.sum(), "blocks": 9} for n, s in zip(lengths, shares, strict=True)
+  ]
   ticks = np.linspace(-1, 1, 7)
-  sharp = 8.0 if plain else 2.0
+  sharpness = 8.0 if plain else 2.0
   surface = [
-    {**on, "alpha": a, "beta": b, "loss": 0.3 + sharp * (a * a + 0.5 * b * b), "error": 0.1, "seed": 0}
+    {**common, "alpha": a, "beta": b, "loss": 0.3 + sharpness * (a * a + 0.5 * b * b), "error": 0.1, "seed": 0}
     for a in ticks
     for b in ticks
   ]
   strengths = [
     {
-      **on,
+      **common,
       "stage": stage,
       "block": block,
       "input_std": 1.0 + block,
@@ -145,17 +181,18 @@ def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, r
     writer.append("lesions", lesions)
     writer.append("paths", paths)
     writer.append("landscape", surface)
-    writer.append("hessian", [{**on, "index": i, "eigenvalue": 9.0 / i * sharp, "residual": 1e-4} for i in (1, 2, 3)])
+    eigenvalues = [{"index": i, "eigenvalue": 9.0 / i * sharpness, "residual": 1e-4} for i in (1, 2, 3)]
+    writer.append("hessian", [common | eigenvalue for eigenvalue in eigenvalues])
     writer.append("gradients", gradient_rows(depth, plain, step))
-    changed = {"difference": 2e-6, "error_before": whole, "error": whole, "images": 2_000}
+    changed = {"difference": 2e-6, "error_before": intact_error, "error": intact_error, "images": 2_000}
     writer.append("identity", [{"step": step, "from_depth": depth, "depth": depth + 6, **changed}])
 
 
 def gradient_rows(depth: int, plain: bool, step: int) -> list[dict]:
-  """Rows of gradients.jsonl: of plain nets the gradient fades towards the input."""
-  fading = 0.8 if plain else 0.99
+  """Returns lines of gradients.jsonl; the gradients of plain networks vanish towards the input."""
+  decay = 0.8 if plain else 0.99
   return [
-    {"step": step, "layer": layer, "name": f"conv{layer}", "norm": 0.1 * fading ** (depth - layer), "weight_norm": 3.0}
+    {"step": step, "layer": layer, "name": f"conv{layer}", "norm": 0.1 * decay ** (depth - layer), "weight_norm": 3.0}
     for layer in range(1, depth + 1)
   ]
 
@@ -170,7 +207,7 @@ def _final_error(kind: str, depth: int) -> float:
   return 0.091 + 0.028 * np.log(depth / 20) / np.log(2.8)
 
 
-def _train(final: float, progress: float, depth: int) -> float:
+def _train_error(final: float, progress: float, depth: int) -> float:
   return final * (1 - 0.75 * progress * min(1.0, 60 / (depth + 40)))
 
 
@@ -184,7 +221,7 @@ def _metrics(rng, final, reached, steps, every, depth) -> list[dict]:
     common = {"step": step, "epoch": step / 390, "images": 10_000, "seconds": 100.0}
     for split in ("train", "test"):
       noise = error * 0.03 * (0.3 + phase) * rng.standard_normal()
-      value = error + noise if split == "test" else _train(error, progress, depth) + noise / 2
+      value = error + noise if split == "test" else _train_error(error, progress, depth) + noise / 2
       rows.append({**common, "split": split, "loss": 3 * value, "error": value})
       rows[-1] |= {"learning_rate": rate, "images_per_second": 12_800.0}
   return rows

@@ -1,4 +1,4 @@
-"""Frames, tables and curves of run directories."""
+"""Data frames, tables and curves of run directories."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ def sweep(tmp_path_factory) -> analysis.Logs:
   return analysis.load(synthetic_runs.write_sweep(tmp_path_factory.mktemp("sweep")))
 
 
-def test_frames_are_tidy_and_in_reading_order(sweep):
+def test_frames_have_identifying_columns_first_and_are_sorted_for_reading(sweep):
   assert len(sweep.runs) == 12
   identity = ["id", "experiment", "variant", "net", "kind", "depth", "shortcut", "seed"]
   for frame in (sweep.runs, sweep.metrics, sweep.responses, sweep.deviations, sweep.events, sweep.gradients):
@@ -34,7 +34,7 @@ def test_frames_are_tidy_and_in_reading_order(sweep):
   assert row["std"] == synthetic_runs.response_rows("plain", 44, 1, synthetic_runs.STEPS)[2]["std"]
 
 
-def test_frames_have_their_types_even_when_empty(tmp_path):
+def test_empty_frames_have_the_same_types(tmp_path):
   synthetic_runs.write_run(tmp_path, status=records.PENDING, reached=0)
   logs = analysis.load(tmp_path)
   assert logs.metrics.empty and logs.responses.empty
@@ -43,7 +43,7 @@ def test_frames_have_their_types_even_when_empty(tmp_path):
   assert analysis.response_curves(logs, "sorted").empty
 
 
-def test_a_run_that_cannot_be_read_is_a_problem_and_the_others_are_read(tmp_path):
+def test_an_unreadable_run_is_listed_as_a_problem_and_the_others_are_read(tmp_path):
   synthetic_runs.write_run(tmp_path)
   (tmp_path / "broken").mkdir()
   (tmp_path / "broken" / "run.json").write_text('{"schema": 1, "id"')
@@ -58,26 +58,26 @@ def test_a_directory_without_runs_is_an_error(tmp_path):
     analysis.load(tmp_path)
 
 
-def test_nets_are_runs_less_the_seed_and_named_for_a_reader(tmp_path, sweep):
+def test_networks_are_runs_without_the_seed_and_have_labels(tmp_path, sweep):
   labels = [net.label for net in sweep.networks]
   assert labels == ["plain-20", "plain-44", "plain-56", "ResNet-20", "ResNet-44", "ResNet-56"]
   for shortcut in "ABC":
     synthetic_runs.write_run(tmp_path, shortcut=shortcut)
   synthetic_runs.write_run(tmp_path, "plain")
-  swept, of = "residual-A-d20-zero_init_scale-s3", {"experiment": "cifar_depth_sweep"}
-  with records.RunWriter(tmp_path / swept) as writer:
-    writer.update(id=swept, kind="residual", depth=20, shortcut="A", seed=3, **of)
+  run_id, common = "residual-A-d20-zero_init_scale-s3", {"experiment": "cifar_depth_sweep"}
+  with records.RunWriter(tmp_path / run_id) as writer:
+    writer.update(id=run_id, kind="residual", depth=20, shortcut="A", seed=3, **common)
   with records.RunWriter(tmp_path / "unnamed") as writer:
-    writer.update(status="pending", **of)
+    writer.update(status="pending", **common)
   found = analysis.load(tmp_path).networks
   assert [net.label for net in found] == [
     *("plain-20", "ResNet-20 A", "ResNet-20 A zero_init_scale", "ResNet-20 B", "ResNet-20 C", "unnamed"),
   ]
-  assert len({net.series for net in found}) == 6  # no two of them share a colour
+  assert len({net.series for net in found}) == 6  # each has a color of its own
   assert [net.series for net in sweep.networks] == ["20", "44", "56"] * 2
 
 
-def test_errors_are_mean_and_spread_over_finished_seeds(sweep):
+def test_errors_are_means_and_standard_deviations_over_finished_seeds(sweep):
   table = analysis.errors(sweep).set_index("label")
   done = sweep.runs[sweep.runs["net"] == "residual-A-d44"]
   both = list(done["test_error"])
@@ -95,17 +95,17 @@ def test_errors_are_mean_and_spread_over_finished_seeds(sweep):
   assert unfinished["done"] == 0 and math.isnan(unfinished["test_error"]) and pd.isna(unfinished["best_step"])
 
 
-def test_sampling_error_is_the_papers_example():
+def test_the_sampling_error_of_6_5_percent_of_10000_images_is_a_quarter_point():
   assert analysis.sampling_error(0.065, 10_000) == pytest.approx(0.0025, abs=5e-5)
 
 
-def test_the_papers_number_stands_beside_its_own_net_only(tmp_path, sweep):
+def test_the_number_of_the_paper_is_given_for_its_own_network_only(tmp_path, sweep):
   table = analysis.errors(sweep).set_index("label")
   assert table.loc["ResNet-56", "paper_error"] == paper.CIFAR10_RESIDUAL[56].error
   assert tuple(table.loc["plain-56", ["paper_low", "paper_high"]]) == paper.CIFAR10_PLAIN_REPRODUCTIONS[56]
   assert math.isnan(table.loc["plain-56", "paper_error"])
   synthetic_runs.write_run(tmp_path / "a", data={"name": "digits", "images": 1500})
-  synthetic_runs.write_run(tmp_path / "b", depth=110, params=123)  # something else of that depth
+  synthetic_runs.write_run(tmp_path / "b", depth=110, params=123)  # another network of that depth
   synthetic_runs.write_run(tmp_path / "c", shortcut="B")
   synthetic_runs.write_run(tmp_path / "d", depth=26)
   for directory in "abcd":
@@ -113,14 +113,14 @@ def test_the_papers_number_stands_beside_its_own_net_only(tmp_path, sweep):
     assert other["paper_source"] is None and math.isnan(other["paper_error"]), directory
 
 
-def test_validation_error_of_the_last_step_is_in_the_table(tmp_path):
+def test_the_table_has_the_validation_error_of_the_last_step(tmp_path):
   directory = synthetic_runs.write_run(tmp_path)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": step, "split": "val", "error": 0.1 / step} for step in (1, 2)])
   assert analysis.errors(analysis.load(tmp_path)).loc[0, "val_error"] == pytest.approx(0.05)
 
 
-def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
+def test_progress_is_that_of_the_log_if_it_is_ahead_of_the_record(sweep, tmp_path):
   table = analysis.progress(sweep).set_index("id")
   assert table.loc["residual-A-d56-s0", "progress"] == pytest.approx(38 / 64)
   assert table.loc["residual-A-d56-s1", "progress"] == 0
@@ -132,16 +132,16 @@ def test_progress_follows_the_log_where_the_record_lags(sweep, tmp_path):
   assert analysis.progress(analysis.load(tmp_path)).loc[0, "step"] == 4_000
 
 
-def test_progress_has_the_cost_of_each_run(sweep):
-  """Of ResNet-56 at step 38,000, by the layers' arithmetic: three passes of 128 images a step."""
-  going = analysis.progress(sweep).set_index("id").loc["residual-A-d56-s0"]
+def test_the_training_cost_of_a_run_is_that_of_its_steps_so_far(sweep):
+  """A step costs three forward passes of 128 images."""
+  running = analysis.progress(sweep).set_index("id").loc["residual-A-d56-s0"]
   logs = sweep.runs.set_index("id").loc["residual-A-d56-s0"], sweep.metrics[sweep.metrics["id"] == "residual-A-d56-s0"]
-  assert going["training_macs"] == pytest.approx(3 * float(logs[0]["macs"]) * 128 * 38_000)
-  assert going["seconds"] == pytest.approx(logs[1]["seconds"].sum())
+  assert running["training_macs"] == pytest.approx(3 * float(logs[0]["macs"]) * 128 * 38_000)
+  assert running["seconds"] == pytest.approx(logs[1]["seconds"].sum())
   assert math.isnan(analysis.progress(sweep).set_index("id").loc["residual-A-d56-s1", "training_macs"])
 
 
-def test_deviations_name_the_nets_they_concern(tmp_path):
+def test_deviations_name_the_networks_that_have_them(tmp_path):
   common = {"name": "batch size", "paper": 128, "here": 64}
   synthetic_runs.write_run(tmp_path, "plain", deviations=[common])
   synthetic_runs.write_run(tmp_path, deviations=[common, {"name": "nesterov", "paper": False, "here": True}])
@@ -152,7 +152,7 @@ def test_deviations_name_the_nets_they_concern(tmp_path):
   ]
 
 
-def test_events_tell_of_failures_and_lost_lines(tmp_path):
+def test_failures_and_incomplete_logs_are_events(tmp_path):
   synthetic_runs.write_sweep(tmp_path)
   with (tmp_path / "plain-d20-s0" / "metrics.jsonl").open("ab") as file:
     file.write(b'{"step": 9')
@@ -165,16 +165,16 @@ def test_events_tell_of_failures_and_lost_lines(tmp_path):
   assert table.loc[1, "step"] == 30_000 and "not finite" in table.loc[1, "detail"]
 
 
-def test_what_happened_in_all_runs_is_shown_once():
+def test_events_of_all_runs_are_merged():
   rows = [("a", 0, "data", "other files"), ("a", 5, "restored", None), ("b", 0, "data", "other files")]
   table = pd.DataFrame(rows, columns=["id", "step", "name", "detail"])
-  shown = tables.merge_shared_events(table, 2)[["id", "step", "name"]]
-  assert shown.to_numpy().tolist() == [["all 2 runs", 0, "data"], ["a", 5, "restored"]]
-  assert tables.merge_shared_events(table, 3).equals(table)  # a third run has none of it
+  merged = tables.merge_shared_events(table, 2)[["id", "step", "name"]]
+  assert merged.to_numpy().tolist() == [["all 2 runs", 0, "data"], ["a", 5, "restored"]]
+  assert tables.merge_shared_events(table, 3).equals(table)  # a third run does not have the event
   assert tables.merge_shared_events(table.head(1), 1)["id"].tolist() == ["a"]
 
 
-def test_error_curves_count_the_seeds_behind_each_point(sweep):
+def test_error_curves_have_the_number_of_seeds_of_each_point(sweep):
   curves = analysis.error_curves(sweep)
   curve = curves[(curves["net"] == "plain-d56") & (curves["split"] == "test")].set_index("step")
   assert curve.loc[30_000, "runs"] == 2 and curve.loc[32_000, "runs"] == 1  # one seed failed at 30,000
@@ -202,7 +202,7 @@ def test_response_curves_in_both_orders(sweep):
     assert set(original[original["net"] == net]["layers"]) == {depth - 1}
 
 
-def test_responses_are_those_of_the_last_capture_in_one_mode(tmp_path):
+def test_response_curves_show_the_last_capture_in_one_mode(tmp_path):
   directory = synthetic_runs.write_run(tmp_path, status=records.RUNNING, reached=4_000)
   second = synthetic_runs.write_run(tmp_path, seed=1, status=records.RUNNING, reached=2_000)
   later = [{**row, "step": 6_000, "std": 2.0} for row in synthetic_runs.response_rows("residual", 20, 0, 0)]
@@ -214,7 +214,7 @@ def test_responses_are_those_of_the_last_capture_in_one_mode(tmp_path):
   assert set(curves["mean"]) == {2.0} and set(curves["step"]) == {6_000} and set(curves["runs"]) == {1}
 
 
-def test_seeds_without_a_mode_still_have_a_curve(tmp_path):
+def test_responses_without_a_mode_have_a_curve(tmp_path):
   directory = synthetic_runs.write_run(tmp_path, responses=False)
   with records.RunWriter(directory) as writer:
     writer.append("responses", [{"step": 1, "layer": layer, "std": 1.0} for layer in (1, 2)])
@@ -222,7 +222,7 @@ def test_seeds_without_a_mode_still_have_a_curve(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("shown", "says"),
+  ("formatted", "expected"),
   [
     (formats.percent(0.0661, 0.0016), "6.61 ± 0.16"),
     (formats.percent(0.0875, math.nan), "8.75"),
@@ -238,31 +238,30 @@ def test_seeds_without_a_mode_still_have_a_curve(tmp_path):
     (formats.share(math.nan), "0"),
   ],
 )
-def test_numbers_as_the_page_shows_them(shown, says):
-  assert shown == says
+def test_numbers_are_formatted_for_the_report(formatted, expected):
+  assert formatted == expected
 
 
-def test_the_package_needs_no_jax():
+def test_analysis_and_report_do_not_import_jax():
   code = (
     "import sys, resjax.analysis, resjax.analysis.page, resjax.report\n"
     "heavy = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'tensorflow_datasets', 'tensorflow', 'matplotlib.pyplot'}\n"
     "print(sorted(heavy & set(sys.modules)))"
   )
-  shown = subprocess.run(
+  done = subprocess.run(
     [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
   )
-  assert shown.stdout.strip() == "[]"
+  assert done.stdout.strip() == "[]"
 
 
-def test_logs_are_plain_frames(sweep):
+def test_logs_have_the_documented_frames(sweep):
   assert {field.name for field in dataclasses.fields(sweep)} == {
     *("root", "runs", "metrics", "responses", "gradients", "average_precision", "detections", "pictures"),
     *("deviations", "events", "settings", "studies", "problems"),
   }
 
 
-def test_two_experiments_load_but_are_not_drawn_as_one(tmp_path):
-  """Runs of two experiments may have one id."""
+def test_figures_and_tables_refuse_runs_of_two_experiments_with_one_id(tmp_path):
   for experiment in ("one", "two"):
     synthetic_runs.write_run(tmp_path / experiment, experiment=experiment, every=32_000)
   logs = analysis.load(tmp_path)

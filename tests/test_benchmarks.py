@@ -1,4 +1,4 @@
-"""Benchmarks that sessions on borrowed hardware depend on, in their smallest form on a CPU."""
+"""The benchmark on whose table `accelerator_session.sh` depends, in its smallest form on a CPU."""
 
 import json
 import os
@@ -9,8 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_execution_forms_times_each_case_and_names_those_that_fail(tmp_path):
-  """`accelerator_session.sh` reads its table; a case that fails must not cost the others."""
+def test_a_case_that_fails_does_not_stop_the_other_cases(tmp_path):
   cases = "8/float32/batch=16,8/float32/batch=16/seeds=2/form=vmap,8/nosuch"
   command = [sys.executable, "-m", "benchmarks.execution_forms", f"--cases={cases}", "--rounds=1", "--seconds=0.05"]
   command += [f"--out={tmp_path / 'out.json'}"]

@@ -1,4 +1,4 @@
-"""The report in a real browser: every figure drawn, no request leaves the page, no complaint, no sideways scroll."""
+"""The report in a real browser: all figures are drawn, without requests, console errors or horizontal scrolling."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from resjax import records
 from resjax.analysis import page
 from tests import browser, synthetic_runs
 
-pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no chromium: apt-get install chromium")
+pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
 
-DRAWN = """Array.from(document.querySelectorAll("main svg")).map(svg => {
+FIGURES = """Array.from(document.querySelectorAll("main svg")).map(svg => {
   const box = svg.getBoundingClientRect(), shapes = svg.querySelectorAll("path, use, image, text").length;
   return [svg.parentElement.id, box.width, box.height, shapes, svg.getAttribute("aria-label")];
 })"""
@@ -21,7 +21,7 @@ CELLS = """Array.from(document.querySelectorAll("section[aria-labelledby=errors]
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
-  """A sweep with every section, one net of 1202 layers among it."""
+  """Returns the report of a sweep that has every section and includes a network of 1202 layers."""
   root = tmp_path_factory.mktemp("runs") / "cifar_depth_sweep"
   for kind in ("plain", "residual"):
     for seed in (0, 1):
@@ -35,30 +35,31 @@ def report(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory):
-  with browser.started(tmp_path_factory.mktemp("profile")) as opened:
+  """Yields an empty page of a browser."""
+  with browser.open_page(tmp_path_factory.mktemp("profile")) as opened:
     yield opened
 
 
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_figure_is_drawn_and_nothing_leaves_the_page(report, window, size, scheme):
+def test_every_figure_is_drawn_without_external_requests(report, window, size, scheme):
   window.open(report.as_uri(), size, scheme)
-  figures = window.run(DRAWN)
+  figures = window.evaluate(FIGURES)
   assert {name for name, *_ in figures} == {path.stem for path in (report.parent / "figures").iterdir()}
-  for name, width, height, shapes, words in figures:
-    assert width > 200 and height > 100 and shapes > 10 and words, name
-  asked = [url for url in window.requests if not url.startswith("data:")]  # pictures inside the page
-  assert asked == [report.as_uri()]
-  assert window.complaints == []
-  assert window.run("document.scrollingElement.scrollWidth") <= size[0]
-  dark = window.run("getComputedStyle(document.body).backgroundColor") == "rgb(22, 25, 29)"
+  for name, width, height, shapes, label in figures:
+    assert width > 200 and height > 100 and shapes > 10 and label, name
+  requested = [url for url in window.requests if not url.startswith("data:")]  # embedded images
+  assert requested == [report.as_uri()]
+  assert window.console_errors == []
+  assert window.evaluate("document.scrollingElement.scrollWidth") <= size[0]
+  dark = window.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 25, 29)"
   assert dark == (scheme == "dark")
 
 
-def test_the_table_is_right_to_the_log(report, window):
+def test_the_table_of_errors_has_the_numbers_of_the_records(report, window):
   window.open(report.as_uri())
   table = pd.read_csv(report.parent / "tables" / "errors.csv").set_index("label")
-  cells = dict(window.run(CELLS))
+  cells = dict(window.evaluate(CELLS))
   assert set(cells) == set(table.index)
   runs = [records.read_run(path).run for path in records.find_runs(report.parent)]
   for label, depth, kind in (
@@ -66,22 +67,22 @@ def test_the_table_is_right_to_the_log(report, window):
     ("ResNet-20", 20, "residual"),
     ("ResNet-1202", 1202, "residual"),
   ):
-    logged = [run["result"]["test_error"] for run in runs if (run["depth"], run["kind"]) == (depth, kind)]
-    assert cells[label].startswith(f"{100 * sum(logged) / len(logged):.2f}"), label
+    errors = [run["result"]["test_error"] for run in runs if (run["depth"], run["kind"]) == (depth, kind)]
+    assert cells[label].startswith(f"{100 * sum(errors) / len(errors):.2f}"), label
 
 
-def test_the_keyboard_reaches_tables_and_links(report, window):
+def test_tables_and_links_can_be_focused_with_the_keyboard(report, window):
   window.open(report.as_uri())
-  reached = """(() => {
+  focus_all = """(() => {
     document.querySelectorAll("details").forEach(one => { one.open = true; });
     const all = Array.from(document.querySelectorAll("a[href], [tabindex='0']"));
     return all.map(one => { one.focus(); return document.activeElement === one; });
   })()"""
-  focused = window.run(reached)
+  focused = window.evaluate(focus_all)
   assert len(focused) > 20 and all(focused)
-  assert window.run("Array.from(document.querySelectorAll('.scroll')).every(one => one.tabIndex === 0)")
+  assert window.evaluate("Array.from(document.querySelectorAll('.scroll')).every(one => one.tabIndex === 0)")
 
 
-def test_the_page_stays_light(report):
-  """What a phone has to load; seconds depend on the machine, bytes do not."""
+def test_the_page_is_smaller_than_one_and_a_half_megabytes(report):
+  """The size is bounded instead of the loading time, which depends on the machine."""
   assert report.stat().st_size < 1_500_000

@@ -1,4 +1,4 @@
-"""Whatever is given as settings makes a config or an error that says why not."""
+"""Random input to `freeze`: the result is a valid configuration or a `ConfigError`."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from resjax import settings
 from resjax.config import Config, freeze
 from resjax.settings import ConfigError
 
-JUNK = st.recursive(
+RANDOM_VALUES = st.recursive(
   st.none()
   | st.booleans()
   | st.integers()
@@ -31,20 +31,20 @@ JUNK = st.recursive(
 )
 
 
-def junk_for(kind: type):
-  """Mappings with the keys of a settings class and values that may or may not fit."""
+def random_settings(kind: type):
+  """Returns a strategy for mappings with the keys of a settings class and valid or invalid values."""
   nested = settings.sections(kind)
   fields = {
-    field.name: JUNK | junk_for(nested[field.name])
+    field.name: RANDOM_VALUES | random_settings(nested[field.name])
     if field.name in nested
-    else JUNK | st.just(field.default) | st.integers(0, 100) | st.floats(0, 1)
+    else RANDOM_VALUES | st.just(field.default) | st.integers(0, 100) | st.floats(0, 1)
     for field in dataclasses.fields(kind)
   }
   return st.fixed_dictionaries({}, optional=fields)
 
 
-@given(JUNK | junk_for(Config))
-def test_freeze_makes_a_config_or_says_why_not(values):
+@given(RANDOM_VALUES | random_settings(Config))
+def test_freeze_returns_a_config_or_raises_config_error(values):
   try:
     made = freeze(values)
   except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Readers of PASCAL VOC and COCO: content, notes on omitted annotations, and errors."""
+"""Readers of PASCAL VOC and COCO: boxes and classes, notes on omitted annotations, and errors."""
 
 import json
 
@@ -13,34 +13,35 @@ from tests import synthetic_detection
 
 
 def edit(path, old, new):
+  """Replaces the first occurrence of a text in a file."""
   text = path.read_text()
   assert old in text
   path.write_text(text.replace(old, new, 1))
 
 
-def test_both_forms_hold_the_same_boxes(tmp_path):
-  of_voc = data.load(Data(name="voc", path=str(synthetic_detection.voc(tmp_path / "voc"))))
-  of_coco = data.load(Data(name="coco", path=str(synthetic_detection.coco(tmp_path / "coco"))))
-  assert of_voc.class_names == ("blue", "red")  # by name
-  assert (of_coco.class_names, of_coco.category_ids) == (("red", "blue"), (10, 20))  # by number
+def test_both_formats_are_read_to_the_same_boxes(tmp_path):
+  of_voc = data.load(Data(name="voc", path=str(synthetic_detection.write_voc(tmp_path / "voc"))))
+  of_coco = data.load(Data(name="coco", path=str(synthetic_detection.write_coco(tmp_path / "coco"))))
+  assert of_voc.class_names == ("blue", "red")  # sorted by name
+  assert (of_coco.class_names, of_coco.category_ids) == (("red", "blue"), (10, 20))  # sorted by category id
   for one, other in zip(of_voc.train + of_voc.test, of_coco.train + of_coco.test, strict=True):
     np.testing.assert_array_equal(one.boxes, other.boxes)
     assert [of_voc.class_names[i - 1] for i in one.labels] == [of_coco.class_names[i - 1] for i in other.labels]
   assert data.describe(Data(name="voc", path=str(tmp_path / "voc"))).train_images == 8
 
 
-def test_images_held_out_for_validation(tmp_path):
-  synthetic_detection.voc(tmp_path / "voc")
+def test_training_images_can_be_held_out_for_validation(tmp_path):
+  synthetic_detection.write_voc(tmp_path / "voc")
   dataset = data.load(Data(name="voc", path=str(tmp_path / "voc"), validation_images=3))
   assert [dataset.count(split) for split in ("train", "val", "test")] == [5, 3, 4]
   with pytest.raises(ConfigError, match=r"data.validation_images = 8: must be 0 to 7"):
     data.load(Data(name="voc", path=str(tmp_path / "voc"), validation_images=8))
 
 
-def test_faults_are_said_once_by_name(tmp_path):
-  root = synthetic_detection.voc(tmp_path / "voc", train=9)
+def test_faulty_annotations_are_counted_and_named(tmp_path):
+  root = synthetic_detection.write_voc(tmp_path / "voc", train=9)
   annotations = root / "Annotations"
-  edit(annotations / "image0_00.xml", "<xmax>", "<xmax>9")  # reaches out of the image
+  edit(annotations / "image0_00.xml", "<xmax>", "<xmax>9")  # extends beyond the image
   (root / "JPEGImages/image0_01.jpg").unlink()
   path = annotations / "image0_02.xml"
   path.write_text(path.read_text().partition("<object>")[0] + "</annotation>")
@@ -59,7 +60,7 @@ def test_faults_are_said_once_by_name(tmp_path):
 
 
 def test_crowds_and_difficult_objects_are_ignored(tmp_path):
-  root = synthetic_detection.coco(tmp_path / "coco")
+  root = synthetic_detection.write_coco(tmp_path / "coco")
   path = root / "annotations/instances_train2017.json"
   content = json.loads(path.read_text())
   content["annotations"][0]["iscrowd"] = 1
@@ -68,9 +69,9 @@ def test_crowds_and_difficult_objects_are_ignored(tmp_path):
   assert first.ignored.sum() <= 1
 
 
-def test_a_devkit_of_two_years(tmp_path):
+def test_a_development_kit_may_contain_two_years(tmp_path):
   for year in ("VOC2007", "VOC2012"):
-    synthetic_detection.voc(tmp_path / "kit" / year)
+    synthetic_detection.write_voc(tmp_path / "kit" / year)
   (tmp_path / "kit/VOC2012/ImageSets/Main/test.txt").unlink()
   kit = str(tmp_path / "kit")
   assert len(data.load(Data(name="voc", path=kit)).train) == 16
@@ -79,8 +80,8 @@ def test_a_devkit_of_two_years(tmp_path):
     data.load(Data(name="voc", path=kit, train_split="VOC2008/trainval"))
 
 
-def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
-  root = synthetic_detection.voc(tmp_path / "voc")
+def test_the_classes_are_the_20_of_voc_if_there_are_no_others(tmp_path):
+  root = synthetic_detection.write_voc(tmp_path / "voc")
   for path in (root / "Annotations").iterdir():
     path.write_text(path.read_text().replace("red", "dog").replace("blue", "cat"))
   assert data.load(Data(name="voc", path=str(root))).class_names == voc.CLASSES
@@ -101,8 +102,8 @@ def test_the_classes_of_voc_where_nothing_else_occurs(tmp_path):
     ("ImageSets/Main/trainval.txt", "image0_00", "image9_99", "image9_99.xml: cannot be read"),
   ],
 )
-def test_what_is_no_voc(tmp_path, path, old, new, says):
-  root = synthetic_detection.voc(tmp_path / "voc")
+def test_invalid_files_of_voc_are_named(tmp_path, path, old, new, says):
+  root = synthetic_detection.write_voc(tmp_path / "voc")
   edit(root / path, old, new)
   with pytest.raises(ConfigError, match=says):
     data.load(Data(name="voc", path=str(root)))
@@ -118,14 +119,14 @@ def test_what_is_no_voc(tmp_path, path, old, new, says):
     ("{", "[", "is not JSON"),
   ],
 )
-def test_what_is_no_coco(tmp_path, old, new, says):
-  root = synthetic_detection.coco(tmp_path / "coco")
+def test_invalid_files_of_coco_are_named(tmp_path, old, new, says):
+  root = synthetic_detection.write_coco(tmp_path / "coco")
   edit(root / "annotations/instances_train2017.json", old, new)
   with pytest.raises(ConfigError, match=says):
     data.load(Data(name="coco", path=str(root)))
 
 
-def test_paths_that_are_not_there(tmp_path):
+def test_missing_paths_are_named(tmp_path):
   for name in ("voc", "coco"):
     with pytest.raises(ConfigError, match=r"data.path is empty"):
       data.load(Data(name=name))

@@ -1,4 +1,4 @@
-"""Image folders: layouts, what is said of wrong ones, and sets that are decoded once."""
+"""Image folders: layouts, validation splits, errors, and data sets that are decoded to memory."""
 
 import importlib.util
 
@@ -9,13 +9,13 @@ from resjax.config import Data
 from resjax.data import decoded_images, describe, load
 from resjax.data.dataset import FileDataset
 from resjax.settings import ConfigError
-from tests.synthetic_images import TINY, encoded, needs_tiny, picture, train_and_val, write
+from tests.synthetic_images import TINY, encode, gradient_image, needs_tiny_imagenet, write_files, write_train_and_val
 
-HELD = {"name": "folder", "image_size": 32, "resize": ()}
+IN_MEMORY = {"name": "folder", "image_size": 32, "resize": ()}
 
 
-def test_train_and_val(tmp_path):
-  data = Data(**HELD, path=str(train_and_val(tmp_path)))
+def test_folders_train_and_val_are_the_two_splits(tmp_path):
+  data = Data(**IN_MEMORY, path=str(write_train_and_val(tmp_path)))
   description, found = describe(data), load(data)
   assert description.image_shape == (32, 32, 3)
   assert (description.classes, description.train_images, description.test_images) == (2, 10, 6)
@@ -23,40 +23,40 @@ def test_train_and_val(tmp_path):
   assert found.test_images.shape == (6, 32, 32, 3)
   assert found.train_labels.tolist() == [0] * 5 + [1] * 5
   assert found.test_labels.tolist() == [0] * 3 + [1] * 3
-  # Blue says which image it is, up to what JPEG keeps of it.
+  # The blue value identifies an image, up to the loss of JPEG.
   blues = [40, 41, 42, 43, 44, 200, 201, 202, 203, 204]
   assert np.abs(found.train_images[:, 16, 16, 2] - np.array(blues, int)).max() <= 2
   assert found.path == str(tmp_path)
   assert found.skipped == ()
 
 
-def test_images_of_the_size_asked_for_are_left_as_they_are(tmp_path):
+def test_images_of_the_requested_size_are_not_changed(tmp_path):
   pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-  write(tmp_path, {f"{split}/a/x.png": encoded(pixels, "PNG") for split in ("train", "val")})
-  found = load(Data(**HELD, path=str(tmp_path)))
+  write_files(tmp_path, {f"{split}/a/x.png": encode(pixels, "PNG") for split in ("train", "val")})
+  found = load(Data(**IN_MEMORY, path=str(tmp_path)))
   np.testing.assert_array_equal(found.train_images[0], pixels)
 
 
-def test_tiny_imagenets_layout(tmp_path):
-  image = encoded(picture(32, 32))
+def test_the_layout_of_tiny_imagenet_is_read(tmp_path):
+  image = encode(gradient_image(32, 32))
   files = {f"train/n{label}/images/n{label}_{i}.JPEG": image for label in range(3) for i in range(2)}
   files |= {f"train/n{label}/n{label}_boxes.txt": b"n0_0.JPEG\t0\t0\t62\t62\n" for label in range(3)}
   files |= {f"val/images/val_{i}.JPEG": image for i in range(3)}
   files["val/val_annotations.txt"] = (
     b"val_1.JPEG\tn2\t0\t1\t2\t3\nval_0.JPEG\tn1\t0\t1\t2\t3\nval_2.JPEG\tn1\t0\t1\t2\t3\n"
   )
-  write(tmp_path, files)
-  found = load(Data(**HELD, path=str(tmp_path)))
+  write_files(tmp_path, files)
+  found = load(Data(**IN_MEMORY, path=str(tmp_path)))
   assert found.train_labels.tolist() == [0, 0, 1, 1, 2, 2]
   assert found.test_labels.tolist() == [2, 1, 1]
-  write(tmp_path, {"val/val_annotations.txt": b"val_0.JPEG\tn1\nval_1.JPEG\tn7\n"})
+  write_files(tmp_path, {"val/val_annotations.txt": b"val_0.JPEG\tn1\nval_1.JPEG\tn7\n"})
   with pytest.raises(ConfigError, match=r"val_annotations.txt, line 2: class 'n7' is not in .*train$"):
-    describe(Data(**HELD, path=str(tmp_path)))
+    describe(Data(**IN_MEMORY, path=str(tmp_path)))
 
 
 @pytest.mark.parametrize("top", ["", "train/"])
-def test_one_set_holds_back_a_share(tmp_path, top):
-  write(tmp_path, {f"{top}{label}/{i}.jpg": encoded(picture(9, 9)) for label in "ab" for i in range(10)})
+def test_a_share_of_a_folder_without_val_is_the_test_set(tmp_path, top):
+  write_files(tmp_path, {f"{top}{label}/{i}.jpg": encode(gradient_image(9, 9)) for label in "ab" for i in range(10)})
   found = load(Data(name="folder", path=str(tmp_path), test_share=0.2))
   assert isinstance(found, FileDataset)
   assert (len(found.train), len(found.test)) == (16, 4)
@@ -69,20 +69,20 @@ def test_one_set_holds_back_a_share(tmp_path, top):
       describe(Data(name="folder", path=str(tmp_path), test_share=share))
 
 
-def test_hold_out_of_files(tmp_path):
-  data = Data(name="folder", path=str(train_and_val(tmp_path)), validation_images=3)
+def test_files_can_be_held_out_for_validation(tmp_path):
+  data = Data(name="folder", path=str(write_train_and_val(tmp_path)), validation_images=3)
   found = load(data)
   assert (len(found.train), len(found.validation), describe(data).train_images) == (7, 3, 7)
   whole_set = load(Data(name="folder", path=data.path))
   assert sorted(found.train.names + found.validation.names) == sorted(whole_set.train.names)
   assert found.digest == whole_set.digest
-  # The same images as those of arrays.
-  held = load(Data(**HELD, path=data.path, validation_images=3))
-  assert held.validation_labels.tolist() == found.validation.labels.tolist()
+  # They are the same images as of a data set in memory.
+  in_memory = load(Data(**IN_MEMORY, path=data.path, validation_images=3))
+  assert in_memory.validation_labels.tolist() == found.validation.labels.tolist()
 
 
-def test_digest_sees_names_sizes_and_labels(tmp_path):
-  data = Data(name="folder", path=str(train_and_val(tmp_path)))
+def test_the_digest_depends_on_names_sizes_and_labels(tmp_path):
+  data = Data(name="folder", path=str(write_train_and_val(tmp_path)))
   seen = {load(data).digest}
   (tmp_path / "train/class0/train_0.JPEG").rename(tmp_path / "train/class0/other.JPEG")
   seen.add(load(data).digest)
@@ -104,8 +104,8 @@ def test_digest_sees_names_sizes_and_labels(tmp_path):
   ],
 )
 @pytest.mark.parametrize("function", [describe, load])
-def test_wrong_settings(tmp_path, change, message, function):
-  values = {**HELD, "path": str(train_and_val(tmp_path))} | change
+def test_invalid_settings_are_errors(tmp_path, change, message, function):
+  values = {**IN_MEMORY, "path": str(write_train_and_val(tmp_path))} | change
   for resize in ((), (40, 50)):
     with pytest.raises(ConfigError, match=message):
       function(Data(**values | {"resize": resize}))
@@ -122,9 +122,9 @@ def test_wrong_settings(tmp_path, change, message, function):
   ],
 )
 @pytest.mark.parametrize("function", [describe, load])
-def test_wrong_folders(tmp_path, files, message, function):
+def test_invalid_folders_are_errors(tmp_path, files, message, function):
   with pytest.raises(ConfigError, match=message) as error:
-    function(Data(**HELD, path=str(write(tmp_path, files))))
+    function(Data(**IN_MEMORY, path=str(write_files(tmp_path, files))))
   assert "\n" not in str(error.value)
 
 
@@ -137,49 +137,51 @@ def test_wrong_folders(tmp_path, files, message, function):
     ({"image_size": 300}, r"data.resize = \(256, 480\): .* at least data.image_size = 300"),
   ],
 )
-def test_sizes_that_contradict_each_other(values, message):
+def test_contradictory_sizes_are_errors(values, message):
   with pytest.raises(ConfigError, match=message):
     Data(**values)
 
 
-def test_broken_images_are_left_out_and_named(tmp_path):
-  train_and_val(tmp_path)
-  write(tmp_path, {"train/class0/train_1.JPEG": b"", "val/class1/val_2.JPEG": encoded(picture(40, 50))[:500]})
-  found = load(Data(**HELD, path=str(tmp_path)))
+def test_broken_images_are_omitted_and_named(tmp_path):
+  write_train_and_val(tmp_path)
+  write_files(
+    tmp_path, {"train/class0/train_1.JPEG": b"", "val/class1/val_2.JPEG": encode(gradient_image(40, 50))[:500]}
+  )
+  found = load(Data(**IN_MEMORY, path=str(tmp_path)))
   assert found.train_labels.tolist() == [0] * 4 + [1] * 5
   assert found.test_labels.tolist() == [0] * 3 + [1] * 2
   assert [fault.split(":")[0] for fault in found.skipped] == ["train/class0/train_1.JPEG", "val/class1/val_2.JPEG"]
 
 
-def test_no_sound_image(tmp_path):
-  train_and_val(tmp_path)
+def test_a_split_without_intact_images_is_an_error(tmp_path):
+  write_train_and_val(tmp_path)
   for path in (tmp_path / "val").rglob("*.JPEG"):
     path.write_bytes(b"")
   with pytest.raises(
     ConfigError, match=r"no test image can be decoded; the first: val/class0/val_0.JPEG: not an image"
   ):
-    load(Data(**HELD, path=str(tmp_path)))
+    load(Data(**IN_MEMORY, path=str(tmp_path)))
 
 
-def test_too_many_to_be_held(tmp_path, monkeypatch):
+def test_a_data_set_that_is_too_large_for_memory_is_an_error(tmp_path, monkeypatch):
   monkeypatch.setattr(decoded_images, "MOST", 16 * 32 * 32 * 3 - 1)
-  path = str(train_and_val(tmp_path))
+  path = str(write_train_and_val(tmp_path))
   with pytest.raises(ConfigError, match=r"data.resize is empty: 16 images .* set data.resize=\(32,32\) to decode them"):
-    load(Data(**HELD, path=path))
+    load(Data(**IN_MEMORY, path=path))
 
 
-def test_without_the_extra(tmp_path, monkeypatch):
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
   find = importlib.util.find_spec
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "simplejpeg" else find(name))
   for resize in ((), (40, 50)):
-    data = Data(name="folder", image_size=32, resize=resize, path=str(train_and_val(tmp_path)))
+    data = Data(name="folder", image_size=32, resize=resize, path=str(write_train_and_val(tmp_path)))
     assert describe(data).classes == 2
     with pytest.raises(ConfigError, match=r"data\.name = 'folder' needs simplejpeg: install the extra imagenet"):
       load(data)
 
 
-@needs_tiny
-def test_tiny_imagenet():
+@needs_tiny_imagenet
+def test_the_real_tiny_imagenet_is_read():
   found = load(Data(name="folder", image_size=64, resize=(), path=str(TINY)))
   assert found.train_images.shape == (10_000, 64, 64, 3)
   assert found.test_images.shape == (1_000, 64, 64, 3)

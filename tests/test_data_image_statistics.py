@@ -1,4 +1,4 @@
-"""Mean image and components of colour: against numpy in float64, and computed once."""
+"""Mean image and principal components of colors: against NumPy in float64, and their cache."""
 
 import numpy as np
 import pytest
@@ -7,30 +7,28 @@ from resjax.config import Data
 from resjax.data import image_statistics, load
 from resjax.data.batch_stream import Share, TestPieces as InOrder, batches
 from resjax.settings import ConfigError
-from tests.synthetic_images import PHOTOS, needs_photos, train_and_val
-
-SMALL = {"name": "folder", "image_size": 24, "resize": (26, 40)}
+from tests.synthetic_images import PHOTOS, STREAMED, needs_photos, write_train_and_val
 
 
 @pytest.fixture
 def photos(tmp_path):
-  data = Data(**SMALL, path=str(train_and_val(tmp_path / "photos", train=20)))
+  data = Data(**STREAMED, path=str(write_train_and_val(tmp_path / "photos", train=20)))
   return data, load(data)
 
 
-def slow(files, data):
-  """All images at once, as shares of 255 in float64."""
+def decode_all(files, data):
+  """Returns all images divided by 255, float64 [images, height, width, 3]."""
   (batch,) = batches(InOrder(files, data, Share(len(files))), 0, 1, 0)
   return batch.images[batch.counts] / 255
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_against_numpy(photos, tmp_path, workers):
-  """The sums are whole numbers; what is left is the rounding to float32, and for components that of eigh."""
+def test_moments_are_those_of_numpy(photos, tmp_path, workers):
+  """Sums are exact integers, so results differ by the rounding to float32, and components by that of `eigh`."""
   data, found = photos
   ours, images = (
     image_statistics.moments(found.train, data, found.digest, tmp_path / "store", workers),
-    slow(found.train, data),
+    decode_all(found.train, data),
   )
   np.testing.assert_allclose(ours.mean, images.mean(axis=0), rtol=1e-7)
   colours = images.reshape(-1, 3)
@@ -45,29 +43,29 @@ def test_against_numpy(photos, tmp_path, workers):
   np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-6)
 
 
-def test_computed_once(photos, tmp_path, monkeypatch):
+def test_moments_are_computed_once_for_each_data_set(photos, tmp_path, monkeypatch):
   data, found = photos
   store, calls, compute = tmp_path / "store", [], image_statistics.compute
 
-  def counted(*arguments):
+  def count(*arguments):
     calls.append(arguments)
     return compute(*arguments)
 
-  monkeypatch.setattr(image_statistics, "compute", counted)
+  monkeypatch.setattr(image_statistics, "compute", count)
   first = image_statistics.moments(found.train, data, found.digest, store, 0)
   again = image_statistics.moments(found.train, data, found.digest, store, 0)
   assert len(calls) == 1
   np.testing.assert_array_equal(first.mean, again.mean)
   np.testing.assert_array_equal(first.components, again.components)
-  # Whatever the sums depend on: the files, the split, the size.
+  # The files, the split and the sizes are part of the key of the cache.
   image_statistics.moments(found.train, data, "other", store, 0)
   image_statistics.moments(found.train.take(np.arange(5)), data, found.digest, store, 0)
-  image_statistics.moments(found.train, Data(**SMALL | {"resize": (30, 40)}), found.digest, store, 0)
+  image_statistics.moments(found.train, Data(**STREAMED | {"resize": (30, 40)}), found.digest, store, 0)
   assert len(calls) == len(list(store.iterdir())) == 4
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 100])
-def test_a_damaged_store_is_computed_again(photos, tmp_path, content):
+def test_a_damaged_cache_is_replaced(photos, tmp_path, content):
   data, found = photos
   store = tmp_path / "store"
   first = image_statistics.moments(found.train, data, found.digest, store, 0)
@@ -80,15 +78,15 @@ def test_a_damaged_store_is_computed_again(photos, tmp_path, content):
     assert path.read_bytes() == whole
 
 
-def test_broken_images_are_left_out(photos, tmp_path):
+def test_broken_images_are_omitted(photos, tmp_path):
   data, found = photos
   (found.train.root / found.train.names[3]).write_bytes(b"")
   ours = image_statistics.moments(found.train, data, found.digest, tmp_path / "store", 0)
-  np.testing.assert_allclose(ours.mean, slow(found.train, data).mean(axis=0), rtol=1e-7)
-  assert len(slow(found.train, data)) == len(found.train) - 1
+  np.testing.assert_allclose(ours.mean, decode_all(found.train, data).mean(axis=0), rtol=1e-7)
+  assert len(decode_all(found.train, data)) == len(found.train) - 1
 
 
-def test_what_cannot_be(photos, tmp_path):
+def test_an_unusable_cache_and_a_data_set_without_images_are_errors(photos, tmp_path):
   data, found = photos
   (tmp_path / "file").write_bytes(b"")
   with pytest.raises(ConfigError, match=r"file/\w+.npz: cannot be written"):
@@ -100,8 +98,8 @@ def test_what_cannot_be(photos, tmp_path):
 
 
 @needs_photos
-def test_photographs_have_the_colours_that_are_handed_around(tmp_path):
-  """Variances and components that ImageNet code uses (0.2175, 0.0188, 0.0045), to what 144 photographs can tell."""
+def test_photographs_have_the_color_components_of_imagenet(tmp_path):
+  """They agree with the published ones within the sampling error of 144 photographs."""
   data = Data(name="folder", path=str(PHOTOS / "imagenet-samples"))
   found = load(data)
   ours = image_statistics.moments(found.train, data, found.digest, tmp_path, 0)

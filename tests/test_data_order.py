@@ -1,4 +1,4 @@
-"""The order of the images: permutations, independent of how the steps are cut, and right far beyond 32 bits."""
+"""The order of the images: permutations, independence of the intervals of steps, and positions beyond 32 bits."""
 
 import jax
 import numpy as np
@@ -12,12 +12,12 @@ compiled = jax.jit(batch_order, static_argnames=("steps", "images", "batch_size"
 permutation = jax.jit(
   lambda key, epoch, images: jax.random.permutation(jax.random.fold_in(key, epoch), images), static_argnames="images"
 )
-# Images and batch size: each is compiled once. Batches that divide the set, straddle epochs, and hold several of them.
+# Numbers of images and batch sizes, each compiled once. Batches divide the data set, cross epochs, or contain several.
 sizes = st.sampled_from([(12, 4), (7, 3), (5, 13), (1, 2)])
 
 
 def stream(seed: int, images: int, positions: range) -> np.ndarray:
-  """The plain definition: position p is entry p % images of the permutation of epoch p // images."""
+  """Returns the images at positions: that at p is entry p % images of the permutation of epoch p // images."""
   key = jax.random.key(seed)
   permutations = {e: np.asarray(permutation(key, e, images)) for e in {p // images for p in positions}}
   return np.array([permutations[p // images][p % images] for p in positions], np.int32)
@@ -25,7 +25,7 @@ def stream(seed: int, images: int, positions: range) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, start=st.integers(0, 200), seed=st.integers(0, 2**31 - 1))
-def test_is_the_stream_of_permutations(size, start, seed):
+def test_batches_are_consecutive_parts_of_the_stream_of_permutations(size, start, seed):
   images, batch_size = size
   rows = compiled(jax.random.key(seed), start, steps=3, images=images, batch_size=batch_size)
   assert rows.shape == (3, batch_size)
@@ -36,7 +36,7 @@ def test_is_the_stream_of_permutations(size, start, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, seed=st.integers(0, 99))
-def test_each_image_once_an_epoch(size, seed):
+def test_each_epoch_contains_every_image_once(size, seed):
   images, batch_size = size
   rows = compiled(jax.random.key(seed), 0, steps=2 * images, images=images, batch_size=batch_size)
   for epoch in np.asarray(rows).reshape(2 * batch_size, images):
@@ -45,17 +45,17 @@ def test_each_image_once_an_epoch(size, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, start=st.integers(0, 50), cuts=st.lists(st.integers(1, 3), min_size=1, max_size=5))
-def test_independent_of_how_the_steps_are_cut(size, start, cuts):
+def test_the_order_does_not_depend_on_the_intervals_of_steps(size, start, cuts):
   images, batch_size = size
   key, parts, step = jax.random.key(7), [], start
   for steps in cuts:
     parts.append(compiled(key, step, steps=steps, images=images, batch_size=batch_size))
     step += steps
-  alone = [compiled(key, t, steps=1, images=images, batch_size=batch_size) for t in range(start, step)]
-  np.testing.assert_array_equal(np.concatenate(parts), np.concatenate(alone))
+  single = [compiled(key, t, steps=1, images=images, batch_size=batch_size) for t in range(start, step)]
+  np.testing.assert_array_equal(np.concatenate(parts), np.concatenate(single))
 
 
-def test_one_program_for_all_intervals():
+def test_all_intervals_use_one_program():
   key = jax.random.key(3)
   before = compiled._cache_size()
   rows = [compiled(key, np.int32(start), steps=5, images=13, batch_size=4) for start in range(0, 40, 5)]
@@ -63,21 +63,21 @@ def test_one_program_for_all_intervals():
   np.testing.assert_array_equal(np.ravel(np.concatenate(rows)), stream(3, 13, range(160)))
 
 
-def test_seeds_and_epochs_differ():
-  # 50! orders: two equal ones mean a key that is not used.
+def test_seeds_and_epochs_have_different_orders():
+  # Of 50! orders two are equal only if the key is not used.
   orders = [np.asarray(batch_order(jax.random.key(seed), 0, 3, 50, 50)) for seed in (0, 1)]
   rows = [tuple(row) for order in orders for row in order]
   assert len(set(rows)) == 6
 
 
-def test_last_step_of_a_very_long_run():
-  # Position 2**31 - 1 steps times 128 is far beyond 32 bits; Python's integers have no limit.
+def test_the_order_is_correct_for_positions_beyond_32_bits():
+  # The reference uses Python's integers, which have no limit.
   start = 2**31 - 3
   rows = compiled(jax.random.key(0), np.int32(start), steps=2, images=50_000, batch_size=128)
   np.testing.assert_array_equal(np.ravel(rows), stream(0, 50_000, range(start * 128, (start + 2) * 128)))
 
 
-def test_sizes_beyond_32_bits_are_an_error():
+def test_batch_sizes_that_would_overflow_are_an_error():
   with pytest.raises(ConfigError, match=r"train.batch_size = 4096: must be at most 1\d\d\d for 1281167"):
     batch_order(jax.random.key(0), 0, 100, 1_281_167, 4096)
   order = jax.eval_shape(lambda key: batch_order(key, 0, 1, 1000, 2_000_000), jax.random.key(0))

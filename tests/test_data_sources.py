@@ -1,4 +1,4 @@
-"""Digits, .npz files, the hold-out, and what the package may import."""
+"""Digits, .npz files, held-out validation images, digests, and what the package imports."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def arrays(**changes):
-  """Arrays of a good .npz file, some of them replaced; None leaves one out."""
+  """Returns the arrays of a valid .npz file, with some of them replaced, or omitted if they are None."""
   good = {
     "x_train": RNG.integers(0, 256, (12, 5, 6, 3), np.uint8),
     "y_train": np.arange(12) % 3,
@@ -27,7 +27,7 @@ def arrays(**changes):
 
 @pytest.fixture
 def npz(tmp_path):
-  """Writes arrays and returns the settings that name the file."""
+  """Returns a function that writes arrays to a file and returns the settings that read it."""
 
   def write(values, save=np.savez_compressed):
     path = tmp_path / "images.npz"
@@ -37,7 +37,7 @@ def npz(tmp_path):
   return write
 
 
-def test_digits():
+def test_the_digits_have_the_documented_shapes_and_values():
   data = Data(name="digits")
   found, description = load(data), describe(data)
   assert found.train_images.shape == (1437, *description.image_shape) == (1437, 8, 8, 1)
@@ -53,12 +53,12 @@ def test_digits():
   assert found.digest == load(data).digest
 
 
-def test_digits_with_a_path():
+def test_digits_with_a_path_are_an_error():
   with pytest.raises(ConfigError, match=r"data.path = 'x': must be empty"):
     describe(Data(name="digits", path="x"))
 
 
-def test_hold_out():
+def test_held_out_images_are_a_random_part_of_the_training_set():
   whole = load(Data(name="digits"))
   small, large = (load(Data(name="digits", validation_images=count)) for count in (100, 300))
   assert len(large.validation_images) == 300
@@ -74,13 +74,13 @@ def test_hold_out():
 
   assert sorted(rows(large.train_images) + rows(large.validation_images)) == sorted(rows(whole.train_images))
   assert set(rows(small.validation_images)) <= set(rows(large.validation_images))
-  # 30 of each class expected; hypergeometric scatter is below 5.
+  # 30 of each class are expected, with a hypergeometric standard deviation below 5.
   assert np.abs(np.bincount(large.validation_labels) - 30).max() < 15
   assert large.digest == whole.digest
 
 
-def test_choice_of_validation_images_is_for_ever():
-  # It is part of what a result depends on, so a release of numpy must not change it.
+def test_the_choice_of_validation_images_never_changes():
+  # Results depend on it, so a new version of NumPy must not change it.
   train, held = hold_out(Images(np.zeros((50_000, 1, 1, 1), np.uint8), np.arange(50_000)), 5000)
   assert (len(train.labels), len(held.labels)) == (45_000, 5000)
   assert held.labels[:5].tolist() == [14, 22, 24, 28, 64]
@@ -88,13 +88,13 @@ def test_choice_of_validation_images_is_for_ever():
 
 @pytest.mark.parametrize("count", [1437, 5000])
 @pytest.mark.parametrize("function", [describe, load])
-def test_too_many_held_out(count, function):
+def test_holding_out_too_many_images_is_an_error(count, function):
   with pytest.raises(ConfigError, match=rf"data.validation_images = {count}: must be 0 to 1436"):
     function(Data(name="digits", validation_images=count))
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz(npz, save):
+def test_npz_files_are_read(npz, save):
   values = arrays(something_else=np.zeros(3))
   data = npz(values, save)
   description, found = describe(data), load(data)
@@ -106,7 +106,7 @@ def test_npz(npz, save):
   assert found.path == data.path
 
 
-def test_npz_without_channels(npz):
+def test_npz_files_may_have_images_without_channels(npz):
   values = arrays()
   values |= {name: np.asfortranarray(values[name][..., 0]) for name in ("x_train", "x_test")}
   data = npz(values)
@@ -116,8 +116,8 @@ def test_npz_without_channels(npz):
   assert found.train_images.flags.c_contiguous
 
 
-def test_npz_labels_as_keras_has_them(npz):
-  """`cifar10.load_data()` gives labels [N, 1]."""
+def test_npz_files_may_have_labels_with_the_shape_of_keras(npz):
+  """`cifar10.load_data()` returns labels [N, 1]."""
   values = arrays()
   plain = load(npz(values))
   columns = {name: values[name].reshape(-1, 1) for name in ("y_train", "y_test")}
@@ -160,7 +160,7 @@ def test_npz_labels_as_keras_has_them(npz):
   ],
 )
 @pytest.mark.parametrize("function", [describe, load])
-def test_npz_violations(npz, changes, message, function):
+def test_npz_files_with_invalid_arrays_are_errors(npz, changes, message, function):
   with pytest.raises(ConfigError, match=message) as error:
     function(npz(arrays(**changes)))
   assert "images.npz: " in str(error.value)
@@ -168,7 +168,7 @@ def test_npz_violations(npz, changes, message, function):
 
 
 @pytest.mark.parametrize("function", [describe, load])
-def test_npz_files(npz, tmp_path, function):
+def test_damaged_and_missing_npz_files_are_errors(npz, tmp_path, function):
   data = npz(arrays(), np.savez)
   path = tmp_path / "images.npz"
   content = path.read_bytes()
@@ -178,7 +178,7 @@ def test_npz_files(npz, tmp_path, function):
     content[:-30]: "not an .npz file, or truncated",
     b"<!DOCTYPE html><html></html>": "not an .npz file, or truncated",
   }
-  if function is load:  # of the images `describe` reads the headers
+  if function is load:  # `describe` reads only the headers of the images
     cases[content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]] = "damaged .*CRC"
   for damaged, message in cases.items():
     path.write_bytes(damaged)
@@ -198,7 +198,7 @@ def test_npz_files(npz, tmp_path, function):
       function(Data(name="npz", path=name))
 
 
-def test_digest_sees_shape_label_and_order():
+def test_the_digest_depends_on_shape_labels_and_order():
   good = load(Data(name="digits"))
   base = Images(good.test_images, good.test_labels)
   seen = {
@@ -211,7 +211,7 @@ def test_digest_sees_shape_label_and_order():
   assert len(seen) == 5
 
 
-def test_imports_little():
+def test_describing_data_sets_imports_no_heavy_package():
   code = """
 import sys
 from resjax.config import Data

@@ -1,6 +1,4 @@
-"""Branches, initialization and learning rate that depend on depth, against plain references."""
-
-import os
+"""Branch scale, initialization and learning rate that depend on depth, against plain NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from resjax import models, records
 from resjax.config import Model, freeze
 from resjax.train import batched_runs
 from tests import short_run
-from tests.sample_networks import initial, unstacked
+from tests.sample_networks import initial_variables, unstacked
 
 DENSE = Model("mlp", depth=8, block="dense", width=12, preactivation=True, norm="none")
 NORMED = Model(depth=14, width=8)
@@ -24,18 +22,19 @@ def relu(x):
 
 
 def with_scale(net: Model, scale: float) -> Model:
+  """Returns an architecture with another value of model.branch_scale."""
   return freeze({"model": {**vars(net), "branch_scale": scale}}).model
 
 
 def random_variables(net: Model):
-  """Returns unstacked variables of a network, biases and statistics random, too, so that none can be forgotten."""
+  """Returns variables in which biases and statistics are random as well, so that all have an effect."""
   rng = np.random.default_rng(1)
-  variables = jax.tree.map(lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape), initial(net))
+  variables = jax.tree.map(lambda leaf: leaf + rng.uniform(0.1, 0.3, leaf.shape), initial_variables(net))
   return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
-def test_a_dense_block_adds_its_branch_over_a_power_of_depth(scale):
+def test_a_dense_block_divides_its_branch_by_a_power_of_the_number_of_blocks(scale):
   net = with_scale(DENSE, scale)
   variables = random_variables(net)
   params = unstacked(variables)["params"]
@@ -52,11 +51,11 @@ def test_a_dense_block_adds_its_branch_over_a_power_of_depth(scale):
   head = params["head"]
   expected = relu(x + head["norm"]["bias"]) @ head["dense"]["kernel"] + head["dense"]["bias"]
   logits = models.build(net, 10).apply(variables, IMAGES, train=False)
-  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # float32, sums of 768 products
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # float32 sums of 768 products
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5])
-def test_a_convolutional_block_with_norms_adds_its_branch_over_a_power_of_depth(scale):
+def test_a_convolutional_block_divides_its_branch_by_a_power_of_the_number_of_blocks(scale):
   net = with_scale(NORMED, scale)
   variables = random_variables(net)
   tree = unstacked(variables)
@@ -94,29 +93,29 @@ def test_a_convolutional_block_with_norms_adds_its_branch_over_a_power_of_depth(
   ],
   ids=["dense", "basic", "bottleneck"],
 )
-def test_the_last_layer_of_a_branch_starts_with_a_variance_over_the_number_of_blocks(net):
-  params = unstacked(initial(net))["params"]
+def test_the_initial_variance_of_last_layers_is_divided_by_the_number_of_blocks(net):
+  params = unstacked(initial_variables(net))["params"]
   blocks = [block for stage in params if stage.startswith("stage") for block in params[stage].values()]
   assert len(blocks) == net.structure.total_blocks
   layers = net.structure.layers_per_block
-  for block in blocks[1:]:  # the first has a kernel of few numbers where it follows three channels
+  for block in blocks[1:]:  # the first kernel may have only three input channels
     for i in range(1, layers + 1):
       kernel = np.asarray(block[f"conv{i}"]["kernel"])
       fan_in = np.prod(kernel.shape[:-1])
       expected = 2 / fan_in / (len(blocks) if i == layers else 1)
-      # The standard error of a variance is sqrt(2 / N) of it; four of them.
+      # Four standard errors; that of a variance is sqrt(2 / n) of it.
       assert kernel.var() == pytest.approx(expected, rel=4 * np.sqrt(2 / kernel.size))
 
 
-def test_other_layers_start_as_the_paper_has_them():
-  he, depth = (initial(Model(depth=14, initialization=name))["params"] for name in ("he", "depth"))
+def test_other_layers_have_the_initialization_of_the_paper():
+  he, depth = (initial_variables(Model(depth=14, initialization=name))["params"] for name in ("he", "depth"))
   np.testing.assert_array_equal(he["stem"]["conv"]["kernel"], depth["stem"]["conv"]["kernel"])
   np.testing.assert_array_equal(he["stage2"]["rest"]["conv1"]["kernel"], depth["stage2"]["rest"]["conv1"]["kernel"])
   ratio = he["stage2"]["rest"]["conv2"]["kernel"] / depth["stage2"]["rest"]["conv2"]["kernel"]
   np.testing.assert_allclose(ratio, np.sqrt(6), rtol=1e-5)
 
 
-def test_the_rate_is_scaled_by_blocks_over_nine():
+def test_the_learning_rate_is_scaled_by_a_power_of_the_number_of_blocks_over_nine():
   def rate(depth, scale):
     settings = freeze({"model": {"depth": depth}, "train": {"rate_scale": scale, "learning_rate": 0.1}})
     return settings.scaled_train.learning_rate
@@ -126,27 +125,27 @@ def test_the_rate_is_scaled_by_blocks_over_nine():
   assert rate(110, 1.0) == pytest.approx(0.6)
 
 
-def test_rates_of_several_scales_are_one_program():
+def test_runs_with_different_rate_scales_share_one_program():
   one, other = (freeze({"train": {"rate_scale": scale}}) for scale in (0.0, -1.0))
   assert batched_runs.shared_config(one) == batched_runs.shared_config(other)
 
 
-def test_a_run_is_trained_at_the_scaled_rate(tmp_path):
+def test_a_run_is_trained_at_the_scaled_rate(environment, tmp_path):
   settings = {"train__steps": "4", "train__learning_rate": "0.01", "train__rate_scale": "-0.5"}
   settings |= {"execution__log_every": "4", "responses__steps": "()", "gradients__steps": "()"}
-  process = short_run.start(tmp_path, dict(os.environ), **settings)
+  process = short_run.start(tmp_path, environment, **settings)
   code, _, err = short_run.finish(process)
   assert code == 0, err
-  run = records.read_run(short_run.folder(tmp_path))
+  run = records.read_run(short_run.run_directory(tmp_path))
   (line,) = [row for row in run.metrics if row["split"] == "train"]
-  assert line["learning_rate"] == pytest.approx(0.01 * 3**0.5)  # three blocks, a third of nine
+  assert line["learning_rate"] == pytest.approx(0.01 * 3**0.5)  # three blocks are a third of nine
   deviations = {row["name"]: row["here"] for row in run.run["deviations"]}
   assert deviations["train.rate_scale"] == -0.5
 
 
-def test_scaling_leaves_a_network_without_it_as_it_was():
+def test_a_branch_scale_near_zero_does_not_change_the_network():
   x = jnp.asarray(IMAGES)
-  variables = initial(NORMED)
+  variables = initial_variables(NORMED)
   here = models.build(NORMED, 10).apply(variables, x, train=False)
   scaled = models.build(with_scale(NORMED, 1e-9), 10).apply(variables, x, train=False)
   np.testing.assert_allclose(here, scaled, rtol=1e-5, atol=1e-5)

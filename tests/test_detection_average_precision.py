@@ -1,4 +1,4 @@
-"""Average precision against a slow plain implementation, on random detections with ties and ignored boxes."""
+"""Average precision against a plain implementation, on random detections with ties and ignored boxes."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from resjax.detection import average_precision
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
 
-def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.ImageDetections]]:
+def random_detections(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.ImageDetections]]:
+  """Returns twelve images with random objects of three classes, and detections near and far from the objects."""
   rng = np.random.default_rng(seed)
   images, found = [], []
   for i in range(12):
@@ -32,8 +33,8 @@ def case(seed: int) -> tuple[list[AnnotatedImage], list[average_precision.ImageD
   return images, found
 
 
-def plain_curve(images, found, label):
-  """Recall and precision, one detection after another in a list; as VOC's development kit describes it."""
+def reference_curve(images, found, label):
+  """Returns the number of objects of a class, and recall and precision after each detection, as VOC defines them."""
   rows = sorted(
     ((each.scores[j], i, j) for i, each in enumerate(found) for j in np.flatnonzero(each.labels == label)),
     key=lambda row: -row[0],
@@ -64,15 +65,15 @@ def plain_curve(images, found, label):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_voc_against_a_plain_implementation(seed):
-  images, found = case(seed)
+def test_curves_and_average_precision_are_those_of_the_reference(seed):
+  images, found = random_detections(seed)
   for label in (1, 2, 3):
-    total, recall, precision = plain_curve(images, found, label)
+    total, recall, precision = reference_curve(images, found, label)
     there = average_precision.precision_recall_curve(images, found, label)
     assert there[0] == total
     np.testing.assert_allclose(there[1], recall)
     np.testing.assert_allclose(there[2], precision)
-    pairs = [(round(r * total), p) for p, r in zip(precision, recall, strict=True)]  # found objects, exactly
+    pairs = [(round(r * total), p) for p, r in zip(precision, recall, strict=True)]  # exact numbers of found objects
     eleven = sum(max([p for count, p in pairs if 10 * count >= t * total], default=0) for t in range(11))
     assert average_precision.eleven_point_precision(there[1], there[2]) == pytest.approx(eleven / 11)
     area, last = 0.0, 0.0
@@ -82,8 +83,8 @@ def test_voc_against_a_plain_implementation(seed):
     assert average_precision.area_under_curve(there[1], there[2]) == pytest.approx(area)
 
 
-def test_perfect_and_missing_detections():
-  images, _ = case(0)
+def test_perfect_detections_score_one_and_no_detections_score_zero():
+  images, _ = random_detections(0)
   perfect = [
     average_precision.ImageDetections(image.boxes, np.linspace(1, 0.5, len(image.labels)), image.labels)
     for image in images
@@ -96,9 +97,9 @@ def test_perfect_and_missing_detections():
   assert np.isnan(average_precision.score_classes(images, none, 4)[3].voc)  # a class without objects
 
 
-def test_coco_is_near_voc_at_overlap_one_half():
-  """The same matches at 0.5 but for ignored boxes and for objects taken by a better detection; 101 points, not area."""
-  images, found = case(1)
+def test_coco_and_voc_agree_approximately_at_an_overlap_of_one_half():
+  """COCO interpolates at 101 points instead of computing the area, and matches objects differently."""
+  images, found = random_detections(1)
   keep = [i for i, image in enumerate(images) if not image.ignored.any()]
   by_class = average_precision.score_classes([images[i] for i in keep], [found[i] for i in keep], 3)
   for each in by_class:

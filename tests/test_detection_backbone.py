@@ -1,4 +1,4 @@
-"""Which classification run a detector starts from: one that is named, or the fitting one of several."""
+"""The classification run that a detector starts from: a named run, or the matching one of a folder."""
 
 import dataclasses
 import json
@@ -19,38 +19,39 @@ FOLDER = config.Data(name="folder", image_size=32, resize=())
 
 
 def detector(directory: Path, net: Model = NET, seed: int = 0) -> Config:
+  """Returns the configuration of a detector whose backbone is taken from a directory."""
   values = config.detection().to_dict()
   values["model"] = dataclasses.asdict(net)
   values["detection"]["backbone"] = str(directory)
   return config.freeze(values | {"seed": seed})
 
 
-def trained(directory: Path, net: Model, seed: int) -> None:
-  """A classification run with random weights, as if trained with a seed."""
-  random_networks.write(directory, net, FOLDER, 32, 5, seed)
+def write_backbone(directory: Path, net: Model, seed: int) -> None:
+  """Writes a classification run with random weights whose configuration has the given seed."""
+  random_networks.write_run(directory, net, FOLDER, 32, 5, seed)
   path = directory / "config.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": seed}))
 
 
-def test_one_run_that_does_not_fit(tmp_path):
+def test_a_directory_without_a_matching_run_is_an_error(tmp_path):
   with pytest.raises(ConfigError, match="is no run directory"):
     backbone.check(detector(tmp_path))
-  trained(tmp_path / "net", dataclasses.replace(NET, width=4), 0)
+  write_backbone(tmp_path / "net", dataclasses.replace(NET, width=4), 0)
   with pytest.raises(
     ConfigError, match=r"must have the network of this run, but differs: model.width \(4 there, 8 here\)"
   ):
     backbone.check(detector(tmp_path / "net"))
 
 
-def test_of_several_runs_the_one_of_this_network_and_seed(tmp_path):
+def test_the_run_with_the_same_network_and_seed_is_taken_from_a_folder(tmp_path):
   plain = dataclasses.replace(NET, kind="plain")
-  trained(tmp_path / "plain-s0", plain, 0)
+  write_backbone(tmp_path / "plain-s0", plain, 0)
   for seed in (1, 2):
-    trained(tmp_path / f"residual-s{seed}", NET, seed)
+    write_backbone(tmp_path / f"residual-s{seed}", NET, seed)
   taken = {(net.kind, seed): backbone.read(detector(tmp_path, net, seed)) for net in (plain, NET) for seed in (0, 1, 2)}
   assert {key: each.directory.name for key, each in taken.items()} == {
     **{("plain", seed): "plain-s0" for seed in (0, 1, 2)},
-    **{("residual", seed): f"residual-s{max(seed, 1)}" for seed in (0, 1, 2)},  # the lowest where there is no seed 0
+    **{("residual", seed): f"residual-s{max(seed, 1)}" for seed in (0, 1, 2)},  # the lowest seed if there is no seed 0
   }
   message = r"none of its 3 runs has the network of this run; plain-s0 differs: model.kind \('plain' there, 'residual' "
   with pytest.raises(ConfigError, match=message):

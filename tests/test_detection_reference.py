@@ -1,4 +1,4 @@
-"""Anchors, boxes, matching, losses, suppression and pooling of regions, held against torchvision's."""
+"""Anchors, boxes, matching, losses, non-maximum suppression and region pooling against torchvision."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from torchvision.models.detection import _utils, rpn  # noqa: E402
 from torchvision.models.detection.anchor_utils import AnchorGenerator  # noqa: E402
 from torchvision.models.detection.image_list import ImageList  # noqa: E402
 
-TOLERANCE = 2e-5  # float32, of values up to some hundred pixels, relative
+TOLERANCE = 2e-5  # relative, for float32 values of up to a few hundred pixels
 
 
 def random_boxes(rng: np.random.Generator, count: int, side: float = 200.0) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_matching_with_padding_and_ties(seed):
 
 
 @pytest.mark.parametrize("overlap", [0.3, 0.7])
-def test_suppression_with_ties(overlap):
+def test_non_maximum_suppression_with_ties_is_that_of_torchvision(overlap):
   rng = np.random.default_rng(2)
   candidates = random_boxes(rng, 200)
   scores = np.round(rng.uniform(0, 1, 200), 1).astype(np.float32)  # many equal scores
@@ -88,21 +88,21 @@ def test_suppression_with_ties(overlap):
 
 
 @pytest.mark.parametrize("size", [3, 7])
-def test_region_alignment_and_its_gradient(size):
+def test_roi_align_and_its_gradient_are_those_of_torchvision(size):
   rng = np.random.default_rng(3)
   features = rng.normal(size=(12, 15, 6)).astype(np.float32)
-  regions = random_boxes(rng, 20, 250.0)  # some reach beyond the map
+  regions = random_boxes(rng, 20, 250.0)  # some extend beyond the feature map
   regions[0] = (-30, -40, 5, 8)
   weights = rng.normal(size=(20, size, size, 6)).astype(np.float32)
   image = torch.tensor(features.transpose(2, 0, 1)[None], requires_grad=True)
   expected = ops.roi_align(image, [torch.tensor(regions)], size, 1 / 16, sampling_ratio=pooling.SAMPLES)
   (expected * torch.tensor(weights.transpose(0, 3, 1, 2))).sum().backward()
-  pooled, pull = jax.vjp(lambda x: pooling.roi_align(x, jnp.asarray(regions), 16, size), jnp.asarray(features))
+  pooled, transpose = jax.vjp(lambda x: pooling.roi_align(x, jnp.asarray(regions), 16, size), jnp.asarray(features))
   np.testing.assert_allclose(pooled, expected.detach().numpy().transpose(0, 2, 3, 1), atol=2e-5)
-  np.testing.assert_allclose(pull(jnp.asarray(weights))[0], image.grad[0].numpy().transpose(1, 2, 0), atol=2e-4)
+  np.testing.assert_allclose(transpose(jnp.asarray(weights))[0], image.grad[0].numpy().transpose(1, 2, 0), atol=2e-4)
 
 
-def test_region_max_pooling():
+def test_roi_max_pooling_is_that_of_torchvision():
   rng = np.random.default_rng(4)
   features = rng.normal(size=(12, 15, 6)).astype(np.float32)
   regions = random_boxes(rng, 20, 250.0)
@@ -111,7 +111,7 @@ def test_region_max_pooling():
   np.testing.assert_array_equal(pooling.roi_max_pool(jnp.asarray(features), jnp.asarray(regions), 16, 5), expected)
 
 
-def test_loss_of_sampled_anchors():
+def test_the_loss_of_anchors_is_that_of_torchvision():
   rng = np.random.default_rng(5)
   objectness = rng.normal(size=40).astype(np.float32)
   deltas, targets = rng.normal(size=(2, 40, 4)).astype(np.float32)
@@ -126,7 +126,7 @@ def test_loss_of_sampled_anchors():
   np.testing.assert_allclose(found, (classes + distances / 40).item(), rtol=1e-5)
 
 
-def test_loss_of_regions():
+def test_the_loss_of_regions_is_that_of_torchvision():
   rng = np.random.default_rng(6)
   logits = rng.normal(size=(30, 4)).astype(np.float32)
   deltas, targets = rng.normal(size=(30, 4, 4)).astype(np.float32), rng.normal(size=(30, 4)).astype(np.float32)
@@ -138,14 +138,14 @@ def test_loss_of_regions():
   )
   regions = losses.Regions(jnp.zeros((30, 4)), jnp.asarray(labels), jnp.asarray(targets), jnp.ones(30, bool))
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(losses, "REGION_BETA", 1 / 9)  # torchvision's; the paper's is 1
+    patch.setattr(losses, "REGION_BETA", 1 / 9)  # the value of torchvision; that of the paper is 1
     found, wrong = losses.region_loss(logits, deltas, regions)
   np.testing.assert_allclose(found, (classes + distances).item(), rtol=1e-5)
   np.testing.assert_allclose(wrong, (logits.argmax(1) != labels).mean(), rtol=1e-6)
 
 
 def torchvision_detector(run, variables, settings, classes):
-  """Puts a C4 detector together from torchvision's parts, with our weights."""
+  """Returns the backbone, proposal network and region heads of a C4 detector of torchvision with the given weights."""
   from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
   from torchvision.models.detection.roi_heads import RoIHeads
   from torchvision.models.resnet import BasicBlock, ResNet
@@ -183,22 +183,22 @@ def torchvision_detector(run, variables, settings, classes):
   return [part.eval() for part in (shared, proposals, regions)]
 
 
-def test_a_whole_detector():
+def test_detections_of_a_whole_detector_are_those_of_torchvision():
   classes = 3
   model = Model(family="imagenet", depth=10, blocks=(1, 1, 1, 1), shortcut="B")
   settings = Detection(
     anchor_scales=(16.0, 32.0, 64.0), test_candidates=200, test_proposals=20, pool_size=7, score_threshold=0.2
   )
-  run = random_networks.net(model, 32, classes, channels=3)
+  run = random_networks.restored_run(model, 32, classes, channels=3)
   detector = Detector(model, settings, classes, ScanOptions())
   rng = np.random.default_rng(7)
   pixels = rng.integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)
   fresh = detector.init(jax.random.key(0), jnp.zeros((1, 96, 128, 3)))
   variables = backbone.replace_matching(fresh, backbone.Backbone(run.variables, run.input.statistics))
-  wide = {"proposals": 0.05, "head": 0.02}  # the initial ones are so small that all scores are alike
+  deviations = {"proposals": 0.05, "head": 0.02}  # the initial weights are so small that all scores are nearly equal
   params = {
-    name: jax.tree.map(lambda p, n=name: jnp.asarray(rng.normal(0, wide[n], p.shape), jnp.float32), part)
-    if name in wide
+    name: jax.tree.map(lambda p, n=name: jnp.asarray(rng.normal(0, deviations[n], p.shape), jnp.float32), part)
+    if name in deviations
     else part
     for name, part in variables["params"].items()
   }

@@ -1,4 +1,4 @@
-"""The report's section on detection: intervals, sentences and the paper's rows, from records alone."""
+"""The section of the report on detection: intervals, findings and the results of the paper."""
 
 import base64
 import io
@@ -18,15 +18,20 @@ SCORES = {10: [0.50, 0.54], 18: [0.58, 0.61], 34: [0.70, 0.72]}
 ERRORS = {10: 0.6, 18: 0.55, 34: 0.5}
 
 
-def detectors(root: Path, scores: dict[int, list[float]], kind: str = "residual", **settings: object) -> analysis.Logs:
-  """Finished detectors on a network of each depth, one for each mAP, with two classes around it."""
+def detectors(root: Path, scores: dict[int, list[float]]) -> analysis.Logs:
+  """Writes finished runs of detectors and returns their logs.
+
+  Args:
+    root: Directory of the experiment.
+    scores: Mean average precision of each seed, by depth of the backbone.
+  """
   for depth, values in scores.items():
     for seed, score in enumerate(values):
-      name = f"{'residual-B' if kind == 'residual' else kind}-d{depth}-s{seed}"
+      name = f"residual-B-d{depth}-s{seed}"
       with records.RunWriter(root / name) as writer:
         writer.update(
-          **{"id": name, "kind": kind, "depth": depth, "seed": seed, "status": records.DONE, "step": 9, "steps": 9},
-          **{"shortcut": "B" if kind == "residual" else None, "params": 1, "macs": 1, "data": {"name": "voc"}},
+          **{"id": name, "kind": "residual", "depth": depth, "shortcut": "B", "seed": seed, "status": records.DONE},
+          **{"step": 9, "steps": 9, "params": 1, "macs": 1, "data": {"name": "voc"}},
           result={"test_error": 1 - score, "train_error": 0.1, "test_images": 72, "map50": score, "map": score / 2},
           backbone={"id": name, "step": 5, "test_error": ERRORS[depth], "params_digest": "0"},
         )
@@ -37,7 +42,7 @@ def detectors(root: Path, scores: dict[int, list[float]], kind: str = "residual"
   return analysis.load(root)
 
 
-def test_the_table_has_the_error_of_each_backbone_and_an_interval(tmp_path):
+def test_the_table_has_the_classification_error_and_the_interval_of_each_backbone(tmp_path):
   section = detection.build(detectors(tmp_path, SCORES))
   rows = {row[0]: row[1:] for row in section.tables[0].rows}
   assert [rows[f"ResNet-{depth}"][0] for depth in SCORES] == ["60.00", "55.00", "50.00"]
@@ -53,7 +58,7 @@ def test_the_interval_of_two_networks_is_that_of_the_two_sample_t_test():
   assert seed_statistics.pooled_half_width([one, other], [3, 2]) == pytest.approx((interval.high - interval.low) / 2)
 
 
-def test_sentences_on_depth_and_classification(tmp_path):
+def test_findings_compare_backbones_and_correlate_with_classification(tmp_path):
   more = detection.build(detectors(tmp_path / "more", SCORES)).findings
   assert more[0].startswith(
     "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 52.00 to 71.00 % (95% interval"
@@ -71,7 +76,7 @@ def test_sentences_on_depth_and_classification(tmp_path):
   )
 
 
-def test_nothing_of_the_report_takes_mean_average_precision_for_a_share_of_images(tmp_path):
+def test_mean_average_precision_has_no_sampling_error(tmp_path):
   logs = detectors(tmp_path, {depth: values[:1] for depth, values in SCORES.items()})
   built = {section.key: section for section in sections.build_all(logs)}
   assert "scaling" not in built
@@ -80,7 +85,7 @@ def test_nothing_of_the_report_takes_mean_average_precision_for_a_share_of_image
   assert seed_statistics.intervals(logs)["sampling_error"].isna().all()
 
 
-def test_the_papers_detectors(tmp_path):
+def test_the_table_of_the_paper_has_its_detectors(tmp_path):
   table = detection.build(detectors(tmp_path, SCORES)).tables[2]
   assert len(table.rows) == len(paper.DETECTION) == 14
   assert ["ResNet-101", "baseline", "COCO train", "COCO val", "48.40", "27.20", "Table 8"] in table.rows
@@ -90,7 +95,7 @@ def test_the_papers_detectors(tmp_path):
   assert all(0 < each.map50 < 1 and (each.map is None) == ("VOC" in each.tested_on) for each in paper.DETECTION)
 
 
-def test_photographs_are_embedded_as_jpeg_and_look_the_same(tmp_path):
+def test_photographs_are_embedded_as_jpeg_with_the_same_colors(tmp_path):
   rng = np.random.default_rng(0)
   photograph = np.kron(rng.random((6, 8, 3)), np.ones((16, 16, 1)))
   recorded = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Detectors in training: runs, resumption to the bit, devices, settings, and every switch of the test."""
+"""Training of detectors: records, bit-identical resumption, devices, settings and evaluation options."""
 
 import dataclasses
 import json
@@ -20,6 +20,7 @@ from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import experiment, run_files
 from tests import random_networks, synthetic_detection
+from tests.short_run import without_times
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
@@ -39,6 +40,13 @@ NET = Model(family="imagenet", depth=10, blocks=(1, 1, 1, 1), width=8, shortcut=
 
 
 def settings(path: Path, name: str = "voc", **changes) -> Config:
+  """Returns the configuration of a small detector.
+
+  Args:
+    path: Folder of the data set.
+    name: Name of the data set.
+    **changes: Values of settings by key, with "__" in place of the dot.
+  """
   values = config.detection().to_dict()
   values["model"] |= dataclasses.asdict(NET)
   values["detection"] = dataclasses.asdict(SMALL)
@@ -54,6 +62,7 @@ def settings(path: Path, name: str = "voc", **changes) -> Config:
 
 
 def run(workdir: Path, *configs: Config) -> list[records.Run]:
+  """Executes one run per configuration and returns their records."""
   runs = [Run(f"run-s{each.seed}", "detection", "", each) for each in configs]
   assert experiment.run_all("A question?", runs, workdir) == 0
   return [records.read_run(workdir / "detection" / each.id) for each in runs]
@@ -61,60 +70,59 @@ def run(workdir: Path, *configs: Config) -> list[records.Run]:
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory) -> Path:
-  return synthetic_detection.voc(tmp_path_factory.mktemp("voc") / "set", train=10)
+  return synthetic_detection.write_voc(tmp_path_factory.mktemp("voc") / "set", train=10)
 
 
 @pytest.fixture(scope="module")
-def whole(voc, tmp_path_factory):
-  return run(tmp_path_factory.mktemp("whole"), settings(voc))[0]
+def uninterrupted(voc, tmp_path_factory):
+  """Returns the records of an uninterrupted run with seed 0."""
+  return run(tmp_path_factory.mktemp("uninterrupted"), settings(voc))[0]
 
 
-def test_the_records_of_a_run(whole):
-  assert whole.run["status"] == records.DONE
-  assert set(whole.run["backbone"].values()) == {None}
-  assert [row["split"] for row in whole.metrics] == ["train", "train", "test", "train", "train", "test"]
-  assert all(row["loss"] is None and 0 <= row["error"] <= 1 for row in whole.metrics if row["split"] == "test")
-  assert {(row["step"], row["class"]) for row in whole.average_precision} == {
+def test_a_run_has_the_records_of_a_detector(uninterrupted):
+  assert uninterrupted.run["status"] == records.DONE
+  assert set(uninterrupted.run["backbone"].values()) == {None}
+  assert [row["split"] for row in uninterrupted.metrics] == ["train", "train", "test", "train", "train", "test"]
+  assert all(row["loss"] is None and 0 <= row["error"] <= 1 for row in uninterrupted.metrics if row["split"] == "test")
+  assert {(row["step"], row["class"]) for row in uninterrupted.average_precision} == {
     (step, name) for step in (3, 6) for name in ("blue", "red")
   }
-  assert all(len(row["precision"]) == 101 for row in whole.average_precision)
-  assert {row["step"] for row in whole.detections} <= {6}
-  result = whole.run["result"]
+  assert all(len(row["precision"]) == 101 for row in uninterrupted.average_precision)
+  assert {row["step"] for row in uninterrupted.detections} <= {6}
+  result = uninterrupted.run["result"]
   assert result["map50"] == pytest.approx(1 - result["test_error"])
   assert 0 <= result["map"] <= 1
-  table = config.freeze(whole.config).detection.net(NET, 2)
-  restored = run_files.restore_variables(whole.directory / run_files.CHECKPOINTS)[1]
-  assert whole.run["params"] == table.params == sum(leaf.size for leaf in jax.tree.leaves(restored["params"]))
+  table = config.freeze(uninterrupted.config).detection.net(NET, 2)
+  restored = run_files.restore_variables(uninterrupted.directory / run_files.CHECKPOINTS)[1]
+  assert uninterrupted.run["params"] == table.params == sum(leaf.size for leaf in jax.tree.leaves(restored["params"]))
 
 
-def test_the_report_of_a_run(whole):
-  page = (whole.directory.parent / "report.html").read_text("utf-8")
+def test_the_report_has_the_section_on_detection(uninterrupted):
+  page = (uninterrupted.directory.parent / "report.html").read_text("utf-8")
   assert "as backbone: mAP@.5 is" in page
   assert "Of detectors the test error is 1 - mAP" in page
   assert "Sampling error" not in page and "Layer responses" not in page
-  figures = {path.stem for path in (whole.directory.parent / "figures").iterdir()}
+  figures = {path.stem for path in (uninterrupted.directory.parent / "figures").iterdir()}
   assert {"precision-run", "pictures-run"} <= figures
 
 
-def test_a_run_that_is_stopped_continues_to_the_bit(voc, whole, tmp_path, monkeypatch):
-  asked = iter([False, True])  # after steps 2 and 3
+def test_a_run_that_is_stopped_is_continued_bit_identically(voc, uninterrupted, tmp_path, monkeypatch):
+  stop_requests = iter([False, True])  # polled after steps 2 and 3
   with monkeypatch.context() as patch:
-    patch.setattr(experiment.processes, "StopSignal", lambda: lambda: next(asked))
+    patch.setattr(experiment.processes, "StopSignal", lambda: lambda: next(stop_requests))
     stopped = Run("run-s0", "detection", "", settings(voc))
     assert experiment.run_all("A question?", [stopped], tmp_path) == experiment_cli.PREEMPTED
   again = run(tmp_path, settings(voc))[0]
   assert [event["name"] for event in again.run["events"]] == ["restored"]
-  assert again.run["params_digest"] == whole.run["params_digest"]
-  timed = ("seconds", "images_per_second")
-  without = lambda rows: [{k: v for k, v in row.items() if k not in timed} for row in rows]  # noqa: E731
-  assert without(again.metrics) == without(whole.metrics)
-  assert again.average_precision == whole.average_precision
-  assert again.detections == whole.detections
+  assert again.run["params_digest"] == uninterrupted.run["params_digest"]
+  assert without_times(again.metrics) == without_times(uninterrupted.metrics)
+  assert again.average_precision == uninterrupted.average_precision
+  assert again.detections == uninterrupted.detections
 
 
-def test_frozen_layers_stay_and_the_backbone_is_taken_over(voc, tmp_path):
+def test_a_detector_starts_from_its_backbone_and_does_not_train_frozen_layers(voc, tmp_path):
   folder = config.Data(name="folder", image_size=32, resize=())
-  start = random_networks.write(tmp_path / "net", NET, folder, 32, 5, mean_image=True)
+  start = random_networks.write_run(tmp_path / "net", NET, folder, 32, 5, mean_image=True)
   with records.RunWriter(start) as writer:
     writer.update(result={"test_error": 0.25})
   given = run_files.read(start)
@@ -136,16 +144,17 @@ def test_frozen_layers_stay_and_the_backbone_is_taken_over(voc, tmp_path):
   np.testing.assert_allclose(statistics.mean, np.mean(given.input.statistics.mean, (0, 1)), rtol=1e-6)
 
 
-def test_two_seeds_in_one_program_are_two_runs(voc, whole, tmp_path):
+def test_two_runs_in_one_program_agree_with_separate_runs(voc, uninterrupted, tmp_path):
   other = dataclasses.replace(settings(voc, execution__runs_per_program=2), seed=1)
   both = run(tmp_path, settings(voc, execution__runs_per_program=2), other)
   losses = [[row["loss"] for row in each.metrics if row["split"] == "train"] for each in both]
-  alone = [row["loss"] for row in whole.metrics if row["split"] == "train"]
-  assert losses[0] == pytest.approx(alone, rel=1e-3)  # to rounding, as the contract says
+  separate = [row["loss"] for row in uninterrupted.metrics if row["split"] == "train"]
+  assert losses[0] == pytest.approx(separate, rel=1e-3)  # to rounding, as the contract says
   assert losses[1] != losses[0]
 
 
 def batch(detection: Detection, images: int = 8):
+  """Returns a batch of images with two objects each, and its ground truth."""
   rng = np.random.default_rng(0)
   pixels, sizes, boxes, labels = [], [], [], []
   for _ in range(images):
@@ -161,16 +170,17 @@ def batch(detection: Detection, images: int = 8):
 
 
 def detector(model: Model = NET, **changes):
+  """Returns a detector and its initial variables."""
   detection = dataclasses.replace(SMALL, **changes)
-  made = Detector(model, detection, 2, ScanOptions())
-  variables = jax.jit(made.init)(jax.random.key(1), jnp.zeros((1, 48, 64, 3)))
-  return made, variables
+  built = Detector(model, detection, 2, ScanOptions())
+  variables = jax.jit(built.init)(jax.random.key(1), jnp.zeros((1, 48, 64, 3)))
+  return built, variables
 
 
 STATISTICS = backbone.Statistics(np.full(3, 0.4, np.float32), np.full(3, 0.25, np.float32))
 
 
-def test_eight_devices_give_the_gradients_of_one():
+def test_gradients_on_eight_devices_are_those_on_one():
   made, variables = detector()
   images, truth = batch(SMALL)
   gradients = {}
@@ -178,14 +188,14 @@ def test_eight_devices_give_the_gradients_of_one():
     devices = mesh.from_devices(jax.devices()[:count], 1)
     with jax.set_mesh(devices):
       everywhere = mesh.replicated(devices)
-      split = jax.sharding.NamedSharding(devices, mesh.batch_spec())
+      by_batch = jax.sharding.NamedSharding(devices, mesh.batch_spec())
 
       def loss(params, images, truth):
         weights = {**variables, "params": params}
         return forward.training_loss(made, weights, STATISTICS, images, truth, jax.random.key(3))[0]
 
       params = jax.device_put(variables["params"], everywhere)
-      found = jax.jit(jax.grad(loss))(params, *jax.device_put((images, truth), split))
+      found = jax.jit(jax.grad(loss))(params, *jax.device_put((images, truth), by_batch))
       gradients[count] = jax.device_get(found)
   scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients[1]))
   for one, other in zip(*map(jax.tree.leaves, (gradients[1], gradients[8])), strict=True):
@@ -210,7 +220,7 @@ def test_the_layer_table_has_the_parameters_of_every_family(name, context):
 
 
 @pytest.mark.parametrize("name", ["bottleneck", "vgg"])
-def test_every_switch_of_the_test_on_padded_images(name):
+def test_all_evaluation_options_work_on_padded_images(name):
   changes = {"global_context": True, "refine": True, "box_voting": True, "pooling": "max", "score_threshold": 0.0}
   made, variables = detector(FAMILIES[name], **changes, pool_size=1 if name == "vgg" else 4)
   images, _ = batch(SMALL, 2)
@@ -220,11 +230,11 @@ def test_every_switch_of_the_test_on_padded_images(name):
   assert (np.asarray(found.labels) > 0).any()
   assert (np.diff(found.scores) <= 0).all()
   boxes = np.asarray(found.boxes)[np.asarray(found.labels) > 0]
-  # Not in the padding, but for rounding in the means of box voting.
+  # No box extends into the padding, except by rounding in the means of box voting.
   assert (boxes >= 0).all() and (boxes[:, 2] <= 64 + 1e-4).all() and (boxes[:, 3] <= 48 + 1e-4).all()
 
 
-def test_the_order_of_images_is_arithmetic(voc):
+def test_the_order_of_images_is_a_function_of_the_step_and_split_over_hosts(voc):
   images = data.load(config.Data(name="voc", path=str(voc))).train
   groups = batches.AspectGroups(images, SMALL)
   assert [len(group) for group in groups.members] == [7, 3]
@@ -247,7 +257,7 @@ def test_the_order_of_images_is_arithmetic(voc):
   assert counts.min() >= 3  # four epochs, the last of each group unfinished
 
 
-def test_broken_images_are_replaced_and_said(voc, tmp_path):
+def test_broken_images_are_replaced_and_recorded(voc, tmp_path):
   root = Path(shutil.copytree(voc, tmp_path / "set"))
   (root / "JPEGImages/image0_00.jpg").write_bytes(b"no image")
   (root / "JPEGImages/image1_00.jpg").write_bytes(b"")
@@ -268,13 +278,13 @@ def test_broken_images_are_replaced_and_said(voc, tmp_path):
     ({"detection__pooling": "mean"}, "must be one of align, max"),
   ],
 )
-def test_settings_that_make_no_detector(voc, changes, says):
+def test_invalid_settings_of_detectors_are_errors(voc, changes, says):
   with pytest.raises(ConfigError, match=says):
     settings(voc, **changes)
 
 
-def test_a_classifier_keeps_its_digest():
-  """Settings of detectors are later ones: at their defaults they are no part of a digest."""
+def test_settings_of_detectors_do_not_change_the_digest_of_classifiers():
+  """They were added later, so default values are not part of the digest."""
   values = Config().to_dict()
   assert "detection" in values
   plain = json.dumps(values)

@@ -1,4 +1,4 @@
-"""What an environment can be wrong in, each in one line: JAX's platform and mode, and memory that is not enough."""
+"""Errors of the environment in one line: the platform and precision of JAX, and too little memory."""
 
 import json
 import os
@@ -16,6 +16,7 @@ RUN = (
 
 
 def run(folder, *arguments, **variables):
+  """Runs the command in a folder, with further arguments and environment variables."""
   environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"} | variables
   command = [*RUN, *arguments]
   return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
@@ -31,18 +32,18 @@ def run(folder, *arguments, **variables):
   ],
   ids=["cuda", "tpu", "nosuch", "64-bit"],
 )
-def test_what_jax_cannot_do_is_one_line_and_nothing_is_written(tmp_path, variables, message):
+def test_an_unusable_platform_or_precision_is_a_one_line_error(tmp_path, variables, message):
   result = run(tmp_path, "--only", "kind=residual depth=8", **variables)
   assert result.returncode == 2, result.stderr
-  last = result.stderr.strip().splitlines()[-1]  # JAX's own log comes before
+  last = result.stderr.strip().splitlines()[-1]  # after JAX's own log
   assert message in last
   assert "Traceback" not in result.stderr
   assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.skipif(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") > 90e9, reason="there is memory enough")
-def test_a_run_without_enough_memory_fails_and_says_what_needs_less(tmp_path):
-  """A batch of a million images takes some 100 GB: more than there is, so that nothing is allocated."""
+@pytest.mark.skipif(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") > 90e9, reason="memory suffices")
+def test_a_run_without_enough_memory_fails_and_names_settings_that_need_less(tmp_path):
+  """A batch of a million images takes about 100 GB, more than the machine has, so that nothing is allocated."""
   result = run(tmp_path, "--only", "kind=residual,plain depth=8", "--config.train.batch_size=1200000")
   assert result.returncode == 1, result.stderr
   runs = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs" / "quickstart").glob("*/run.json"))]

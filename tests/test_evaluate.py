@@ -1,4 +1,4 @@
-"""python -m resjax.evaluate and python -m resjax.convert, as a user has them."""
+"""The commands `resjax.evaluate` and `resjax.convert`."""
 
 import importlib.util
 import json
@@ -22,56 +22,58 @@ WEIGHTS, CIFAR = "RESJAX_AKAMASTER", "RESJAX_CIFAR10"
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory):
-  """A folder with a CIFAR net, its state dict, an .npz of images, and nets and data of other kinds."""
-  root = tmp_path_factory.mktemp("there")
-  random_networks.write(root / "net", Model(depth=8, option_a_zeros="both"), Data(), 32, 10)  # as the project has them
+def folder(tmp_path_factory):
+  """Returns a folder with a CIFAR network, its state dict, test images, and networks and data that do not match."""
+  root = tmp_path_factory.mktemp("folder")
+  random_networks.write_run(
+    root / "net", Model(depth=8, option_a_zeros="both"), Data(), 32, 10
+  )  # as in akamaster's networks
   assert convert.main(["--to", "torch", str(root / "net"), "--out", str(root / "net.safetensors")]) == 0
   rng = np.random.default_rng(0)
   for name, shape, classes in (("ten", (32, 32, 3), 10), ("two", (32, 32, 3), 2), ("grey", (32, 32), 10)):
     x, y = rng.integers(0, 256, (1100, *shape), np.uint8), np.arange(1100) % classes
     np.savez(root / f"{name}.npz", x_train=x[:10], y_train=y[:10], x_test=x, y_test=y)
-  random_networks.write(root / "grey", Model(depth=8), Data(), 32, 10, channels=1)
-  random_networks.write(root / "seven", Model(depth=8), Data(), 32, 7)
-  random_networks.write(root / "preactivated", Model(depth=8, preactivation=True), Data(), 32, 10)
-  (root / "net" / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir()  # of a save that was killed
+  random_networks.write_run(root / "grey", Model(depth=8), Data(), 32, 10, channels=1)
+  random_networks.write_run(root / "seven", Model(depth=8), Data(), 32, 7)
+  random_networks.write_run(root / "preactivated", Model(depth=8, preactivation=True), Data(), 32, 10)
+  (root / "net" / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir()  # left by a save that was killed
   return root
 
 
-def printed(capsys, *arguments):
-  """What a successful evaluation prints as JSON."""
+def evaluate_as_json(capsys, *arguments):
+  """Runs a successful evaluation and returns the object that it prints as JSON."""
   assert evaluate.main([*map(str, arguments), "--format=json"]) == 0
   out, err = capsys.readouterr()
   assert err == ""
   return json.loads(out)
 
 
-def test_prints_what_the_contract_names(there, capsys):
-  row = printed(capsys, "--checkpoint", there / "net", "--data", there / "ten.npz")
+def test_the_output_has_the_keys_of_the_contract(folder, capsys):
+  row = evaluate_as_json(capsys, "--checkpoint", folder / "net", "--data", folder / "ten.npz")
   assert list(row) == ["images", "wrong", "error", "top5_error", "skipped", "checkpoints", "protocol"]
   assert (row["images"], row["skipped"], row["protocol"]) == (1100, 0, "single")
   assert row["error"] == row["wrong"] / 1100 and row["top5_error"] < row["error"]
-  assert row["checkpoints"] == [str(there / "net")]
-  assert evaluate.main(["--checkpoint", str(there / "net"), "--data", str(there / "ten.npz")]) == 0
+  assert row["checkpoints"] == [str(folder / "net")]
+  assert evaluate.main(["--checkpoint", str(folder / "net"), "--data", str(folder / "ten.npz")]) == 0
   assert f"wrong: {row['wrong']}\n" in capsys.readouterr().out
 
 
-def test_an_ensemble_of_one_equals_its_member(there, capsys):
-  one = printed(capsys, "--checkpoint", there / "net", "--data", there / "ten.npz")
-  same = printed(capsys, "--checkpoint", there / "net", there / "net", "--data", there / "ten.npz")
+def test_an_ensemble_of_equal_members_has_their_results(folder, capsys):
+  one = evaluate_as_json(capsys, "--checkpoint", folder / "net", "--data", folder / "ten.npz")
+  same = evaluate_as_json(capsys, "--checkpoint", folder / "net", folder / "net", "--data", folder / "ten.npz")
   assert [one[key] for key in ("images", "wrong", "top5_error")] == [
     same[key] for key in ("images", "wrong", "top5_error")
   ]
 
 
-def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsys):
+def test_a_converted_network_has_a_record_and_responses(folder, tmp_path, capsys):
   out = tmp_path / "residual-A-d8"
-  arguments = ["--from", "akamaster", str(there / "net.safetensors"), "--out", str(out)]
-  assert convert.main([*arguments, "--data", str(there / "ten.npz")]) == 0
+  arguments = ["--from", "akamaster", str(folder / "net.safetensors"), "--out", str(out)]
+  assert convert.main([*arguments, "--data", str(folder / "ten.npz")]) == 0
   assert "layer1.0.conv1 -> stage1/block1/conv1\n" in capsys.readouterr().out
   run = records.read_run(out)
   assert run.run["status"] == records.DONE and run.run["params"] == 75_290
-  assert run.run["params_digest"] == records.read_run(there / "net").run["params_digest"]
+  assert run.run["params_digest"] == records.read_run(folder / "net").run["params_digest"]
   assert run.run["result"]["test_images"] == 1100 and run.run["result"]["test_error"] == run.metrics[-1]["error"]
   assert [row["layer"] for row in run.responses] == list(range(1, 8))
   assert report.main([str(tmp_path)]) == 0
@@ -80,28 +82,28 @@ def test_a_converted_net_has_its_record_and_its_responses(there, tmp_path, capsy
   assert "trained elsewhere" in page and ">Training<" not in page
 
 
-def test_a_net_trained_here_has_the_error_of_its_run(tmp_path, capsys):
+def test_the_error_of_a_trained_network_is_that_of_its_record(tmp_path, capsys):
   settings = ["--config.train.steps=30", "--config.model.depth=8", "--config.train.batch_size=32"]
   line = [sys.executable, "-m", "resjax.main", "--config=quickstart", "--only=kind=residual", *settings]
   subprocess.run([*line, f"--workdir={tmp_path}"], cwd=Path(__file__).parents[1], check=True, capture_output=True)
   directories = sorted(path.parent for path in tmp_path.glob("*/*/run.json"))
-  row = printed(capsys, "--checkpoint", directories[0], "--data", "digits")
+  row = evaluate_as_json(capsys, "--checkpoint", directories[0], "--data", "digits")
   result = records.read_run(directories[0]).run["result"]
   assert (row["images"], row["error"]) == (result["test_images"], result["test_error"])
 
 
 @needs_torch
-def test_what_is_written_for_pytorch_it_loads(there, tmp_path):
+def test_files_written_for_pytorch_can_be_loaded_by_it_and_converted_back(folder, tmp_path):
   import torch
   from safetensors.numpy import load
 
   file, again = tmp_path / "net.pth", tmp_path / "again"
-  assert convert.main(["--to", "torch", str(there / "net"), "--out", str(file)]) == 0
-  loaded, arrays = torch.load(file, weights_only=True), load((there / "net.safetensors").read_bytes())
+  assert convert.main(["--to", "torch", str(folder / "net"), "--out", str(file)]) == 0
+  loaded, arrays = torch.load(file, weights_only=True), load((folder / "net.safetensors").read_bytes())
   assert loaded.keys() == arrays.keys()
   assert all(np.array_equal(loaded[name].numpy(), array) for name, array in arrays.items())
   assert convert.main(["--from", "akamaster", str(file), "--out", str(again)]) == 0
-  assert records.read_run(again).run["params_digest"] == records.read_run(there / "net").run["params_digest"]
+  assert records.read_run(again).run["params_digest"] == records.read_run(folder / "net").run["params_digest"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_what_is_written_for_pytorch_it_loads(there, tmp_path):
     (["--checkpoint", "net", "--data", "ten.npz", "--protocol", "12crop"], "invalid choice: '12crop'"),
   ],
 )
-def test_a_wrong_command_is_one_line(arguments, said, there, monkeypatch, capsys):
-  refused(evaluate.main, arguments, said, there, monkeypatch, capsys)
+def test_an_invalid_command_is_a_one_line_error(arguments, said, folder, monkeypatch, capsys):
+  assert_refused(evaluate.main, arguments, said, folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -140,30 +142,38 @@ def test_a_wrong_command_is_one_line(arguments, said, there, monkeypatch, capsys
     (["net.safetensors", "--out", "new"], "one of the arguments --from --to is required"),
   ],
 )
-def test_a_wrong_conversion_is_one_line_and_writes_nothing(arguments, said, there, monkeypatch, capsys):
-  refused(convert.main, arguments, said, there, monkeypatch, capsys)
+def test_an_invalid_conversion_is_a_one_line_error_and_writes_nothing(arguments, said, folder, monkeypatch, capsys):
+  assert_refused(convert.main, arguments, said, folder, monkeypatch, capsys)
 
 
-def refused(main, arguments, said, there, monkeypatch, capsys):
-  """Runs a command that must say one line, exit with 2 and leave all files as they were."""
-  monkeypatch.chdir(there)
-  before = {path: path.stat().st_mtime_ns for path in there.rglob("*") if path.is_file()}
+def assert_refused(main, arguments, said, folder, monkeypatch, capsys):
+  """Asserts that a command prints a one-line error, exits with 2 and changes no file.
+
+  Args:
+    main: Function `main` of the command.
+    arguments: Arguments of the command line.
+    said: Regular expression that the error must match.
+    folder: Working directory of the command.
+    monkeypatch: Fixture of the test.
+    capsys: Fixture of the test.
+  """
+  monkeypatch.chdir(folder)
+  before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
   try:
     code = main(arguments)
-  except SystemExit as stop:  # argparse's
+  except SystemExit as stop:  # argparse exits by itself
     code = stop.code
   out, err = capsys.readouterr()
   assert (code, out) == (2, ""), err
   assert len(err.splitlines()) == 1
   assert err.startswith("resjax.")
   assert re.search(said, err), err
-  assert {path: path.stat().st_mtime_ns for path in there.rglob("*") if path.is_file()} == before
+  assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_damage_is_noticed(there, tmp_path, capsys):
-  """A file that is gone or cut short, a number that changed."""
-  net = random_networks.write(tmp_path / "net", Model(depth=8), Data(), 32, 10)
-  arguments = ["--checkpoint", str(net), "--data", str(there / "ten.npz")]
+def test_damaged_run_directories_are_errors(folder, tmp_path, capsys):
+  net = random_networks.write_run(tmp_path / "net", Model(depth=8), Data(), 32, 10)
+  arguments = ["--checkpoint", str(net), "--data", str(folder / "ten.npz")]
 
   def error_line():
     assert evaluate.main(arguments) == 2
@@ -187,12 +197,12 @@ def test_damage_is_noticed(there, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
-def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
-  """In a process of its own: what the checkpoint library leaves behind may speak up when it ends."""
-  shutil.copytree(there / "net", tmp_path / "net")
+def test_a_damaged_checkpoint_is_a_one_line_error(kept, folder, tmp_path):
+  """The command runs in a process of its own, because Orbax may print errors when the process exits."""
+  shutil.copytree(folder / "net", tmp_path / "net")
   for path in (tmp_path / "net" / "checkpoints").rglob("d/*"):
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-  line = [sys.executable, "-m", "resjax.evaluate", "--checkpoint", tmp_path / "net", "--data", there / "ten.npz"]
+  line = [sys.executable, "-m", "resjax.evaluate", "--checkpoint", tmp_path / "net", "--data", folder / "ten.npz"]
   ended = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
   assert (ended.returncode, ended.stdout) == (2, "")
   assert re.fullmatch(r"resjax.evaluate: .*/net/checkpoints: step 0 is damaged: cannot be read .*\n", ended.stderr), (
@@ -200,17 +210,17 @@ def test_a_damaged_checkpoint_is_one_line(kept, there, tmp_path):
   )
 
 
-def test_a_net_without_numbers_fails(there, tmp_path, capsys):
-  net = random_networks.write(tmp_path / "net", Model(depth=8), Data(), 32, 10, nothing=True)
-  assert evaluate.main(["--checkpoint", str(net), "--data", str(there / "ten.npz")]) == 1
+def test_a_network_with_nan_parameters_fails(folder, tmp_path, capsys):
+  net = random_networks.write_run(tmp_path / "net", Model(depth=8), Data(), 32, 10, nan=True)
+  assert evaluate.main(["--checkpoint", str(net), "--data", str(folder / "ten.npz")]) == 1
   assert capsys.readouterr().err == "resjax.evaluate: the probabilities of image 1 are not finite\n"
 
 
 @needs_torch
 @pytest.mark.skipif({WEIGHTS, CIFAR} - set(os.environ), reason=f"{WEIGHTS} and {CIFAR} do not name folders")
 @pytest.mark.parametrize(("depth", "wrong"), [(20, 827), (32, 737)])
-def test_published_errors(depth, wrong, tmp_path, capsys):
-  """Weights trained by others have the error here that they have there; 3 images for float32 in another order."""
+def test_published_networks_have_their_published_errors(depth, wrong, tmp_path, capsys):
+  """Rounding of float32 may change the prediction of up to three images."""
   file = Path(os.environ[WEIGHTS]) / f"akamaster-resnet{depth}.th"
   assert convert.main(["--from", "akamaster", str(file), "--out", str(tmp_path / "net")]) == 0
   capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The test images of whatever a path is."""
+"""Test images from folders and files that are recognized by their contents."""
 
 from pathlib import Path
 
@@ -9,11 +9,10 @@ import pytest
 from resjax.config import Data
 from resjax.evaluation import images
 from resjax.settings import ConfigError
+from tests.synthetic_images import SHAPES
 
-SHAPES = [(97, 130), (130, 97), (64, 64), (50, 81), (300, 201), (75, 75), (64, 90), (40, 400)]
 
-
-def test_folders_are_tested_whole_and_broken_images_are_named(tmp_path):
+def test_all_images_of_a_folder_are_read_and_broken_ones_are_named(tmp_path):
   rng = np.random.default_rng(0)
   photos = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in SHAPES]
   for i, photo in enumerate(photos):
@@ -27,7 +26,7 @@ def test_folders_are_tested_whole_and_broken_images_are_named(tmp_path):
     assert sorted(label for _, label in pairs) == [0, 0, 0, 0, 1, 1, 1, 1]
     assert len(found.skipped) == 1 and found.skipped[0].startswith("class1/broken.jpg: ")
   assert found.classes == 2
-  # The folder a net was trained on has a test set: the share that was held back.
+  # The folder on which a network was trained has a test set: the share that was held out.
   own = images.read(str(tmp_path), Data(name="folder", path=str(tmp_path), test_share=0.4))
   assert len(list(own.pairs(64))) + len(own.skipped) == 4
 
@@ -41,7 +40,7 @@ def test_folders_are_tested_whole_and_broken_images_are_named(tmp_path):
     ("a/b", "folder"),
   ],
 )
-def test_paths_are_recognised(name, source, tmp_path):
+def test_data_sets_are_recognized_by_their_paths(name, source, tmp_path):
   path = tmp_path / name
   path.parent.mkdir(exist_ok=True)
   path.touch()
@@ -50,7 +49,7 @@ def test_paths_are_recognised(name, source, tmp_path):
   assert images.recognised("digits").name == "digits"
 
 
-def test_paths_that_are_nothing_known(tmp_path):
+def test_unknown_paths_are_errors(tmp_path):
   Path(tmp_path / "x.txt").touch()
   for path, said in ((tmp_path / "absent", "no such file or folder"), (tmp_path / "x.txt", "neither an .npz file")):
     with pytest.raises(ConfigError, match=rf"--data {path}: {said}"):

@@ -1,4 +1,4 @@
-"""Figures: what is drawn, where, in which colours, of little, much and broken data."""
+"""Figures: contents, labels and colors, also for little, much and unusual data."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ def sweep(tmp_path_factory) -> analysis.Logs:
   return analysis.load(synthetic_runs.write_sweep(tmp_path_factory.mktemp("sweep")))
 
 
-def test_figure6_has_a_panel_for_each_kind_and_names_every_net(sweep):
+def test_figure_6_has_one_panel_per_kind_and_labels_every_network(sweep):
   panels = analysis_figures(sweep)["fig6"]
   assert [panel.name for panel in panels] == ["fig6-plain", "fig6-residual"]
   for panel in panels:
@@ -27,10 +27,11 @@ def test_figure6_has_a_panel_for_each_kind_and_names_every_net(sweep):
 
 
 def analysis_figures(logs: analysis.Logs) -> dict[str, list[figures.Panel]]:
+  """Returns the panels of Fig. 6 and Fig. 7."""
   return {"fig6": figures.figure6(logs), "fig7": figures.figure7(logs)}
 
 
-def test_figure6_falls_back_to_validation(tmp_path):
+def test_figure_6_shows_validation_errors_if_there_are_no_test_errors(tmp_path):
   directory = synthetic_runs.write_run(tmp_path)
   lines = (directory / "metrics.jsonl").read_text().replace('"test"', '"val"')
   (directory / "metrics.jsonl").write_text(lines)
@@ -38,7 +39,7 @@ def test_figure6_falls_back_to_validation(tmp_path):
   assert "validation error" in panel.svg and "test error" not in panel.svg
 
 
-def test_figures_of_a_thousand_layers_stay_small_and_relative(tmp_path):
+def test_figures_of_a_thousand_layers_are_small_and_have_relative_positions(tmp_path):
   for kind, depth in (("plain", 20), ("residual", 20), ("residual", 1202)):
     synthetic_runs.write_run(tmp_path, kind, depth)
   logs = analysis.load(tmp_path)
@@ -49,7 +50,7 @@ def test_figures_of_a_thousand_layers_stay_small_and_relative(tmp_path):
     assert len(panel.svg) < 60_000
 
 
-def test_figure7_survives_a_dead_layer_and_a_wide_range(tmp_path):
+def test_figure_7_can_show_a_response_of_zero_and_a_wide_range(tmp_path):
   directory = synthetic_runs.write_run(tmp_path, responses=False)
   with records.RunWriter(directory) as writer:
     writer.append("responses", [{"step": 1, "layer": layer, "std": 0.0 if layer == 2 else 1e-4} for layer in (1, 2, 3)])
@@ -57,45 +58,45 @@ def test_figure7_survives_a_dead_layer_and_a_wide_range(tmp_path):
   assert len(figures.figure7(analysis.load(tmp_path))) == 2
 
 
-def drawn_heights(svg: str) -> list[float]:
-  """The y coordinates at which markers are placed."""
+def marker_heights(svg: str) -> list[float]:
+  """Returns the y coordinates of the markers."""
   return [float(y) for y in re.findall(r'<use xlink:href="[^"]*" x="[^"]*" y="([^"]*)"', svg)]
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0])
 @pytest.mark.parametrize("steps", [(0,), (5,), (1, 2, 3)])
-def test_figure6_of_few_points_and_of_extreme_errors(tmp_path, error, steps):
+def test_figure_6_can_show_few_points_and_extreme_errors(tmp_path, error, steps):
   directory = synthetic_runs.write_run(tmp_path, reached=0, responses=False, status=records.RUNNING)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": step, "split": "test", "error": error} for step in steps])
   (panel,) = figures.figure6(analysis.load(tmp_path))
   assert re.search(
     r"<text [^>]*font-weight: 700[^>]*>20</text>", panel.svg
-  )  # the net is named, though it has no training error
+  )  # the label is at the test error, because there is no training error
 
 
-def test_a_failure_off_the_scale_is_marked_at_the_edge(tmp_path):
+def test_errors_beyond_the_scale_are_marked_at_its_edge(tmp_path):
   synthetic_runs.write_run(tmp_path, "plain", depth=20)
   directory = synthetic_runs.write_run(tmp_path, "plain", depth=44, reached=0, responses=False, status=records.FAILED)
   with records.RunWriter(directory) as writer:
     writer.append("metrics", [{"step": 200, "split": "test", "error": 0.9}])
   (panel,) = figures.figure6(analysis.load(tmp_path))
-  assert all(0 < y < 260 for y in drawn_heights(panel.svg))
+  assert all(0 < y < 260 for y in marker_heights(panel.svg))
 
 
-def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
+def test_a_dollar_sign_in_a_name_is_not_math(tmp_path):
   with records.RunWriter(synthetic_runs.write_run(tmp_path)) as writer:
     writer.update(id="residual-A-d20-$x^{-s0", experiment="e")
     writer.append("responses", synthetic_runs.response_rows("residual", 20, 0, synthetic_runs.STEPS + 1))
   assert all("ResNet-20 $x^{" in panel.svg for panel in figures.figure7(analysis.load(tmp_path)))
 
 
-def test_figures_of_nothing_are_none(tmp_path):
+def test_without_data_there_are_no_figures(tmp_path):
   synthetic_runs.write_run(tmp_path, status=records.PENDING, reached=0)
   assert analysis_figures(analysis.load(tmp_path)) == {"fig6": [], "fig7": []}
 
 
-def test_figures_are_the_same_bytes_whatever_the_users_settings(sweep, monkeypatch):
+def test_figures_do_not_depend_on_the_matplotlib_settings_of_the_user(sweep, monkeypatch):
   import matplotlib
 
   first = analysis_figures(sweep)
@@ -103,7 +104,7 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(sweep, monkeypat
     assert analysis_figures(sweep) == first
 
 
-def test_end_labels_keep_their_distance_and_stay_inside():
+def test_labels_at_line_ends_do_not_overlap_and_stay_inside():
   with style.panel() as (figure, axes):
     axes.set_ylim(0, 1)
     style.label_line_ends(axes, [(height, str(height), "#000000") for height in (0.99, 1.0, 0.98, 0.0, 0.001, 5.0)])
@@ -114,17 +115,19 @@ def test_end_labels_keep_their_distance_and_stay_inside():
 
 
 def luminance(color: str) -> float:
+  """Returns the relative luminance of a color as defined by WCAG."""
   channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
   linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
   return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def contrast(a: str, b: str) -> float:
+  """Returns the contrast ratio of two colors as defined by WCAG."""
   bright, dark = sorted((luminance(a), luminance(b)), reverse=True)
   return (bright + 0.05) / (dark + 0.05)
 
 
-def test_colors_stand_out_on_both_themes_and_the_more_the_deeper():
+def test_colors_have_enough_contrast_in_both_themes_and_more_for_deeper_networks():
   for series, page, ink in (
     (style.SERIES_LIGHT, style.PAGE, (style.INK, style.FAINT)),
     (style.SERIES_DARK, style.PAGE_DARK, (style.INK_DARK, style.FAINT_DARK)),
@@ -132,12 +135,12 @@ def test_colors_stand_out_on_both_themes_and_the_more_the_deeper():
     ratios = [contrast(color, page) for color in series]
     assert ratios == sorted(ratios) and ratios[0] >= 3  # WCAG 1.4.11, graphics
     assert all(contrast(color, page) >= 4.5 for color in ink)  # WCAG 1.4.3, text
-  assert len({light for _, light, _ in style.THEME}) == len(style.THEME)  # each hex is one variable
+  assert len({light for _, light, _ in style.THEME}) == len(style.THEME)  # each color is one CSS variable
 
 
-def test_inline_figures_carry_no_fixed_color_and_their_own_ids(sweep):
+def test_inline_figures_have_css_colors_and_unique_ids(sweep):
   panels = analysis_figures(sweep)["fig7"]
-  assert all(f'fill: {style.PAGE}"' in panel.svg for panel in panels)  # the kept file's ground
+  assert all(f'fill: {style.PAGE}"' in panel.svg for panel in panels)  # the background of the file
   inlined = [style.inline_svg(panel.svg, panel.name, 'a "quoted" <text>') for panel in panels]
   for svg in inlined:
     assert not re.findall(r"#[0-9a-f]{6}", svg)
@@ -149,8 +152,8 @@ def test_inline_figures_carry_no_fixed_color_and_their_own_ids(sweep):
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= own
 
 
-def test_responses_over_many_decades_have_a_labelled_axis(tmp_path):
-  """Running statistics of a net that has only begun can be off by many powers of ten."""
+def test_responses_over_many_decades_have_a_labeled_axis(tmp_path):
+  """Early in training, running statistics can give responses of many orders of magnitude."""
   for depth, decades in ((20, 0), (110, 10)):
     directory = synthetic_runs.write_run(tmp_path, depth=depth, responses=False)
     with records.RunWriter(directory) as writer:

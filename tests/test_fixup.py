@@ -1,4 +1,4 @@
-"""Fixup against the structure of the authors' repository (hongyi-zhang/Fixup, `cifar`), written out."""
+"""Fixup against the structure of the authors' implementation (hongyi-zhang/Fixup, `cifar`)."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ IMAGES, LABELS = jax.random.normal(jax.random.key(1), (6, 8, 8, 3)), jnp.arange(
 
 
 def authors_names(blocks: list[int]) -> list[str]:
-  """The names of the authors' parameters, for so many blocks a stage."""
+  """Returns the names of the authors' parameters, given the number of blocks of each stage."""
   names = ["conv1", "bias1"]
   for stage, count in enumerate(blocks, 1):
     for block in range(count):
@@ -27,8 +27,8 @@ def authors_names(blocks: list[int]) -> list[str]:
   return [*names, "bias2", "fc.weight", "fc.bias"]
 
 
-def our_name(path: str) -> str:
-  """The authors' name of a parameter of ours."""
+def authors_name(path: str) -> str:
+  """Returns the authors' name of a parameter of resjax, given by its path."""
   fixed = {"stem/conv/kernel": "conv1", "stem/bias/value": "bias1", "head/bias/value": "bias2"}
   fixed |= {"head/dense/kernel": "fc.weight", "head/dense/bias": "fc.bias"}
   if path in fixed:
@@ -38,7 +38,7 @@ def our_name(path: str) -> str:
 
 
 def forward(params, x):
-  """The authors' forward pass; `params` one block after another."""
+  """Computes the authors' forward pass from parameters in the unstacked layout."""
 
   def conv(x, kernel, stride=1):
     numbers = ("NHWC", "HWIO", "NHWC")
@@ -47,11 +47,11 @@ def forward(params, x):
   x = jax.nn.relu(conv(x, params["stem"]["conv"]) + params["stem"]["bias"]["value"])
   for stage, block, stride in BLOCKS:
     own = params[stage][block]
-    entered = x + own["bias1a"]["value"]
-    y = jax.nn.relu(conv(entered, own["conv1"], stride) + own["bias1b"]["value"])
+    shifted = x + own["bias1a"]["value"]
+    y = jax.nn.relu(conv(shifted, own["conv1"], stride) + own["bias1b"]["value"])
     y = conv(y + own["bias2a"]["value"], own["conv2"]) * own["scale"]["value"] + own["bias2b"]["value"]
     if stride == 2:
-      x = entered[:, ::2, ::2]
+      x = shifted[:, ::2, ::2]
       x = jnp.concatenate([x, jnp.zeros_like(x)], -1)
     x = jax.nn.relu(y + x)
   dense = params["head"]["dense"]
@@ -64,30 +64,30 @@ def start():
 
 
 @pytest.fixture(scope="module")
-def moved(start):
-  """The state with all parameters away from zero and one, so that each has an effect."""
+def perturbed(start):
+  """Returns a state with perturbed parameters, so that none is 0 or 1 and each has an effect."""
   rng = np.random.default_rng(0)
   params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape).astype(np.float32), start.params)
   return state.State(**{**vars(start), "params": params})
 
 
-def test_names_and_counts_are_the_authors():
+def test_parameters_are_those_of_the_authors():
   net, blocks = Model(depth=20, shortcut="fixup", norm="none"), [3, 3, 3]
   shapes = state.initial.eval_shape(net, TRAIN, 10, (32, 32, 3), 0).params
   flat = traverse_util.flatten_dict(jax.eval_shape(layout.unstacked, shapes), sep="/")
-  names = {our_name(path): leaf for path, leaf in flat.items()}
+  names = {authors_name(path): leaf for path, leaf in flat.items()}
   assert sorted(names) == sorted(authors_names(blocks))
   convolutions = 9 * (3 * 16 + 6 * 16**2 + 16 * 32 + 5 * 32**2 + 32 * 64 + 5 * 64**2)
-  total = convolutions + 64 * 10 + 10 + 2 + 9 * 5  # the classifier, the two biases outside, five scalars a block
+  total = convolutions + 64 * 10 + 10 + 2 + 9 * 5  # classifier, two biases outside of blocks, five scalars per block
   assert sum(leaf.size for leaf in names.values()) == total == net.net((32, 32, 3), 10).params
 
 
-def test_initial_values_are_the_authors():
-  """First layers He's by fan-out over sqrt(L); last layers and classifier zero; biases 0, factors 1."""
+def test_initial_values_are_those_of_the_authors():
+  """First layers have He's deviation by fan-out over sqrt(L); last layers, classifier and biases are 0, factors 1."""
   net = Model(depth=32, shortcut="fixup", norm="none")  # 15 blocks
   flat = traverse_util.flatten_dict(layout.unstacked(state.initial(net, TRAIN, 10, (32, 32, 3), 0).params), sep="/")
   for path, leaf in flat.items():
-    name = our_name(path).rpartition(".")[2]
+    name = authors_name(path).rpartition(".")[2]
     if name == "conv1" and path.startswith("stage"):
       deviation = np.sqrt(2 / (9 * leaf.shape[-1])) * 15**-0.5
       assert leaf.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * leaf.size)), path
@@ -95,15 +95,15 @@ def test_initial_values_are_the_authors():
       np.testing.assert_array_equal(leaf, 1.0 if name == "scale" else 0.0)
 
 
-def test_the_forward_pass_is_the_authors(moved):
-  logits = models.build(NET, 10).apply({"params": moved.params}, IMAGES, train=False)
-  np.testing.assert_allclose(logits, forward(layout.unstacked(moved.params), IMAGES), rtol=1e-4, atol=1e-5)
+def test_the_forward_pass_is_that_of_the_authors(perturbed):
+  logits = models.build(NET, 10).apply({"params": perturbed.params}, IMAGES, train=False)
+  np.testing.assert_allclose(logits, forward(layout.unstacked(perturbed.params), IMAGES), rtol=1e-4, atol=1e-5)
 
 
-def test_biases_and_factors_take_a_tenth_of_the_first_step(moved):
-  """The authors' three groups of SGD: biases, also the classifier's, and factors at 0.01, all else at 0.1."""
-  after, *_ = jax.jit(step.train_step, static_argnums=(0, 1))(models.build(NET, 10), TRAIN, moved, IMAGES, LABELS)
-  before = layout.unstacked(moved.params)
+def test_biases_and_factors_have_a_tenth_of_the_learning_rate(perturbed):
+  """The authors train biases, including that of the classifier, and factors at 0.01 and all else at 0.1."""
+  after, *_ = jax.jit(step.train_step, static_argnums=(0, 1))(models.build(NET, 10), TRAIN, perturbed, IMAGES, LABELS)
+  before = layout.unstacked(perturbed.params)
 
   def loss(params):
     return -jax.nn.log_softmax(forward(params, IMAGES))[jnp.arange(6), LABELS].mean()
@@ -111,7 +111,7 @@ def test_biases_and_factors_take_a_tenth_of_the_first_step(moved):
   gradients = traverse_util.flatten_dict(jax.jit(jax.grad(loss))(before), sep="/")
   found = traverse_util.flatten_dict(layout.unstacked(after.params), sep="/")
   for path, old in traverse_util.flatten_dict(before, sep="/").items():
-    name = our_name(path)
+    name = authors_name(path)
     rate = 0.01 if "bias" in name or "scale" in name else 0.1
     update = -rate * (gradients[path] + 1e-4 * old)
     np.testing.assert_allclose(found[path] - old, update, rtol=1e-3, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Numbers of later papers, and the section that sets them beside the runs here."""
+"""Results of later papers, and the section of the report that compares them with the runs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,13 @@ from resjax.analysis.sections import follow_ups
 from resjax.config import Config, freeze
 from resjax.settings import flatten
 
-HERE = {"train.steps": 175_781, "train.nesterov": True, "data.validation_images": 5000}
-# Test and validation error by step: the best validation error is at the second.
+RECIPE = {"train.steps": 175_781, "train.nesterov": True, "data.validation_images": 5000}
+# Test and validation error by step; the best validation error is at step 200.
 ERRORS = {100: (0.09, 0.08), 200: (0.06, 0.05), 300: (0.055, 0.06)}
 
 
 def nested(values):
+  """Returns nested dictionaries of values by dotted key."""
   tree: dict = {}
   for key, value in values.items():
     *path, name = key.split(".")
@@ -26,7 +27,8 @@ def nested(values):
 
 
 def write(root, survival, **changes):
-  config = freeze(nested({"model.depth": 110, "model.survival": survival, **HERE, **changes}))
+  """Writes a finished run of ResNet-110 with stochastic depth and other settings by dotted key."""
+  config = freeze(nested({"model.depth": 110, "model.survival": survival, **RECIPE, **changes}))
   run_id = f"residual-A-d110-{survival}-s0"
   with records.RunWriter(root / run_id) as writer:
     writer.update(id=run_id, status=records.DONE, kind="residual", depth=110, shortcut="A", seed=0)
@@ -38,7 +40,7 @@ def write(root, survival, **changes):
     writer.update(result={"train_error": 0.0, "test_error": 0.055, "test_images": 10_000})
 
 
-def test_the_number_is_that_at_the_best_validation_error(tmp_path):
+def test_the_compared_error_is_that_at_the_best_validation_error(tmp_path):
   for survival in (1.0, 0.5):
     write(tmp_path, survival)
   section = follow_ups.build(analysis.load(tmp_path))
@@ -49,14 +51,14 @@ def test_the_number_is_that_at_the_best_validation_error(tmp_path):
   assert section.tables[0].rows[0][-1] == "5.25"
 
 
-def test_what_differs_from_the_published_recipe_is_said(tmp_path):
+def test_differences_from_the_published_recipe_are_listed(tmp_path):
   write(tmp_path, 0.5, **{"train.steps": 300, "data.validation_images": 0})
   (row,) = follow_ups.build(analysis.load(tmp_path)).data["follow_up_comparison"].to_dict("records")
   assert row["reason"] == "data.validation_images 0, there 5000; train.steps 300, there 175781"
 
 
-def test_the_resnet18_of_cifar_is_the_published_one(tmp_path):
-  """Parameters of the network as commonly implemented: 11,173,962."""
+def test_resnet_18_for_cifar_has_the_published_number_of_parameters(tmp_path):
+  """The common implementation has 11,173,962."""
   run = registry.find("cifar_resnet18").runs("")[0]
   assert listing.net(run.config).params == 11_173_962
   model = models.build(run.config.model, 10, models.ScanOptions())
@@ -71,20 +73,20 @@ def test_the_resnet18_of_cifar_is_the_published_one(tmp_path):
   assert section.tables[0].rows[0][-3:] == ["5.00", "1", "4.72"]
 
 
-def test_the_papers_own_networks_are_not_compared_with_later_papers(tmp_path):
+def test_networks_of_the_original_paper_are_not_compared_with_later_papers(tmp_path):
   write(tmp_path, 1.0)
   assert follow_ups.build(analysis.load(tmp_path)) is None
 
 
 @pytest.mark.parametrize("result", follow_up_papers.RESULTS, ids=lambda result: f"{result.paper} {result.network}")
-def test_every_result_is_of_a_network_that_can_be_built(result):
-  """Names and values of settings are those of the configuration, and what is not named has its default."""
+def test_every_published_network_can_be_built(result):
+  """Names and values of its settings are valid in the configuration."""
   settings = freeze(nested({**follow_up_papers.NETWORK, **follow_up_papers.RECIPE, **result.network, **result.recipe}))
   assert settings.model.net((32, 32, 3), 10).params > 0
   assert result.value is None or 0 < result.value < 3
 
 
-def test_the_values_not_named_are_the_papers():
+def test_recipes_of_later_papers_are_differences_from_the_defaults():
   defaults = flatten(Config().to_dict())
   named = {**follow_up_papers.NETWORK, **follow_up_papers.RECIPE, "model.depth": 20}
   assert {key: defaults[key] for key in named} == named

@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, what stays free of JAX, how long a file may be."""
+"""Rules of the code base: imports between modules, modules without JAX, docstrings, and lengths of files."""
 
 import ast
 import graphlib
@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "resjax"
 
-# A room is a module of resjax, a package in it, or a folder beside it; each may import itself and these.
+# A unit is a module or package directly in resjax, or a folder beside it. It may import itself and the units listed.
 ALLOWED = {
   "settings": "",
   "depth": "",
@@ -44,11 +44,11 @@ ALLOWED = {
   "launch": "experiment_cli files listing planning records settings sweep",
 }
 ALSO = {
-  "train/experiment.py": "analysis detection",  # it writes the report when all runs are done, and checks backbones
+  "train/experiment.py": "analysis detection",  # it writes the report after all runs and checks backbones of detectors
   "train/input/__init__.py": "detection",  # it chooses the input strategy
   "train/program.py": "detection",  # it traces the training step
 }
-ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that come with their own issues
+ANYTHING = ("summary", "evaluate", "convert", "study", "plan")  # commands that may import all units
 
 NO_JAX = (
   *(
@@ -86,18 +86,18 @@ MOST_ARGUMENTS = 6
 
 
 def sources() -> list[Path]:
-  """The files the rules are for."""
+  """Returns the files to which the rules apply."""
   folders = (PACKAGE, REPOSITORY / "experiments", REPOSITORY / "launch")
   return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
 def module(path: Path) -> str:
-  """The dotted name of a file, "resjax.train.loop" or "experiments.quickstart"."""
+  """Returns the dotted module name of a file, such as "resjax.train.loop"."""
   return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room(name: str) -> str:
-  """The room of a module: "train" of "resjax.train.loop", "experiments" of "experiments.quickstart"."""
+def unit(name: str) -> str:
+  """Returns the unit of a module: "train" for "resjax.train.loop", "experiments" for "experiments.quickstart"."""
   parts = name.split(".")
   return (parts[1] if len(parts) > 1 else "") if parts[0] == "resjax" else parts[0]
 
@@ -106,7 +106,17 @@ MODULES = {module(path): path for path in sources()}
 
 
 def imports(text: str, name: str, is_package: bool, functions: bool = True) -> dict[str, int]:
-  """The modules of ours that a source imports, and the line; without `functions` only when it is imported itself."""
+  """Returns the modules of the project that a source file imports.
+
+  Args:
+    text: Content of the file.
+    name: Name of its module.
+    is_package: Whether the file is the `__init__.py` of a package.
+    functions: Whether imports inside of functions are included.
+
+  Returns:
+    Line of the import of each module.
+  """
   found: dict[str, int] = {}
   pending: list[ast.AST] = [ast.parse(text)]
   while pending:
@@ -118,7 +128,7 @@ def imports(text: str, name: str, is_package: bool, functions: bool = True) -> d
     elif isinstance(node, ast.ImportFrom):
       above = name.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
       base = ".".join([*(above if node.level else []), *([node.module] if node.module else [])])
-      # `from resjax import mesh` imports a module, `from resjax.config import Config` a name of one.
+      # `from resjax import mesh` imports a module, `from resjax.config import Config` a name from a module.
       members = [f"{base}.{alias.name}" for alias in node.names]
       targets = [member if member in MODULES else base for member in members]
     else:
@@ -128,34 +138,35 @@ def imports(text: str, name: str, is_package: bool, functions: bool = True) -> d
 
 
 def imports_of(name: str, functions: bool = True) -> dict[str, int]:
+  """Returns the modules of the project that a module imports, with lines."""
   path = MODULES[name]
   return imports(path.read_text(), name, path.name == "__init__.py", functions)
 
 
 def forbidden(name: str, imported: dict[str, int]) -> list[str]:
-  """Which of the imports the table has not, as "file:line imports module"."""
+  """Returns the imports that the table does not allow, as "file:line imports module"."""
   path = MODULES[name]
-  own = room(name)
+  own = unit(name)
   if own in ANYTHING:
     return []
   extra = ALSO.get(str(path.relative_to(PACKAGE)), "") if path.is_relative_to(PACKAGE) else ""
   allowed = {own, "", *ALLOWED[own].split(), *extra.split()} if own else {""}
   where = path.relative_to(REPOSITORY)
-  return [f"{where}:{line} imports {other}" for other, line in imported.items() if room(other) not in allowed]
+  return [f"{where}:{line} imports {other}" for other, line in imported.items() if unit(other) not in allowed]
 
 
-def test_every_room_is_in_the_table():
-  rooms = {room(name) for name in MODULES} - {""}
-  assert rooms - set(ALLOWED) - set(ANYTHING) == set()
+def test_every_unit_is_in_the_table():
+  units = {unit(name) for name in MODULES} - {""}
+  assert units - set(ALLOWED) - set(ANYTHING) == set()
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_imports_what_the_table_allows(name):
+def test_a_module_imports_only_what_the_table_allows(name):
   assert forbidden(name, imports_of(name)) == []
 
 
-def test_no_module_imports_itself_on_the_way():
-  """A package stands for its __init__; imports inside functions are late ones and close no cycle."""
+def test_imports_have_no_cycles():
+  """Imports inside of functions are executed later and cause no cycle."""
   graph = {name: set(imports_of(name, functions=False)) - {name} for name in MODULES}
   graphlib.TopologicalSorter(graph).prepare()
 
@@ -174,18 +185,18 @@ def test_no_module_imports_itself_on_the_way():
     ("import os.path\nfrom collections import abc", []),
   ],
 )
-def test_imports_are_read_however_they_are_written(text, found):
+def test_all_forms_of_imports_are_recognized(text, found):
   assert sorted(imports(text, "resjax.config", False)) == found
 
 
-def test_the_rule_names_file_and_import():
-  read = imports("import json\n\nfrom resjax import records, depth\n", "resjax.config", False)
-  assert forbidden("resjax.config", read) == ["resjax/config/__init__.py:3 imports resjax.records"]
+def test_a_forbidden_import_is_reported_with_file_and_line():
+  found = imports("import json\n\nfrom resjax import records, depth\n", "resjax.config", False)
+  assert forbidden("resjax.config", found) == ["resjax/config/__init__.py:3 imports resjax.records"]
 
 
 @pytest.fixture(scope="module")
-def loaded() -> dict[str, list[str]]:
-  """For each module that has to do without JAX, what it imports of it: each in a process forked for it alone."""
+def imported_jax() -> dict[str, list[str]]:
+  """Returns the packages of JAX that each module in `NO_JAX` imports in a process of its own."""
   code = f"""
 import importlib, os, sys
 for name in {NO_JAX!r}:
@@ -197,24 +208,23 @@ for name in {NO_JAX!r}:
 """
   ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
   assert ended.stderr == ""
-  return {name: seen for name, *seen in map(str.split, ended.stdout.splitlines())}
+  return {name: packages for name, *packages in map(str.split, ended.stdout.splitlines())}
 
 
 @pytest.mark.parametrize("name", NO_JAX)
-def test_imports_no_jax(name, loaded):
-  assert loaded[name] == []
+def test_modules_without_jax_do_not_import_it(name, imported_jax):
+  assert imported_jax[name] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_file_says_what_it_is_and_fits_in_the_head(name):
+def test_a_file_has_a_docstring_and_at_most_300_lines(name):
   text = MODULES[name].read_text()
   assert ast.get_docstring(ast.parse(text)), f"{MODULES[name]} has no docstring"
   assert len(text.splitlines()) <= MOST_LINES, f"{MODULES[name]} is longer than {MOST_LINES} lines: split it by purpose"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_functions_take_few_arguments(name):
-  """At most six beside self: what belongs together is an object."""
+def test_functions_have_at_most_six_arguments(name):
   for node in ast.walk(ast.parse(MODULES[name].read_text())):
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
       arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]

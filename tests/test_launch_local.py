@@ -1,4 +1,4 @@
-"""Runs on this machine: slots, restarts, signals, exit codes. The runs are small shell scripts, but for one test."""
+"""The launcher for this machine: slots, restarts, signals and exit codes. Most jobs are small shell scripts."""
 
 import os
 import signal
@@ -16,18 +16,19 @@ from launch.resources import Slot
 from resjax import registry
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.in_process_commands import called
+from tests.in_process_commands import run_command
 
 
 @pytest.fixture
 def six(tmp_path) -> list[Job]:
+  """Returns jobs for the six runs of the experiment quickstart."""
   runs = registry.find("quickstart").runs()
   return [Job(run, index, ("--config=quickstart",), str(tmp_path)) for index, run in enumerate(runs)]
 
 
 @pytest.fixture(autouse=True)
 def handlers():
-  """Puts the process's own handlers back."""
+  """Restores the signal handlers of this process after each test."""
   numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
   before = [signal.getsignal(number) for number in numbers]
   yield
@@ -36,7 +37,13 @@ def handlers():
 
 
 class Shell:
-  """Starts a shell script for each job, and keeps what was started where, and how many at a time."""
+  """Starts a shell script for each job.
+
+  Attributes:
+    started: Run id and slot number of each start.
+    processes: Processes of all starts.
+    most: Largest number of processes that were running at a time.
+  """
 
   def __init__(self, script: str, folder):
     self.script, self.folder = script, folder
@@ -54,42 +61,53 @@ class Shell:
     return self.processes[-1]
 
 
-def ran(script: str, six: list[Job], folder, count: int = 2) -> tuple[int, Shell, list[str]]:
-  shell, told = Shell(script, folder), []
-  pool = Pool([Slot(i, (0,), ()) for i in range(count)], shell, told.append)
-  return pool.run(six), shell, told
+def run_pool(script: str, six: list[Job], folder, count: int = 2) -> tuple[int, Shell, list[str]]:
+  """Runs a script for each job in a pool.
+
+  Args:
+    script: Shell script, which finds the id of its run in the variable ID.
+    six: Jobs.
+    folder: Working directory of the scripts.
+    count: Number of slots.
+
+  Returns:
+    Exit code of the pool, the record of starts, and the lines that the pool logged.
+  """
+  shell, lines = Shell(script, folder), []
+  pool = Pool([Slot(i, (0,), ()) for i in range(count)], shell, lines.append)
+  return pool.run(six), shell, lines
 
 
-def test_all_are_done_as_many_at_a_time_as_there_are_places(six, tmp_path):
-  code, shell, told = ran("sleep 0.05", six, tmp_path)
+def test_all_jobs_are_done_with_at_most_one_per_slot(six, tmp_path):
+  code, shell, lines = run_pool("sleep 0.05", six, tmp_path)
   assert (code, shell.most, len(shell.started)) == (0, 2, 6)
   assert {slot for _, slot in shell.started} == {0, 1}
-  assert sum(line.endswith(" done") for line in told) == 6
+  assert sum(line.endswith(" done") for line in lines) == 6
 
 
-def test_what_ends_with_75_starts_again_until_it_is_done(six, tmp_path):
+def test_a_job_with_exit_code_75_is_restarted_until_it_is_done(six, tmp_path):
   script = "echo >> $ID; [ $(wc -l < $ID) -ge 3 ] || exit 75"
-  code, shell, told = ran(script, six[:2], tmp_path)
+  code, shell, lines = run_pool(script, six[:2], tmp_path)
   assert code == 0
   assert sorted(name for name, _ in shell.started) == sorted([job.run.id for job in six[:2]] * 3)
-  assert sum("is restarted" in line for line in told) == 4
+  assert sum("is restarted" in line for line in lines) == 4
 
 
-def test_a_failure_does_not_stop_the_others(six, tmp_path):
-  code, shell, told = ran("case $ID in plain-d8*) exit 1;; plain-d20*) kill -9 $$;; esac", six, tmp_path)
+def test_a_failed_job_does_not_stop_the_others(six, tmp_path):
+  code, shell, lines = run_pool("case $ID in plain-d8*) exit 1;; plain-d20*) kill -9 $$;; esac", six, tmp_path)
   assert (code, len(shell.started)) == (1, 6)
-  assert "plain-d8-s0 failed" in told
-  assert "plain-d20-s0 killed by signal 9" in told
+  assert "plain-d8-s0 failed" in lines
+  assert "plain-d20-s0 killed by signal 9" in lines
 
 
-def test_a_wrong_command_is_not_given_again(six, tmp_path):
-  code, shell, _ = ran("exit 2", six, tmp_path, count=1)
+def test_exit_code_2_ends_the_pool_without_further_starts(six, tmp_path):
+  code, shell, _ = run_pool("exit 2", six, tmp_path, count=1)
   assert (code, len(shell.started)) == (2, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_is_handed_on_once_and_nothing_more_is_started(six, tmp_path, number):
-  """A run that gets one signal saves and ends with 75; a second one would end it at once."""
+def test_a_signal_is_forwarded_once_and_no_further_job_is_started(six, tmp_path, number):
+  """A run saves and exits with 75 after one signal; a second signal would end it immediately."""
   script = (
     'trap "echo >> stopped; sleep 0.2; exit 75" TERM INT; touch $ID; for i in $(seq 100); do sleep 0.1; done; exit 1'
   )
@@ -101,16 +119,16 @@ def test_a_signal_is_handed_on_once_and_nothing_more_is_started(six, tmp_path, n
 
   thread = threading.Thread(target=stop)
   thread.start()
-  code, shell, _ = ran(script, six, tmp_path)
+  code, shell, _ = run_pool(script, six, tmp_path)
   thread.join()
   assert (code, len(shell.started)) == (75, 2)
   assert len((tmp_path / "stopped").read_text().splitlines()) == 2
 
 
-def test_cores_and_gpus_are_shared_out(monkeypatch):
+def test_cores_and_gpus_are_divided_among_slots(monkeypatch):
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-  shares = resources.make(3, [])
-  assert [slot.cores for slot in shares] == [(0, 1), (2, 3, 4), (5, 6, 7)]
+  slots = resources.make(3, [])
+  assert [slot.cores for slot in slots] == [(0, 1), (2, 3, 4), (5, 6, 7)]
   with_gpus = resources.make(0, ["0", "1", "2", "3"])
   assert [(slot.cores, slot.gpus) for slot in with_gpus][1] == ((2, 3), ("1",))
   assert with_gpus[1].environment("w")["CUDA_VISIBLE_DEVICES"] == "1"
@@ -121,10 +139,10 @@ def test_cores_and_gpus_are_shared_out(monkeypatch):
     resources.make(9, [])
 
 
-def test_slots_do_not_share_compiled_programs(monkeypatch):
+def test_slots_have_separate_caches_of_compiled_programs(monkeypatch):
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/c")
-  stores = {Slot(i, (i,), ()).environment("w")["JAX_COMPILATION_CACHE_DIR"] for i in range(2)}
-  assert stores == {"/c/slot0", "/c/slot1"}
+  caches = {Slot(i, (i,), ()).environment("w")["JAX_COMPILATION_CACHE_DIR"] for i in range(2)}
+  assert caches == {"/c/slot0", "/c/slot1"}
 
 
 def test_visible_gpus_are_those_of_the_environment(monkeypatch):
@@ -134,11 +152,11 @@ def test_visible_gpus_are_those_of_the_environment(monkeypatch):
   assert resources.gpus() == []
 
 
-def test_what_would_be_started_is_shown(monkeypatch, tmp_path, capsys):
+def test_a_dry_run_prints_the_commands(monkeypatch, tmp_path, capsys):
   with RunWriter(tmp_path / "quickstart" / "plain-d8-s0") as writer:
     writer.update(id="plain-d8-s0", status="done")
   arguments = ["--config=quickstart", "--only=kind=plain", "--config.train.steps=7", "--gpus=none", "--dry_run"]
-  assert called(monkeypatch, "launch.local", [*arguments, f"--workdir={tmp_path}"]) == 0
+  assert run_command(monkeypatch, "launch.local", [*arguments, f"--workdir={tmp_path}"]) == 0
   comment, *lines = capsys.readouterr().out.splitlines()
   assert comment.startswith("# 2 runs in 1 slots")
   cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
@@ -150,34 +168,35 @@ def test_what_would_be_started_is_shown(monkeypatch, tmp_path, capsys):
   assert sorted(path.name for path in tmp_path.iterdir()) == ["quickstart"]
 
 
-def test_status_is_read_from_the_run_directories(monkeypatch, tmp_path, capsys):
+def test_the_status_is_read_from_the_run_directories(monkeypatch, tmp_path, capsys):
   with RunWriter(tmp_path / "quickstart" / "plain-d8-s0") as writer:
     writer.update(id="plain-d8-s0", status="failed", reason="the loss is not finite", result={"test_error": 0.5})
     writer.append("metrics", [{"step": 40, "split": "train"}])
   assert (
-    called(monkeypatch, "launch.local", ["--config=quickstart", "--only=depth=8", f"--workdir={tmp_path}", "--status"])
+    run_command(
+      monkeypatch, "launch.local", ["--config=quickstart", "--only=depth=8", f"--workdir={tmp_path}", "--status"]
+    )
     == 0
   )
-  _, begun, failed = capsys.readouterr().out.splitlines()
-  assert begun.split()[:5] == ["0", "residual-A-d8-s0", "not", "begun", "0/300"]
+  _, not_begun, failed = capsys.readouterr().out.splitlines()
+  assert not_begun.split()[:5] == ["0", "residual-A-d8-s0", "not", "begun", "0/300"]
   assert failed.split()[:5] == ["1", "plain-d8-s0", "failed", "40/300", "50.00"]
   assert failed.endswith("the loss is not finite")
 
 
-def test_an_index_is_kept(monkeypatch, capsys, tmp_path):
+def test_an_index_selects_one_run(monkeypatch, capsys, tmp_path):
   arguments = ["--config=quickstart", "--index=3", "--gpus=none", "--dry_run", f"--workdir={tmp_path}"]
-  assert called(monkeypatch, "launch.local", arguments) == 0
+  assert run_command(monkeypatch, "launch.local", arguments) == 0
   assert [line.rpartition("--index=")[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["3"]
 
 
-def test_a_missing_extra_is_one_line(monkeypatch, tmp_path):
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, "submitit", None)
   with pytest.raises(ConfigError, match="needs submitit: install the extra slurm"):
-    called(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"], through=jobs.with_extras)
+    run_command(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"], wrapper=jobs.with_extras)
 
 
-def test_two_runs_side_by_side(tmp_path):
-  """What main refuses it refuses here, too: the line and the code."""
+def test_errors_of_main_are_printed_with_its_exit_code(tmp_path):
   line = [sys.executable, "-m", "launch.local", "--config=quickstart", "--only=depth=8", "--gpus=none"]
   wrong = [*line, f"--workdir={tmp_path}", "--config.responses.images=1024"]
   done = subprocess.run(wrong, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What is sent to Slurm; that a real one takes it is shown in tests/slurm."""
+"""Batch scripts for Slurm; tests/slurm submits them to a real one."""
 
 import subprocess
 
@@ -6,27 +6,28 @@ import pytest
 
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.in_process_commands import called, loaded
+from tests.in_process_commands import import_command, run_command
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed")
 
 
 @pytest.fixture
 def requeue() -> str:
-  """What a batch script ends with."""
-  with loaded("launch.slurm") as slurm:
+  """Returns the lines at the end of a batch script that requeue a stopped job."""
+  with import_command("launch.slurm") as slurm:
     return slurm.REQUEUE
 
 
-def shown(monkeypatch, capsys, *arguments: str) -> str:
-  assert called(monkeypatch, "launch.slurm", ["--config=quickstart", *arguments, "--dry_run"]) == 0
+def dry_run(monkeypatch, capsys, *arguments: str) -> str:
+  """Returns what the launcher prints with --dry_run."""
+  assert run_command(monkeypatch, "launch.slurm", ["--config=quickstart", *arguments, "--dry_run"]) == 0
   return capsys.readouterr().out
 
 
-def test_an_array_of_the_unfinished_runs(monkeypatch, capsys, tmp_path):
+def test_the_array_has_the_unfinished_runs_and_the_given_options(monkeypatch, capsys, tmp_path):
   with RunWriter(tmp_path / "quickstart" / "plain-d8-s0") as writer:
     writer.update(id="plain-d8-s0", status="done")
-  text = shown(
+  text = dry_run(
     *(monkeypatch, capsys, f"--workdir={tmp_path}", "--parallel=3", "--time=90", "--grace=60", "--gpus=2"),
     *("--memory=1.5", "--partition=long", "--sbatch=constraint=a100"),
   )
@@ -35,13 +36,14 @@ def test_an_array_of_the_unfinished_runs(monkeypatch, capsys, tmp_path):
     "constraint=a100",
   ):
     assert f"#SBATCH --{option}\n" in text
-  sent = [line.rpartition("--index=")[2] for line in text.splitlines() if line.startswith("# ") and "--index=" in line]
-  assert sent == ["0", "2", "3", "4", "5"]
+  commands = [line for line in text.splitlines() if line.startswith("# ") and "--index=" in line]
+  indices = [line.rpartition("--index=")[2] for line in commands]
+  assert indices == ["0", "2", "3", "4", "5"]
   assert not (tmp_path / ".launch").exists()
 
 
-def test_the_script_is_one_and_ends_with_the_runs_own_code(monkeypatch, capsys, tmp_path, requeue):
-  text = shown(monkeypatch, capsys, f"--workdir={tmp_path}")
+def test_the_script_is_valid_and_ends_with_the_requeue(monkeypatch, capsys, tmp_path, requeue):
+  text = dry_run(monkeypatch, capsys, f"--workdir={tmp_path}")
   assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
   before, after = text.split("\nsrun ", 1)
   assert "SUBMITIT_EXECUTOR=slurm" in before
@@ -52,7 +54,7 @@ def test_the_script_is_one_and_ends_with_the_runs_own_code(monkeypatch, capsys, 
   ("code", "state", "expected"),
   [(75, "RUNNING", "requeue 7_3\n"), (75, "CANCELLED", ""), (1, "RUNNING", ""), (0, "RUNNING", "")],
 )
-def test_only_what_was_stopped_and_not_cancelled_is_queued_again(tmp_path, requeue, code, state, expected):
+def test_only_a_job_that_was_stopped_and_not_cancelled_is_requeued(tmp_path, requeue, code, state, expected):
   for name, does in (("squeue", f"echo {state}"), ("scontrol", 'echo "$@"')):
     (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
     (tmp_path / name).chmod(0o755)
@@ -69,14 +71,14 @@ def test_only_what_was_stopped_and_not_cancelled_is_queued_again(tmp_path, reque
     assert alone.stdout == "requeue 9\n"
 
 
-def test_an_option_without_a_value_is_one_line(monkeypatch, tmp_path):
+def test_an_option_without_a_value_is_an_error(monkeypatch, tmp_path):
   with pytest.raises(ConfigError, match="--sbatch exclusive: must be KEY=VALUE"):
-    called(
+    run_command(
       monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}", "--sbatch=exclusive", "--dry_run"]
     )
 
 
-def test_without_slurm_it_says_so(monkeypatch, tmp_path):
+def test_without_slurm_there_is_an_error(monkeypatch, tmp_path):
   monkeypatch.setenv("PATH", str(tmp_path))
   with pytest.raises(ConfigError, match="Slurm does not accept the jobs: "):
-    called(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"])
+    run_command(monkeypatch, "launch.slurm", ["--config=quickstart", f"--workdir={tmp_path}"])

@@ -1,4 +1,4 @@
-"""The best learning rate by depth: its fit to synthetic losses of a known exponent, and its section of the report."""
+"""The best learning rate by depth: fits to synthetic losses with a known exponent, and the section of the report."""
 
 import math
 
@@ -10,18 +10,25 @@ from resjax import analysis, config, records, study_records
 from resjax.analysis import learning_rates, page
 from resjax.analysis.sections import learning_rate as section
 
-BLOCKS = {6: 2, 14: 6, 38: 18, 110: 54}  # by layers: two in each block
+BLOCKS = {6: 2, 14: 6, 38: 18, 110: 54}  # number of blocks of two layers by depth
 RATES = [2.0 ** (half / 2) for half in range(-18, 1)]
 
 
 def loss_at(rate, best):
-  """A parabola in the logarithms; NaN from two octaves above its minimum on."""
+  """Returns a loss that is parabolic in the logarithms, and NaN from two octaves above the best rate on."""
   away = math.log2(rate / best)
   return 0.01 * 2 ** (away**2 / 2) if away < 2 else math.nan
 
 
-def swept(exponent, seeds=2, noise=0.0, rates=RATES):
-  """The frame of `swept_runs` for networks whose best rate is L^exponent / 4, with noise over the seeds."""
+def synthetic_sweep(exponent, seeds=2, noise=0.0, rates=RATES):
+  """Returns the data frame of `swept_runs` for networks of L blocks whose best rate is L^exponent / 4.
+
+  Args:
+    exponent: Exponent of the best learning rate.
+    seeds: Number of seeds.
+    noise: Standard deviation of the best rate over seeds, in octaves.
+    rates: Learning rates of the sweep.
+  """
   rng = np.random.default_rng(0)
   rows = []
   for depth, blocks in BLOCKS.items():
@@ -34,8 +41,8 @@ def swept(exponent, seeds=2, noise=0.0, rates=RATES):
 
 
 @pytest.mark.parametrize("exponent", [-1.5, -1.0, 0.0, 0.3])
-def test_a_known_exponent_is_found(exponent):
-  runs = swept(exponent, rates=[2.0 ** (half / 2) for half in range(-28, 5)])
+def test_the_fit_finds_a_known_exponent(exponent):
+  runs = synthetic_sweep(exponent, rates=[2.0 ** (half / 2) for half in range(-28, 5)])
   best = learning_rates.optima(runs)
   assert (best["optimum"] == learning_rates.INSIDE).all()
   np.testing.assert_allclose(best["rate"], 0.25 * best["blocks"] ** exponent, rtol=1e-9)
@@ -45,8 +52,8 @@ def test_a_known_exponent_is_found(exponent):
   assert fitted["predicted"].item() == -1
 
 
-def test_the_interval_is_students_over_the_exponents_of_the_seeds():
-  runs = swept(-0.5, seeds=3, noise=0.2)
+def test_the_interval_is_that_of_students_t_over_seeds():
+  runs = synthetic_sweep(-0.5, seeds=3, noise=0.2)
   best = learning_rates.optima(runs)
   fitted = learning_rates.exponents(runs, best)
   slopes = [
@@ -66,19 +73,19 @@ def test_the_interval_is_students_over_the_exponents_of_the_seeds():
     ([math.nan] * 5, learning_rates.UNSTABLE),
   ],
 )
-def test_no_optimum_is_claimed_at_an_end_of_the_sweep(losses, says):
+def test_a_minimum_at_an_end_of_the_sweep_is_no_optimum(losses, says):
   rate, optimum = learning_rates.best_rate([1, 2, 4, 8, 16], losses)
   assert math.isnan(rate) and optimum == says
 
 
-def test_a_cliff_beside_the_lowest_loss_leaves_the_optimum_next_to_it():
+def test_a_minimum_next_to_divergence_is_an_optimum():
   rate, optimum = learning_rates.best_rate([1, 2, 4, 8, 16], [8, 4, 2, math.nan, math.nan])
   assert optimum == learning_rates.INSIDE
   assert 2 <= rate <= 8
 
 
-def test_depths_without_an_optimum_are_left_out():
-  runs = swept(-1.5)  # of 54 blocks the best rate is below the lowest
+def test_depths_without_an_optimum_are_omitted_from_the_fit():
+  runs = synthetic_sweep(-1.5)  # with 54 blocks the best rate is below the lowest of the sweep
   best = learning_rates.optima(runs)
   assert set(best[best["depth"] == 110]["optimum"]) == {learning_rates.LOWEST}
   fitted = learning_rates.exponents(runs, best)
@@ -89,7 +96,17 @@ def test_depths_without_an_optimum_are_left_out():
 
 
 def write_run(root, depth, seed, rate, best, name="", **settings):
-  """A run directory with the loss of `loss_at` in its last epoch."""
+  """Writes a run directory with the loss of `loss_at` in its last epoch.
+
+  Args:
+    root: Directory of the experiment.
+    depth: Depth of the network.
+    seed: Seed of the run.
+    rate: Learning rate.
+    best: Best learning rate of the network.
+    name: Suffix of the network's name.
+    **settings: Values of further settings of model or train.
+  """
   loss = loss_at(rate, best)
   run = f"residual-A-d{depth}{name}-learning_rate_{rate:.4g}-s{seed}"
   model = {"family": "mlp", "block": "dense", "width": 64, "depth": depth}
@@ -111,7 +128,10 @@ def write_run(root, depth, seed, rate, best, name="", **settings):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-  """Two parametrizations at three depths: the best rate is 1/8, and 1/8 over the blocks."""
+  """Returns the directory of a sweep of two parametrizations at three depths.
+
+  The best rate of the first is 1/8 at all depths, that of the second is 1/2 divided by the number of blocks.
+  """
   root = tmp_path_factory.mktemp("sweep") / "learning_rate_depth"
   for depth, blocks in ((6, 2), (14, 6), (30, 14)):
     for name, best, settings in (("", 0.125, {}), ("-branch_scale_0.5", 0.5 / blocks, {"branch_scale": 0.5})):
@@ -123,7 +143,7 @@ def sweep(tmp_path_factory):
   return root
 
 
-def test_the_section_says_the_exponent_and_what_it_agrees_with(sweep):
+def test_the_section_compares_the_exponent_with_predictions(sweep):
   found = section.build(analysis.load(sweep))
   assert found is not None
   recipe, scaled = found.findings
@@ -134,7 +154,7 @@ def test_the_section_says_the_exponent_and_what_it_agrees_with(sweep):
   names = [panel.name for panel in found.panels]
   assert names == ["rates-residual-A", "rates-residual-A-branch_scale_0.5", "best-rates", "sharpness"]
   curves = found.data["learning_rates"]
-  assert list(curves[curves["diverged"] > 0].groupby("series")["rate"].size()) == [6, 6]  # two rates of five
+  assert list(curves[curves["diverged"] > 0].groupby("series")["rate"].size()) == [6, 6]  # two of five rates diverge
 
 
 def test_the_loss_is_the_mean_of_the_last_epoch(sweep):
@@ -148,7 +168,7 @@ def test_the_sharpness_is_the_largest_eigenvalue_times_the_rate(sweep):
   assert list(found["product"]) == [8.0 / 8]
 
 
-def test_other_sections_and_tables_show_the_best_rate_only(sweep):
+def test_other_sections_have_the_best_rate_only(sweep):
   tuned = learning_rates.at_best_rates(analysis.load(sweep))
   rates = {"": (0.125, 0.125, 0.125), "-branch_scale_0.5": (0.25, 0.5 / 6, 0.5 / 14)}
   assert sorted(tuned.runs["id"]) == sorted(
@@ -162,7 +182,7 @@ def test_other_sections_and_tables_show_the_best_rate_only(sweep):
   assert (sweep / "tables" / "errors.csv").read_text().count("\n") == 1 + 6
 
 
-def test_an_experiment_with_few_rates_is_no_sweep(tmp_path):
+def test_an_experiment_with_few_learning_rates_is_no_sweep(tmp_path):
   for rate in (0.1, 0.2, 0.4, 0.8):
     write_run(tmp_path, 6, 0, rate, 0.3)
   logs = analysis.load(tmp_path)
@@ -170,10 +190,10 @@ def test_an_experiment_with_few_rates_is_no_sweep(tmp_path):
   assert learning_rates.at_best_rates(logs) is logs
 
 
-def test_the_rate_is_the_one_that_training_applied(tmp_path):
+def test_the_learning_rate_includes_the_scaling_with_depth(tmp_path):
   for half in range(5):
     write_run(tmp_path, 110, 0, 2.0**-half, 1.0, rate_scale=-0.5)
   runs = learning_rates.swept_runs(analysis.load(tmp_path))
   settings = config.freeze({"model": {"depth": 110}, "train": {"learning_rate": 1.0, "rate_scale": -0.5}})
-  applied = settings.scaled_train.learning_rate  # of as many blocks
+  applied = settings.scaled_train.learning_rate  # scaled by the number of blocks
   assert sorted(runs["rate"]) == pytest.approx([applied * 2.0**-half for half in range(4, -1, -1)])

@@ -1,3 +1,5 @@
+"""The rows of `--list`, filters of `--only`, and text tables."""
+
 import json
 
 import numpy as np
@@ -19,21 +21,21 @@ def ids(runs: list[Run]) -> list[str]:
   return [run.id for run in runs]
 
 
-def test_a_row_has_the_keys_of_the_contract_in_their_order(runs):
+def test_a_row_has_the_keys_of_the_contract_in_order(runs):
   rows = [listing.row(run) for run in runs]
   assert all(list(row) == CONTRACT for row in rows)
   assert json.loads(json.dumps(rows)) == rows
 
 
-def test_rows_of_a_residual_and_a_plain_net(runs):
+def test_rows_of_a_residual_and_a_plain_network(runs):
   rows = {row["id"]: row for row in map(listing.row, runs)}
-  same = {"experiment": "cifar_depth_sweep", "variant": "", "depth": 20, "seed": 0, "params": 269_722}
-  same |= {"macs": 40_551_040, "steps": 64_000, "batch_size": 128}
-  assert rows["residual-A-d20-s0"] == same | {"id": "residual-A-d20-s0", "kind": "residual", "shortcut": "A"}
-  assert rows["plain-d20-s0"] == same | {"id": "plain-d20-s0", "kind": "plain", "shortcut": None}
+  common = {"experiment": "cifar_depth_sweep", "variant": "", "depth": 20, "seed": 0, "params": 269_722}
+  common |= {"macs": 40_551_040, "steps": 64_000, "batch_size": 128}
+  assert rows["residual-A-d20-s0"] == common | {"id": "residual-A-d20-s0", "kind": "residual", "shortcut": "A"}
+  assert rows["plain-d20-s0"] == common | {"id": "plain-d20-s0", "kind": "plain", "shortcut": None}
 
 
-def test_the_data_set_decides_the_first_and_last_layer(tmp_path):
+def test_parameters_depend_on_channels_and_classes_of_the_data_set(tmp_path):
   experiment, depth = registry.find("cifar_depth_sweep"), {"model.depth": 8}
 
   def params(**data) -> int:
@@ -60,12 +62,12 @@ def test_the_data_set_decides_the_first_and_last_layer(tmp_path):
     ("depth=56,20 seed=0 shortcut=A", ["residual-A-d20-s0", "residual-A-d56-s0"]),
   ],
 )
-def test_only_takes_runs_in_their_own_order(runs, expression, chosen):
+def test_only_selects_runs_and_keeps_their_order(runs, expression, chosen):
   assert ids(listing.filter_runs(runs, expression)) == chosen
 
 
 @pytest.mark.parametrize("expression", ["", "  "])
-def test_only_nothing_said_takes_all(runs, expression):
+def test_an_empty_filter_selects_all_runs(runs, expression):
   assert listing.filter_runs(runs, expression) == runs
 
 
@@ -84,13 +86,13 @@ def test_only_nothing_said_takes_all(runs, expression):
     ("model.depth=20", "--only model.depth=20: must be key=value"),
   ],
 )
-def test_only_says_what_there_is(runs, expression, says):
+def test_errors_of_only_name_the_possible_values(runs, expression, says):
   with pytest.raises(ConfigError) as caught:
     listing.filter_runs(runs, expression)
   assert str(caught.value).startswith(says)
 
 
-def test_table_is_aligned():
+def test_columns_of_a_table_are_aligned():
   rows = [{"id": "a", "params": 1234567, "shortcut": None}, {"id": "long", "params": 8, "shortcut": "A"}]
   assert listing.table(rows).splitlines() == [
     "id    params     shortcut",
@@ -99,5 +101,5 @@ def test_table_is_aligned():
   ]
 
 
-def test_a_table_of_nothing_is_empty():
+def test_a_table_without_rows_is_empty():
   assert listing.table([]) == ""

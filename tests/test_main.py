@@ -1,4 +1,4 @@
-"""The command line as a user has it: one process a case, started in an empty folder of its own."""
+"""The command `resjax.main`: listings, help, flags and errors, each in a process started in an empty folder."""
 
 import json
 import os
@@ -17,25 +17,31 @@ HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "skle
 
 
 def command(folder: Path, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-  """What `python -m resjax.main ARGUMENTS`, started in `folder`, prints and returns."""
+  """Runs `python -m resjax.main`.
+
+  Args:
+    folder: Working directory.
+    *arguments: Arguments of the command.
+    python: Options of the Python interpreter.
+  """
   line = [sys.executable, *python, "-m", "resjax.main", *arguments]
   return subprocess.run(line, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def rows(folder: Path, *arguments: str) -> list[dict]:
-  """The rows of --list as JSON."""
+  """Returns the rows of --list."""
   ended = command(folder, *arguments, "--list", "--list_format=json")
   assert (ended.returncode, ended.stderr) == (0, "")
   return json.loads(ended.stdout)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-  """Every path below a folder, and what its files hold."""
+  """Returns all relative paths below a folder with the contents of files, and None for folders."""
   return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def refusal(folder: Path, *arguments: str) -> str:
-  """The one line with which a command is refused; nothing may be written."""
+  """Returns the one-line error of a command, which must exit with 2 and write nothing."""
   before = contents(folder)
   ended = command(folder, *arguments)
   assert ended.returncode == 2, ended.stderr
@@ -77,19 +83,19 @@ def test_list_ends_without_a_word_when_its_reader_has_gone(tmp_path):
 
 
 def test_help_names_every_flag_and_setting(tmp_path):
-  told = command(tmp_path, "--help")
-  assert (told.returncode, told.stderr) == (0, "")
+  done = command(tmp_path, "--help")
+  assert (done.returncode, done.stderr) == (0, "")
   for flag in ("--config FILE", "--list", "--list_format", "--only", "--workdir", "--config.model.depth=20"):
-    assert flag in told.stdout
+    assert flag in done.stdout
   for other in ("-h", "--helpfull"):
     again = command(tmp_path, other, "--config=nope")
-    assert (again.returncode, again.stdout) == (0, told.stdout)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
 
 
 @pytest.mark.parametrize(
   "arguments", [("--help",), ("--list",), ("--config", "cifar_depth_sweep", "--list"), ("--config=nope",)], ids=" ".join
 )
-def test_what_starts_nothing_imports_nothing_heavy(arguments, tmp_path):
+def test_commands_that_start_no_run_import_no_heavy_package(arguments, tmp_path):
   ended = command(tmp_path, *arguments, python=("-X", "importtime"))
   imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
   assert "resjax.listing" in imported
@@ -97,7 +103,7 @@ def test_what_starts_nothing_imports_nothing_heavy(arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("arguments", "shown"),
+  ("arguments", "expected"),
   [
     (("--config", "quickstart"), {}),
     (("--config=cifar_depth_sweep:mini",), {"experiment": "cifar_depth_sweep", "variant": "mini"}),
@@ -113,10 +119,10 @@ def test_what_starts_nothing_imports_nothing_heavy(arguments, tmp_path):
     (("--index", "0", "--config=quickstart"), {"id": "residual-A-d8-s0"}),
   ],
 )
-def test_odd_but_legal_ways_to_say_it(arguments, shown, tmp_path):
+def test_unusual_but_valid_arguments_are_accepted(arguments, expected, tmp_path):
   listed = rows(tmp_path, *arguments)
   assert listed
-  assert all(row.items() >= shown.items() for row in listed)
+  assert all(row.items() >= expected.items() for row in listed)
 
 
 def test_a_path_is_relative_to_the_current_folder(tmp_path):
@@ -167,7 +173,7 @@ def test_pinned_settings_collapse_the_sweep(tmp_path):
     ("--config=quickstart --config.data.path=/data --list", "data.path = '/data': must be empty"),
   ],
 )
-def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, says, tmp_path):
+def test_an_invalid_command_is_a_one_line_error(arguments, says, tmp_path):
   assert says in refusal(tmp_path, *arguments.split())
 
 
@@ -181,24 +187,24 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(arguments, says, tmp_path):
     ("def get_config(v): return {}\ndef sweep(v): return []", "get_config must return what config.default() returns"),
   ],
 )
-def test_a_broken_experiment_is_one_line_and_exit_code_2(text, says, tmp_path):
+def test_a_broken_experiment_is_a_one_line_error(text, says, tmp_path):
   study = tmp_path / "study.py"
   study.mkdir() if text is None else study.write_text(text)
   assert says in refusal(tmp_path, "--config=study.py", "--list")
 
 
-def test_missing_data_are_one_line(tmp_path):
+def test_missing_data_are_a_one_line_error(tmp_path):
   says = refusal(tmp_path, "--config=cifar_depth_sweep:mini", "--config.data.path=none")
   assert "data.path = 'none': no such file or folder" in says
 
 
-def test_half_a_data_file_is_one_line(tmp_path):
+def test_a_truncated_data_file_is_a_one_line_error(tmp_path):
   (tmp_path / "data_batch_1.bin").write_bytes(bytes(1000))
   says = refusal(tmp_path, "--config=cifar_depth_sweep:mini", "--config.data.path=.")
   assert "data_batch_1.bin: 1,000 bytes, must be 30,730,000" in says
 
 
-def test_the_work_directory_of_another_config_is_left_alone(tmp_path):
+def test_a_run_directory_with_another_configuration_is_not_changed(tmp_path):
   assert rows(tmp_path, "--config=quickstart", "--only=depth=44")[0]["id"] == "residual-A-d44-s0"
   with RunWriter(tmp_path / "runs" / "quickstart" / "residual-A-d44-s0") as writer:
     writer.write_config({"train": {"steps": 5}})
@@ -208,19 +214,19 @@ def test_the_work_directory_of_another_config_is_left_alone(tmp_path):
   assert "train.steps (5 there, 7 here)" in says
 
 
-def test_a_run_that_another_process_writes_is_left_alone(tmp_path):
+def test_a_run_directory_that_another_process_writes_is_not_changed(tmp_path):
   with RunWriter(tmp_path / "work" / "quickstart" / "plain-d8-s0"):
     says = refusal(tmp_path, "--config=quickstart", "--only=id=plain-d8-s0", "--workdir=work")
   assert "work/quickstart/plain-d8-s0: another process is writing this run" in says
 
 
-def test_a_work_directory_that_cannot_be_one_is_one_line(tmp_path):
+def test_a_file_as_work_directory_is_a_one_line_error(tmp_path):
   (tmp_path / "taken").write_text("a file")
   assert "taken" in refusal(tmp_path, "--config=quickstart", "--workdir=taken")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_work_directory_without_permission_is_one_line(tmp_path):
+def test_a_work_directory_without_permission_is_a_one_line_error(tmp_path):
   closed = tmp_path / "closed"
   closed.mkdir(mode=0o500)
   assert "closed" in refusal(tmp_path, "--config=quickstart", "--workdir=closed/runs")

@@ -1,4 +1,4 @@
-"""The mesh: what is split how, that it changes results to rounding only, and what is refused."""
+"""The mesh: shardings, results that agree with one device to rounding, and errors."""
 
 import dataclasses
 from pathlib import Path
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from resjax import config, data, listing, mesh, models
+from resjax import config, listing, mesh, models
 from resjax.config import Config, Data, Evaluation, Execution, Model, Responses, Train
-from resjax.data import augment
 from resjax.settings import ConfigError
 from resjax.train import batched_runs, program, responses, state, step
+from tests import digits_training
 
-# At the full rate rounding is a thousandfold after ten steps.
+# With the default learning rate, differences by rounding grow a thousandfold in ten steps.
 NET, DIGITS = Model(depth=8), Data(name="digits", pad=1)
 TRAIN = Train(batch_size=64, steps=50, learning_rate=0.02)
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,39 +27,37 @@ def settings(devices: int, fsdp: int) -> Config:
 
 @pytest.fixture(scope="module")
 def training_set():
-  digits = data.load(DIGITS)
-  statistics = augment.statistics(digits.train_images, DIGITS)
-  return step.TrainingData(digits.train_images, digits.train_labels, statistics)
+  return digits_training.training_set(DIGITS)
 
 
 def losses(settings: Config, training_set, stops) -> tuple[list[float], state.State]:
-  """Trains on the mesh of the settings; returns the mean loss up to each stop, and the state."""
+  """Trains on the mesh of the settings; returns the mean loss of the steps before each stop, and the final state."""
   with jax.set_mesh(mesh.make(settings)):
     here = jax.sharding.get_mesh()
     images = jax.device_put(training_set, mesh.replicated(here))
     start = state.initial(NET, TRAIN, 10, (8, 8, 1), 0)
     states = batched_runs.stack([jax.device_put(start, mesh.state_shardings(here, start))])
     hyperparameters = jax.device_put(batched_runs.hyperparameters([TRAIN]), mesh.replicated(here))
-    found = []
+    means = []
     for stop in stops:
       net = models.build(NET, 10)
       states, interval = step.train_steps(
         step.Program(net, TRAIN, DIGITS), 10, states, hyperparameters, images, jnp.int32(stop)
       )
-      found.append(float(interval.loss[0]) / int(interval.steps[0]))
-  return found, states
+      means.append(float(interval.loss[0]) / int(interval.steps[0]))
+  return means, states
 
 
 @pytest.fixture(scope="module")
-def alone(training_set):
+def losses_on_one_device(training_set):
   return losses(settings(1, 1), training_set, range(1, 11))[0]
 
 
 @pytest.mark.parametrize(("devices", "fsdp"), [(8, 1), (8, 2)])
-def test_training_on_eight_devices_agrees_with_one(training_set, alone, devices, fsdp):
-  """The contract's bound for ten losses; the layout at the end is the layout at the beginning."""
+def test_training_on_eight_devices_agrees_with_one(training_set, losses_on_one_device, devices, fsdp):
+  """Ten losses agree within the contract's bound, and the shardings of the state do not change."""
   found, states = losses(settings(devices, fsdp), training_set, range(1, 11))
-  assert found == pytest.approx(alone, rel=1e-3)
+  assert found == pytest.approx(losses_on_one_device, rel=1e-3)
   kernel = states.params["stage1"]["block1"]["conv1"]["kernel"]
   assert (kernel.sharding.spec == PartitionSpec(None, None, None, None, mesh.FSDP)) is (fsdp > 1)
   expected = mesh.state_shardings(kernel.sharding.mesh, states)
@@ -67,8 +65,8 @@ def test_training_on_eight_devices_agrees_with_one(training_set, alone, devices,
   assert all(jax.tree.leaves(same))
 
 
-def test_what_is_split_is_what_the_golden_file_says():
-  """Each leaf of the state of ResNet-14 on a mesh of 4 by 2, its shape and how it is split."""
+def test_shardings_are_those_of_the_golden_file():
+  """The file lists shape and sharding of each leaf of the state of ResNet-14 on a mesh of 4 by 2."""
   one = state.initial.eval_shape(Model(depth=14), TRAIN, 10, (8, 8, 1), 0)
   found = mesh.state_shardings(mesh.make(settings(8, 2)), one)
   lines = [
@@ -78,25 +76,25 @@ def test_what_is_split_is_what_the_golden_file_says():
   assert lines == (GOLDEN / "sharding_d14_fsdp2.txt").read_text().splitlines()
 
 
-def test_the_collectives_of_a_compiled_program():
-  """Gradients are summed over all devices; kernels are put together only where they are split."""
+def test_gradients_are_all_reduced_and_only_sharded_kernels_are_gathered():
 
   def kinds(devices: int, fsdp: int) -> dict[str, program.Collective]:
     config = settings(devices, fsdp)
     compiled = program.lower(config, listing.net(config), mesh.make(config)).compile()
     return {each.kind: each for each in program.collectives(compiled)}
 
-  split, whole = kinds(8, 2), kinds(8, 1)
-  assert "all-gather" not in whole
-  assert split["all-gather"].count > 0
+  sharded, replicated = kinds(8, 2), kinds(8, 1)
+  assert "all-gather" not in replicated
+  assert sharded["all-gather"].count > 0
   kernels = sum(layer.params for layer in listing.net(settings(8, 1)).table if layer.kind == "conv")
-  assert whole["all-reduce"].bytes > 4 * kernels / 2  # of equal blocks one is in the program, and it is the loop's body
+  # Of the equal blocks of a stage the program contains one, as the body of a loop.
+  assert replicated["all-reduce"].bytes > 4 * kernels / 2
 
 
-def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
-  """Many independent all-reduces can end in a deadlock of simulated devices; see `models.response_statistics`."""
+def test_capturing_responses_needs_no_collectives(training_set):
+  """Many independent all-reduces can deadlock simulated devices; see `models.response_statistics`."""
 
-  def captured(devices: int) -> list[dict]:
+  def capture(devices: int) -> list[dict]:
     chosen = Responses(images=256, batch_size=128)
     net, table = models.build(NET, 10), NET.net((8, 8, 1), 10).table
     with jax.set_mesh(mesh.make(settings(devices, 1))):
@@ -106,7 +104,7 @@ def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
       assert not program.collectives(responses.capture.lower(net, chosen, *arguments).compile())
       return responses.lines(chosen, 0, table, responses.capture(net, chosen, *arguments))
 
-  for one, eight in zip(captured(1), captured(8), strict=True):
+  for one, eight in zip(capture(1), capture(8), strict=True):
     assert eight == {**one, "std": pytest.approx(one["std"], rel=1e-5), "mean": pytest.approx(one["mean"], abs=1e-6)}
 
 
@@ -133,18 +131,18 @@ def test_devices_have_nothing_to_agree_on_in_a_capture(training_set):
     ),
   ],
 )
-def test_what_cannot_be_split_is_said(execution, batch_size, says):
+def test_sizes_that_cannot_be_split_are_named(execution, batch_size, says):
   with pytest.raises(ConfigError) as caught:
     mesh.make(config.freeze({"execution": execution, "train": {"batch_size": batch_size}}))
   assert str(caught.value) == says
 
 
-def test_without_a_number_as_many_devices_as_divide_the_batches():
+def test_by_default_there_are_as_many_devices_as_divide_the_batch_sizes():
   made = mesh.make(Config(train=Train(batch_size=12), evaluation=Evaluation(batch_size=36), responses=Responses()))
   assert dict(made.shape) == {"data": 4, "fsdp": 1}
   split = dataclasses.replace(Config(), execution=Execution(fsdp=4))
   assert dict(mesh.make(split).shape) == {"data": 2, "fsdp": 4}
 
 
-def test_a_mesh_is_as_large_as_it_says():
+def test_a_mesh_has_the_requested_shape():
   assert np.shape(mesh.make(settings(8, 4)).devices) == (2, 4)

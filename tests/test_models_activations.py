@@ -1,4 +1,4 @@
-"""Activations and initializations at criticality, against published values and measured signals."""
+"""Activation functions and critical initializations, against published values and simulated signals."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from resjax import models
 from resjax.config import Model, freeze
 from resjax.models import activations, initializers
 from resjax.settings import ConfigError
-from tests.sample_networks import initial
+from tests.sample_networks import initial_variables
 
-# Negative slope and scale of the output by the authors' library: dks 0.1.2, method TAT, c_val_0_target 0.9, of so many
+# Negative slope and output scale of the authors' library (dks 0.1.2, method TAT, c_val_0_target 0.9) by number of
 # composed layers.
 DKS = {
   18: (0.14613544940948486, 1.3993505314904477),
@@ -22,11 +22,12 @@ DKS = {
 
 
 def plain(depth=20, **settings):
+  """Returns a plain architecture without normalization and with the given settings."""
   return freeze({"model": {"depth": depth, "kind": "plain", "norm": "none", **settings}}).model
 
 
 @pytest.mark.parametrize("layers", [18, 30, 54, 108, 1200])
-def test_the_tailored_slope_gives_the_correlation_it_is_solved_for(layers):
+def test_the_tailored_slope_gives_the_target_correlation(layers):
   assert activations.composed_correlation(activations.tailored_slope(layers), layers) == pytest.approx(0.9, abs=1e-6)
 
 
@@ -50,16 +51,16 @@ def test_the_tailored_activation_has_the_parameters_of_dks(layers):
   np.testing.assert_allclose(function(jnp.array([1.0, -1.0])), [scale, -slope * scale], rtol=1e-5)
 
 
-def test_1200_layers_are_nearly_linear_and_few_are_relu():
+def test_the_tailored_activation_is_nearly_linear_for_1200_layers_and_relu_for_few():
   assert activations.tailored_slope(1200) == pytest.approx(0.8570, abs=5e-5)
   assert activations.tailored_slope(6) == 0.0
 
 
 @pytest.mark.parametrize(("layers", "weights"), [(16, 1.11538), (108, 1.01827), (10000, 1.00020)])
-def test_tanh_is_critical_as_published(layers, weights):
+def test_critical_variances_of_tanh_are_the_published_ones(layers, weights):
   weight_variance, bias_variance = activations.critical_tanh(layers)
   assert weight_variance == pytest.approx(weights, abs=5e-6)
-  # Independent of the quadrature: q is a fixed point, here by a sum over a fine grid.
+  # q is a fixed point, tested independently of the quadrature by a sum over a fine grid.
   z = np.linspace(-12, 12, 200_001)
   density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
   q = 1 / layers
@@ -85,30 +86,30 @@ def test_kernels_are_scaled_orthogonal_matrices(initialization, activation, shap
   np.testing.assert_allclose(matrix.T @ matrix, variance * np.eye(matrix.shape[1]), atol=1e-4)
 
 
-def test_a_network_starts_with_kernels_and_biases_of_its_own_in_each_layer():
+def test_scanned_layers_have_different_initial_kernels_and_biases():
   net = plain(8, blocks=(3,), width=8, activation="tanh", initialization="delta")
-  params = initial(net)["params"]
+  params = initial_variables(net)["params"]
   assert not np.delete(np.asarray(params["stem"]["conv"]["kernel"]).reshape(9, -1), 4, axis=0).any()
   rest = params["stage1"]["rest"]
   kernels, biases = np.asarray(rest["conv1"]["kernel"])[:, 1, 1], np.asarray(rest["norm2"]["bias"])
   assert np.abs(kernels[0] - kernels[1]).max() > 0.1
   deviation = activations.critical_tanh(6)[1] ** 0.5
-  assert np.std(biases) == pytest.approx(deviation, rel=0.7)  # of 16 numbers: four standard errors
+  assert np.std(biases) == pytest.approx(deviation, rel=0.7)  # four standard errors with 16 values
   assert not np.asarray(initializers.bias(plain(initialization="delta"))(jax.random.key(0), (8,))).any()
 
 
-def test_signals_pass_a_deep_plain_network():
-  """With He's start they have faded behind 48 layers whose borders are zeros; with these two they have not."""
+def test_critical_initializations_preserve_signals_in_deep_plain_networks():
+  """With He's initialization the zero padding attenuates signals in 48 layers."""
 
   def logits(**settings):
     net = plain(50, blocks=(24,), width=8, **settings)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    return np.asarray(models.build(net, 10).apply(initial(net), images, train=False))
+    return np.asarray(models.build(net, 10).apply(initial_variables(net), images, train=False))
 
-  faded = logits().std()
-  assert faded < 0.01
+  he = logits().std()
+  assert he < 0.01
   for activation in ("tailored", "tanh"):
-    assert 10 * faded < logits(activation=activation, initialization="delta").std() < 10
+    assert 10 * he < logits(activation=activation, initialization="delta").std() < 10
 
 
 @pytest.mark.parametrize(
@@ -129,13 +130,13 @@ def test_signals_pass_a_deep_plain_network():
     ),
   ],
 )
-def test_what_is_not_defined_is_refused(settings, says):
+def test_undefined_combinations_of_settings_are_refused(settings, says):
   with pytest.raises(ConfigError) as refused:
     plain(**settings)
   assert str(refused.value) == says
 
 
-def test_leaky_relu_and_tanh_are_the_usual_ones():
+def test_leaky_relu_and_tanh_have_the_standard_definitions():
   x = jnp.array([-2.0, 0.5])
   np.testing.assert_allclose(activations.activation(Model(activation="leaky_relu"))(x), [-0.02, 0.5], rtol=1e-6)
   np.testing.assert_allclose(activations.activation(Model(activation="tanh"))(x), np.tanh([-2.0, 0.5]), rtol=1e-6)

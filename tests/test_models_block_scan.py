@@ -1,4 +1,4 @@
-"""How the loop over a stage's blocks is executed: unrolled, rematerialized; numbers and memory."""
+"""The scan over the blocks of a stage: results and memory with unrolling and rematerialization."""
 
 import functools
 
@@ -12,27 +12,29 @@ from resjax import models
 from resjax.config import Model
 from resjax.models import blocks, resnet
 from resjax.models.block_scan import ScanOptions, scan_blocks
-from tests.sample_networks import IMAGES, filled, unstacked
+from tests.sample_networks import BATCH_SHAPE, random_variables, unstacked
 
 
-def one_by_one(net: Model, variables, images):
-  """The net as a loop over its blocks in Python, with their parameters apart: logits and new statistics."""
-  apart, new = unstacked(variables), {}
+def python_loop(net: Model, variables, images):
+  """Evaluates the network in training mode by a Python loop over blocks; returns logits and updated statistics."""
+  by_block, updated = unstacked(variables), {}
 
   def run(module, x, *path):
-    own = {name: functools.reduce(lambda tree, key: tree[key], path, tree) for name, tree in apart.items()}
+    own = {name: functools.reduce(lambda tree, key: tree[key], path, tree) for name, tree in by_block.items()}
     x, updates = module.apply(own, x, train=True, mutable=["batch_stats"])
-    new.update({(*path, *leaf): value for leaf, value in traverse_util.flatten_dict(updates["batch_stats"]).items()})
+    updated.update(
+      {(*path, *leaf): value for leaf, value in traverse_util.flatten_dict(updates["batch_stats"]).items()}
+    )
     return x
 
   x = run(resnet.Stem(16, net), images, "stem")
   for i, filters in enumerate((16, 32, 64), 1):
-    for block in range(1, len(apart["params"][f"stage{i}"]) + 1):
+    for block in range(1, len(by_block["params"][f"stage{i}"]) + 1):
       x = run(blocks.Block(filters, 2 if i > 1 and block == 1 else 1, net), x, f"stage{i}", f"block{block}")
-  return resnet.Head(10, net).apply({name: tree.get("head", {}) for name, tree in apart.items()}, x, True), new
+  return resnet.Head(10, net).apply({name: tree.get("head", {}) for name, tree in by_block.items()}, x, True), updated
 
 
-SCANS = {"one by one in Python": None} | {
+SCANS = {"Python loop": None} | {
   f"unroll {unroll}, remat {remat}": ScanOptions(unroll, remat)
   for unroll, remat in [
     (2, "none"),
@@ -50,14 +52,14 @@ SCANS = {"one by one in Python": None} | {
 
 @functools.cache
 def gradients_of(net: Model, scan: ScanOptions | None):
-  """Logits, statistics after, and gradients, in the stacked layout."""
-  variables = filled(net)
-  images = jax.random.normal(jax.random.key(1), IMAGES)
+  """Returns logits, updated statistics and gradients of one training pass; None for `scan` is the Python loop."""
+  variables = random_variables(net)
+  images = jax.random.normal(jax.random.key(1), BATCH_SHAPE)
 
   def loss(params):
     collections = {"params": params, "batch_stats": variables["batch_stats"]}
     if scan is None:
-      logits, updates = one_by_one(net, collections, images)
+      logits, updates = python_loop(net, collections, images)
     else:
       logits, updates = models.build(net, 10, scan).apply(collections, images, train=True, mutable=["batch_stats"])
       updates = traverse_util.flatten_dict(unstacked(updates)["batch_stats"])
@@ -69,22 +71,22 @@ def gradients_of(net: Model, scan: ScanOptions | None):
 
 @pytest.mark.parametrize("scan", SCANS)
 @pytest.mark.parametrize("net", [Model(depth=32, shortcut="B"), Model(depth=20, block="bottleneck")], ids=str)
-def test_numbers_do_not_depend_on_how_the_loop_is_executed(net, scan):
-  """Logits, gradients and statistics from the same parameters, within rounding.
+def test_results_do_not_depend_on_the_execution_of_the_scan(net, scan):
+  """Logits, gradients and statistics agree to rounding.
 
-  Of 32 layers a stage has four blocks in the loop: two groups of two. Of 20 bottleneck ones it has one.
+  With 32 layers the scan of a stage has four blocks, which are two groups of two; with 20 bottleneck layers it has one.
   """
   one, other = gradients_of(net, ScanOptions()), gradients_of(net, SCANS[scan])
 
   def close(one, other):
-    # The same operations in two programs: some thousand float32 roundings of the largest value.
+    # The same operations in two programs differ by about a thousand float32 roundings of the largest value.
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * max(np.abs(other).max(), 1e-3))
 
   jax.tree.map(close, one, other)
 
 
-def test_groups_that_do_not_divide_the_blocks():
-  """Eleven blocks: three groups of three and one of two."""
+def test_the_size_of_a_group_need_not_divide_the_number_of_blocks():
+  """Eleven blocks are three groups of three and one of two."""
   rng = np.random.default_rng(0)
   matrices, x = rng.normal(0, 0.5, (11, 4, 4)), rng.normal(size=4)
 
@@ -99,12 +101,13 @@ def test_groups_that_do_not_divide_the_blocks():
 
 
 @pytest.mark.parametrize("remat", ["none", "block", "group"])
-def test_what_is_kept_for_the_backward_pass(remat):
-  """In bytes of block outputs, of 64 blocks: everything; the inputs of all; of 8 groups and of the 8 blocks in one."""
+def test_rematerialization_stores_fewer_activations_for_the_backward_pass(remat):
+  """Of 64 blocks, `none` stores all intermediate values, `block` the inputs of all blocks, and `group` the inputs of 8
+  groups and of the 8 blocks of one group. Sizes are in block outputs."""
   side = 1024
 
   def block(x, scale):
-    return jnp.tanh(jnp.sin(scale * x)), None  # keeps two arrays
+    return jnp.tanh(jnp.sin(scale * x)), None  # two intermediate arrays
 
   def slope(x, scales):
     return jax.grad(lambda scales: scan_blocks(block, x, scales, ScanOptions(1, remat))[0].sum())(scales)

@@ -1,4 +1,4 @@
-"""The CPU's forms of the convolution against lax's own, in float64."""
+"""Implementations of the convolution for CPUs against `lax.conv_general_dilated` in float64."""
 
 import functools
 
@@ -31,19 +31,20 @@ CASES = {
 }
 
 
-# Of the largest value. Sums of the same products in another order: some thousand roundings in float64, some ten, as
-# they add up like a random walk, in float32, where what is compared with is in float64.
+# Relative to the largest value. Sums of the same products in another order differ by about a thousand roundings between
+# two float64 results, and by about ten, which add up like a random walk, between a float32 and a float64 result.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
 
 
 def arrays(shape, kernel, outputs, dtype):
-  """Images and a kernel, the same numbers in any precision."""
+  """Returns random images and a kernel, with the same values in every precision."""
   x_key, w_key = jax.random.split(jax.random.key(0))
   x = jax.random.normal(x_key, shape, jnp.float32).astype(dtype)
   return x, jax.random.normal(w_key, (kernel, kernel, shape[-1], outputs), jnp.float32).astype(dtype)
 
 
 def values_and_gradients(function, shape, kernel, outputs, dtype="float64"):
+  """Returns the output of a convolution and its gradients by images and kernel."""
   y, transpose = jax.vjp(jax.jit(function), *arrays(shape, kernel, outputs, dtype))
   return y, *transpose(jax.random.normal(jax.random.key(1), y.shape, jnp.float32).astype(dtype))
 
@@ -55,7 +56,7 @@ def assert_equal_to_rounding(ours, theirs):
 
 @pytest.fixture(params=["xla, float64", "xla, float32", "onednn, float32"])
 def dtype(request, monkeypatch):
-  """The type of the arrays; the library is made to take convolutions of every size."""
+  """Returns the dtype of the arrays; "onednn" selects oneDNN for convolutions of every size, "xla" for none."""
   library, dtype = request.param.split(", ")
   if library == "onednn" and not onednn.available():
     pytest.skip("this JAX has no oneDNN")
@@ -63,65 +64,80 @@ def dtype(request, monkeypatch):
   return dtype
 
 
-TRIED = [
+PADDED_CASES = [
   *((case, "symmetric") for case in CASES),
   *((case, "same") for case in CASES if "stride 2" in case),
   *((case, "none") for case in ("few channels", "odd sides", "7x7, stride 2")),
 ]
 
 
-@pytest.mark.parametrize(("case", "padding"), TRIED)
-def test_forms_equal_the_plain_convolution(case, padding, dtype):
-  shape, kernel, outputs, stride = CASES[case]
+def padding_of(case, padding):
+  """Returns the explicit padding of both axes."""
+  shape, kernel, _, stride = CASES[case]
   if padding == "same":
     height, width = jax.lax.padtype_to_pads(shape[1:3], (kernel, kernel), (stride, stride), "SAME")
-    pads = (tuple(height), tuple(width))
-  else:
-    pads = (((kernel // 2, kernel // 2) if padding == "symmetric" else (0, 0)),) * 2
+    return tuple(height), tuple(width)
+  return (((kernel // 2, kernel // 2) if padding == "symmetric" else (0, 0)),) * 2
+
+
+@functools.cache  # it is the same for all dtypes
+def reference(case, padding):
+  """Returns values and gradients of the convolution of lax in float64."""
+  shape, kernel, outputs, stride = CASES[case]
   with jax.enable_x64(True):
-    plain = values_and_gradients(functools.partial(conv.plain, stride=stride, pads=pads), shape, kernel, outputs)
+    plain = functools.partial(conv.plain, stride=stride, pads=padding_of(case, padding))
+    return values_and_gradients(plain, shape, kernel, outputs)
+
+
+@pytest.mark.parametrize(("case", "padding"), PADDED_CASES)
+def test_values_and_gradients_are_those_of_lax(case, padding, dtype):
+  (shape, kernel, outputs, stride), pads = CASES[case], padding_of(case, padding)
   with jax.enable_x64(dtype == "float64"):
     ours = values_and_gradients(lambda x, w: conv.conv(x, w, stride, pads), shape, kernel, outputs, dtype)
-  assert_equal_to_rounding(ours, plain)
+  assert_equal_to_rounding(ours, reference(case, padding))
+
+
+def hessian_vector_products(convolution, dtype):
+  """Returns products with the Hessian of a sum of squares, forward over reverse and reverse over reverse."""
+  x, w = arrays((4, 6, 7, 8), 3, 12, dtype)
+  vectors = jnp.cos(x), jnp.sin(w)
+
+  def gradient(x, w):
+    return jax.grad(lambda x, w: (convolution(x, w) ** 2).sum(), (0, 1))(x, w)
+
+  def directional_derivative(x, w):
+    return sum((own * vector).sum() for own, vector in zip(gradient(x, w), vectors, strict=True))
+
+  forward = jax.jit(lambda x, w: jax.jvp(gradient, (x, w), vectors)[1])(x, w)
+  return *forward, *jax.jit(jax.grad(directional_derivative, (0, 1)))(x, w)
+
+
+@functools.cache  # it is the same for all dtypes
+def reference_products(stride):
+  """Returns the Hessian-vector products of the convolution of lax in float64."""
+  with jax.enable_x64(True):
+    return hessian_vector_products(functools.partial(conv.plain, stride=stride, pads=((1, 1), (1, 1))), "float64")
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_second_derivatives_in_both_modes(stride, dtype):
-  """Products with the Hessian of a sum of squares, forward over reverse and reverse over reverse."""
-
-  def products(convolution, dtype):
-    x, w = arrays((4, 6, 7, 8), 3, 12, dtype)
-    vectors = jnp.cos(x), jnp.sin(w)
-
-    def slopes(x, w):
-      return jax.grad(lambda x, w: (convolution(x, w) ** 2).sum(), (0, 1))(x, w)
-
-    def along(x, w):
-      return sum((slope * vector).sum() for slope, vector in zip(slopes(x, w), vectors, strict=True))
-
-    forward = jax.jit(lambda x, w: jax.jvp(slopes, (x, w), vectors)[1])(x, w)
-    return *forward, *jax.jit(jax.grad(along, (0, 1)))(x, w)
-
-  pads = ((1, 1), (1, 1))
-  with jax.enable_x64(True):
-    plain = products(functools.partial(conv.plain, stride=stride, pads=pads), "float64")
+def test_second_derivatives_are_those_of_lax(stride, dtype):
   with jax.enable_x64(dtype == "float64"):
-    ours = products(lambda x, w: conv.conv(x, w, stride, pads), dtype)
-  assert_equal_to_rounding(ours, plain)
+    ours = hessian_vector_products(lambda x, w: conv.conv(x, w, stride, ((1, 1), (1, 1))), dtype)
+  assert_equal_to_rounding(ours, reference_products(stride))
 
 
-def test_several_networks_at_once(dtype):
-  """vmap over images and kernels, as several runs as one program have them."""
+def test_vmap_over_images_and_kernels_is_a_loop_over_them(dtype):
+  """Several runs in one program are executed in this way."""
   with jax.enable_x64(dtype == "float64"):
     x, w = arrays((3 * 2, 6, 6, 8), 3, 12, dtype)
     w = jnp.stack([w, 2 * w, -w])
     function = lambda x, w: jax.grad(lambda w: (conv.conv(x, w, 1, ((1, 1), (1, 1))) ** 2).sum())(w)  # noqa: E731
     batched = jax.jit(jax.vmap(function))(x.reshape(3, 2, 6, 6, 8), w)
-    apart = jnp.stack([jax.jit(function)(*pair) for pair in zip(x.reshape(3, 2, 6, 6, 8), w, strict=True)])
-  assert_equal_to_rounding([batched], [apart])
+    separate = jnp.stack([jax.jit(function)(*pair) for pair in zip(x.reshape(3, 2, 6, 6, 8), w, strict=True)])
+  assert_equal_to_rounding([batched], [separate])
 
 
-def test_convolutions_in_a_program_of_bfloat16_sum_in_float32():
+def test_bfloat16_convolutions_accumulate_in_float32():
   x, w = arrays((2, 4, 4, 64), 3, 8, jnp.bfloat16)
   pads = ((1, 1), (1, 1))
   y = jax.jit(lambda x, w: conv.conv(x, w, 1, pads))(x, w)
@@ -130,19 +146,19 @@ def test_convolutions_in_a_program_of_bfloat16_sum_in_float32():
   np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-3)  # one rounding to 8 bits
 
 
-def test_a_batch_split_over_a_mesh_gives_the_same():
+def test_a_batch_sharded_over_a_mesh_gives_the_same_results():
   function = lambda x, w: conv.conv(x, w, 1, ((1, 1), (1, 1)))  # noqa: E731
   with jax.enable_x64(True):
-    alone = values_and_gradients(function, (16, 8, 8, 16), 3, 16)
+    on_one_device = values_and_gradients(function, (16, 8, 8, 16), 3, 16)
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     assert mesh.size > 1
     with jax.set_mesh(mesh):
-      split = values_and_gradients(function, (16, 8, 8, 16), 3, 16)
-  assert_equal_to_rounding(split, alone)
+      sharded = values_and_gradients(function, (16, 8, 8, 16), 3, 16)
+  assert_equal_to_rounding(sharded, on_one_device)
 
 
-def test_accelerators_get_the_plain_convolution():
-  """Lowered for a GPU, the program has one convolution forward and two backward, and no loop."""
+def test_programs_for_accelerators_contain_the_convolution_of_lax():
+  """Only a program for CPUs has a loop."""
   function = jax.jit(jax.grad(lambda w, x: conv.conv(x, w, 1, ((1, 1), (1, 1))).sum()))
   shapes = jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32), jax.ShapeDtypeStruct((16, 8, 8, 16), jnp.float32)
   for platform, loops in (("cuda", 0), ("tpu", 0), ("cpu", 1)):

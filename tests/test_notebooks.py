@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom over the logs that ship with them, without JAX, and are paired."""
+"""The notebooks run over the logs in the repository, without JAX, and agree with their paired text files."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ for name in sys.argv[1:]:
 """
 
 
-def test_there_are_five():
+def test_there_are_the_five_documented_notebooks():
   assert [path.stem for path in NOTEBOOKS] == [
     *("01_read_the_logs", "02_depth_and_degradation", "03_responses", "04_lesions_and_gradients", "05_scaling"),
   ]
@@ -38,10 +38,10 @@ def test_notebooks_run_without_jax():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_and_its_text_are_the_same(path):
+def test_a_notebook_has_the_cells_of_its_text_file_and_no_outputs(path):
   jupytext = pytest.importorskip("jupytext", reason="the extra notebooks is not installed")
   text, notebook = jupytext.read(path), jupytext.read(path.with_suffix(".ipynb"))
   assert [(cell.cell_type, cell.source) for cell in text.cells] == [
     (cell.cell_type, cell.source) for cell in notebook.cells
   ]
-  assert all(not cell.get("outputs") for cell in notebook.cells)  # what they show is made on the spot
+  assert all(not cell.get("outputs") for cell in notebook.cells)  # outputs are computed by the reader

@@ -1,3 +1,5 @@
+"""The numbers of the paper, against the architectures and against each other."""
+
 import itertools
 
 import pytest
@@ -6,7 +8,7 @@ from resjax import paper
 
 
 def basic_block_params(depth: int) -> int:
-  """Parameters of the CIFAR net of 6n+2 layers with option A, counted layer by layer (Sec. 4.2)."""
+  """Returns the parameters of the CIFAR network of 6n+2 layers with option A (Sec. 4.2)."""
   n = (depth - 2) // 6
   widths = [3, 16] + [16] * 2 * n + [32] * 2 * n + [64] * 2 * n
   convolutions = sum(9 * i * o + 2 * o for i, o in itertools.pairwise(widths))
@@ -14,11 +16,11 @@ def basic_block_params(depth: int) -> int:
 
 
 @pytest.mark.parametrize("depth", paper.CIFAR10_RESIDUAL)
-def test_parameters_are_those_of_the_architecture(depth):
+def test_numbers_of_parameters_are_those_of_the_architectures(depth):
   assert paper.CIFAR10_RESIDUAL[depth].params == basic_block_params(depth)
 
 
-def test_only_depth_110_was_repeated():
+def test_only_depth_110_has_several_runs():
   repeated = {depth: net for depth, net in paper.CIFAR10_RESIDUAL.items() if net.runs > 1}
   assert list(repeated) == [110]
   assert repeated[110].best == pytest.approx(0.0643)
@@ -36,16 +38,16 @@ def test_errors_are_fractions():
   assert all(low <= high for low, high in paper.CIFAR10_PLAIN_REPRODUCTIONS.values())
 
 
-def test_what_the_paper_concludes_follows_from_its_tables():
+def test_the_conclusions_of_the_paper_follow_from_its_tables():
   table2 = paper.IMAGENET_DEGRADATION
   assert table2["plain", 34] > table2["plain", 18]  # degradation
-  assert table2["residual", 34] < table2["residual", 18]  # and its cure
+  assert table2["residual", 34] < table2["residual", 18]  # no degradation with shortcuts
   errors = {depth: net.error for depth, net in paper.CIFAR10_RESIDUAL.items()}
   assert min(errors, key=errors.get) == 110
   for table in (paper.IMAGENET_TEN_CROP, paper.IMAGENET_SINGLE_MODEL):
     printed = [pair for pair in table.values() if None not in pair]
     assert table["ResNet-152"] == tuple(min(column) for column in zip(*printed, strict=True))
-  assert paper.IMAGENET[152].macs < 15.3e9  # still less than VGG-16
+  assert paper.IMAGENET[152].macs < 15.3e9  # less than those of VGG-16
 
 
 @pytest.mark.parametrize("depth", paper.IMAGENET)

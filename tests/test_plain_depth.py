@@ -1,4 +1,4 @@
-"""The section on plain networks by initialization: there for such sweeps only, its numbers by hand."""
+"""The section on plain networks by initialization: numbers by hand, and sweeps without such a section."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from resjax.analysis.sections import plain_depth
 from resjax.config import freeze
 from resjax.records import RunWriter
 
-BATCH = {}
-BARE = {"model.norm": "none"}
+BATCH_NORM = {}
+NO_NORM = {"model.norm": "none"}
 TAILORED = {"model.norm": "none", "model.initialization": "delta", "model.activation": "tailored"}
 
 
 def write(root, kind, depth, seed, error, **model):
-  """A finished run as training leaves it, with its settings."""
+  """Writes a finished run with the given error and settings of the model."""
   name = "-".join(str(value) for value in model.values())
   run_id = f"{'residual-A' if kind == 'residual' else kind}-d{depth}{'-' * bool(name)}{name}-s{seed}"
   config = freeze({"model": {"kind": kind, "depth": depth, **{key.split(".")[1]: v for key, v in model.items()}}})
@@ -26,21 +26,22 @@ def write(root, kind, depth, seed, error, **model):
 
 
 @pytest.fixture
-def swept(tmp_path):
+def sweep(tmp_path):
+  """Returns the directory of a sweep over depths, initializations and seeds."""
   for kind, model, errors in (
-    ("plain", BATCH, {20: (0.10, 0.12), 56: (0.13, 0.16), 110: (0.3, 0.3)}),
-    ("plain", BARE, {20: (0.2, 0.2), 56: (0.9,)}),
+    ("plain", BATCH_NORM, {20: (0.10, 0.12), 56: (0.13, 0.16), 110: (0.3, 0.3)}),
+    ("plain", NO_NORM, {20: (0.2, 0.2), 56: (0.9,)}),
     ("plain", TAILORED, {20: (0.15, 0.17), 56: (0.15, 0.17)}),
-    ("residual", BATCH, {20: (0.09, 0.09), 56: (0.08, 0.07)}),
+    ("residual", BATCH_NORM, {20: (0.09, 0.09), 56: (0.08, 0.07)}),
   ):
-    for depth, of_seeds in errors.items():
-      for seed, error in enumerate(of_seeds):
+    for depth, errors_of_seeds in errors.items():
+      for seed, error in enumerate(errors_of_seeds):
         write(tmp_path, kind, depth, seed, error, **model)
   return tmp_path
 
 
-def test_differences_between_20_and_56_layers_are_those_of_the_same_seeds(swept):
-  section = plain_depth.build(analysis.load(swept))
+def test_differences_between_20_and_56_layers_are_paired_by_seed(sweep):
+  section = plain_depth.build(analysis.load(sweep))
   found = section.data["plain_depth_differences"].set_index("start")
   normed = found.loc["plain, batch norm, He, ReLU"]
   assert normed["difference"] == pytest.approx(0.035) and normed["seeds"] == 2
@@ -58,8 +59,8 @@ def test_differences_between_20_and_56_layers_are_those_of_the_same_seeds(swept)
   )
 
 
-def test_the_table_has_a_row_a_start_and_a_column_a_depth(swept):
-  table = plain_depth.build(analysis.load(swept)).tables[0]
+def test_the_table_has_one_row_per_initialization_and_one_column_per_depth(sweep):
+  table = plain_depth.build(analysis.load(sweep)).tables[0]
   assert [column.title for column in table.columns] == [
     "network",
     "20",
@@ -73,7 +74,7 @@ def test_the_table_has_a_row_a_start_and_a_column_a_depth(swept):
     *("plain, batch norm, He, ReLU", "11.00 ± 1.41", "14.50 ± 2.12", "30.00 ± 0.00", "+3.50", "−2.85 to +9.85", "2"),
   ]
   assert table.rows[1] == ["plain, no norm, He, ReLU", "20.00 ± 0.00", "90.00", "–", "+70.00", "–", "1"]
-  assert "plain-depth" in [section.key for section in sections.build_all(analysis.load(swept))]
+  assert "plain-depth" in [section.key for section in sections.build_all(analysis.load(sweep))]
 
 
 def test_other_sweeps_have_no_such_section(tmp_path):

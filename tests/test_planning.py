@@ -1,4 +1,4 @@
-"""The plan: slices by name, bounds by hand, what is tried when a run does not fit, and the table."""
+"""The command `resjax.plan`: names of slices, bounds by hand, search for settings that fit, and the table."""
 
 import dataclasses
 import importlib.util
@@ -13,14 +13,14 @@ from resjax.planning import chips, measured, roofline, search
 from resjax.planning.compiled import Program
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
-from tests.in_process_commands import called
+from tests.in_process_commands import run_command
 
 
 @pytest.mark.parametrize(
   ("name", "count", "kind"),
   [("v5e:2x4", 8, "v5 lite"), ("v6e:4x4", 16, "v6 lite"), ("v5p:8x8x8", 512, "v5p"), ("gpu:h100x8", 8, "h100")],
 )
-def test_slices_have_names(name, count, kind):
+def test_slices_are_parsed_by_name(name, count, kind):
   found = chips.parse(name)
   assert (found.name, found.count, found.chip.kind) == (name, count, kind)
   assert found.compiles == (not name.startswith("gpu"))
@@ -35,22 +35,23 @@ def test_slices_have_names(name, count, kind):
     ("gpu:h100x9", "must be gpu:NAMExN with NAME one of a100, h100, h200, N 1 to 8"),
   ],
 )
-def test_what_is_no_slice_is_said(name, says):
+def test_errors_of_unknown_slices_name_the_known_ones(name, says):
   with pytest.raises(ConfigError) as raised:
     chips.parse(name)
   assert says in str(raised.value)
 
 
-def test_larger_slices_come_in_order():
+def test_larger_slices_are_in_order_of_size():
   assert [each.name for each in chips.larger(chips.parse("v5p:4x4x8"))] == ["v5p:4x8x8", "v5p:8x8x8"]
 
 
 def net_of(config: Config):
+  """Returns the network for CIFAR-10."""
   return config.model.net((32, 32, 3), 10)
 
 
-def test_bounds_by_hand():
-  """One v5e chip, 128 images of ResNet-20: multiply-adds three times (twice backward), two operations each."""
+def test_the_bound_of_a_step_by_hand():
+  """A step of ResNet-20 has three forward passes of 128 images, with two operations per multiply-add."""
   config = Config(model=Model(depth=20, precision="bfloat16"))
   net = net_of(config)
   bound = roofline.step(config, net, chips.parse("v5e:2x2"), 1)
@@ -64,7 +65,7 @@ def test_bounds_by_hand():
   assert split.exchange == pytest.approx(2 * 4 * net.params * 3 / 4 / 200e9)
 
 
-def test_bytes_are_those_the_benchmark_counts():
+def test_bytes_of_a_step_are_those_of_the_benchmark():
   for precision in ("float32", "bfloat16"):
     moved = roofline.moved_bytes(net_of(Config(model=Model(depth=20))), precision)
     assert moved * 128 == measured_roofline.step_bytes(20, 128, precision)
@@ -92,8 +93,8 @@ def test_a_batch_that_does_not_divide_names_the_nearest(config, where, says):
   assert str(raised.value) == says
 
 
-class Compiler:
-  """Says how much memory a step takes without compiling it."""
+class FakeCompiler:
+  """Returns given sizes of memory instead of compiling a step, and records the requests."""
 
   def __init__(self, gigabytes):
     self.gigabytes, self.asked, self.efforts = gigabytes, [], []
@@ -115,15 +116,15 @@ class Compiler:
   ],
 )
 def test_the_first_setting_that_fits_is_proposed(monkeypatch, gigabytes, setting):
-  compiler = Compiler(gigabytes)
+  compiler = FakeCompiler(gigabytes)
   monkeypatch.setattr(search, "_compiler", lambda: compiler)
   found = search.best(Config(), chips.parse("v5e:2x4"), "full")
   assert (found.fits, found.setting) == (True, setting)
   assert compiler.asked[0] == ("none", "v5e:2x4", 128)
 
 
-def test_what_fits_in_no_way_is_tried_in_every_one(monkeypatch):
-  compiler = Compiler(lambda *_: 100)
+def test_all_settings_are_tried_for_a_run_that_never_fits(monkeypatch):
+  compiler = FakeCompiler(lambda *_: 100)
   monkeypatch.setattr(search, "_compiler", lambda: compiler)
   assert not search.best(Config(), chips.parse("v5e:2x4"), "full").fits
   assert [where for _, where, _ in compiler.asked][:6] == ["v5e:2x4"] * 3 + ["v5e:4x4", "v5e:4x8", "v5e:8x8"]
@@ -131,15 +132,15 @@ def test_what_fits_in_no_way_is_tried_in_every_one(monkeypatch):
 
 
 @pytest.mark.parametrize(("gigabytes", "efforts"), [(3, ["quick"]), (40, ["quick", "full"] * 3)])
-def test_what_does_not_fit_quickly_compiled_is_compiled_in_full(monkeypatch, gigabytes, efforts):
-  compiler = Compiler(lambda *_: gigabytes)
+def test_a_step_that_does_not_fit_is_compiled_again_with_full_effort(monkeypatch, gigabytes, efforts):
+  compiler = FakeCompiler(lambda *_: gigabytes)
   monkeypatch.setattr(search, "_compiler", lambda: compiler)
   config = dataclasses.replace(Config(), execution=Execution(devices=8, remat="group"))
   search.best(dataclasses.replace(config, train=Train(batch_size=32)), chips.parse("v5e:2x4"), "quick")
   assert compiler.efforts == efforts
 
 
-def test_memory_without_a_compiler_shrinks_with_remat_and_devices():
+def test_estimated_memory_decreases_with_rematerialization_and_devices():
   net, kept = net_of(Config(model=Model(depth=110))), memory.training_bytes
   whole = kept(net, "float32", "none", 128)
   assert kept(net, "float32", "none", 16) < whole / 4
@@ -150,12 +151,13 @@ def test_memory_without_a_compiler_shrinks_with_remat_and_devices():
 
 
 def plan(monkeypatch, capsys, *arguments: str, code: int = 0) -> dict:
-  assert called(monkeypatch, "resjax.plan", [*arguments, "--format=json"]) == code
+  """Returns the plan that the command prints as JSON."""
+  assert run_command(monkeypatch, "resjax.plan", [*arguments, "--format=json"]) == code
   return json.loads(capsys.readouterr().out)
 
 
-def test_seeds_share_a_step_and_the_sum_is_that_of_the_rows(monkeypatch, capsys):
-  compiler = Compiler(lambda *_: 1)
+def test_a_step_is_compiled_once_for_all_seeds_and_totals_are_sums(monkeypatch, capsys):
+  compiler = FakeCompiler(lambda *_: 1)
   monkeypatch.setattr(search, "_compiler", lambda: compiler)
   found = plan(monkeypatch, capsys, "--config=cifar_depth_sweep", "--only=depth=20,32 kind=plain", "--price=2")
   assert len(found["runs"]) == found["sum"]["runs"] == 10
@@ -168,19 +170,19 @@ def test_seeds_share_a_step_and_the_sum_is_that_of_the_rows(monkeypatch, capsys)
   assert row["cost"] == pytest.approx(2 * row["chip hours"])
 
 
-def test_a_batch_per_chip(monkeypatch, capsys):
-  monkeypatch.setattr(search, "_compiler", lambda: Compiler(lambda *_: 1))
+def test_the_batch_size_can_be_given_per_chip(monkeypatch, capsys):
+  monkeypatch.setattr(search, "_compiler", lambda: FakeCompiler(lambda *_: 1))
   arguments = ("--config=cifar_depth_sweep", "--only=depth=20 seed=0", "--topology=v5p:8x8x8", "--batch_per_chip=4")
   assert {row["batch"] for row in plan(monkeypatch, capsys, *arguments)["runs"]} == {2048}
 
 
-def test_what_does_not_fit_is_said_and_is_exit_code_1(monkeypatch, capsys):
-  monkeypatch.setattr(search, "_compiler", lambda: Compiler(lambda *_: 100))
+def test_a_run_that_does_not_fit_is_exit_code_1(monkeypatch, capsys):
+  monkeypatch.setattr(search, "_compiler", lambda: FakeCompiler(lambda *_: 100))
   found = plan(monkeypatch, capsys, "--config=cifar_depth_sweep", "--only=id=plain-d20-s0", code=1)
   assert (found["runs"][0]["fits"], found["sum"]["do not fit"]) == (False, 1)
 
 
-def test_a_measured_rate_is_believed(monkeypatch, capsys, tmp_path):
+def test_a_measured_throughput_replaces_the_estimate(monkeypatch, capsys, tmp_path):
   net = net_of(Config())
   with RunWriter(tmp_path / "residual-A-d20-s0") as writer:
     devices = {"platform": "gpu", "kind": "NVIDIA H100 80GB HBM3", "count": 2, "processes": 1}
@@ -198,19 +200,19 @@ def test_a_measured_rate_is_believed(monkeypatch, capsys, tmp_path):
   assert row["by"] != "measured"
 
 
-def test_without_the_compiler_the_extra_is_named(monkeypatch):
+def test_the_extra_for_the_tpu_compiler_is_named(monkeypatch):
   if importlib.util.find_spec("libtpu"):
     pytest.skip("the extra tpu is installed")
   with pytest.raises(ConfigError, match="a plan for TPUs needs libtpu: install the extra tpu"):
-    called(monkeypatch, "resjax.plan", ["--config=quickstart", "--only=depth=8"])
+    run_command(monkeypatch, "resjax.plan", ["--config=quickstart", "--only=depth=8"])
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs the extra tpu")
 @pytest.mark.parametrize(
   "runs", ["--config=quickstart --only=depth=8,kind=plain", "--config=imagenet_depth --only=depth=18"]
 )
-def test_a_real_compiler_compiles(runs):
-  """Of images that are held, and of those that are streamed; in a process of its own, which takes JAX's platform."""
+def test_the_tpu_compiler_compiles_steps_of_both_input_strategies(runs):
+  """The command runs in a process of its own, because it sets the platform of JAX."""
   import subprocess
   import sys
 

@@ -1,4 +1,4 @@
-"""What stands beside the code: pre-commit and continuous integration run the checks that the Makefile runs."""
+"""Files beside the code: pre-commit and continuous integration run the checks of the Makefile; the citation."""
 
 import re
 import subprocess
@@ -12,13 +12,13 @@ yaml = pytest.importorskip("yaml")
 
 
 def recipe(target: str) -> list[str]:
-  """Returns the commands of a target of the Makefile."""
+  """Returns the commands of a target in the Makefile."""
   _, rest = (ROOT / "Makefile").read_text().split(f"\n{target}: ", 1)
   lines = rest.splitlines()[1:]
   return [line.strip() for line in lines[: lines.index("")]]
 
 
-def test_pre_commit_runs_what_lint_runs():
+def test_pre_commit_runs_the_checks_of_make_lint():
   hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
   checks = [command.replace("$(BIN)", ".venv/bin").replace(" --check", "") for command in recipe("lint")]
   assert [hook["entry"].replace(" --fix", "") for hook in hooks] == checks
@@ -34,12 +34,12 @@ def test_the_workflow_runs_all_parts_on_every_supported_python():
   assert job["steps"][-1]["run"] == ".ci/run ${{ matrix.part }}"
 
 
-def test_an_unknown_part_is_refused():
+def test_an_unknown_part_of_continuous_integration_is_an_error():
   ended = subprocess.run([ROOT / ".ci" / "run", "nope"], capture_output=True, text=True, check=False)
   assert (ended.returncode, ended.stderr) == (2, ".ci/run: nope is not a part: test, install\n")
 
 
-def test_the_citation_names_software_and_paper():
+def test_the_citation_file_has_software_and_paper():
   citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
   assert citation["cff-version"] == "1.2.0" and citation["type"] == "software" and citation["authors"]
   (paper,) = citation["references"]

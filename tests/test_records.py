@@ -1,4 +1,4 @@
-"""What a run's records hold, what is refused, and how they are read; `test_records_faults.py` has kills."""
+"""Records of a run: writing, errors and reading; `test_records_faults.py` kills writers."""
 
 import json
 import math
@@ -12,10 +12,11 @@ from resjax.records import RecordsError, RunWriter, find_runs, read_run
 
 
 def steps(rows: list[dict]) -> list[int]:
+  """Returns the steps of lines or events."""
   return [row["step"] for row in rows]
 
 
-def test_update_merges_and_keeps_every_key(tmp_path):
+def test_updates_are_merged_and_every_key_is_written(tmp_path):
   with RunWriter(tmp_path / "runs" / "a") as writer:
     assert not any(writer.run.values())
     writer.update(id="a", status="running", depth=20)
@@ -28,14 +29,14 @@ def test_update_merges_and_keeps_every_key(tmp_path):
   assert (on_disk["step"], on_disk["depth"], on_disk["events"]) == (5, 20, [])
 
 
-def test_run_is_a_copy(tmp_path):
+def test_the_record_of_a_writer_is_a_copy(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.event(1, "restored")
     writer.run["events"].clear()
     assert steps(writer.run["events"]) == [1]
 
 
-def test_a_new_writer_continues_what_the_last_one_left(tmp_path):
+def test_a_new_writer_continues_the_record(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.update(id="a")
     writer.event(3, "warm-up ended", "error 0.79")
@@ -60,13 +61,13 @@ def test_a_new_writer_continues_what_the_last_one_left(tmp_path):
     (lambda w: w.update(result=object()), "cannot hold a value of type object"),
   ],
 )
-def test_what_the_schema_does_not_know_is_refused_and_nothing_written(tmp_path, act, says):
+def test_values_outside_of_the_schema_are_errors_and_not_written(tmp_path, act, says):
   with RunWriter(tmp_path) as writer, pytest.raises(RecordsError, match=says):
     act(writer)
   assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
 
 
-def test_a_closed_writer_writes_nothing(tmp_path):
+def test_a_closed_writer_cannot_write(tmp_path):
   writer = RunWriter(tmp_path)
   writer.close()
   writer.close()
@@ -94,17 +95,18 @@ def test_values_that_are_not_finite_are_null(tmp_path):
 def test_every_line_has_every_key(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.append("responses", [{"layer": 1, "step": 4}])
-  assert list(read_run(tmp_path_with_run(tmp_path)).responses[0]) == list(records.LOG_KEYS["responses"])
+  assert list(read_run(write_minimal_run(tmp_path)).responses[0]) == list(records.LOG_KEYS["responses"])
 
 
-def tmp_path_with_run(directory: Path) -> Path:
+def write_minimal_run(directory: Path) -> Path:
+  """Writes a run directory with an id only and returns it."""
   with RunWriter(directory) as writer:
     writer.update(id="a")
   return directory
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 3, "lo', b'{"step": 3}', b"\xff\xfe"])
-def test_a_torn_last_line_is_skipped_then_cut(tmp_path, torn):
+def test_a_torn_last_line_is_skipped_and_removed_by_the_next_append(tmp_path, torn):
   with RunWriter(tmp_path) as writer:
     writer.update(id="a")
     writer.append("metrics", [{"step": 1}, {"step": 2}])
@@ -116,7 +118,7 @@ def test_a_torn_last_line_is_skipped_then_cut(tmp_path, torn):
   assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2, 3], 0)
 
 
-def test_a_log_that_is_one_torn_line_is_emptied(tmp_path):
+def test_a_log_of_one_torn_line_is_emptied_by_the_next_append(tmp_path):
   (tmp_path / "metrics.jsonl").write_bytes(b'{"step"')
   with RunWriter(tmp_path) as writer:
     writer.append("metrics", [{"step": 1}])
@@ -124,8 +126,8 @@ def test_a_log_that_is_one_torn_line_is_emptied(tmp_path):
   assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1], 0)
 
 
-def test_lines_that_are_no_records_are_counted(tmp_path):
-  tmp_path_with_run(tmp_path)
+def test_lines_that_cannot_be_parsed_are_counted(tmp_path):
+  write_minimal_run(tmp_path)
   lines = ["[1]", '{"loss": 1}', "", '{"step": 1, "loss": NaN}', '{"step": "2"}', '{"step": 3, "later": 1}']
   (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
   run = read_run(tmp_path)
@@ -134,7 +136,7 @@ def test_lines_that_are_no_records_are_counted(tmp_path):
   assert run.metrics[1]["later"] == 1  # a key of a newer version is kept
 
 
-def test_rewind_drops_what_came_after(tmp_path):
+def test_rewind_removes_later_lines_and_events(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.event(2, "warm-up ended")
     writer.event(4, "restored")
@@ -152,14 +154,14 @@ def test_rewind_drops_what_came_after(tmp_path):
   assert (run.metrics, run.responses, run.gradients, run.run["events"]) == ([], [], [], [])
 
 
-def test_rewind_of_an_empty_directory_makes_no_record(tmp_path):
+def test_rewind_of_an_empty_directory_writes_no_record(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.rewind(-1)
   assert not (tmp_path / "run.json").exists()
 
 
-def test_numbered_parts_are_joined_by_number_and_rewound(tmp_path):
-  tmp_path_with_run(tmp_path)
+def test_numbered_parts_are_joined_in_order_and_rewound(tmp_path):
+  write_minimal_run(tmp_path)
   for part, step in (("metrics", 1), ("metrics-00001", 2), ("metrics-00002", 3), ("metrics-100000", 5)):
     (tmp_path / f"{part}.jsonl").write_text(f'{{"step": {step}}}\n')
   (tmp_path / "metrics-99999.jsonl").write_text('{"step": 4}\n{"ste')
@@ -170,14 +172,14 @@ def test_numbered_parts_are_joined_by_number_and_rewound(tmp_path):
   assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([1, 2], 0)
 
 
-def test_a_refused_writer_leaves_the_directory_free(tmp_path):
+def test_a_writer_that_fails_does_not_lock_the_directory(tmp_path):
   (tmp_path / "run.json").write_text("{")
   for _ in range(2):
     with pytest.raises(RecordsError, match="is not JSON"):
       RunWriter(tmp_path)
 
 
-def test_a_file_in_the_way_is_one_clear_line(tmp_path):
+def test_a_file_in_place_of_a_directory_is_an_error(tmp_path):
   (tmp_path / "a").write_text("")
   with pytest.raises(RecordsError, match="cannot be a run directory"):
     RunWriter(tmp_path / "a" / "b")
@@ -197,7 +199,7 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path):
     ('{"schema": 1, "result": {"test_error": "x"}}', "'test_error' has an invalid value"),
   ],
 )
-def test_a_record_that_cannot_be_read_is_one_clear_line(tmp_path, content, says):
+def test_an_unreadable_record_is_a_one_line_error(tmp_path, content, says):
   (tmp_path / "run.json").write_text(content)
   assert find_runs(tmp_path) == [tmp_path]
   with pytest.raises(RecordsError, match=says) as caught:
@@ -205,7 +207,7 @@ def test_a_record_that_cannot_be_read_is_one_clear_line(tmp_path, content, says)
   assert "\n" not in str(caught.value)
 
 
-def test_a_reader_finds_every_key_in_a_minimal_record(tmp_path):
+def test_missing_keys_of_a_record_are_none(tmp_path):
   (tmp_path / "run.json").write_text('{"schema": 1, "id": "a", "later": 1}')
   run = read_run(tmp_path)
   assert set(records.RUN_KEYS) < set(run.run)
@@ -213,10 +215,10 @@ def test_a_reader_finds_every_key_in_a_minimal_record(tmp_path):
   assert (run.config, run.metrics, run.torn) == ({}, [], 0)
 
 
-def test_find_runs_covers_run_experiment_and_parent(tmp_path):
+def test_find_runs_takes_a_run_an_experiment_or_its_parent(tmp_path):
   for place in ("sweep/a", "sweep/b", "other/c"):
-    tmp_path_with_run(tmp_path / place)
-  tmp_path_with_run(tmp_path / "sweep" / "a" / "checkpoints")  # inside a run: not a run of its own
+    write_minimal_run(tmp_path / place)
+  write_minimal_run(tmp_path / "sweep" / "a" / "checkpoints")  # a run inside of a run is ignored
   (tmp_path / "empty").mkdir()
   assert find_runs(tmp_path) == [tmp_path / place for place in ("other/c", "sweep/a", "sweep/b")]
   assert find_runs(tmp_path / "sweep") == [tmp_path / "sweep" / "a", tmp_path / "sweep" / "b"]
@@ -226,11 +228,11 @@ def test_find_runs_covers_run_experiment_and_parent(tmp_path):
     find_runs(tmp_path / "nowhere")
 
 
-def test_time_is_utc_to_the_second():
+def test_times_are_utc_without_fractions_of_seconds():
   assert records.utc_now().endswith("+00:00") and "." not in records.utc_now()
 
 
-def test_a_setting_written_under_its_old_name_is_read_under_its_new_one(tmp_path):
+def test_settings_are_read_under_their_current_names(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.update(status=records.PENDING)
     writer.write_config({"seed": 3, "execution": {"together": 5, "remat": "none"}})

@@ -1,4 +1,4 @@
-"""The records of many runs as one archive, and reports from it."""
+"""Archives with the records of all runs of an experiment, and reports from them."""
 
 import io
 import shutil
@@ -13,6 +13,7 @@ from tests.synthetic_runs import write_run, write_studies
 
 @pytest.fixture
 def experiment(tmp_path):
+  """Returns the directory of an experiment of two runs with checkpoints."""
   root = tmp_path / "runs" / "study"
   for depth in (20, 32):
     directory = write_run(root, depth=depth, every=32_000)
@@ -24,10 +25,11 @@ def experiment(tmp_path):
 
 
 def contents(root):
+  """Returns the contents of all files below a folder by relative path."""
   return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_an_archive_has_the_records_and_nothing_else(experiment, capsys):
+def test_an_archive_contains_only_records(experiment, capsys):
   before = contents(experiment)
   assert report.main([str(experiment), "--archive"]) == 0
   assert capsys.readouterr().out.strip() == str(experiment / ARCHIVE)
@@ -47,11 +49,11 @@ def test_a_report_from_an_archive_is_that_of_the_run_directories(experiment):
   for path in experiment.iterdir():
     if path.name != ARCHIVE:
       shutil.rmtree(path) if path.is_dir() else path.unlink()
-  assert report.main([str(experiment.parent)]) == 0  # an archive one level below is found, too
+  assert report.main([str(experiment.parent)]) == 0  # an archive one level below is found
   assert contents(experiment / "tables") == expected
 
 
-def test_what_is_there_is_not_replaced(experiment):
+def test_unpacking_does_not_replace_existing_runs(experiment):
   records.pack(experiment)
   run = experiment / "residual-A-d20-s0"
   (run / "config.json").write_text("{}")
@@ -61,7 +63,7 @@ def test_what_is_there_is_not_replaced(experiment):
   assert (experiment / "residual-A-d32-s0" / "run.json").exists()
 
 
-def test_only_the_directory_of_an_experiment_is_packed(experiment, capsys):
+def test_only_the_directory_of_an_experiment_can_be_packed(experiment, capsys):
   for wrong in (experiment.parent, experiment / "residual-A-d20-s0"):
     assert report.main([str(wrong), "--archive"]) == 2
     assert "must be the directory of one experiment, with its runs" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Records through kills, a second writer, torn lines and any course of events."""
+"""Records after kills, with two writers, and after random sequences of actions."""
 
 import math
 import os
@@ -17,8 +17,13 @@ from resjax.records import RecordsError, RunWriter, read_run
 REPOSITORY = Path(__file__).parents[1]
 
 
-def killed(code: str, directory: Path) -> None:
-  """Runs `code` with a writer `w` open on `directory`, in a process that must end by SIGKILL."""
+def run_until_killed(code: str, directory: Path) -> None:
+  """Runs code that kills its process by SIGKILL.
+
+  Args:
+    code: Python code, in which `w` is a writer and `die` sends SIGKILL.
+    directory: Run directory of the writer.
+  """
   setup = (
     "import os, pathlib, signal, sys\n"
     "from resjax.records import RunWriter\n"
@@ -30,14 +35,15 @@ def killed(code: str, directory: Path) -> None:
 
 
 def steps(rows: list[dict]) -> list[int]:
+  """Returns the steps of lines or events."""
   return [row["step"] for row in rows]
 
 
-def test_a_kill_before_the_replacement_leaves_the_old_record(tmp_path):
+def test_a_kill_before_the_atomic_replacement_keeps_the_old_record(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.update(id="a", status="running", step=1)
-  killed("pathlib.Path.replace = die\nw.update(status='done')", tmp_path)
-  assert (tmp_path / ".run.json.tmp").exists()  # it did die between the two
+  run_until_killed("pathlib.Path.replace = die\nw.update(status='done')", tmp_path)
+  assert (tmp_path / ".run.json.tmp").exists()  # the process was killed between writing and replacing
   assert read_run(tmp_path).run["status"] == "running"
   with RunWriter(tmp_path) as writer:
     writer.update(status="failed")
@@ -45,16 +51,16 @@ def test_a_kill_before_the_replacement_leaves_the_old_record(tmp_path):
   assert not (tmp_path / ".run.json.tmp").exists()
 
 
-def test_a_kill_while_appending_costs_the_torn_line_only(tmp_path):
+def test_a_kill_during_an_append_loses_only_the_torn_line(tmp_path):
   with RunWriter(tmp_path) as writer:
     writer.update(id="a")
   tear = "f = open(w.directory / 'metrics.jsonl', 'ab')\nf.write(b'{\"step\": 7')\nf.flush()\ndie()"
-  killed("w.append('metrics', [{'step': 6}])\n" + tear, tmp_path)
+  run_until_killed("w.append('metrics', [{'step': 6}])\n" + tear, tmp_path)
   assert (steps(read_run(tmp_path).metrics), read_run(tmp_path).torn) == ([6], 1)
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 2, 3])
-def test_an_interrupted_rewind_is_finished_by_the_next(tmp_path, survivors):
+def test_an_interrupted_rewind_is_completed_by_the_next(tmp_path, survivors):
   with RunWriter(tmp_path) as writer:
     writer.event(5, "restored")
     for log in records.LOG_KEYS:
@@ -64,7 +70,7 @@ replace, left = pathlib.Path.replace, iter([True] * {survivors})
 pathlib.Path.replace = lambda *paths: replace(*paths) if next(left, False) else die()
 w.rewind(2)
 """
-  killed(code, tmp_path)
+  run_until_killed(code, tmp_path)
   assert steps(read_run(tmp_path).run["events"]) == [5]  # the record is rewound last
   with RunWriter(tmp_path) as writer:
     writer.rewind(2)
@@ -73,7 +79,7 @@ w.rewind(2)
   assert run.run["events"] == []
 
 
-def test_another_process_holds_the_directory_until_it_is_gone(tmp_path):
+def test_a_run_directory_is_locked_until_its_writer_has_exited(tmp_path):
   code = (
     "import sys\nfrom resjax.records import RunWriter\nw = RunWriter(sys.argv[1])\nprint('held', flush=True)\ninput()"
   )
@@ -102,7 +108,7 @@ ACTIONS = st.lists(st.one_of(ROWS, st.integers(-1, 20), st.just(b'{"step": 1, "s
 
 @settings(max_examples=40, deadline=None, database=None)
 @given(ACTIONS)
-def test_any_course_of_appends_rewinds_and_tears_reads_back(actions):
+def test_any_sequence_of_appends_rewinds_and_torn_lines_is_read_back(actions):
   expected: list[dict] = []
   with tempfile.TemporaryDirectory() as directory:
     for action in actions:

@@ -1,3 +1,5 @@
+"""The registry of experiments: names, variants, sweeps, and errors of experiment files."""
+
 import dataclasses
 import shutil
 from pathlib import Path
@@ -27,7 +29,7 @@ def get_config(variant=""):
 def sweep(variant=""):
   return (point for point in axis("seed", range(1 if variant else 3)))
 '''
-BROKEN = {
+BROKEN_FILES = {
   "def get_config(:": "the file raised SyntaxError",
   "raise SystemExit(0)": "the file raised SystemExit: 0",
   "import no_such_module": "the file raised ModuleNotFoundError: No module named 'no_such_module'",
@@ -40,7 +42,7 @@ BROKEN = {
   f"{GOOD}\nVARIANTS = (1,)": "VARIANTS = (1,): must be a tuple of names",
   f"{GOOD}\nVARIANTS = None": "VARIANTS = None: must be a tuple of names",
 }
-BROKEN_INSIDE = {
+BROKEN_FUNCTIONS = {
   "def get_config(): pass": "get_config raised TypeError",
   "def get_config(variant): return None": "get_config must return what config.default() returns, changed",
   "def get_config(variant): return {}": "get_config must return what config.default() returns, changed",
@@ -58,13 +60,14 @@ BROKEN_INSIDE = {
 
 
 def write(folder: Path, text: str = GOOD, name: str = "study") -> Path:
+  """Writes an experiment file and returns its path."""
   folder.mkdir(exist_ok=True)
   path = folder / f"{name}.py"
   path.write_text(text)
   return path
 
 
-def test_the_shipped_experiments():
+def test_the_shipped_experiments_are_found_with_their_questions():
   shipped = registry.available(registry.SHIPPED)
   names = ["cifar_depth_sweep", "cifar_highway", "cifar_precision", "cifar_resnet18"]
   names += ["cifar_shortcuts", "detection_backbones", "detection_depth", "gradient_flow", "identity_mappings"]
@@ -76,7 +79,7 @@ def test_the_shipped_experiments():
     assert f"--config experiments/{experiment.name}.py" in experiment.module.__doc__
 
 
-def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch):
+def test_the_overview_has_one_row_per_experiment_and_variant(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   runs = {row["name"]: row["runs"] for row in registry.overview()}
   imagenet = {"imagenet_depth": (5, 2), "imagenet_plain_vs_residual": (4, 4), "imagenet_shortcuts": (3, 3)}
@@ -124,7 +127,7 @@ def test_the_overview_has_a_row_an_experiment_and_variant(tmp_path, monkeypatch)
   assert all(list(row) == ["name", "question", "runs"] for row in registry.overview())
 
 
-def test_the_depth_sweep_is_that_of_the_paper():
+def test_the_depth_sweep_has_the_runs_of_the_paper():
   made = registry.find("cifar_depth_sweep").runs()
   first = [run.id for run in made[:11]]
   assert first == [
@@ -135,14 +138,14 @@ def test_the_depth_sweep_is_that_of_the_paper():
   assert {d["name"] for run in made for d in run.config.deviations()} == {"model.norm_images"}
 
 
-def test_the_mini_sweep_deviates_in_its_length_only():
+def test_the_mini_sweep_deviates_in_steps_only():
   made = registry.find("cifar_depth_sweep").runs("mini")
   assert [run.id for run in made] == ["residual-A-d20-s0", "plain-d20-s0", "residual-A-d44-s0", "plain-d44-s0"]
   assert {run.folder for run in made} == {"cifar_depth_sweep-mini"}
   assert [[d["name"] for d in run.config.deviations()] for run in made] == [["model.norm_images", "train.steps"]] * 4
 
 
-def test_pitfalls_differ_from_the_recipe_in_one_setting_each():
+def test_each_pitfall_differs_from_the_recipe_in_one_setting():
   for variant in ("", "digits"):
     made = registry.find("pitfalls").runs(variant)
     recipe = dataclasses.asdict(made[0].config)
@@ -152,7 +155,7 @@ def test_pitfalls_differ_from_the_recipe_in_one_setting_each():
 
 
 def _changed(one: dict, other: dict) -> set[str]:
-  """The dotted keys of two levels that differ."""
+  """Returns the dotted keys whose values differ."""
   groups = [group for group in one if one[group] != other[group]]
   return {f"{group}.{key}" for group in groups for key in one[group] if one[group][key] != other[group][key]}
 
@@ -167,7 +170,7 @@ def test_a_file_is_found_by_path_and_by_name_below_the_current_directory(tmp_pat
   assert {"study", "study:mini", "quickstart"} <= {row["name"] for row in registry.overview()}
 
 
-def test_variant_and_pinned_reach_the_runs(tmp_path):
+def test_variants_and_pinned_settings_are_applied_to_the_runs(tmp_path):
   experiment = registry.find(str(write(tmp_path)))
   assert [run.id for run in experiment.runs()] == [f"residual-A-d20-s{seed}" for seed in range(3)]
   (mini,) = experiment.runs("mini")
@@ -177,14 +180,14 @@ def test_variant_and_pinned_reach_the_runs(tmp_path):
     experiment.runs("mni")
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_experiments_of_one_name_are_an_error(tmp_path):
   write(tmp_path / "a"), write(tmp_path / "b")
   with pytest.raises(ConfigError, match=r"two experiments are called study: .*a/study\.py and .*b/study\.py"):
     registry.available(tmp_path / "a", tmp_path / "b")
   assert len(registry.available(tmp_path / "a", tmp_path / "a")) == 1
 
 
-def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
+def test_files_with_a_leading_underscore_and_missing_folders_are_ignored(tmp_path):
   write(tmp_path, "raise SystemExit", "_helper")
   assert registry.available(tmp_path, tmp_path / "none") == []
 
@@ -202,15 +205,15 @@ def test_files_with_an_underscore_and_missing_folders_are_passed_over(tmp_path):
     ("folder.py", "unknown experiment folder.py"),
   ],
 )
-def test_an_unknown_experiment_names_what_there_is(name, says, tmp_path, monkeypatch):
+def test_the_error_of_an_unknown_experiment_names_the_known_ones(name, says, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "folder.py").mkdir()
   with pytest.raises(ConfigError, match=f"^{says}"):
     registry.find(name)
 
 
-@pytest.mark.parametrize(("text", "says"), BROKEN.items())
-def test_a_broken_file_is_one_clear_error(text, says, tmp_path):
+@pytest.mark.parametrize(("text", "says"), BROKEN_FILES.items())
+def test_a_broken_file_is_a_config_error(text, says, tmp_path):
   path = write(tmp_path, text)
   with pytest.raises(ConfigError) as caught:
     registry.find(str(path))
@@ -218,15 +221,15 @@ def test_a_broken_file_is_one_clear_error(text, says, tmp_path):
   assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "says"), BROKEN_INSIDE.items())
-def test_a_broken_function_is_one_clear_error(text, says, tmp_path):
+@pytest.mark.parametrize(("text", "says"), BROKEN_FUNCTIONS.items())
+def test_a_broken_function_is_a_config_error(text, says, tmp_path):
   experiment = registry.find(str(write(tmp_path, f"{GOOD}\n\n{text}")))
   with pytest.raises(ConfigError) as caught:
     experiment.runs()
   assert says in str(caught.value)
 
 
-def test_a_broken_file_does_not_hide_the_others(tmp_path, monkeypatch):
+def test_a_broken_file_does_not_affect_other_experiments(tmp_path, monkeypatch):
   write(tmp_path / "experiments", "1 / 0")
   monkeypatch.chdir(tmp_path)
   assert registry.find("quickstart").name == "quickstart"
@@ -242,7 +245,7 @@ def test_without_any_experiment_the_overview_is_empty(tmp_path, monkeypatch):
     registry.find("quickstart")
 
 
-def test_an_experiment_of_the_current_folder_takes_the_place_of_a_shipped_one(tmp_path, monkeypatch):
+def test_an_experiment_in_the_current_folder_replaces_a_shipped_one(tmp_path, monkeypatch):
   copy = tmp_path / "experiments" / "quickstart.py"
   copy.parent.mkdir()
   shutil.copy(registry.SHIPPED / "quickstart.py", copy)

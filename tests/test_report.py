@@ -1,3 +1,5 @@
+"""The report: its HTML page, tables and figures, and the command."""
+
 import html.parser
 import re
 import subprocess
@@ -17,7 +19,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Reader(html.parser.HTMLParser):
-  """Checks that tags nest, and gathers text, attributes and ids."""
+  """Parses a page, asserting that tags are nested, and collects its text, headings and attributes."""
 
   def __init__(self, text: str):
     super().__init__()
@@ -52,11 +54,13 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
+  """Returns the path of the report of a sweep."""
   root = synthetic_runs.write_sweep(tmp_path_factory.mktemp("runs") / "cifar_depth_sweep")
   return page.build(root)
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+  """Runs `python -m resjax.report` with warnings as errors."""
   return subprocess.run(
     [sys.executable, "-W", "error", "-m", "resjax.report", *map(str, arguments)],
     cwd=REPOSITORY,
@@ -67,7 +71,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def rows(path: Path) -> dict[str, list[str]]:
-  """The cells of every table row of a page, by the row's heading."""
+  """Returns the cells of all table rows of a page by the heading of the row."""
   found = re.findall(r'<tr>\s*<th scope="row">(.*?)</tr>', path.read_text(), re.S)
   cells = [re.split(r"</t[hd]>", row) for row in found]
   return {
@@ -76,7 +80,7 @@ def rows(path: Path) -> dict[str, list[str]]:
   }
 
 
-def test_page_is_self_contained(built):
+def test_the_page_needs_no_other_files_or_scripts(built):
   text = built.read_text()
   reader = Reader(text)
   assert "http" not in text and "//" not in re.sub(r"<code>.*?</code>", "", text, flags=re.S)
@@ -88,7 +92,7 @@ def test_page_is_self_contained(built):
     assert target.startswith("#") or (built.parent / target).is_file(), target
 
 
-def test_page_has_headings_names_and_scopes(built):
+def test_the_page_is_accessible(built):
   text = built.read_text()
   reader = Reader(text)
   assert reader.headings[0] == "h1" and set(reader.headings[1:]) == {"h2"}
@@ -102,19 +106,19 @@ def test_page_has_headings_names_and_scopes(built):
   assert 'lang="en"' in text and "prefers-color-scheme: dark" in text and "width=device-width" in text
 
 
-def test_page_says_what_the_log_says(built):
+def test_the_page_has_the_numbers_of_the_records(built):
   table = pd.read_csv(built.parent / "tables" / "errors.csv").set_index("label")
-  shown = rows(built)
+  cells = rows(built)
   for label in ("plain-44", "ResNet-20"):
     mean, spread = 100 * table.loc[label, "test_error"], 100 * table.loc[label, "test_spread"]
-    assert shown[label][0] == f"{mean:.2f} ± {spread:.2f}"
+    assert cells[label][0] == f"{mean:.2f} ± {spread:.2f}"
     low, high = (100 * table.loc[label, end] for end in ("test_low", "test_high"))
-    assert shown[label][1] == f"{low:.2f} to {high:.2f}"
+    assert cells[label][1] == f"{low:.2f} to {high:.2f}"
     assert mean - low == pytest.approx(12.7062 * spread / 2**0.5, rel=1e-4)  # Student's t, one degree of freedom
-    assert shown[label][2] == f"± {100 * table.loc[label, 'sampling_error']:.2f}"
-  assert shown["ResNet-44"][3] == "7.17"
-  assert shown["plain-56"][3] == "11.80 to 14.20 *"
-  assert shown["ResNet-56"][0] == "\N{EN DASH}"
+    assert cells[label][2] == f"± {100 * table.loc[label, 'sampling_error']:.2f}"
+  assert cells["ResNet-44"][3] == "7.17"
+  assert cells["plain-56"][3] == "11.80 to 14.20 *"
+  assert cells["ResNet-56"][0] == "\N{EN DASH}"
   text = Reader(built.read_text()).text
   for words in (
     *("Does a deeper net train worse", "9 done", "1 failed", "38,000", "the training loss is not finite"),
@@ -134,7 +138,7 @@ def test_page_says_what_the_log_says(built):
     assert words in text, words
 
 
-def test_tables_and_figures_stand_beside_the_page(built):
+def test_tables_and_figures_are_written_beside_the_page(built):
   names = {path.name for path in (built.parent / "tables").iterdir()}
   assert names == {
     *("errors.csv", "runs.csv", "deviations.csv", "events.csv"),
@@ -151,7 +155,7 @@ def test_tables_and_figures_stand_beside_the_page(built):
   assert curves["mean"].between(0, 1).all()  # fractions, as in the records
 
 
-def test_rebuilding_gives_the_same_bytes(built):
+def test_rebuilding_the_report_gives_identical_files(built):
   def contents() -> dict[Path, bytes]:
     made = [built, *built.parent.glob("tables/*"), *built.parent.glob("figures/*")]
     return {path: path.read_bytes() for path in made}
@@ -162,9 +166,9 @@ def test_rebuilding_gives_the_same_bytes(built):
   assert contents() == before
 
 
-def test_words_from_the_records_are_escaped(tmp_path):
-  mean = "<script>alert('x')</script> & \"more\""
-  synthetic_runs.write_run(tmp_path / "e", status=records.FAILED, reason=mean, reached=2_000, command=mean)
+def test_text_from_records_is_escaped(tmp_path):
+  markup = "<script>alert('x')</script> & \"more\""
+  synthetic_runs.write_run(tmp_path / "e", status=records.FAILED, reason=markup, reached=2_000, command=markup)
   text = page.build(tmp_path / "e").read_text()
   Reader(text)
   assert "<script" not in text and text.count("&lt;script&gt;") >= 2
@@ -181,7 +185,7 @@ def test_words_from_the_records_are_escaped(tmp_path):
     (None, 0, False),
   ],
 )
-def test_page_of_a_sweep_that_has_hardly_begun(tmp_path, status, reached, responses):
+def test_a_sweep_without_results_has_a_page(tmp_path, status, reached, responses):
   directory = synthetic_runs.write_run(tmp_path, reached=reached, responses=responses, status=records.PENDING)
   with records.RunWriter(directory) as writer:
     writer.update(**({"status": status} if status else {"steps": None, "step": None, "kind": None, "depth": None}))
@@ -192,14 +196,14 @@ def test_page_of_a_sweep_that_has_hardly_begun(tmp_path, status, reached, respon
   assert ("No responses have been recorded yet" in text) == (not responses)
 
 
-def test_page_of_runs_that_cannot_be_read(tmp_path):
+def test_unreadable_runs_are_named_on_the_page(tmp_path):
   (tmp_path / "broken").mkdir()
   (tmp_path / "broken" / "run.json").write_text("{")
   text = Reader(page.build(tmp_path).read_text()).text
   assert "1 unreadable" in text and "Not read: broken" in text
 
 
-def test_a_parent_gets_an_index_of_pages(tmp_path):
+def test_a_parent_directory_gets_an_index_of_pages(tmp_path):
   for name in ("first", "second"):
     synthetic_runs.write_run(tmp_path / name, reached=4_000)
   shown = command(tmp_path)
@@ -211,7 +215,7 @@ def test_a_parent_gets_an_index_of_pages(tmp_path):
   assert "1 done" in reader.text
 
 
-def test_the_pages_path_is_printed(tmp_path, capsys):
+def test_the_path_of_the_page_is_printed(tmp_path, capsys):
   synthetic_runs.write_run(tmp_path, reached=4_000)
   assert report.main([str(tmp_path)]) == 0
   assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
@@ -228,7 +232,7 @@ def test_the_pages_path_is_printed(tmp_path, capsys):
     (["--colour", "experiment"], "unrecognized arguments: --colour"),
   ],
 )
-def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, says):
+def test_invalid_arguments_are_a_one_line_error(tmp_path, monkeypatch, capsys, arguments, says):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "empty").mkdir()
   synthetic_runs.write_run(tmp_path / "experiment", reached=2_000)
@@ -242,7 +246,7 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys
   assert not list(tmp_path.rglob("*.html"))
 
 
-def test_help_answers_at_once():
+def test_help_is_printed_within_three_seconds():
   start = time.perf_counter()
   shown = command("--help")
   assert shown.returncode == 0 and "DIR" in shown.stdout

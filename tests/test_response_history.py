@@ -1,4 +1,4 @@
-"""The response atlas: readings of Fig. 7, its history, and the decay of the mean response with depth."""
+"""Layer responses: measurements with other settings, history during training, and scaling with depth."""
 
 from pathlib import Path
 
@@ -14,7 +14,18 @@ LAYERS = ("stem/conv", "stage1/block1/conv1", "stage1/block1/conv2")
 
 
 def write(root: Path, depth: int = 8, seed: int = 0, kind: str = "residual", sizes=((0, 4.0), (10, 2.0))) -> Path:
-  """A run whose layers have their number times `size` as response, at the steps of `sizes`."""
+  """Writes a run of three layers whose responses are the layer's number times a size.
+
+  Args:
+    root: Directory of the experiment.
+    depth: Depth of the network.
+    seed: Seed of the run.
+    kind: "residual" or "plain".
+    sizes: Pairs of step and size.
+
+  Returns:
+    The run directory.
+  """
   name = f"{'residual-A' if kind == 'residual' else kind}-d{depth}-s{seed}"
   with records.RunWriter(root / name) as writer:
     writer.update(id=name, kind=kind, depth=depth, seed=seed, steps=10, step=10, status=records.DONE)
@@ -25,13 +36,14 @@ def write(root: Path, depth: int = 8, seed: int = 0, kind: str = "residual", siz
 
 
 def rows(step: int, size: float) -> list[dict]:
+  """Returns lines of responses.jsonl for the three layers."""
   return [
     {"step": step, "layer": layer, "name": name, "stage": int(layer > 1), "block": int(layer > 1), "std": layer * size}
     for layer, name in enumerate(LAYERS, 1)
   ]
 
 
-def test_history_has_every_capture_and_its_seeds(tmp_path):
+def test_the_history_has_all_captures_with_the_range_over_seeds(tmp_path):
   write(tmp_path)
   write(tmp_path, seed=1, sizes=((0, 6.0), (10, 2.0)))
   history = response_history.history(analysis.load(tmp_path))
@@ -41,26 +53,26 @@ def test_history_has_every_capture_and_its_seeds(tmp_path):
   assert set(history["layers"]) == {3} and set(history["runs"]) == {2}
 
 
-def test_a_reading_is_selected_and_said(tmp_path):
+def test_measurements_can_be_selected_and_described(tmp_path):
   directory = write(tmp_path)
   with study_records.writer(directory) as writer:
     other = {"mode": "running", "images": 32, "source": "train", "pooling": "channels", "first_conv": True}
     writer.append("responses", [{**row, **other} for row in rows(10, 7.0)])
   logs = analysis.load(tmp_path)
-  own, studied = measurements.distinct_measurements(logs)
-  assert (own["mode"], own["source"], own["pooling"]) == ("batch", "test", "units")
-  assert measurements.describe(studied) == (
+  of_training, of_study = measurements.distinct_measurements(logs)
+  assert (of_training["mode"], of_training["source"], of_training["pooling"]) == ("batch", "test", "units")
+  assert measurements.describe(of_study) == (
     "running statistics, 32 training images, means of the standard deviations of a layer’s channels, "
     "including the first convolution"
   )
   curves = analysis.response_curves(logs, "original", {"mode": "running"})
   assert list(curves["mean"]) == [7, 14, 21]
-  assert list(analysis.response_curves(logs, "original")["mean"]) == [2, 4, 6]  # what training captured
+  assert list(analysis.response_curves(logs, "original")["mean"]) == [2, 4, 6]  # the measurement during training
   with pytest.raises(ValueError, match="'colour' is none of mode, source"):
     measurements.measured_responses(logs, {"colour": 1})
 
 
-def test_the_first_convolution_can_be_left_out(tmp_path):
+def test_the_first_convolution_can_be_omitted(tmp_path):
   write(tmp_path)
   curves = analysis.response_curves(analysis.load(tmp_path), "original", {"first_conv": False, "mode": "batch"})
   assert list(curves["position"]) == [1, 2] and list(curves["name"]) == list(LAYERS[1:])
@@ -68,13 +80,13 @@ def test_the_first_convolution_can_be_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("steps", "chosen"), [([5, 0, 5], [0, 5]), (list(range(0, 900, 100)), [0, 200, 400, 600, 800]), ([], [])]
+  ("steps", "expected"), [([5, 0, 5], [0, 5]), (list(range(0, 900, 100)), [0, 200, 400, 600, 800]), ([], [])]
 )
-def test_chosen_steps_have_the_first_and_the_last(steps, chosen):
-  assert response_history.evenly_spaced_steps(steps) == chosen
+def test_evenly_spaced_steps_include_the_first_and_the_last(steps, expected):
+  assert response_history.evenly_spaced_steps(steps) == expected
 
 
-def test_an_exact_power_is_found_and_a_scatter_has_an_interval():
+def test_the_fit_finds_an_exact_power_and_gives_an_interval():
   exact = [(f"residual-A-d{depth}", "residual", depth, 3.0 * depth**-0.5) for depth in (20, 56, 110)]
   means = pd.DataFrame(exact, columns=["net", "kind", "depth", "mean"])
   row = response_scaling.fit_response_scaling(means).iloc[0]
@@ -82,7 +94,7 @@ def test_an_exact_power_is_found_and_a_scatter_has_an_interval():
   assert row["coefficient"] == pytest.approx(3.0) and (row["depths"], row["runs"]) == (3, 3)
   bent = response_scaling.fit_response_scaling(means.assign(mean=means["mean"] * [1.0, 1.3, 1.0])).iloc[0]
   assert bent["low"] < bent["exponent"] < bent["high"]
-  assert response_scaling.fit_response_scaling(means[:2]).empty  # two depths are a line, whatever is true
+  assert response_scaling.fit_response_scaling(means[:2]).empty  # two depths are fitted by any power law
 
 
 def test_mean_responses_are_over_the_layers_of_each_run(tmp_path):
@@ -91,7 +103,7 @@ def test_mean_responses_are_over_the_layers_of_each_run(tmp_path):
   assert (row["step"], row["layers"], row["mean"]) == (10, 3, 4.0)
 
 
-def test_every_net_has_a_map_and_curves(tmp_path):
+def test_every_network_has_a_map_and_curves(tmp_path):
   write(tmp_path)
   write(tmp_path, kind="plain")
   section = through_training.build(analysis.load(tmp_path))
@@ -99,16 +111,16 @@ def test_every_net_has_a_map_and_curves(tmp_path):
   assert names == [
     *("response-map-plain-d8", "response-plain-d8", "response-map-residual-A-d8", "response-residual-A-d8"),
   ]
-  assert "data:image/png" in section.panels[0].svg  # cells as one picture
+  assert "data:image/png" in section.panels[0].svg  # the map is one bitmap
   assert "changes from 8 at step 0 to 4 at step 10" in section.findings[0]
 
 
-def test_one_capture_makes_no_history(tmp_path):
+def test_a_single_capture_has_no_section(tmp_path):
   write(tmp_path, sizes=((10, 2.0),))
   assert through_training.build(analysis.load(tmp_path)) is None
 
 
-def test_a_thousand_layers_are_drawn_as_two_hundred(tmp_path):
+def test_a_thousand_layers_are_averaged_to_two_hundred_points(tmp_path):
   directory = synthetic_runs.write_run(tmp_path, depth=1202)
   with records.RunWriter(directory) as writer:
     writer.append("responses", synthetic_runs.response_rows("residual", 1202, 0, synthetic_runs.STEPS + 1))
@@ -118,5 +130,5 @@ def test_a_thousand_layers_are_drawn_as_two_hundred(tmp_path):
   assert len(thin) <= 2 * plotting.MAX_POINTS and set(thin["layers"]) == {1201}
   whole = history[history["step"] == synthetic_runs.STEPS]
   first = thin[thin["step"] == synthetic_runs.STEPS].iloc[0]
-  assert first["mean"] == pytest.approx(whole["mean"][:7].mean())  # seven neighbours a point
+  assert first["mean"] == pytest.approx(whole["mean"][:7].mean())  # seven layers per point
   assert (first["low"], first["high"]) == (whole["mean"][:7].min(), whole["mean"][:7].max())

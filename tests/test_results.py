@@ -1,4 +1,4 @@
-"""The shipped results: their tables and texts are what the committed records of the runs give."""
+"""The results in the repository: their tables and texts follow from the committed records."""
 
 import shutil
 from pathlib import Path
@@ -17,12 +17,12 @@ STUDIES = sorted(
   | {archive.parent.name for archive in RESULTS.glob(f"*/{records.ARCHIVE}")}
 )
 UNFINISHED = {"cifar_depth_sweep": {"residual-A-d56-s0", "plain-d56-s0", "residual-A-d110-s0"}}
-DIVERGING = {"learning_rate_depth-digits"}  # rates are swept until training diverges
+DIVERGING = {"learning_rate_depth-digits"}  # the sweep includes learning rates with which training diverges
 
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory) -> Path:
-  """A copy of the records and texts without tables and figures, after `make report`."""
+  """Returns a copy of the records and texts in which tables and figures are generated anew."""
   root = tmp_path_factory.mktemp("rebuilt") / "results"
   shutil.copytree(RESULTS, root, ignore=shutil.ignore_patterns("tables", "figures", "*.html"))
   shutil.copy(REPOSITORY / "README.md", root.parent)
@@ -33,12 +33,12 @@ def rebuilt(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_tables_are_those_of_the_records(rebuilt, study):
-  """Numbers to 1e-6 of them: fits and tests depend on the last bits of the linear algebra at hand."""
+  """Numbers agree to a relative 1e-6, because fits depend on the rounding of the linear algebra library."""
   names = sorted(path.name for path in (RESULTS / study / "tables").iterdir())
   assert names and names == sorted(path.name for path in (rebuilt / study / "tables").iterdir())
   for name in names:
-    here, there = (pd.read_csv(root / study / "tables" / name) for root in (RESULTS, rebuilt))
-    pd.testing.assert_frame_equal(here, there, rtol=1e-6, obj=f"{study}/{name}")
+    committed, generated = (pd.read_csv(root / study / "tables" / name) for root in (RESULTS, rebuilt))
+    pd.testing.assert_frame_equal(committed, generated, rtol=1e-6, obj=f"{study}/{name}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
@@ -47,7 +47,7 @@ def test_texts_are_those_of_the_records(rebuilt, page):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_runs_are_finished_or_were_stopped_by_the_clock_of_a_lent_gpu(rebuilt, study):
+def test_runs_are_finished_except_the_listed_ones(rebuilt, study):
   logs = load(rebuilt / study)
   unfinished = logs.runs[logs.runs["status"] != records.DONE]
   if study in DIVERGING:
@@ -59,17 +59,16 @@ def test_runs_are_finished_or_were_stopped_by_the_clock_of_a_lent_gpu(rebuilt, s
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_records_are_of_a_commit_and_name_no_machine(rebuilt, study):
+def test_records_have_clean_commits_and_no_absolute_paths(rebuilt, study):
   logs = load(rebuilt / study)
-  assert not logs.runs["commit"].dropna().str.endswith("+changes").any()  # nets trained elsewhere have none
+  assert not logs.runs["commit"].dropna().str.endswith("+changes").any()  # networks trained elsewhere have no commit
   for path in (rebuilt / study).rglob("*.json*"):
-    text = path.read_text("utf-8").replace('"/9j/', "")  # how a JPEG in base64 begins
+    text = path.read_text("utf-8").replace('"/9j/', "")  # the beginning of a JPEG in base64
     assert "/home/" not in text and '"/' not in text and "=/" not in text, path
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_settings_of_earlier_versions_are_read_and_keep_their_digest(rebuilt, study):
-  """A setting that was renamed, such as execution.together, is no part of `config_digest`."""
+def test_settings_of_earlier_versions_have_the_same_digest(rebuilt, study):
   runs = [records.read_run(directory) for directory in records.find_runs(rebuilt / study)]
   written = [run for run in runs if run.config]
   assert written

@@ -1,6 +1,6 @@
-"""ResNet-20 for 20 steps from the real CIFAR-10 in each form: the same images, the same run.
+"""ResNet-20 trained for 20 steps on the real CIFAR-10 in each of its forms: all runs are bit-identical.
 
-Needs RESJAX_CIFAR10, the folder that holds cifar-10-batches-bin.
+Needs RESJAX_CIFAR10, the folder that contains cifar-10-batches-bin.
 """
 
 import os
@@ -12,13 +12,14 @@ import pytest
 
 from resjax import records
 from tests import cifar_forms
-from tests.short_run import folder, what_counts
+from tests.short_run import reproducible_records, run_directory
 
 SHORT = {"train.steps": "20", "train.batch_size": "16", "execution.log_every": "5", "responses.images": "512"}
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def forms(tmp_path_factory):
+  """Returns a folder with CIFAR-10 in each form, and the settings that read each."""
   if "RESJAX_CIFAR10" not in os.environ:
     pytest.skip("RESJAX_CIFAR10 does not name a folder with CIFAR-10")
   out = tmp_path_factory.mktemp("forms")
@@ -26,7 +27,7 @@ def written(tmp_path_factory):
 
 
 def train(out, form, settings):
-  """Trains, and returns the run's data as recorded, and all that must not depend on the form."""
+  """Trains a run and returns the description of the data in its record, and all that must not depend on the form."""
   workdir = out / "runs" / form
   flags = [f"--config.{key}={value}" for key, value in (SHORT | settings).items()]
   command = [sys.executable, "-m", "resjax.main", "--config", "cifar_depth_sweep", "--workdir", str(workdir)]
@@ -34,23 +35,23 @@ def train(out, form, settings):
   environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(out / "compiled")}
   ended = subprocess.run(command, capture_output=True, text=True, env=environment)
   assert ended.returncode == 0, ended.stderr
-  found = {key: value for key, value in what_counts(workdir).items() if key != "events"}  # which name the files
-  return records.read_run(folder(workdir)).run["data"], found
+  run = {key: value for key, value in reproducible_records(workdir).items() if key != "events"}  # they name the files
+  return records.read_run(run_directory(workdir)).run["data"], run
 
 
 @pytest.fixture(scope="module")
-def first(written):
-  out, settings = written
+def reference(forms):
+  """Returns the data and the run of the first form."""
+  out, settings = forms
   return train(out, cifar_forms.FORMS[0], settings[cifar_forms.FORMS[0]])
 
 
 @pytest.mark.parametrize("form", cifar_forms.FORMS[1:])
-def test_every_form_gives_the_same_run(form, written, first):
-  """To the bit: once read, the forms are the same arrays."""
-  out, settings = written
+def test_runs_on_all_forms_are_bit_identical(form, forms, reference):
+  out, settings = forms
   data, run = train(out, form, settings[form])
-  assert (first[0]["form"], data["form"]) == (cifar_forms.FORMS[0], form)
+  assert (reference[0]["form"], data["form"]) == (cifar_forms.FORMS[0], form)
   assert data["images"] == 50_000
-  assert data["digest"] == first[0]["digest"]
-  assert len(run["metrics"]) == 5  # four lines of five steps, and the test
-  assert run == first[1]
+  assert data["digest"] == reference[0]["digest"]
+  assert len(run["metrics"]) == 5  # four lines of training and one of the test set
+  assert run == reference[1]

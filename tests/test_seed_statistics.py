@@ -1,4 +1,4 @@
-"""Statistics over seeds, and the verdicts beside the paper's numbers."""
+"""Statistics over seeds, and comparisons with the numbers of the paper."""
 
 import math
 from pathlib import Path
@@ -11,10 +11,20 @@ from resjax import analysis, paper, records
 from resjax.analysis import paper_comparison, sections, seed_statistics
 
 
-def finished(
+def write_runs(
   root: Path, kind: str, depth: int, errors: list[float], train: float = 0.01, setting: str = "", **fields: object
 ) -> None:
-  """A finished run for each error, seeds from 0 on; just run.json. `setting` ends the net's name, "-nesterov"."""
+  """Writes run.json of one finished run per error.
+
+  Args:
+    root: Directory of the experiment.
+    kind: "residual" or "plain".
+    depth: Depth of the network.
+    errors: Test errors of the seeds 0, 1, ...
+    train: Part of the training errors.
+    setting: Suffix of the network's name, such as "-nesterov".
+    **fields: Values of further keys of run.json.
+  """
   known = paper.CIFAR10_RESIDUAL.get(depth)
   for seed, error in enumerate(errors):
     name = f"{'residual-A' if kind == 'residual' else kind}-d{depth}{setting}-s{seed}"
@@ -27,14 +37,14 @@ def finished(
       writer.update(**fields)
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_that_of_students_t():
   low, high = seed_statistics.interval([1.0, 2.0, 3.0])
   assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)  # t of two degrees of freedom is 4.3027
   assert all(math.isnan(end) for end in seed_statistics.interval([1.0]))
 
 
 def test_intervals_of_each_net(tmp_path):
-  finished(tmp_path, "plain", 20, [0.09, 0.10])
+  write_runs(tmp_path, "plain", 20, [0.09, 0.10])
   row = seed_statistics.intervals(analysis.load(tmp_path)).query("measure == 'test'").iloc[0]
   assert (row["runs"], row["mean"]) == (2, pytest.approx(0.095))
   assert row["high"] - row["mean"] == pytest.approx(12.7062 * row["spread"] / math.sqrt(2), rel=1e-4)
@@ -43,9 +53,9 @@ def test_intervals_of_each_net(tmp_path):
 
 def test_comparisons_are_paired_by_seed(tmp_path):
   shallow, deep = [0.09, 0.10, 0.11], [0.12, 0.125, 0.145]
-  finished(tmp_path, "plain", 20, shallow)
-  finished(tmp_path, "plain", 56, [*deep, 0.5])  # a seed that the other has not is left out
-  finished(tmp_path, "residual", 20, shallow)
+  write_runs(tmp_path, "plain", 20, shallow)
+  write_runs(tmp_path, "plain", 56, [*deep, 0.5])  # a seed that only one network has is omitted
+  write_runs(tmp_path, "residual", 20, shallow)
   table = seed_statistics.comparisons(analysis.load(tmp_path))
   row = table.query("question == 'depth' and measure == 'test'").iloc[0]
   assert (row["label"], row["than_label"], row["seeds"]) == ("plain-56", "plain-20", 3)
@@ -56,30 +66,30 @@ def test_comparisons_are_paired_by_seed(tmp_path):
   assert row["verdict"] == seed_statistics.WORSE
   same = table.query("question == 'shortcut' and measure == 'test'").iloc[0]
   assert (same["label"], same["than_label"], same["difference"]) == ("ResNet-20", "plain-20", 0)
-  # Differences that do not vary have no t.
+  # t is undefined for differences without variance.
   assert math.isnan(same["p"]) and same["verdict"] == seed_statistics.UNDECIDED
 
 
-def test_a_difference_that_only_the_correction_hides_is_not_significant(tmp_path):
+def test_a_difference_may_be_significant_only_without_correction(tmp_path):
   for depth, errors in ((14, [0.10, 0.10, 0.10]), (20, [0.10, 0.16, 0.09]), (56, [0.13, 0.15, 0.16])):
-    finished(tmp_path, "plain", depth, errors)
+    write_runs(tmp_path, "plain", depth, errors)
   (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
   p = stats.ttest_rel([0.13, 0.15, 0.16], [0.10, 0.10, 0.10]).pvalue
   assert p < 0.05 < 3 * p
   assert f"not significant once all pairs are corrected for (Holm p = {3 * p:.2g})" in section.findings[0]
 
 
-def test_seeds_that_all_differ_by_the_same_are_not_tested(tmp_path):
-  finished(tmp_path, "plain", 14, [0.10, 0.20])
-  finished(tmp_path, "plain", 20, [0.125, 0.225])
+def test_equal_differences_of_all_seeds_are_not_tested(tmp_path):
+  write_runs(tmp_path, "plain", 14, [0.10, 0.20])
+  write_runs(tmp_path, "plain", 20, [0.125, 0.225])
   (section,) = [each for each in sections.build_all(analysis.load(tmp_path)) if each.key == "depth"]
   assert "not testable, because all seeds give the same difference" in section.findings[0]
 
 
-def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
-  finished(tmp_path, "residual", 8, [0.20, 0.21, 0.22])
-  finished(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")
-  finished(tmp_path, "residual", 14, [0.2], setting="-nesterov")  # the net without it is not there
+def test_a_setting_is_compared_with_the_network_without_it(tmp_path):
+  write_runs(tmp_path, "residual", 8, [0.20, 0.21, 0.22])
+  write_runs(tmp_path, "residual", 8, [0.22, 0.235, 0.24], setting="-padding_same")
+  write_runs(tmp_path, "residual", 14, [0.2], setting="-nesterov")  # there is no network without the setting
   logs = analysis.load(tmp_path)
   table = seed_statistics.comparisons(logs).query("question == 'setting' and measure == 'test'")
   assert list(table["label"]) == ["ResNet-8 padding_same"] and list(table["than_label"]) == ["ResNet-8"]
@@ -92,52 +102,53 @@ def test_a_setting_is_compared_with_the_net_without_it(tmp_path):
   assert {row[0] for row in section.tables[0].rows} == {"ResNet-8 padding_same"}
 
 
-def test_three_depths_are_compared_with_their_neighbours_and_end_to_end(tmp_path):
+def test_neighboring_depths_and_the_extreme_ones_are_compared(tmp_path):
   for depth, error in ((20, 0.09), (32, 0.08), (56, 0.07)):
-    finished(tmp_path, "residual", depth, [error, error + 0.001 * depth / 20])
+    write_runs(tmp_path, "residual", depth, [error, error + 0.001 * depth / 20])
   table = seed_statistics.comparisons(analysis.load(tmp_path)).query("measure == 'test'")
   pairs = list(zip(table["label"], table["than_label"], strict=True))
   assert pairs == [("ResNet-32", "ResNet-20"), ("ResNet-56", "ResNet-32"), ("ResNet-56", "ResNet-20")]
   assert (table["p_holm"] >= table["p"]).all()
 
 
-def test_one_seed_is_no_test(tmp_path):
-  finished(tmp_path, "plain", 20, [0.09])
-  finished(tmp_path, "plain", 56, [0.12])
+def test_one_seed_is_not_tested(tmp_path):
+  write_runs(tmp_path, "plain", 20, [0.09])
+  write_runs(tmp_path, "plain", 56, [0.12])
   row = seed_statistics.comparisons(analysis.load(tmp_path)).iloc[0]
   assert row["verdict"] == seed_statistics.UNTESTED and math.isnan(row["p"]) and math.isnan(row["low"])
   assert row["sampling_error"] == pytest.approx(math.sqrt((0.09 * 0.91 + 0.12 * 0.88) / 10_000))
 
 
-def test_holms_correction():
+def test_holm_correction_by_hand():
   corrected = seed_statistics.holm(pd.Series([0.01, 0.04, float("nan"), 0.03]))
   assert list(corrected[[0, 1, 3]]) == pytest.approx([0.03, 0.06, 0.06])
   assert math.isnan(corrected[2])
   assert list(seed_statistics.holm(pd.Series([0.6, 0.7]))) == [1.0, 1.0]
 
 
-def judged(root: Path) -> dict[str, dict]:
+def compared(root: Path) -> dict[str, dict]:
+  """Returns the comparisons with the paper by label of the network."""
   return {row["label"]: row for row in paper_comparison.compare_with_paper(analysis.load(root)).to_dict("records")}
 
 
-def test_a_number_within_error_agrees_and_one_beyond_differs(tmp_path):
-  finished(tmp_path, "residual", 20, [0.0870, 0.0885, 0.0890])
-  finished(tmp_path, "residual", 56, [0.0790, 0.0795, 0.0800])
-  finished(tmp_path, "residual", 110, [0.0661])
-  rows = judged(tmp_path)
+def test_a_difference_within_the_error_agrees_and_a_larger_one_does_not(tmp_path):
+  write_runs(tmp_path, "residual", 20, [0.0870, 0.0885, 0.0890])
+  write_runs(tmp_path, "residual", 56, [0.0790, 0.0795, 0.0800])
+  write_runs(tmp_path, "residual", 110, [0.0661])
+  rows = compared(tmp_path)
   assert rows["ResNet-20"]["verdict"] == paper_comparison.AGREES and rows["ResNet-20"]["reason"] == ""
   assert rows["ResNet-56"]["verdict"] == paper_comparison.DIFFERS
   assert rows["ResNet-56"]["difference"] == pytest.approx(0.0795 - 0.0697)
-  # Three seeds here of spread 0.0005, one there, the sampling error once.
-  sampled = analysis.sampling_error(0.0795, 10_000)
-  assert rows["ResNet-56"]["error"] == pytest.approx(math.hypot(0.0005 / math.sqrt(3), 0.0005, sampled))
+  # Three seeds with a standard deviation of 0.0005, one run in the paper, and one sampling error.
+  sampling = analysis.sampling_error(0.0795, 10_000)
+  assert rows["ResNet-56"]["error"] == pytest.approx(math.hypot(0.0005 / math.sqrt(3), 0.0005, sampling))
   own = analysis.sampling_error(0.0661, 10_000)
   assert rows["ResNet-110"]["error"] == pytest.approx(math.hypot(0.0016 / math.sqrt(5), own))
 
 
-def test_bands_and_bounds(tmp_path):
-  finished(tmp_path, "plain", 56, [0.13])
-  finished(tmp_path, "residual", 1202, [0.08], train=-0.0075)
+def test_ranges_and_bounds_of_the_paper_are_compared(tmp_path):
+  write_runs(tmp_path, "plain", 56, [0.13])
+  write_runs(tmp_path, "residual", 1202, [0.08], train=-0.0075)
   rows = paper_comparison.compare_with_paper(analysis.load(tmp_path)).set_index(["label", "claim"])
   inside = rows.loc[("plain-56", "test error")]
   assert (inside["verdict"], inside["difference"]) == (paper_comparison.AGREES, 0)
@@ -153,23 +164,23 @@ def test_bands_and_bounds(tmp_path):
     ({"status": records.RUNNING}, "no run has finished"),
   ],
 )
-def test_what_cannot_be_compared_says_why(tmp_path, fields, reason):
-  finished(tmp_path, "residual", 20, [0.0875], **fields)
-  row = judged(tmp_path)["ResNet-20"]
+def test_runs_that_cannot_be_compared_have_a_reason(tmp_path, fields, reason):
+  write_runs(tmp_path, "residual", 20, [0.0875], **fields)
+  row = compared(tmp_path)["ResNet-20"]
   assert row["verdict"] == paper_comparison.NOT_COMPARABLE and row["reason"] == reason
   assert math.isnan(row["difference"])
 
 
-def test_deviations_that_the_paper_leaves_open_are_named_and_compared(tmp_path):
+def test_deviations_in_unspecified_settings_are_named_and_do_not_prevent_comparison(tmp_path):
   open_ones = [
     {"name": "model.norm_images", "paper": 64, "here": 0},
     {"name": "responses.mode", "paper": "batch", "here": "running"},
   ]
-  finished(tmp_path, "residual", 20, [0.0875], deviations=open_ones)
-  row = judged(tmp_path)["ResNet-20"]
+  write_runs(tmp_path, "residual", 20, [0.0875], deviations=open_ones)
+  row = compared(tmp_path)["ResNet-20"]
   assert (row["verdict"], row["reason"]) == (paper_comparison.AGREES, "with model.norm_images 0, paper 64")
 
 
-def test_nets_that_the_paper_has_not_get_no_verdict(tmp_path):
-  finished(tmp_path, "residual", 26, [0.08])
+def test_networks_that_are_not_in_the_paper_are_not_compared(tmp_path):
+  write_runs(tmp_path, "residual", 26, [0.08])
   assert paper_comparison.compare_with_paper(analysis.load(tmp_path)).empty

@@ -1,4 +1,4 @@
-"""`--serve`: the page of a running sweep, rebuilt when its logs have grown."""
+"""`--serve`: a server of the report that is rebuilt when the logs change."""
 
 import threading
 import urllib.error
@@ -14,12 +14,14 @@ from tests import synthetic_runs
 
 @pytest.fixture
 def root(tmp_path) -> Path:
+  """Returns the directory of an experiment with a running run."""
   synthetic_runs.write_run(tmp_path / "e", status=records.RUNNING, reached=4_000, every=2_000, responses=False)
   return tmp_path / "e"
 
 
 @pytest.fixture
 def address(root):
+  """Yields the address of a server."""
   with serve.server(root, 0) as server:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -29,11 +31,12 @@ def address(root):
 
 
 def get(url: str) -> str:
+  """Returns the text at an address."""
   with urllib.request.urlopen(url) as answer:
     return answer.read().decode()
 
 
-def test_the_page_is_served_and_follows_the_runs(root, address):
+def test_the_served_page_is_rebuilt_when_logs_change(root, address):
   first = get(address)  # redirected to the page
   assert "4,000" in first and "<script>" in first
   version = get(f"{address}/version")
@@ -45,10 +48,10 @@ def test_the_page_is_served_and_follows_the_runs(root, address):
   assert newer != version
   second = get(f"{address}/report.html")
   assert "6,000" in second and f'"{newer}"' in second
-  assert "<script>" not in (root / "report.html").read_text()  # the file on disk asks nobody
+  assert "<script>" not in (root / "report.html").read_text()  # the file on disk has no script
 
 
-def test_tables_and_figures_are_served_and_nothing_else(root, address):
+def test_only_tables_and_figures_are_served(root, address):
   assert get(f"{address}/tables/runs.csv").startswith("label,id")
   assert "<svg" in get(f"{address}/figures/fig6-residual.svg")
   (root.parent / "secret.csv").write_text("x")
@@ -59,7 +62,7 @@ def test_tables_and_figures_are_served_and_nothing_else(root, address):
     refused.value.close()
 
 
-def test_a_wrong_port_or_directory_is_one_line(tmp_path, capsys):
+def test_an_invalid_port_or_directory_is_a_one_line_error(tmp_path, capsys):
   assert report.main([str(tmp_path / "nowhere"), "--serve"]) == 2
   assert "nowhere: no such directory" in capsys.readouterr().err
   with pytest.raises(SystemExit) as ended:

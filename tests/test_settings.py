@@ -1,3 +1,5 @@
+"""The base of settings classes: conversion, ranges, and errors."""
+
 import dataclasses
 
 import pytest
@@ -32,7 +34,7 @@ KEYS = ["count", "size", "free", "kind", "name", "flag", "inner.rate", "inner.sh
 
 
 def refusal(values) -> str:
-  """The message with which `values` are refused."""
+  """Returns the one-line error of freezing values."""
   with pytest.raises(ConfigError) as caught:
     settings.freeze(Outer, values)
   message = str(caught.value)
@@ -40,11 +42,11 @@ def refusal(values) -> str:
   return message
 
 
-def test_leaves_are_all_settings_in_their_order():
+def test_leaves_are_all_settings_in_order():
   assert [key for key, _ in settings.leaves(Outer)] == KEYS
 
 
-def test_freeze_fills_in_defaults():
+def test_missing_values_are_defaults():
   assert settings.freeze(Outer, {}) == Outer()
   assert settings.freeze(Outer, {"inner": {"rate": 0.5}}) == Outer(inner=Inner(rate=0.5))
 
@@ -103,7 +105,7 @@ def test_freeze_converts_ints_to_floats_and_lists_to_tuples(values, frozen):
     ({"inner": None}, "inner", "None", "is a section, not a setting"),
   ],
 )
-def test_a_wrong_value_names_key_value_and_what_is_allowed(values, key, value, allowed):
+def test_errors_of_values_name_key_value_and_what_is_allowed(values, key, value, allowed):
   message = refusal(values)
   assert message.startswith(f"{key} = {value}")
   assert message.endswith(allowed)
@@ -120,7 +122,7 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(values, key, value, a
     (3, "config = 3", "is a section"),
   ],
 )
-def test_an_unknown_key_is_refused_and_a_near_one_named(values, start, hint):
+def test_errors_of_unknown_keys_suggest_a_similar_one(values, start, hint):
   message = refusal(values)
   assert message.startswith(start)
   assert hint in message
@@ -143,15 +145,15 @@ def test_check_key_accepts_every_setting(key):
     (3, "unknown key 3"),
   ],
 )
-def test_check_key_refuses_all_else(key, says):
+def test_check_key_refuses_sections_and_unknown_keys(key, says):
   with pytest.raises(ConfigError) as caught:
     settings.check_key(Outer, key)
   assert str(caught.value).startswith(says)
 
 
-def test_a_suggestion_among_nothing_says_so():
+def test_a_suggestion_without_alternatives_says_there_is_none():
   assert settings.suggestion("a", []) == "; there is none"
 
 
-def test_flatten_joins_the_keys():
+def test_flatten_joins_nested_keys():
   assert settings.flatten({"a": 1, "b": {"c": {"d": 2}, "e": (3,)}}) == {"a": 1, "b.c.d": 2, "b.e": (3,)}

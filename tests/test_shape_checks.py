@@ -1,4 +1,4 @@
-"""The shapes in argument names are checked under test, and a wrong one is an error."""
+"""Shapes in argument names are checked under test, and a wrong shape is an error."""
 
 import importlib
 
@@ -8,14 +8,14 @@ import pytest
 from tests import shape_checks
 
 pytest.importorskip("jaxtyping")
-PACKAGES = (
+CHECKED_MODULES = (
   *("resjax.data.augment", "resjax.detection.boxes", "resjax.models.norm", "resjax.models.shortcuts"),
   *("resjax.studies.segmented_model", "resjax.train.evaluate"),
 )
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_functions_of_every_package_are_checked(name):
+@pytest.mark.parametrize("name", CHECKED_MODULES)
+def test_functions_of_all_packages_are_checked(name):
   importlib.import_module(name)
   assert any(each.startswith(name) for each in shape_checks.checked)
 
@@ -30,7 +30,7 @@ def test_a_wrong_rank_is_an_error():
     max_pool(jnp.zeros((4, 4, 3)), 2, ((0, 0), (0, 0)))
 
 
-def test_the_same_letter_is_the_same_length():
+def test_axes_of_the_same_letter_must_have_equal_lengths():
   from jaxtyping import TypeCheckError
 
   from resjax.models.norm import normalize
@@ -41,7 +41,7 @@ def test_the_same_letter_is_the_same_length():
     normalize(x, jnp.ones(4), jnp.zeros(3), 1e-5)
 
 
-def test_a_digit_is_a_length():
+def test_a_digit_is_a_required_length():
   from jaxtyping import TypeCheckError
 
   from resjax.detection.boxes import iou

@@ -1,4 +1,4 @@
-"""Stochastic depth: draws, scale, statistics and order against a network written out, and training with it."""
+"""Stochastic depth: a forward pass against plain JAX, survival probabilities, and training in intervals."""
 
 import dataclasses
 import functools
@@ -8,23 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import data, models
+from resjax import models
 from resjax.config import Data, Model, Train
-from resjax.data.augment import normalize, statistics
+from resjax.data.augment import normalize
 from resjax.data.order import batch_order
 from resjax.models import layout, stochastic_depth
 from resjax.studies import lesion_plans, segmented_model
 from resjax.studies.lesion_forward import LesionedModel
-from resjax.train import batched_runs, evaluate, state, step
-from tests import random_networks
+from resjax.train import batched_runs, evaluate, state
+from tests import digits_training, random_networks
 from tests.sample_networks import unstacked
 
 DIGITS = Data(name="digits", pad=0, mirror=False)
 NET = Model("mlp", depth=14, block="dense", blocks=(5, 1), width=6, survival=0.4)  # dense layers compile fast
 TRAIN = Train(steps=8, batch_size=16, learning_rate=0.01)
-PLACES = [(f"stage{stage}", f"block{b}") for stage, blocks in ((1, 5), (2, 1)) for b in range(1, blocks + 1)]
-P = [1 - b / 6 * 0.6 for b in range(1, 7)]
-LOOPS = {
+BLOCKS = [(f"stage{stage}", f"block{b}") for stage, blocks in ((1, 5), (2, 1)) for b in range(1, blocks + 1)]
+SURVIVAL = [1 - b / 6 * 0.6 for b in range(1, 7)]  # survival probability of each block
+SCANS = {
   "loop": models.ScanOptions(1, "none"),
   "unrolled": models.ScanOptions(1000, "elementwise"),
   "groups": models.ScanOptions(1, "group"),
@@ -32,7 +32,16 @@ LOOPS = {
 
 
 def plain_forward(variables, x, kept=None):
-  """The network layer by layer: logits, and each norm's statistics after a step with the blocks that `kept` names."""
+  """Computes the network layer by layer.
+
+  Args:
+    variables: Variables in the stacked layout.
+    x: Normalized images, float32 [images, height, width, channels].
+    kept: For each block whether it is kept in this training step; None evaluates the network with running statistics.
+
+  Returns:
+    Logits, float32 [images, 10], and the updated running statistics by path of the norm.
+  """
   params, stats = (unstacked(variables)[name] for name in ("params", "batch_stats"))
   after = {}
 
@@ -44,18 +53,18 @@ def plain_forward(variables, x, kept=None):
     return (x - mean) / jnp.sqrt(var + 1e-5) * own[f"norm{i}"]["scale"] + own[f"norm{i}"]["bias"]
 
   x = jax.nn.relu(layer(x.reshape(len(x), -1), "", "stem"))
-  for number, (stage, block) in enumerate(PLACES):
+  for number, (stage, block) in enumerate(BLOCKS):
     shortcut = jnp.pad(x, ((0, 0), (0, 6))) if (stage, block) == ("stage2", "block1") else x  # option A
     if kept is None or kept[number]:
       y = layer(jax.nn.relu(layer(x, 1, stage, block)), 2, stage, block)
-      shortcut += y * (P[number] if kept is None else 1)
+      shortcut += y * (SURVIVAL[number] if kept is None else 1)
     x = jax.nn.relu(shortcut)
   return x @ params["head"]["dense"]["kernel"] + params["head"]["dense"]["bias"], after
 
 
 @pytest.fixture(scope="module")
 def net():
-  return random_networks.net(NET, 8)
+  return random_networks.restored_run(NET, 8)
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +72,32 @@ def images():
   return jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 
 
-@functools.partial(jax.jit, static_argnames="loop")
-def slopes_of(loop, variables, images, kept):
-  """Gradients of the sum of the squared logits; logits; updated statistics."""
+@functools.partial(jax.jit, static_argnames="scan")
+def training_pass(scan, variables, images, kept):
+  """Returns the gradients of the sum of the squared logits, the logits, and the updated statistics."""
 
   def total(params):
-    build = models.build(NET, 10, LOOPS[loop])
-    found = build.apply(variables | {"params": params}, images, True, kept, mutable=["batch_stats"])
-    return jnp.square(found[0]).sum(), found
+    build = models.build(NET, 10, SCANS[scan])
+    outputs = build.apply(variables | {"params": params}, images, True, kept, mutable=["batch_stats"])
+    return jnp.square(outputs[0]).sum(), outputs
 
   gradients, (logits, updates) = jax.grad(total, has_aux=True)(variables["params"])
   return gradients, logits, updates
 
 
 @pytest.mark.parametrize("kept", [(1, 0, 1, 0, 0, 1), (0, 1, 1, 1, 1, 0)], ids=str)
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_training_pass_is_that_of_the_blocks_kept(net, images, loop, kept):
-  """Logits and statistics; those of dropped blocks stay to the bit, and no gradient reaches their parameters."""
-  gradients, logits, updates = slopes_of(loop, net.variables, images, jnp.array(kept, bool))
+@pytest.mark.parametrize("scan", SCANS)
+def test_a_training_pass_is_that_of_the_blocks_kept(net, images, scan, kept):
+  """The statistics of dropped blocks do not change by a bit, and the gradients of their parameters are zero."""
+  gradients, logits, updates = training_pass(scan, net.variables, images, jnp.array(kept, bool))
   expected, after = plain_forward(net.variables, images, kept)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # float32 sums in another order
-  before, stats, slopes = (
+  before, stats, gradients = (
     layout.unstacked(tree) for tree in (net.variables["batch_stats"], updates["batch_stats"], gradients)
   )
-  for is_kept, (stage, block) in zip(kept, PLACES, strict=True):
-    moved = any(np.asarray(leaf).any() for leaf in jax.tree.leaves(slopes[stage][block]))
-    assert moved == bool(is_kept)
+  for is_kept, (stage, block) in zip(kept, BLOCKS, strict=True):
+    has_gradient = any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradients[stage][block]))
+    assert has_gradient == bool(is_kept)
     for norm, leaf in stats[stage][block].items():
       if is_kept:
         close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -97,59 +106,53 @@ def test_a_training_pass_is_that_of_the_blocks_kept(net, images, loop, kept):
         jax.tree.map(np.testing.assert_array_equal, leaf, before[stage][block][norm])
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_at_test_each_branch_is_multiplied_by_its_survival(net, images, loop):
-  logits = models.build(NET, 10, LOOPS[loop]).apply(net.variables, images, train=False)
+@pytest.mark.parametrize("scan", SCANS)
+def test_in_evaluation_each_branch_is_multiplied_by_its_survival_probability(net, images, scan):
+  logits = models.build(NET, 10, SCANS[scan]).apply(net.variables, images, train=False)
   np.testing.assert_allclose(logits, plain_forward(net.variables, images)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_survival_falls_linearly_to_the_last_block():
-  """Of 110 layers, p_last = 0.5: 54 blocks from 1 - 1/108 to 1/2; the mean network is three quarters as deep."""
+def test_survival_probabilities_fall_linearly_to_the_last_block():
+  """With 110 layers and 0.5 for the last of 54 blocks, the expected number of blocks is three quarters of 54."""
   found = stochastic_depth.probabilities(Model(depth=110, survival=0.5))
   np.testing.assert_allclose(found, np.linspace(1 - 1 / 108, 0.5, 54), rtol=1e-12)
   assert found.sum() == pytest.approx(54 * 3 / 4, abs=0.3)  # Huang et al. 2016, Sec. 3: (3 L - 1) / 4
 
 
-def test_draws_follow_the_survival_and_depend_on_key_and_step_alone():
+def test_blocks_are_kept_independently_with_their_survival_probabilities():
   keys = jax.random.split(jax.random.key(7), 40)
   drawn = jax.vmap(lambda key: jax.vmap(lambda step: stochastic_depth.draw(NET, key, step))(jnp.arange(100)))(keys)
-  # 4,000 draws each: five standard errors.
-  np.testing.assert_allclose(drawn.mean((0, 1)), P, atol=5 * np.sqrt(0.25 / 4000))
+  # Five standard errors of 4,000 draws.
+  np.testing.assert_allclose(drawn.mean((0, 1)), SURVIVAL, atol=5 * np.sqrt(0.25 / 4000))
   np.testing.assert_array_equal(drawn[3, 5], stochastic_depth.draw(NET, keys[3], 5))
   flat = np.asarray(drawn, int).reshape(4000, 6)
-  assert np.abs(np.corrcoef(flat.T) - np.eye(6)).max() < 5 / np.sqrt(4000)  # one draw a block
-  assert abs(np.corrcoef(flat[:-1, -1], flat[1:, -1])[0, 1]) < 5 / np.sqrt(4000)  # and a step
+  assert np.abs(np.corrcoef(flat.T) - np.eye(6)).max() < 5 / np.sqrt(4000)  # blocks are independent
+  assert abs(np.corrcoef(flat[:-1, -1], flat[1:, -1])[0, 1]) < 5 / np.sqrt(4000)  # and so are steps
   assert stochastic_depth.draw(dataclasses.replace(NET, survival=1.0), keys[0], 0) is None
 
 
 @pytest.fixture(scope="module")
 def training_set():
-  digits = data.load(DIGITS)
-  return step.TrainingData(digits.train_images, digits.train_labels, statistics(digits.train_images, DIGITS))
+  return digits_training.training_set(DIGITS)
 
 
-def train(seeds, training_set, stops=(8,)):
-  """Returns the states after the last of the stops, and the losses of the runs between them, [stops, seeds]."""
-  states = batched_runs.stack([state.initial(NET, TRAIN, 10, (8, 8, 1), seed) for seed in seeds])
-  program, hyperparameters = (
-    step.Program(models.build(NET, 10), TRAIN, DIGITS),
-    batched_runs.hyperparameters([TRAIN] * len(seeds)),
-  )
-  losses = []
-  for stop in stops:
-    states, intervals = step.train_steps(program, 8, states, hyperparameters, training_set, jnp.int32(stop))
-    losses.append(intervals.loss)
-  return jax.device_get((states, losses))
+def train(training_set, seeds, stops=(8,)):
+  return digits_training.train(NET, TRAIN, DIGITS, training_set, seeds, stops)
 
 
 @pytest.fixture(scope="module")
-def alone(training_set):
-  return {seed: train([seed], training_set) for seed in (3, 4)}
+def separate(training_set):
+  """Returns the results of two runs by seed, each trained by a program of its own."""
+  return {seed: train(training_set, [seed]) for seed in (3, 4)}
 
 
-def test_training_cut_anywhere_is_the_same_to_the_bit_and_draws_from_the_key_of_the_run(training_set, alone):
-  (whole, _), (cut, losses) = alone[3], train([3], training_set, (1, 5, 8))
+def test_training_in_other_intervals_is_bit_identical(training_set, separate):
+  whole, cut = separate[3][0], train(training_set, [3], (1, 5, 8))[0]
   jax.tree.map(np.testing.assert_array_equal, whole, cut)
+
+
+def test_the_first_step_keeps_the_blocks_that_the_key_of_the_run_determines(training_set):
+  _, losses = train(training_set, [3], (1, 5, 8))
   start = state.initial(NET, TRAIN, 10, (8, 8, 1), 3)
   key = jax.random.wrap_key_data(start.key)
   order = batch_order(jax.random.split(key)[0], 0, 8, len(training_set.labels), 16)[0]
@@ -160,18 +163,18 @@ def test_training_cut_anywhere_is_the_same_to_the_bit_and_draws_from_the_key_of_
   assert not kept.all() and float(losses[0][0]) == pytest.approx(float(loss), rel=1e-4)
 
 
-def test_seeds_vectorized_draw_as_alone(training_set, alone, monkeypatch):
-  """Losses to 1e-3, as for all runs of one program: a wrong draw would be seen in the first digit."""
+def test_vectorized_runs_keep_the_same_blocks_as_separate_ones(training_set, separate, monkeypatch):
+  """Losses agree to 1e-3; other blocks would change the first digit."""
   monkeypatch.setitem(batched_runs.FORM_OF_PLATFORM, jax.default_backend(), "vmap")
   jax.clear_caches()
-  _, (losses,) = train([3, 4], training_set)
+  _, (losses,) = train(training_set, [3, 4])
   jax.clear_caches()
   for run, seed in enumerate((3, 4)):
-    assert float(losses[run]) == pytest.approx(float(alone[seed][1][0][0]), rel=1e-3)
+    assert float(losses[run]) == pytest.approx(float(separate[seed][1][0][0]), rel=1e-3)
 
 
 def test_a_dropped_block_is_not_computed_unless_vectorized(net, images):
-  """Each stage's first block and the loop have a branch more than under `vmap`."""
+  """The first block of each stage and the loop have one conditional each, and none under `vmap`."""
   build = models.build(NET, 10, models.ScanOptions(1, "none"))
 
   def forward(kept):
@@ -185,7 +188,7 @@ def test_a_dropped_block_is_not_computed_unless_vectorized(net, images):
   assert branches == vectorized + 3
 
 
-def test_studies_of_single_blocks_scale_branches_as_the_network_does(net):
+def test_studies_of_blocks_scale_branches_as_the_network_does(net):
   images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), np.uint8)), jnp.arange(16) % 10
   parts = segmented_model.SegmentedModel(NET, 10)
   whole = lesion_plans.Lesion("none", (), ((1, 2, 3, 4, 5), (1,)), 0)

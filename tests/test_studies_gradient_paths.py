@@ -10,12 +10,11 @@ import optax
 import pytest
 
 from resjax import study, study_records
-from resjax.config import Data, Model
+from resjax.config import Model
 from resjax.data.augment import normalize
 from resjax.studies import gradient_paths, segmented_model
 from tests import random_networks
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8, blocks=(2, 1), width=4)
 
 
@@ -49,7 +48,7 @@ def whole_gradient(model, variables, statistics, images, factor):
 
 def test_parts_are_the_coefficients_of_a_polynomial(images):
   """Products with the whole gradient, at three factors, to 1e-4; the batch of 4 does not divide the 6 images."""
-  net = random_networks.net(NET, 8)
+  net = random_networks.restored_run(NET, 8)
   gradient = functools.partial(whole_gradient, NET, net.variables, net.input.statistics, images)
   found = gradient_paths.parts(segmented_model.SegmentedModel(NET, 10), 4, net.variables, *images, net.input.statistics)
   products, squares, square = (np.asarray(array, np.float64) for array in found)
@@ -68,7 +67,7 @@ def test_parts_are_the_coefficients_of_a_polynomial(images):
 def test_the_command_writes_norms_and_shares(tmp_path, capsys):
   """Of a plain net, whose gradient comes through the one path of all blocks."""
   plain = dataclasses.replace(NET, kind="plain")
-  directory = random_networks.write(tmp_path / "net", plain, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write_digits_run(tmp_path / "net", plain)
   few = ["--images=26", "--batch_size=26", "--path_images=6", "--path_batch_size=4"]
   assert study.main(["gradients", "--workdir", str(tmp_path), *few]) == 0
   logs, torn = study_records.read(directory)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from resjax import models, records, study, study_records
-from resjax.config import Config, Data, Execution, Gradients, Model, Responses, Train
+from resjax.config import Config, Execution, Gradients, Model, Responses, Train
 from resjax.settings import ConfigError
 from resjax.studies import net2deeper, segmented_model
 from resjax.train import evaluate, run_files
 from tests import random_networks
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8, blocks=(2, 1), width=4)
 
 
@@ -35,10 +34,10 @@ def images():
 def test_the_logits_stay(images, changes):
   """To 1e-5 of their size: a plain net's new norms multiply by what they divide by."""
   model = dataclasses.replace(NET, **changes)
-  net = random_networks.net(model, 8)
+  net = random_networks.restored_run(model, 8)
   deeper = net2deeper.model(model, 0)
   assert (deeper.depth, deeper.blocks) == (14, (4, 2))
-  fresh = random_networks.net(deeper, 8, seed=1).variables
+  fresh = random_networks.restored_run(deeper, 8, seed=1).variables
   moments = net2deeper.stage_moments(
     segmented_model.SegmentedModel(model, 10), 5, net.variables, images, net.input.statistics
   )
@@ -78,10 +77,10 @@ def test_twice_the_blocks():
 
 def test_the_command_trains_on_and_anew(tmp_path, capsys):
   """Two steps each: the deepened net starts where the trained one ended; the same command again changes nothing."""
-  directory = random_networks.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write_digits_run(tmp_path / "digits" / "residual-A-d8-s0", NET)
   config = Config(
     model=NET,
-    data=DIGITS,
+    data=random_networks.DIGITS,
     train=Train(steps=20, batch_size=32, learning_rate=0.0),
     responses=Responses(final=False, images=32, batch_size=32),
     gradients=Gradients(steps=(20,)),
@@ -116,7 +115,7 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
 
 
 def test_the_logits_alone_are_compared_without_training(tmp_path, capsys):
-  directory = random_networks.write(tmp_path / "digits" / "residual-A-d8-s0", NET, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write_digits_run(tmp_path / "digits" / "residual-A-d8-s0", NET)
   command = ["identity", "--workdir", str(tmp_path / "digits"), "--train=false", "--depth=20", "--images=12"]
   assert study.main([*command, "--batch_size=11"]) == 2  # this net's stages are its own
   assert "depth" in capsys.readouterr().err

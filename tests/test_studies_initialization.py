@@ -54,7 +54,7 @@ def workdir(experiment, tmp_path_factory):
 )
 def test_gradients_are_those_of_the_whole_network(model):
   """By the input of each block, differentiated in one piece; to 1e-4, and the cosine pair by pair."""
-  net = random_networks.net(model, 8)
+  net = random_networks.restored_run(model, 8)
   images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1), np.uint8))
   segmented = segmented_model.SegmentedModel(model, 10)
   variables, statistics = net.variables, net.input.statistics

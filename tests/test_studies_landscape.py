@@ -1,33 +1,16 @@
-"""The loss around a net: directions, points against plain evaluation, the Hessian against a dense one."""
+"""The loss landscape: random directions, eigenvalues against the dense Hessian, and the command."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import models, study, study_records
-from resjax.config import Data, Model
+from resjax import study, study_records
 from resjax.studies import lanczos, loss_surface, trained_model
-from tests import dense_hessian, random_networks
-
-DIGITS = Data(name="digits", pad=1, mirror=False)
-NET = Model(depth=8, blocks=(3,), width=2)  # 292 parameters, two of its three blocks stacked
+from tests import hessian_reference, random_networks, torn_log
 
 
-@pytest.fixture(scope="module")
-def net():
-  return random_networks.net(NET, 8)
-
-
-@pytest.fixture(scope="module")
-def arrays(net):
-  rng = np.random.default_rng(1)
-  images, labels = rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 10
-  return jnp.asarray(images), jnp.asarray(labels), net.input.statistics
-
-
-def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
-  params = net.variables["params"]
+def test_filters_of_a_direction_have_the_norms_of_the_filters_of_the_network():
+  params = hessian_reference.network().variables["params"]
   found, other = loss_surface.direction(params, 0, 1), loss_surface.direction(params, 0, 2)
   own, kernel = params["stage1"]["rest"]["conv2"]["kernel"], found["stage1"]["rest"]["conv2"]["kernel"]
   assert kernel.shape == (2, 3, 3, 2, 2)
@@ -44,18 +27,17 @@ def test_filters_of_a_direction_have_the_norms_of_the_nets(net):
   assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), found, again))
 
 
-def test_the_hessians_largest_eigenvalue_is_the_dense_ones(net, arrays):
-  """To 1e-3; batches of 8 of 12 images, so that the last is filled up. The dense one is of the unrolled net."""
-  hessian = dense_hessian.dense(NET, net, *arrays[:2])
+def test_the_largest_eigenvalues_are_those_of_the_dense_hessian():
+  hessian = hessian_reference.hessian()
   expected = np.linalg.eigvalsh(hessian)[::-1][:2]
-  surface = loss_surface.LossSurface(models.build(NET, 10), 8, "running", net.variables, *arrays)
   with jax.set_mesh(trained_model.make_mesh(1)):
-    found = lanczos.largest_eigenvalues(surface.hessian(lambda _: None), len(hessian), 2, 40, 0)
+    product = hessian_reference.surface().hessian(lambda _: None)
+    found = lanczos.largest_eigenvalues(product, len(hessian), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
   assert (found.residuals < 1e-3 * found.eigenvalues[0]).all() and found.iterations <= 40
 
 
-def test_lanczos_on_a_matrix():
+def test_lanczos_finds_the_largest_eigenvalues_of_a_matrix():
   rng = np.random.default_rng(0)
   vectors, _ = np.linalg.qr(rng.standard_normal((50, 50)))
   values = np.concatenate([[30, 20, -40], rng.uniform(-1, 1, 47)])
@@ -65,19 +47,16 @@ def test_lanczos_on_a_matrix():
   assert whole.eigenvalues == pytest.approx([3, 2, 1])
 
 
-def test_the_command_goes_on_with_a_grid(tmp_path, capsys):
-  directory = random_networks.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
-  few = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5"]
-  command = ["landscape", "--workdir", str(directory), *few]
-  assert study.main([*command, "--points=3"]) == 0
+def test_the_command_continues_a_grid_after_a_kill(tmp_path, capsys):
+  directory = random_networks.write_digits_run(tmp_path / "net", hessian_reference.MODEL)
+  settings = ["--images=16", "--batch_size=13", "--eigenvalues=0", "--reach=0.5", "--points=3"]
+  command = ["landscape", "--workdir", str(directory), *settings]
+  assert study.main(command) == 0
   rows = study_records.read(directory)[0]["landscape"]
   assert [(row["alpha"], row["beta"]) for row in rows] == [(a, b) for a in (-0.5, 0, 0.5) for b in (-0.5, 0, 0.5)]
   assert len({row["loss"] for row in rows}) == 9 and all(row["images"] == 16 for row in rows)
-  path = directory / "studies" / "landscape.jsonl"
-  path.write_bytes(
-    b"".join(path.read_bytes().splitlines(keepends=True)[:4]) + b'{"step": 0, "alp'
-  )  # as a kill leaves it
-  assert study.main([*command, "--points=3"]) == 0
+  torn_log.tear(directory / "studies" / "landscape.jsonl", 4, b'{"step": 0, "alp')
+  assert study.main(command) == 0
   again = study_records.read(directory)[0]["landscape"]
   assert again[:4] == rows[:4]
   for one, other in zip(again, rows, strict=True):

@@ -9,14 +9,13 @@ import pytest
 
 from resjax import analysis, models, study, study_records
 from resjax.analysis.sections import cka as cka_section, layers as layers_section
-from resjax.config import Config, Data, Model
+from resjax.config import Config, Model
 from resjax.config.studies import Layers
 from resjax.data.augment import normalize
 from resjax.settings import ConfigError
 from resjax.studies import cka, layer_features, layer_measures, layers, segmented_model
 from tests import random_networks
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=14, blocks=(3, 2, 1), width=4)
 FEW = ("--images=60", "--batch_size=40", "--cka_images=30")
 
@@ -127,7 +126,7 @@ PREACTIVATED = Model("mlp", kind="plain", depth=8, block="dense", width=6, preac
 @pytest.mark.parametrize("model", [NET, PREACTIVATED], ids=["residual", "plain MLP, pre-activation"])
 def test_features_are_pools_of_the_blocks_outputs(model):
   """Batches of 4 do not divide the 6 images; the head's answer to the last block is the network's, to rounding."""
-  net = random_networks.net(model, 8)
+  net = random_networks.restored_run(model, 8)
   images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), np.uint8))
   segmented = segmented_model.SegmentedModel(model, 10)
   found = layer_features.capture(segmented, 4, net.variables, images, net.input.statistics)
@@ -157,7 +156,7 @@ def studied(tmp_path_factory):
   root = tmp_path_factory.mktemp("studied") / "experiment"
   plain = Model(depth=14, blocks=(3, 2, 1), width=4, kind="plain")
   for name, model in (("residual-A-d14", NET), ("plain-d14", plain)):
-    random_networks.write(root / name, model, DIGITS, 8, 10, channels=1)
+    random_networks.write_digits_run(root / name, model)
   other = f"--other={root / 'residual-A-d14'}"
   assert study.main(["layers", "--workdir", str(root), *FEW, other]) == 0
   return root
@@ -230,6 +229,6 @@ def test_networks_that_cannot_be_compared_are_refused(studied, tmp_path, capsys)
   vgg = Config(model=Model("vgg", "plain", 16, block="single", norm="none"))
   with pytest.raises(ConfigError, match="cannot be studied one by one"):
     layers.check(vgg, Layers())
-  larger = random_networks.write(tmp_path / "larger", PREACTIVATED, DIGITS, 16, 10, channels=1)
+  larger = random_networks.write_digits_run(tmp_path / "larger", PREACTIVATED, side=16)
   assert study.main(["layers", "--workdir", str(studied), *FEW, f"--other={larger}"]) == 2
   assert "must take images of shape (8, 8, 1), not (16, 16, 1)" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from resjax import models, study, study_records
-from resjax.config import Data, Model
+from resjax.config import Model
 from resjax.config.studies import Lesions
 from resjax.settings import ConfigError
 from resjax.studies import lesion_plans, segmented_model
@@ -19,7 +19,6 @@ from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import evaluate
 from tests import random_networks
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=12, blocks=(3, 2))
 SHORTER = Model(depth=10, blocks=(2, 2))
 PLACES = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
@@ -36,7 +35,7 @@ def images():
 
 
 def random_net(kind):
-  return random_networks.net(dataclasses.replace(NET, kind=kind), 8)
+  return random_networks.restored_run(dataclasses.replace(NET, kind=kind), 8)
 
 
 def without_second(tree):
@@ -127,7 +126,7 @@ def test_kendalls_tau():
 
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   """On the digits: the second call finds all known, a larger one makes what is missing."""
-  directory = random_networks.write(tmp_path / "residual-A-d8", Model(depth=8), DIGITS, 8, 10, channels=1)
+  directory = random_networks.write_digits_run(tmp_path / "residual-A-d8", Model(depth=8))
   few = ["--images=40", "--batch_size=26", "--statistics_images=26", "--trials=1", "--reestimate=no"]
   command = ["lesion", "--workdir", str(tmp_path), *few]
   assert study.main([*command, "--counts=2"]) == 0

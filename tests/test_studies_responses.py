@@ -7,15 +7,16 @@ from resjax.config import Config, Data, Model, Responses
 from resjax.data.cifar_format import FAMILIES
 from tests import random_networks, synthetic_cifar
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 CONFIG = Config(
-  model=Model(depth=8, blocks=(2, 1), width=4), data=DIGITS, responses=Responses(images=52, batch_size=26)
+  model=Model(depth=8, blocks=(2, 1), width=4),
+  data=random_networks.DIGITS,
+  responses=Responses(images=52, batch_size=26),
 )
 
 
 @pytest.fixture
 def net(tmp_path):
-  directory = random_networks.write(tmp_path / "net", CONFIG.model, DIGITS, 8, 10, channels=1)
+  directory = random_networks.write_digits_run(tmp_path / "net", CONFIG.model)
   with records.RunWriter(directory) as writer:
     writer.write_config(CONFIG.to_dict())
   return directory
@@ -46,9 +47,11 @@ def test_readings_stand_beside_each_other(net, capsys):
 
 def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypatch, capsys):
   """As in resjax.evaluate; a net from elsewhere has no setting that could allow it."""
-  monkeypatch.setitem(FAMILIES, "cifar10", synthetic_cifar.small("cifar10"))
-  archive = synthetic_cifar.archive(tmp_path / FAMILIES["cifar10"].binary.archive, synthetic_cifar.made("cifar10"))
-  directory = random_networks.write(tmp_path / "net", CONFIG.model, Data(), 32, 10)
+  monkeypatch.setitem(FAMILIES, "cifar10", synthetic_cifar.small_family("cifar10"))
+  archive = synthetic_cifar.write_archive(
+    tmp_path / FAMILIES["cifar10"].binary.archive, synthetic_cifar.binary_contents("cifar10")
+  )
+  directory = random_networks.write_run(tmp_path / "net", CONFIG.model, Data(), 32, 10)
   command = ["responses", "--workdir", str(directory), "--images=11", "--batch_size=11"]
   assert study.main([*command, "--data", str(archive)]) == 0
   shown = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The path of training: its plane against scikit-learn, the losses of three checkpoints, which span their plane."""
+"""The path of training: its principal plane against scikit-learn, and the command on three checkpoints."""
 
 import dataclasses
 
@@ -15,13 +15,13 @@ from resjax.records import RunWriter
 from resjax.studies import trajectory
 from resjax.train import state
 from resjax.train.checkpoints import Checkpoints
-from tests import random_networks
-from tests.test_studies_curvature import DIGITS, NET
+from tests import random_networks, torn_log
+from tests.hessian_reference import MODEL
 
-FEW = ("--images=64", "--batch_size=32", "--points=3")
+SMALL_STUDY = ("--images=64", "--batch_size=32", "--points=3")
 
 
-def test_the_plane_is_the_principal_one():
+def test_the_plane_is_that_of_the_first_two_principal_components():
   rng = np.random.default_rng(0)
   path = (rng.standard_normal((7, 3)) * [5, 2, 0.5] @ rng.standard_normal((3, 40))).cumsum(0).astype(np.float32)
   found, expected = trajectory.plane(path), PCA(3).fit(path)
@@ -35,21 +35,22 @@ def test_the_plane_is_the_principal_one():
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
-  """A run with checkpoints of two steps, whose parameters are initial ones of other seeds; that of step 0 is gone."""
-  directory = random_networks.write(tmp_path_factory.mktemp("run") / "net", NET, DIGITS, 8, 10, channels=1)
-  with Checkpoints(directory / "checkpoints", Config(model=NET, data=DIGITS, checkpoint=Checkpoint(keep=3))) as kept:
+  """Returns the directory of a studied run with checkpoints of steps 1 and 2, whose parameters are random."""
+  directory = random_networks.write_digits_run(tmp_path_factory.mktemp("run") / "net", MODEL)
+  config = Config(model=MODEL, data=random_networks.DIGITS, checkpoint=Checkpoint(keep=3))
+  with Checkpoints(directory / "checkpoints", config) as checkpoints:
     for step in (1, 2):
-      other = state.initial(NET, Train(), 10, (8, 8, 1), step)
-      kept.save(dataclasses.replace(other, step=jnp.int32(step)))
-    kept.delete(0)
+      other = state.initial(MODEL, Train(), 10, (8, 8, 1), step)
+      checkpoints.save(dataclasses.replace(other, step=jnp.int32(step)))
+    checkpoints.delete(0)
   with RunWriter(directory) as writer:
     writer.update(status="running", params_digest=None)
-  assert study.main(["trajectory", "--workdir", str(directory), *FEW]) == 0
+  assert study.main(["trajectory", "--workdir", str(directory), *SMALL_STUDY]) == 0
   return directory
 
 
-def test_three_checkpoints_are_in_their_plane(studied):
-  """So the loss at their projections is their own, to rounding, the initial weights' included."""
+def test_three_checkpoints_have_the_losses_of_their_projections(studied):
+  """Three points lie in a plane; one of them is the recomputed initialization."""
   rows = study_records.read(studied)[0]["trajectory"]
   assert [row["at"] for row in rows] == [0, 1, 2] and {row["step"] for row in rows} == {2}
   assert rows[0]["first_share"] + rows[0]["second_share"] == pytest.approx(1)
@@ -57,28 +58,25 @@ def test_three_checkpoints_are_in_their_plane(studied):
     assert row["plane_loss"] == pytest.approx(row["loss"], rel=1e-4) and row["plane_error"] == row["error"]
     assert row["plane_distance"] < 1e-4 * rows[0]["distance"]
   assert len({row["loss"] for row in rows}) == 3 and rows[2]["distance"] == 0
-  first, last = (state.initial(NET, Train(), 10, (8, 8, 1), seed).params for seed in (0, 2))
+  first, last = (state.initial(MODEL, Train(), 10, (8, 8, 1), seed).params for seed in (0, 2))
   squares = jax.tree.map(lambda one, other: jnp.square(one - other).sum(), first, last)
   assert rows[0]["distance"] == pytest.approx(float(sum(jax.tree.leaves(squares))) ** 0.5, rel=1e-4)
 
 
-def test_the_grid_surrounds_the_path_and_goes_on(studied):
+def test_the_grid_surrounds_the_path_and_is_continued_after_a_kill(studied):
   rows, grid = (study_records.read(studied)[0][log] for log in ("trajectory", "trajectory_surface"))
   for axis in ("alpha", "beta"):
-    places = sorted({row[axis] for row in grid})
+    ticks = sorted({row[axis] for row in grid})
     low, high = (edge(row[axis] for row in rows) for edge in (min, max))
-    assert places == pytest.approx([low - 0.2 * (high - low), (low + high) / 2, high + 0.2 * (high - low)], rel=1e-4)
-  path = studied / "studies" / "trajectory_surface.jsonl"
-  path.write_bytes(
-    b"".join(path.read_bytes().splitlines(keepends=True)[:4]) + b'{"step": 2, "al'
-  )  # as a kill leaves it
-  assert study.main(["trajectory", "--workdir", str(studied), *FEW]) == 0
+    assert ticks == pytest.approx([low - 0.2 * (high - low), (low + high) / 2, high + 0.2 * (high - low)], rel=1e-4)
+  torn_log.tear(studied / "studies" / "trajectory_surface.jsonl", 4, b'{"step": 2, "al')
+  assert study.main(["trajectory", "--workdir", str(studied), *SMALL_STUDY]) == 0
   again, torn = study_records.read(studied)
   assert torn == 0 and again["trajectory"] == rows
   assert again["trajectory_surface"] == [{**row, "loss": pytest.approx(row["loss"], rel=1e-5)} for row in grid]
 
 
-def test_the_report_says_how_much_the_plane_holds(studied):
+def test_the_section_gives_the_share_of_variance_in_the_plane(studied):
   section = trajectory_section.build(analysis.load(studied))
   assert section.findings[0].startswith(
     "ResNet-8 net: two components hold 100 % of the variance of 3 checkpoints; the loss"
@@ -88,9 +86,9 @@ def test_the_report_says_how_much_the_plane_holds(studied):
   assert len(section.data["trajectory_surface"]) == 9
 
 
-def test_too_few_checkpoints_are_one_line(tmp_path, capsys):
-  directory = random_networks.write(tmp_path / "net", NET, DIGITS, 8, 10, channels=1)
-  assert study.main(["trajectory", "--workdir", str(directory), *FEW]) == 2
+def test_too_few_checkpoints_are_a_one_line_error(tmp_path, capsys):
+  directory = random_networks.write_digits_run(tmp_path / "net", MODEL)
+  assert study.main(["trajectory", "--workdir", str(directory), *SMALL_STUDY]) == 2
   error = capsys.readouterr().err
   assert "a plane needs two after the first step: train with --config.checkpoint.every=1" in error
   assert error.count("\n") == 1 and study_records.read(directory)[0]["trajectory"] == []

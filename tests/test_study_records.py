@@ -1,4 +1,4 @@
-"""The records of studies: written below a run directory, read back with every key, apart from the run's own logs."""
+"""Records of studies: written below a run directory, independently of the logs of the run."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from resjax import records, study_records
 from resjax.records import RecordsError
 
 
-def test_what_is_written_is_read_with_every_key(tmp_path):
+def test_records_are_read_with_all_keys(tmp_path):
   with study_records.writer(tmp_path) as writer:
     writer.append("lesions", [{"step": 5, "kind": study_records.NONE, "error": 0.1}])
     writer.append("lesions", [{"step": 5, "kind": study_records.DELETE, "stage": 1, "block": 2, "error": 0.5}])
@@ -19,13 +19,12 @@ def test_what_is_written_is_read_with_every_key(tmp_path):
   assert logs["landscape"] == []
 
 
-def test_nothing_studied_is_nothing_read(tmp_path):
+def test_a_run_without_studies_has_empty_records(tmp_path):
   assert study_records.read(tmp_path) == ({log: [] for log in study_records.LOG_KEYS}, 0)
   assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_and_its_studies_are_written_apart(tmp_path):
-  """A study may be made while the run goes on; two studies at once may not."""
+def test_a_study_may_write_while_the_run_writes_but_two_studies_may_not(tmp_path):
   with records.RunWriter(tmp_path) as run, study_records.writer(tmp_path) as studies:
     run.update(id="a")
     with pytest.raises(RecordsError, match="'lesions' is none of metrics"):

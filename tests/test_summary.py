@@ -1,4 +1,4 @@
-"""The summary: what it prints, what it says of memory, and its multiply-adds against the compiler's."""
+"""The command `resjax.summary`: output, memory, and multiply-adds against the count of the compiler."""
 
 import json
 import subprocess
@@ -15,10 +15,11 @@ IMAGENET = ("--config=imagenet_depth",)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
+  """Runs the command."""
   return subprocess.run([sys.executable, "-m", "resjax.summary", *arguments], capture_output=True, text=True)
 
 
-def test_json_has_table_1_beside_the_papers():
+def test_json_has_the_networks_of_table_1_with_the_numbers_of_the_paper():
   done = run(*IMAGENET, "--format=json")
   assert (done.returncode, done.stderr) == (0, "")
   nets = {net["depth"]: net for net in json.loads(done.stdout)}
@@ -31,14 +32,14 @@ def test_json_has_table_1_beside_the_papers():
     assert net["compiler"] is None
 
 
-def test_layers_are_shown_of_a_single_net():
+def test_layers_are_printed_for_a_single_network():
   many, one = run(*IMAGENET), run(*IMAGENET, "--only", "depth=18")
   assert len(many.stdout.splitlines()) == 6
   assert one.stdout.splitlines()[1].split()[:2] == ["stem/conv", "conv"]
   assert "11,689,512" in one.stdout
 
 
-def test_a_mesh_shows_memory_and_collectives_of_the_training_program():
+def test_with_a_mesh_memory_and_collectives_are_given():
   done = run("--config=quickstart", "--only=depth=8 kind=residual", "--mesh=data=2,fsdp=2", "--format=json")
   (net,) = json.loads(done.stdout)
   assert net["mesh"]["all-gather"] > 0
@@ -60,7 +61,7 @@ def test_a_mesh_shows_memory_and_collectives_of_the_training_program():
     ),
   ],
 )
-def test_what_is_wrong_is_one_line(arguments, says):
+def test_invalid_arguments_are_a_one_line_error(arguments, says):
   done = run(*arguments)
   assert done.returncode == 2
   assert says in done.stderr
@@ -68,6 +69,7 @@ def test_what_is_wrong_is_one_line(arguments, says):
 
 
 def net_of(model: Model, side: int = 32, classes: int = 10):
+  """Returns the configuration and the network of an architecture."""
   config = Config(model=model)
   return config, model.net((side, side, 3), classes)
 
@@ -84,7 +86,7 @@ def net_of(model: Model, side: int = 32, classes: int = 10):
   ids=["cifar", "bottleneck C", "imagenet", "vgg", "highway"],
 )
 def test_the_compiler_counts_the_same_multiply_adds(model):
-  """It adds what norms, activations and sums cost: nothing less than ours, and at most some per cent more."""
+  """The compiler also counts norms, activations and sums, which are less than 5 %."""
   config, net = net_of(model, 64)
   inside = sum(map(summary.macs_inside, net.table))
   assert inside < net.macs
@@ -96,8 +98,8 @@ def test_the_compiler_counts_the_same_multiply_adds(model):
   [Model(depth=20), Model(depth=20, kind="plain", norm="none"), Model("imagenet", depth=18, shortcut="B", stem="3x3")],
   ids=["cifar", "without norms", "resnet18"],
 )
-def test_training_takes_three_forward_passes_in_the_compilers_count_too(model):
-  """A whole training step, within 3 %: norms and the optimizer add some, the images need no gradient."""
+def test_the_compiler_counts_three_forward_passes_in_a_training_step(model):
+  """They agree to 3 %: norms and optimizer add operations, and the images need no gradient."""
   config = Config(model=model, execution=Execution(devices=1, unroll=1000, remat="none"))
   net = listing.net(config)
   lowered = program.trace(config, net, mesh.make(config)).lower(lowering_platforms=("tpu",))
@@ -106,8 +108,8 @@ def test_training_takes_three_forward_passes_in_the_compilers_count_too(model):
   assert counted / config.train.batch_size == pytest.approx(3 * sum(map(summary.macs_inside, net.table)), rel=0.03)
 
 
-def test_macs_without_padding_by_hand():
-  """A 3x3 layer on 4x4 pixels: of its 12 taps along a side two are on zeros; with stride 2 on 8 pixels one of 12 is."""
+def test_multiply_adds_without_padding_by_hand():
+  """Along each axis, two of the 3 * 8 products of a 3x3 layer are with padding, and one of the 3 * 4 at stride 2."""
   same, halving = (
     layer for layer in net_of(Model(depth=8), 8)[1].table if layer.name in ("stem/conv", "stage2/block1/conv1")
   )
@@ -115,12 +117,12 @@ def test_macs_without_padding_by_hand():
   assert summary.macs_inside(halving) == 16 * 32 * (3 * 4 - 1) ** 2
 
 
-def test_memory_grows_with_depth_and_less_with_remat():
+def test_memory_of_activations_by_hand():
   def kept(depth, **others):
     config, net = net_of(Model(depth=depth, **others))
     return memory.activation_bytes(net, config.model.precision)
 
-  # Per block of depth 8 on: two layers, each with a convolution and a norm, of 16 channels at 32x32 and so on.
+  # A further block per stage has two layers, each with a convolution and a norm.
   units = sum(width * side**2 for width, side in ((16, 32), (32, 16), (64, 8)))
   assert kept(14)[0] - kept(8)[0] == 4 * 4 * units
   assert kept(14)[1] - kept(8)[1] == 4 * units

@@ -1,4 +1,4 @@
-"""TensorBoard event files hold what the logs hold."""
+"""TensorBoard event files contain the numbers of the logs."""
 
 import struct
 from pathlib import Path
@@ -12,7 +12,10 @@ pytest.importorskip("tensorboardX", reason="the extra tensorboard is not install
 
 
 def scalars(folder: Path) -> dict[tuple[str, int], float]:
-  """The scalars of the one event file of a folder: length, checksum, message, checksum, again and again."""
+  """Returns the scalars of the only event file of a folder by tag and step.
+
+  The file repeats length, checksum, message and checksum.
+  """
   from tensorboardX.proto.event_pb2 import Event
 
   (path,) = folder.glob("events.out.tfevents.*")
@@ -25,7 +28,7 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
   return found
 
 
-def test_events_are_the_logs_lines(tmp_path, capsys):
+def test_events_are_the_lines_of_the_logs(tmp_path, capsys):
   directory = synthetic_runs.write_run(tmp_path / "e", depth=20, every=16_000)
   with records.RunWriter(directory) as writer:
     writer.append("gradients", synthetic_runs.gradient_rows(20, True, 5))

@@ -1,7 +1,4 @@
-"""The net against PyTorch's layers: the same weights give the same logits, gradients and running statistics.
-
-Needs PyTorch (`pip install torch`), which only this test and the benchmarks use.
-"""
+"""CIFAR networks against PyTorch with the same weights: logits, gradients and running statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +15,21 @@ torch_net = pytest.importorskip("benchmarks.torch_net")
 
 
 def torch_names(depth: int) -> dict[str, str]:
-  """Returns the name in the PyTorch net of every module of ours; there the layers are a list."""
-  names, place = {"stem/conv": "0", "stem/norm": "1"}, 3
+  """Returns the name of every module in the PyTorch network, whose layers are a list."""
+  names, position = {"stem/conv": "0", "stem/norm": "1"}, 3
   for stage in (1, 2, 3):
     for block in range(1, (depth - 2) // 6 + 1):
       for layer in ("conv1", "norm1", "conv2", "norm2"):
-        names[f"stage{stage}/block{block}/{layer}"] = f"{place}.{layer}"
-      place += 1
-  return names | {"head/dense": f"{place + 2}"}
+        names[f"stage{stage}/block{block}/{layer}"] = f"{position}.{layer}"
+      position += 1
+  return names | {"head/dense": f"{position + 2}"}
 
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def as_torch(tree, names):
-  """Returns a tree of ours under PyTorch's names and in its dimension orders."""
+  """Returns a tree of variables with the names and axis orders of PyTorch."""
   found = {}
   for path, leaf in traverse_util.flatten_dict(jax.tree.map(np.array, tree)).items():
     value = leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf.T
@@ -41,7 +38,7 @@ def as_torch(tree, names):
 
 
 def ours(depth, images, labels):
-  """Returns variables, logits, loss, gradients and updated statistics of our net, in float64."""
+  """Returns variables, logits, loss, gradients and updated statistics of the JAX network in float64."""
   build = models.build(Model(depth=depth), 10)
   variables = jax.jit(build.init, static_argnames="train")(jax.random.key(0), images, train=False)
   variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
@@ -56,7 +53,7 @@ def ours(depth, images, labels):
 
 
 @pytest.mark.parametrize("depth", [8, 20])
-def test_equals_pytorch(depth):
+def test_results_are_those_of_pytorch(depth):
   rng = np.random.default_rng(0)
   images, labels = rng.normal(size=(8, 32, 32, 3)), rng.integers(0, 10, 8)
   with jax.enable_x64(True):
@@ -71,7 +68,7 @@ def test_equals_pytorch(depth):
   their_loss = torch.nn.functional.cross_entropy(theirs, torch.from_numpy(labels))
   their_loss.backward()
 
-  # float64 in two libraries, through up to 20 layers: 1e-8 by norm.
+  # Results of up to 20 layers in float64 agree to 1e-8 by norm.
   def close(one, other):
     assert torch.linalg.norm(one - other) <= 1e-8 * max(torch.linalg.norm(other), 1e-3)
 
@@ -82,5 +79,5 @@ def test_equals_pytorch(depth):
     close(found[name], parameter.grad)
   after = as_torch(layout.unstacked(jax.tree.map(np.asarray, stats)), names)
   for name, buffer in net.named_buffers():
-    if name.endswith("running_mean"):  # PyTorch's running variance is the unbiased one
+    if name.endswith("running_mean"):  # the running variance of PyTorch is unbiased
       close(after[name], buffer)

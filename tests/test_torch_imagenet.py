@@ -1,9 +1,7 @@
-"""ImageNet nets against independent ones in PyTorch: the same weights give the same logits and input gradients.
+"""ImageNet networks against independent ones in PyTorch with the same weights: logits and input gradients.
 
-Weights are random, images two parts of the photograph that comes with matplotlib.
-
-v1.5 against torchvision's nets; v1 against the authors' released nets, written here in the order of their Caffe layers.
-Needs PyTorch and torchvision (`pip install torch torchvision`).
+Weights are random, and images are two parts of the photograph that comes with matplotlib. Version 1.5 is compared with
+torchvision, version 1 with the authors' released networks, which are written here in the order of their Caffe layers.
 """
 
 import jax
@@ -17,10 +15,11 @@ from resjax.config import Model
 from resjax.depth import Net
 
 torch = pytest.importorskip("torch")
-parity = pytest.importorskip("torch_parity")
+parity = pytest.importorskip("tests.torch_parity")
 
 
 def settings(depth: int, **others) -> Model:
+  """Returns the architecture of torchvision at a depth, with other settings if given."""
   block = "basic" if depth < 50 else "bottleneck"
   return Model("imagenet", depth=depth, block=block, **{"shortcut": "B", "bottleneck_stride": "3x3"} | others)
 
@@ -46,13 +45,25 @@ def photographs(side: int, dtype: str) -> np.ndarray:
 
 
 def distances(model: Model, net, name, side: int, dtype: str, classes: int = 1000) -> tuple[float, float]:
-  """Returns how far our logits and our input gradient are from those of the PyTorch net, in shares of the norm."""
+  """Compares a network with one in PyTorch.
+
+  Args:
+    model: Architecture.
+    net: PyTorch network.
+    name: Function from the name of a layer of resjax to its name in the PyTorch network.
+    side: Height and width of the images.
+    dtype: Precision of both networks.
+    classes: Number of classes.
+
+  Returns:
+    Relative distances of the logits and of their gradient by the images.
+  """
   rng = np.random.default_rng(0)
   images = photographs(side, dtype)
   weights = rng.normal(size=(2, classes)).astype(dtype)
   theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
   net = net.to(theirs.dtype)
-  parity.randomize(net, theirs)
+  parity.calibrate_norms(net, theirs)
   logits = net(theirs)
   logits.backward(torch.from_numpy(weights))
   table = Net(model.structure, images.shape[1:], classes).table
@@ -67,7 +78,7 @@ def distances(model: Model, net, name, side: int, dtype: str, classes: int = 100
 
 
 def torchvision_name(name: str) -> str:
-  """Returns torchvision's name of a layer of ours."""
+  """Returns torchvision's name of a layer."""
   outside = {"stem/conv": "conv1", "stem/norm": "bn1", "head/dense": "fc"}
   if name in outside:
     return outside[name]
@@ -77,18 +88,18 @@ def torchvision_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_equals_torchvision_in_float64(depth):
-  """float64 in two libraries, through up to 152 layers: 1e-8 by norm."""
+def test_float64_results_are_those_of_torchvision(depth):
+  """Results of up to 152 layers agree to 1e-8 by norm."""
   net = getattr(parity.torchvision_resnets(), f"resnet{depth}")()
   assert max(distances(settings(depth), net, torchvision_name, 64, "float64")) < 1e-8
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_equals_torchvision_in_float32_at_full_size(depth):
-  """Sums of thousands of float32 products in another order, layer after layer: 1e-4 of the logits, by norm.
+def test_float32_results_at_full_size_are_near_those_of_torchvision(depth):
+  """Logits agree to 1e-4 by norm.
 
-  The gradient jumps where rounding puts the input of a ReLU on the other side of zero. In float32 PyTorch's own is 1 to
-  3 % away from its own in float64; so is ours.
+  The gradient is discontinuous where rounding changes the sign of the input of a ReLU. In both libraries the float32
+  gradient differs from the float64 gradient by 1 to 3 %.
   """
   net = getattr(parity.torchvision_resnets(), f"resnet{depth}")()
   logits, gradient = distances(settings(depth), net, torchvision_name, 224, "float32")
@@ -97,7 +108,7 @@ def test_equals_torchvision_in_float32_at_full_size(depth):
 
 
 class CaffeNet(torch.nn.Module):
-  """The released nets: each stage's first block has its stride on both 1x1 layers, and pooling rounds up."""
+  """The released networks: the first block of a stage has its stride on both 1x1 layers, and pooling rounds up."""
 
   def __init__(self, blocks: tuple[int, ...], classes: int):
     super().__init__()
@@ -138,7 +149,7 @@ class CaffeNet(torch.nn.Module):
 
 
 def caffe_name(name: str) -> str:
-  """Returns the name in `CaffeNet` of a layer of ours."""
+  """Returns the name of a layer in `CaffeNet`."""
   outside = {"stem/conv": "layers.conv1", "stem/norm": "layers.normconv1", "head/dense": "layers.fc"}
   if name in outside:
     return outside[name]
@@ -150,15 +161,15 @@ def caffe_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("side", [64, 75])
-def test_v1_equals_the_caffe_layers(side):
-  """In float64, to 1e-8 by norm; 75 pixels give odd maps, where pooling that rounds up sees another window."""
+def test_version_1_has_the_results_of_the_caffe_layers(side):
+  """At 75 pixels, sides are odd, so that pooling that rounds up has another window."""
   net = CaffeNet((3, 4, 6, 3), 10)
   model = settings(50, bottleneck_stride="1x1", pool_padding="behind")
   assert max(distances(model, net, caffe_name, side, "float64", classes=10)) < 1e-8
 
 
-def test_the_stride_of_a_bottleneck_matters():
-  """The same weights in a v1 net give other logits: what the comparisons above would see."""
+def test_the_position_of_the_stride_in_a_bottleneck_changes_the_logits():
+  """The comparisons above would therefore detect a wrong stride."""
   net = CaffeNet((3, 4, 6, 3), 10)
   model = settings(50, bottleneck_stride="3x3", pool_padding="behind")
   assert min(distances(model, net, caffe_name, 64, "float64", classes=10)) > 1e-2

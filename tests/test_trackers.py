@@ -1,4 +1,4 @@
-"""Experiment trackers hold what the records hold, once, as read back with each tracker's own library."""
+"""Export to experiment trackers, read back with the library of each tracker."""
 
 import json
 import os
@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import extras
 import pytest
 
 from resjax import analysis, cli, records
-from tests import synthetic_runs
+from tests import extras, synthetic_runs
 
 ROOT = Path(__file__).parent.parent
-# Programs that print the runs of a tracker as JSON: project, name, whether it failed, settings, {tag: {step: value}}.
+# Programs that print the runs of a tracker as JSON: project, name, failed or not, settings, {tag: {step: value}}.
 MLFLOW = """
 import json, mlflow
 client, runs = mlflow.MlflowClient(), []
@@ -37,7 +36,7 @@ for run in trackio.Api().runs("cifar_depth_sweep"):
   runs.append([run.project, run.name, run.config["run"]["status"] == "failed", settings, series])
 print(json.dumps(runs))
 """
-# An offline run is a log of LevelDB behind a header: blocks of 32 KiB of fragments with checksum, length and type.
+# An offline run is a header and a LevelDB log: blocks of 32 KiB with fragments of checksum, length, type and data.
 WANDB = """
 import glob, json, struct
 from pathlib import Path
@@ -77,7 +76,7 @@ READERS = {"mlflow": MLFLOW, "trackio": TRACKIO, "wandb": WANDB}
 
 
 def environment(folder: Path) -> dict[str, str]:
-  """A tracker without network, account or home directory."""
+  """Returns environment variables for trackers without network, account or home directory."""
   return os.environ | {
     "PYTHONPATH": str(ROOT),
     "HOME": str(folder),
@@ -88,6 +87,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def python(folder: Path, *arguments: str, **others: str) -> subprocess.CompletedProcess[str]:
+  """Runs Python in a folder with the environment of a tracker and further variables."""
   return subprocess.run(
     [sys.executable, *arguments],
     cwd=folder,
@@ -99,13 +99,14 @@ def python(folder: Path, *arguments: str, **others: str) -> subprocess.Completed
 
 
 def read_back(folder: Path, tracker: str) -> list:
+  """Returns the runs of a tracker."""
   result = python(folder, "-c", READERS[tracker])
   assert result.returncode == 0, result.stderr
   return json.loads(result.stdout.splitlines()[-1])
 
 
 def expected(directory: Path) -> dict[str, dict[str, float]]:
-  """The numbers of a run directory as a tracker should have them, read line by line from the files."""
+  """Returns the values of each tag by step that a tracker should have, read from the files of a run directory."""
   series: dict[str, dict[str, float]] = {}
   for line in map(json.loads, (directory / "metrics.jsonl").read_text().splitlines()):
     for name in ("loss", "error", "learning_rate", "images_per_second"):
@@ -121,14 +122,14 @@ def expected(directory: Path) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("tracker", cli.TRACKERS)
-def test_runs_are_exported_once(tracker, tmp_path):
+def test_ended_runs_are_exported_once(tracker, tmp_path):
   pytest.importorskip(tracker, reason=f"the extra {tracker} is not installed")
   root = tmp_path / "cifar_depth_sweep"
   sizes = {"every": 16_000, "depth": 20}
   done = synthetic_runs.write_run(root, **sizes)
   failed = synthetic_runs.write_run(root, "plain", **sizes, status=records.FAILED, reached=32_000, responses=False)
   (failed / "responses.jsonl").touch()
-  going = synthetic_runs.write_run(root, seed=1, **sizes, status=records.RUNNING, reached=32_000)
+  running = synthetic_runs.write_run(root, seed=1, **sizes, status=records.RUNNING, reached=32_000)
   command = ("-m", "resjax.report", str(root), "--to", tracker)
   first, second = python(tmp_path, *command), python(tmp_path, *command)
   assert first.returncode == second.returncode == 0, first.stderr + second.stderr
@@ -144,13 +145,13 @@ def test_runs_are_exported_once(tracker, tmp_path):
       "train.batch_size": "128",
     }
     assert series == expected(directory)
-  with records.RunWriter(going) as writer:  # it ends: only it is added
+  with records.RunWriter(running) as writer:  # when this run has ended, only it is added
     writer.update(status=records.DONE, ended=records.utc_now())
   assert python(tmp_path, *command).stdout.startswith(f"{tracker}: 1 runs written, 2 there already; ")
   assert len(read_back(tmp_path, tracker)) == 3
 
 
-def test_an_interrupted_export_is_written_again(tmp_path):
+def test_an_interrupted_export_is_repeated(tmp_path):
   pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
   root = tmp_path / "cifar_depth_sweep"
   directory = synthetic_runs.write_run(root, depth=20, every=16_000)

@@ -1,4 +1,4 @@
-"""Checkpoints: none is skipped, those wanted are kept, the state comes back to the bit, and damage is found."""
+"""Checkpoints: retention, bit-identical restoration, detection of damage, and other configurations."""
 
 import dataclasses
 import shutil
@@ -24,35 +24,39 @@ def state():
 
 
 def at(state, step):
+  """Returns a state with another step."""
   return dataclasses.replace(state, step=jnp.int32(step))
 
 
 def equal(one, other):
+  """Returns whether two states are bit-identical."""
   return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, other))
 
 
 def steps(directory):
+  """Returns the steps of the checkpoints in a directory."""
   return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
 
 
 def save(directory, state, errors: dict, **kept):
+  """Saves checkpoints at the given steps with their errors, and settings of the retention."""
   with Checkpoints(directory, Config(model=CONFIG.model, checkpoint=Checkpoint(**kept))) as checkpoints:
     for step, error in errors.items():
       checkpoints.save(at(state, step), error)
 
 
-def test_saves_in_quick_succession_are_all_made(state, tmp_path):
+def test_checkpoints_in_quick_succession_are_all_saved(state, tmp_path):
   save(tmp_path / "kept", state, dict.fromkeys(range(1, 9)), keep=2)
   assert steps(tmp_path / "kept") == [7, 8]
 
 
-def test_the_best_and_every_so_many_are_kept_if_asked(state, tmp_path):
+def test_the_best_and_periodic_checkpoints_can_be_kept(state, tmp_path):
   errors = {2: 0.5, 4: 0.2, 6: 0.3, 7: None, 8: 0.4, 9: None}
   save(tmp_path, state, errors, keep=1, keep_best=True, keep_every=3)
-  assert steps(tmp_path) == [4, 6, 9]  # the best; 6 and 9; the newest
+  assert steps(tmp_path) == [4, 6, 9]  # 4 is the best, 6 and 9 are multiples of 3, 9 is the newest
 
 
-def test_a_state_comes_back_to_the_bit(state, tmp_path):
+def test_a_restored_state_is_bit_identical(state, tmp_path):
   with Checkpoints(tmp_path, CONFIG) as checkpoints:
     assert checkpoints.latest is None
     checkpoints.save(at(state, 5))
@@ -64,7 +68,7 @@ def test_a_state_comes_back_to_the_bit(state, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def two(state, tmp_path_factory):
+def two_checkpoints(state, tmp_path_factory):
   directory = tmp_path_factory.mktemp("two")
   save(directory, state, {5: None, 7: None})
   return directory
@@ -74,22 +78,19 @@ def files(directory):
   return sorted(path for path in directory.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-LEFT_BEHIND = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # by Orbax: tasks of a load
+LEFT_BEHIND = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # unfinished tasks of Orbax
 
 
 @LEFT_BEHIND
-def test_any_flipped_bit_is_found_or_harmless(state, two, tmp_path):
-  """Bits of the newest checkpoint's files; `make faults` tries more. It is refused, or what it holds is the same.
-
-  Harmless is what says when and how it was written.
-  """
-  draw, found = np.random.default_rng(0), 0
-  largest = sorted(files(two / "7"), key=lambda path: -path.stat().st_size)[:6]
+def test_any_flipped_bit_is_found_or_harmless(state, two_checkpoints, tmp_path):
+  """The checkpoint is refused, or its state is the same, if the bit is part of metadata; `make faults` tries more."""
+  rng, found = np.random.default_rng(0), 0
+  largest = sorted(files(two_checkpoints / "7"), key=lambda path: -path.stat().st_size)[:6]
   for path in [*largest, *largest]:
     content = bytearray(path.read_bytes())
-    content[draw.integers(len(content))] ^= 1 << draw.integers(8)
-    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
-    (tmp_path / path.relative_to(two)).write_bytes(content)
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    (tmp_path / path.relative_to(two_checkpoints)).write_bytes(content)
     step, refused = newest_intact(tmp_path, CONFIG)
     if step == 5:
       found += 1
@@ -102,14 +103,14 @@ def test_any_flipped_bit_is_found_or_harmless(state, two, tmp_path):
 
 @LEFT_BEHIND
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage, caplog):
-  """Of one file the state is read; what else Orbax leaves of a save may be harmed. Nothing of it is logged."""
+def test_a_truncated_or_missing_file_is_found(two_checkpoints, tmp_path, damage, caplog):
+  """At least one of the largest files contains the state; no error is logged."""
   found = []
-  for i, path in enumerate(sorted(files(two / "7"), key=lambda path: -path.stat().st_size)[:4]):
+  for i, path in enumerate(sorted(files(two_checkpoints / "7"), key=lambda path: -path.stat().st_size)[:4]):
     directory = tmp_path / str(i)
-    shutil.copytree(two, directory)
-    harmed = directory / path.relative_to(two)
-    harmed.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncated" else harmed.unlink()
+    shutil.copytree(two_checkpoints, directory)
+    damaged = directory / path.relative_to(two_checkpoints)
+    damaged.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncated" else damaged.unlink()
     if newest_intact(directory, CONFIG)[1]:
       found.append(directory)
   assert found
@@ -122,21 +123,21 @@ def test_a_truncated_or_missing_file_is_found(two, tmp_path, damage, caplog):
   assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
-def test_a_checkpoint_of_another_config_is_refused(two):
+def test_a_checkpoint_of_another_config_is_refused(two_checkpoints):
   other = dataclasses.replace(CONFIG, train=Train(batch_size=64, learning_rate=0.2))
   with pytest.raises(ConfigError) as caught:
-    newest_intact(two, other)
+    newest_intact(two_checkpoints, other)
   assert str(caught.value) == (
-    f"{two / '7'}: a checkpoint of another config: "
+    f"{two_checkpoints / '7'}: a checkpoint of another config: "
     "train.batch_size (128 there, 64 here), train.learning_rate (0.1 there, 0.2 here)"
   )
 
 
-def test_a_checkpoint_from_before_a_setting_was_added_has_its_default(state, tmp_path, monkeypatch):
+def test_settings_that_an_older_checkpoint_lacks_have_their_defaults(state, tmp_path, monkeypatch):
   later = [key for key, field in settings.leaves(Config) if field.metadata["later"]]
   assert "model.branch_scale" in later
 
-  def before(config):
+  def older_settings(config):
     values = config.to_dict()
     del values["execution"]
     for key in later:
@@ -144,7 +145,7 @@ def test_a_checkpoint_from_before_a_setting_was_added_has_its_default(state, tmp
       values[section].pop(name)
     return values
 
-  monkeypatch.setattr(checkpoints, "_result_settings", before)
+  monkeypatch.setattr(checkpoints, "_result_settings", older_settings)
   with Checkpoints(tmp_path, CONFIG) as saving:
     saving.save(at(state, 7))
   monkeypatch.undo()

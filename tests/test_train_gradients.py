@@ -1,4 +1,4 @@
-"""Norms of gradients by layer: against differentiation at once, of scanned blocks, and beside the training step."""
+"""Gradient norms of layers: against plain differentiation, and separate from the training step."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ CONFIG = Config(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on_the_mesh():
+def mesh_of_config():
   with jax.set_mesh(mesh.make(CONFIG)):
     yield
 
@@ -36,7 +36,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def resident(digits):
+def in_memory_input(digits):
   return InMemoryInput(CONFIG, digits, models.build(CONFIG.model, 10))
 
 
@@ -45,11 +45,11 @@ def start():
   return state.initial(CONFIG.model, CONFIG.train, 10, (8, 8, 1), seed=0)
 
 
-def test_norms_equal_those_of_the_whole_gradient(resident, start, digits):
-  """The mean over two batches, to 1e-4: float32 sums in another order through ten layers."""
+def test_norms_are_those_of_the_mean_gradient(in_memory_input, start, digits):
+  """The gradient is the mean over two batches; float32 sums in another order agree to 1e-4."""
   variables = {"params": start.params, "batch_stats": start.batch_stats}
   table = CONFIG.model.net((8, 8, 1), 10).table
-  rows = gradients.lines(5, table, resident.capture_gradients(variables))
+  rows = gradients.lines(5, table, in_memory_input.capture_gradients(variables))
   net = models.build(CONFIG.model, 10)
 
   @jax.jit
@@ -58,7 +58,7 @@ def test_norms_equal_those_of_the_whole_gradient(resident, start, digits):
     logits, _ = net.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
     return -jax.nn.log_softmax(logits)[jnp.arange(32), labels].mean()
 
-  images = normalize(digits.train_images[:64], resident.statistics)
+  images = normalize(digits.train_images[:64], in_memory_input.statistics)
   halves = [gradient_of(start.params, images[at : at + 32], digits.train_labels[at : at + 32]) for at in (0, 32)]
   whole = layout.unstacked(jax.tree.map(lambda one, other: (one + other) / 2, *halves))
   assert [row["layer"] for row in rows] == list(range(1, 11))
@@ -72,7 +72,7 @@ def test_norms_equal_those_of_the_whole_gradient(resident, start, digits):
     assert row["weight_norm"] == pytest.approx(float(np.linalg.norm(weights)), rel=1e-5), row["name"]
 
 
-def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, start):
+def test_capturing_gradients_does_not_change_the_training_program(digits, start):
   texts = set()
   for every in (0, 10):
     config = dataclasses.replace(CONFIG, gradients=dataclasses.replace(CONFIG.gradients, every=every))
@@ -86,7 +86,7 @@ def test_the_lowered_step_is_the_same_text_with_the_probe_and_without(digits, st
   assert len(texts) == 1
 
 
-def test_captures_are_due_at_their_steps():
+def test_gradients_are_captured_at_periodic_and_listed_steps():
   chosen = dataclasses.replace(CONFIG.gradients, every=8, steps=(0, 3))
   actions = PeriodicActions(dataclasses.replace(CONFIG, gradients=chosen))
   assert [done for done in range(21) if actions.gradients_due(done)] == [0, 3, 8, 16]

@@ -10,7 +10,7 @@ from resjax.data import load
 from resjax.data.augment import lighting
 from resjax.train import batched_runs, state
 from resjax.train.input.streaming import StreamingInput
-from tests.synthetic_images import train_and_val
+from tests.synthetic_images import write_train_and_val
 
 RUN = {
   "model": {"depth": 8},
@@ -25,7 +25,7 @@ RUN = {
 @pytest.fixture
 def training(tmp_path):
   """Returns what makes a `StreamingInput` anew, its states before the first step, and the folder of its images."""
-  folder = train_and_val(tmp_path / "photos")
+  folder = write_train_and_val(tmp_path / "photos")
   settings = config.freeze(RUN | {"data": RUN["data"] | {"path": str(folder)}})
   net = models.build(settings.model, 2, models.ScanOptions(1, "none"))
   with jax.set_mesh(mesh.make(settings)):

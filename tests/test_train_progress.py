@@ -1,4 +1,4 @@
-"""What a batch log shows of a run and of a study."""
+"""Progress of runs and studies in a batch log."""
 
 from resjax.config import Config
 from resjax.records import RunWriter
@@ -7,7 +7,7 @@ from resjax.train.progress import Progress
 from resjax.train.run_log import RunLog
 
 
-def test_one_plain_line_an_interval_with_rate_time_left_and_error(tmp_path, capsys):
+def test_each_interval_is_one_line_with_throughput_remaining_time_and_error(tmp_path, capsys):
   with RunWriter(tmp_path) as writer, Progress("plain-d20-s0", 300, 0, "step") as progress:
     log = RunLog(Config(), writer, progress, [])
     for step, split in ((100, "train"), (200, "train"), (200, "test")):
@@ -18,7 +18,7 @@ def test_one_plain_line_an_interval_with_rate_time_left_and_error(tmp_path, caps
   assert test.startswith("plain-d20-s0  step 200/300  test loss 1.2500 error 50.00%")
 
 
-def test_a_study_that_continues_counts_from_what_is_known(capsys):
+def test_a_continued_study_counts_completed_items(capsys):
   with Progress("lesion plain-d20-s0", 9, 4, "lesion") as progress:
     progress.show(3, "error 12.00%")
     progress.show(2, "error 11.00%")

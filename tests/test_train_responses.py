@@ -1,4 +1,4 @@
-"""Layer responses of deep nets against a forward pass written out here, with a block at a time."""
+"""Layer responses of deep networks against a forward pass that stores all activations."""
 
 import functools
 
@@ -11,7 +11,7 @@ from resjax import models
 from resjax.config import Model, Responses
 from resjax.data.augment import Statistics
 from resjax.train import responses
-from tests.sample_networks import filled, table, unstacked
+from tests.sample_networks import layer_table, random_variables, unstacked
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (32, 8, 8, 3), np.uint8)
 STATISTICS = Statistics(np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32))
@@ -24,22 +24,22 @@ def _convolution(x, stride, kernel):
 
 
 @jax.jit
-def _normed(x, params):
+def _normalized(x, params):
   centred = x - x.mean((0, 1, 2))
   return centred * jax.lax.rsqrt((centred**2).mean((0, 1, 2)) + 1e-5) * params["scale"] + params["bias"]
 
 
-def stored(params, images):
-  """Returns each norm's output by the name of its convolution: a residual net, option A, statistics of the batch."""
+def stored_activations(params, images):
+  """Returns the outputs of the norms of a residual network with option A by the names of their convolutions."""
   x = (images / np.float32(255) - STATISTICS.mean) / STATISTICS.std
-  outputs = {"stem/conv": _normed(_convolution(x, 1, params["stem"]["conv"]["kernel"]), params["stem"]["norm"])}
+  outputs = {"stem/conv": _normalized(_convolution(x, 1, params["stem"]["conv"]["kernel"]), params["stem"]["norm"])}
   x = jax.nn.relu(outputs["stem/conv"])
   for stage in (name for name in params if name.startswith("stage")):
     for block, own in params[stage].items():
       stride = 2 if stage != "stage1" and block == "block1" else 1
       name = f"{stage}/{block}"
-      y = outputs[f"{name}/conv1"] = _normed(_convolution(x, stride, own["conv1"]["kernel"]), own["norm1"])
-      y = outputs[f"{name}/conv2"] = _normed(_convolution(jax.nn.relu(y), 1, own["conv2"]["kernel"]), own["norm2"])
+      y = outputs[f"{name}/conv1"] = _normalized(_convolution(x, stride, own["conv1"]["kernel"]), own["norm1"])
+      y = outputs[f"{name}/conv2"] = _normalized(_convolution(jax.nn.relu(y), 1, own["conv2"]["kernel"]), own["norm2"])
       shortcut = x[:, ::stride, ::stride]
       widened = (y.shape[-1] - x.shape[-1]) // 2
       x = jax.nn.relu(jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (widened, widened))) + y)
@@ -48,15 +48,15 @@ def stored(params, images):
 
 @pytest.mark.parametrize("depth", [20, 110])
 def test_responses_are_those_of_stored_activations_scanned_and_unrolled(depth):
-  """To 1e-5 relative: float32 activations, whose deviation is pooled in float64 here."""
+  """They agree to a relative 1e-5 with deviations of the float32 activations computed in float64."""
   net = Model(depth=depth)
-  variables = filled(net)
-  expected = stored(unstacked(variables)["params"], IMAGES)
+  variables = random_variables(net)
+  expected = stored_activations(unstacked(variables)["params"], IMAGES)
   settings = Responses(images=len(IMAGES), batch_size=len(IMAGES), mode="batch")
   for unroll in (1, 1000):
     build = models.build(net, 10, models.ScanOptions(unroll))
     moments = responses.capture(build, settings, variables, IMAGES, STATISTICS)
-    rows = responses.lines(settings, 0, table(net).table, moments)
+    rows = responses.lines(settings, 0, layer_table(net).table, moments)
     assert [row["name"] for row in rows] == list(expected)
     assert len(rows) == depth - 1
     for row in rows:

@@ -1,4 +1,4 @@
-"""Training, evaluation and captures on the digits, against slow plain references."""
+"""Training, evaluation and captures of responses on the digits, against plain references."""
 
 import dataclasses
 
@@ -10,13 +10,14 @@ import pytest
 from flax import traverse_util
 
 from resjax import config, data, models
-from resjax.config import Data, Model, Responses, Train
-from resjax.data.augment import normalize, statistics
+from resjax.config import Model, Responses, Train
+from resjax.data.augment import normalize
 from resjax.models import layout
 from resjax.models.response_statistics import COLLECTION
 from resjax.train import batched_runs, evaluate, optimizer, responses, state, step
+from tests import digits_training
+from tests.random_networks import DIGITS
 
-DIGITS = Data(name="digits", pad=1, mirror=False)
 NET = Model(depth=8)
 TRAIN = Train(steps=20, batch_size=32)
 
@@ -27,16 +28,17 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def training_set(digits):
-  return step.TrainingData(digits.train_images, digits.train_labels, statistics(digits.train_images, DIGITS))
+def training_set():
+  return digits_training.training_set(DIGITS)
 
 
 def start():
+  """Returns the state before the first step."""
   return state.initial(NET, TRAIN, 10, (8, 8, 1), seed=0)
 
 
 def advance(net, train, current, images, stop, most=20):
-  """Trains one run, as a group of one."""
+  """Trains one run from its current state up to the step `stop`; returns its state and the sums over the interval."""
   states, intervals = step.train_steps(
     step.Program(net, train, DIGITS),
     most,
@@ -48,7 +50,8 @@ def advance(net, train, current, images, stop, most=20):
   return jax.tree.map(lambda leaf: leaf[0], (states, intervals))
 
 
-def trained(training_set, stops):
+def train_in_intervals(training_set, stops):
+  """Returns the state after the last stop, and the sums over each interval."""
   net, current, intervals = models.build(NET, 10), start(), []
   for stop in stops:
     current, interval = advance(net, TRAIN, current, training_set, stop)
@@ -58,7 +61,7 @@ def trained(training_set, stops):
 
 @pytest.fixture(scope="module")
 def after_twenty(training_set):
-  return trained(training_set, [20])
+  return train_in_intervals(training_set, [20])
 
 
 def variables(current):
@@ -72,18 +75,18 @@ def test_the_loss_falls(after_twenty):
   assert interval.loss / 20 < np.log(10)
 
 
-def test_intervals_may_be_cut_anywhere(training_set, after_twenty):
-  """Bit-identical: a run that was interrupted executes the same program on the same hyperparameters."""
+def test_training_in_other_intervals_is_bit_identical(training_set, after_twenty):
+  """An interrupted run executes the same program on the same hyperparameters."""
   whole, (interval,) = after_twenty
-  cut, parts = trained(training_set, [1, 7, 20])
+  cut, parts = train_in_intervals(training_set, [1, 7, 20])
   assert layout.digest(cut.params) == layout.digest(whole.params)
   assert sum(part.steps for part in parts) == 20
   assert sum(part.loss for part in parts) == pytest.approx(interval.loss, rel=1e-5)  # sums in another order
 
 
-def test_programs_are_traced_once(digits, training_set, monkeypatch):
-  """Initialisation, training and evaluation: for all intervals, seeds and rates of a net, from one trace each."""
-  net, traced = Model(depth=8, norm_epsilon=2e-5), []  # a net of this test's own
+def test_programs_are_traced_once_for_all_intervals_seeds_and_learning_rates(digits, training_set, monkeypatch):
+  """Initialization, training and evaluation have one trace each."""
+  net, traced = Model(depth=8, norm_epsilon=2e-5), []  # a network that no other test has traced
   call = models.resnet.ResNet.__call__
 
   def counting(self, images, train, kept=None):
@@ -106,11 +109,14 @@ def test_programs_are_traced_once(digits, training_set, monkeypatch):
       tree = {"params": states.params, "batch_stats": states.batch_stats}
       one = jax.tree.map(lambda leaf: leaf[0], tree)
       evaluate.evaluate(build, 360, one, digits.test_images, digits.test_labels, training_set.statistics)
-  assert sorted(traced) == [False, False, True]  # initialisation and evaluation; training
+  assert sorted(traced) == [False, False, True]  # initialization and evaluation; training
 
 
-def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
-  """Three seeds, of which one has another rate and decay: after one step to 1e-5, ten losses to 1e-3 (the contract)."""
+def test_batched_runs_agree_with_separate_runs_to_rounding(training_set):
+  """One of three runs has another learning rate and weight decay.
+
+  Momentum after one step agrees to 1e-5, and ten losses agree to 1e-3, the contract's bound.
+  """
   net = models.build(NET, 10)
   trains = [TRAIN, TRAIN, dataclasses.replace(TRAIN, learning_rate=0.05, weight_decay=1e-3)]
   starts = [state.initial(NET, TRAIN, 10, (8, 8, 1), seed) for seed in (3, 4, 5)]
@@ -137,7 +143,7 @@ def test_runs_as_one_program_are_the_runs_alone_to_rounding(training_set):
 
 
 def test_a_step_equals_a_plain_one():
-  """Loss, error and parameters after a step, against optax's own SGD ."""
+  """Loss, error and parameters after one step are those of optax's SGD."""
   images = jax.random.normal(jax.random.key(1), (16, 8, 8, 1))
   labels = jnp.arange(16) % 10
   before = start()
@@ -161,7 +167,7 @@ def test_a_step_equals_a_plain_one():
 
 
 def test_adagrad_divides_by_the_root_of_the_sum_of_squares():
-  """Three steps of PyTorch's formula, with weight decay in the gradient; of the first step only the sign is left."""
+  """Three steps are those of PyTorch's formula, with weight decay as part of the gradient."""
   train, rng = Train(optimizer="adagrad", weight_decay=0.1), np.random.default_rng(0)
   params = {"kernel": rng.normal(size=5).astype(np.float32)}
   chain = optimizer.make(train)
@@ -173,7 +179,7 @@ def test_adagrad_divides_by_the_root_of_the_sum_of_squares():
     np.testing.assert_allclose(direction["kernel"], decayed / (np.sqrt(total) + 1e-10), rtol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_step(training_set):
+def test_the_first_step_whose_loss_is_not_finite_is_reported(training_set):
   hot = dataclasses.replace(TRAIN, learning_rate=1e38)
   net = models.build(NET, 10)
   _, interval = advance(net, hot, start(), training_set, 20)
@@ -196,8 +202,8 @@ def test_evaluation_counts_every_image_once(digits, training_set, after_twenty, 
   assert float(loss) == pytest.approx(float(losses.sum()), rel=1e-5)
 
 
-def test_statistics_of_the_training_set(training_set, after_twenty):
-  """Against a loop over batches that takes mean and variance of the first convolution's output itself."""
+def test_statistics_of_the_training_set_are_means_over_batches(training_set, after_twenty):
+  """Those of the first norm are compared with means and variances of the output of the first convolution."""
   current, _ = after_twenty
   net = models.build(NET, 10)
   averaged = evaluate.training_set_statistics(
@@ -214,7 +220,8 @@ def test_statistics_of_the_training_set(training_set, after_twenty):
   np.testing.assert_allclose(averaged["stem"]["norm"]["var"], batches.var(1).mean(0), rtol=1e-4)
 
 
-def captured(current, training_set, digits, **settings):
+def capture(current, training_set, digits, **settings):
+  """Returns the lines of responses of a state on 256 test images."""
   chosen = Responses(images=256, batch_size=128, **settings)
   build = models.build(NET, 10)
   moments = responses.capture(build, chosen, variables(current), digits.test_images, training_set.statistics)
@@ -223,8 +230,8 @@ def captured(current, training_set, digits, **settings):
 
 
 @pytest.mark.parametrize("mode", ["running", "batch"])
-def test_responses_equal_a_computation_from_stored_activations(digits, training_set, after_twenty, mode):
-  """Each norm's stored output, batch by batch, in float64: to 1e-5 relative, for float32 activations."""
+def test_responses_are_those_of_stored_activations(digits, training_set, after_twenty, mode):
+  """They agree with float64 statistics of each norm's stored float32 outputs to a relative 1e-5."""
   current, _ = after_twenty
   net = models.build(NET, 10)
   kept = []
@@ -233,11 +240,11 @@ def test_responses_equal_a_computation_from_stored_activations(digits, training_
     mutable = ["intermediates", "batch_stats"]
     _, sown = net.apply(variables(current), images, train=mode == "batch", mutable=mutable, capture_intermediates=True)
     kept.append(traverse_util.flatten_dict(sown["intermediates"], sep="/"))
-  rows = captured(current, training_set, digits, mode=mode)
+  rows = capture(current, training_set, digits, mode=mode)
   names = ["stem/conv"] + [f"stage{s}/block1/conv{i}" for s in (1, 2, 3) for i in (1, 2)]
   assert [row["name"] for row in rows] == names
   assert [row["layer"] for row in rows] == list(range(1, 8))
-  channels = captured(current, training_set, digits, mode=mode, pooling="channels")
+  channels = capture(current, training_set, digits, mode=mode, pooling="channels")
   for row, by_channel in zip(rows, channels, strict=True):
     norm = row["name"].replace("conv", "norm")
     outputs = np.concatenate([np.asarray(each[f"{norm}/__call__"][0], np.float64) for each in kept])
@@ -248,10 +255,10 @@ def test_responses_equal_a_computation_from_stored_activations(digits, training_
     assert by_channel["std"] == pytest.approx(outputs.std((0, 1, 2)).mean(), rel=1e-5)
 
 
-def test_responses_agree_with_the_formula_from_weights(digits, training_set, after_twenty):
-  """With batch statistics: mean of gamma^2 v / (v + eps) over channels, plus the variance of beta over channels."""
+def test_responses_with_batch_statistics_follow_from_scales_and_biases(digits, training_set, after_twenty):
+  """The variance is the mean of gamma^2 v / (v + eps) over channels, plus the variance of beta over channels."""
   current, _ = after_twenty
-  for row in captured(current, training_set, digits, mode="batch"):
+  for row in capture(current, training_set, digits, mode="batch"):
     stage, block, conv = row["name"].split("/") if row["stage"] else ("stem", None, "conv")
     params = current.params[stage][block] if block else current.params[stage]
     norm = params[conv.replace("conv", "norm")]
@@ -260,15 +267,15 @@ def test_responses_agree_with_the_formula_from_weights(digits, training_set, aft
     assert row["std"] == pytest.approx(expected, rel=2e-3)
 
 
-def test_the_first_convolution_may_be_left_out(digits, training_set, after_twenty):
+def test_the_first_convolution_can_be_omitted(digits, training_set, after_twenty):
   current, _ = after_twenty
-  rows = captured(current, training_set, digits, first_conv=False)
+  rows = capture(current, training_set, digits, first_conv=False)
   assert rows[0]["name"] == "stage1/block1/conv1"
   assert [row["layer"] for row in rows] == list(range(1, 7))
 
 
-def test_probes_leave_no_trace_in_the_training_step(training_set):
-  """The lowered step has no response in it, and a capture has."""
+def test_the_training_step_computes_no_responses(training_set):
+  """Responses are among the outputs of a forward pass only if their collection is mutable."""
   net = models.build(NET, 10)
   images = jnp.zeros((8, 8, 8, 1))
   current = start()
@@ -278,5 +285,5 @@ def test_probes_leave_no_trace_in_the_training_step(training_set):
   assert COLLECTION in probed.eval_shape(variables(current))[1]
 
 
-def test_default_recipe_is_the_papers_but_for_statistics_over_the_whole_batch():
+def test_the_default_recipe_deviates_from_the_paper_in_the_batch_of_statistics_only():
   assert config.Config().deviations() == [{"name": "model.norm_images", "paper": 64, "here": 0}]

@@ -1,4 +1,4 @@
-"""Nets that are none of the paper's are refused as what they are: every classifier that torchvision has."""
+"""Networks other than ResNets are refused by name: all classifiers of torchvision, and those of other projects."""
 
 import re
 
@@ -11,8 +11,8 @@ from resjax.weights import architectures, torchvision
 torch = pytest.importorskip("torch")
 torchvision_models = pytest.importorskip("torchvision.models")
 
-# What the message must say, by the beginning of the builder's name.
-SAID = {
+# Name in the error message by the beginning of the name of torchvision's builder.
+NAMES = {
   "alexnet": "AlexNet",
   "convnext": "ConvNeXt",
   "densenet": "DenseNet",
@@ -33,20 +33,21 @@ SAID = {
   "vit": "vision transformer",
   "wide_resnet": r"wide ResNet \(2 times as wide",
 }
-LARGEST = re.compile("regnet_y_128gf|vit_[hl]_")  # the others of their kind have the same names
+LARGEST = re.compile("regnet_y_128gf|vit_[hl]_")  # smaller networks of the same kind have the same names
 
 
 def names_and_shapes(net):
-  """Returns a state dict's names and shapes, as arrays that take no memory."""
+  """Returns a state dict of arrays that take no memory."""
   return {name: np.broadcast_to(np.float32(0), tuple(value.shape)) for name, value in net.state_dict().items()}
 
 
 def builders():
+  """Returns the names of torchvision's classifiers except the largest."""
   return [name for name in torchvision_models.list_models(torchvision_models) if not LARGEST.match(name)]
 
 
-def made(name):
-  """Returns a net of torchvision on the device that holds nothing, or where that cannot be, in memory."""
+def build(name):
+  """Returns a network of torchvision, without memory for its parameters if possible."""
   extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
   extra |= {"aux_logits": True} if extra else {}
   if not name.startswith("regnet"):
@@ -56,12 +57,12 @@ def made(name):
 
 
 @pytest.mark.parametrize("name", builders())
-def test_every_net_of_torchvision_is_read_or_named(name):
-  arrays = names_and_shapes(made(name))
+def test_every_network_of_torchvision_is_accepted_or_refused_by_name(name):
+  arrays = names_and_shapes(build(name))
   if re.fullmatch(r"resnet\d+", name):
     assert architectures.other(arrays) is None
     return
-  (said,) = [words for beginning, words in SAID.items() if name.startswith(beginning)]
+  (said,) = [words for beginning, words in NAMES.items() if name.startswith(beginning)]
   with pytest.raises(ConfigError, match=rf"^is an? {said}") as refusal:
     torchvision.read(arrays)
   assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 200
@@ -78,7 +79,7 @@ def test_every_net_of_torchvision_is_read_or_named(name):
     (["conv_stem.weight", "blocks.1.0.conv_pw.weight"], "an EfficientNet or a MobileNet"),
   ],
 )
-def test_nets_of_other_projects(names, said):
-  """By names that timm, public CIFAR code and torchvision's detectors have."""
+def test_networks_of_other_projects_are_refused_by_name(names, said):
+  """The parameter names are those of timm, of public code for CIFAR and of torchvision's detectors."""
   with pytest.raises(ConfigError, match=f"^is {said}"):
     torchvision.read({name: np.zeros((1,)) for name in names})

@@ -1,4 +1,4 @@
-"""ResNets of Hugging Face's transformers: the same logits here as there at all five depths, and what is refused."""
+"""Conversion of ResNets of Hugging Face's transformers: logits at all five depths, and errors."""
 
 import json
 import os
@@ -10,11 +10,10 @@ import pytest
 
 from resjax.settings import ConfigError
 from resjax.weights import import_run
-from tests.test_weights_torch import logits, theirs
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-foreign = pytest.importorskip("tests.third_party_networks")
+third_party = pytest.importorskip("tests.third_party_networks")
 parity = pytest.importorskip("tests.torch_parity")
 
 BASIC = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}
@@ -30,13 +29,17 @@ SMALL_BOTTLENECK = SMALL | {"hidden_sizes": [32, 64], "layer_type": "bottleneck"
 
 
 def saved(folder, **settings):
-  """Writes a net with random weights, scales and statistics as transformers does, and returns it.
+  """Writes a random network with transformers and returns it.
 
-  What the blocks add is kept small, so that signals do not grow from block to block.
+  The last scales of main branches are small, so that signals do not grow from block to block.
+
+  Args:
+    folder: Folder to write to.
+    **settings: Settings of the ResNetConfig.
   """
   torch.manual_seed(0)
   config = transformers.ResNetConfig(**settings)
-  net = foreign.randomize(transformers.ResNetForImageClassification(config)).eval()
+  net = third_party.randomize_norms(transformers.ResNetForImageClassification(config)).eval()
   for name, module in net.named_modules():
     last = 2 if config.layer_type == "bottleneck" else 1
     if name.endswith(f".layer.{last}.normalization"):
@@ -45,35 +48,35 @@ def saved(folder, **settings):
   return net
 
 
-def difference(folder, net, side=64, **normalisation):
-  """Returns how far our logits are from theirs, by norm."""
+def convert(folder, net, side=64, **normalization):
+  """Converts a network; returns its weights and the relative distance of its logits from the original ones."""
   images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
   weights = import_run.read("huggingface", folder, None)
   return weights, parity.relative_distance(
-    logits(weights, images), theirs(lambda x: net(x).logits, images, **normalisation)
+    parity.logits(weights, images), parity.torch_logits(lambda x: net(x).logits, images, **normalization)
   )
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_gives_their_logits(depth, tmp_path):
-  """float32 in two libraries, through at most 152 layers: 1e-3 by norm."""
-  weights, distance = difference(tmp_path, saved(tmp_path, num_labels=11, **DEPTHS[depth]))
+def test_converted_networks_have_the_same_logits(depth, tmp_path):
+  """float32 logits of two libraries agree to 1e-3 by norm."""
+  weights, distance = convert(tmp_path, saved(tmp_path, num_labels=11, **DEPTHS[depth]))
   assert distance < 1e-3
   assert (weights.model.depth, weights.classes, weights.model.family) == (depth, 11, "imagenet")
   assert weights.model.bottleneck_stride == "3x3"
 
 
-def test_stride_on_the_first_layer_of_a_bottleneck(tmp_path):
+def test_the_stride_can_be_on_the_first_layer_of_a_bottleneck(tmp_path):
   net = saved(tmp_path, downsample_in_bottleneck=True, **SMALL_BOTTLENECK)
-  weights, distance = difference(tmp_path, net)
+  weights, distance = convert(tmp_path, net)
   assert weights.model.bottleneck_stride == "1x1" and distance < 1e-4
 
 
-def test_the_preprocessor_says_how_images_are_normalised(tmp_path):
+def test_the_normalization_is_that_of_the_preprocessor(tmp_path):
   net = saved(tmp_path, **SMALL)
   path = tmp_path / "preprocessor_config.json"
   path.write_text(json.dumps({"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.2, 0.1]}))
-  _, distance = difference(tmp_path, net, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1))
+  _, distance = convert(tmp_path, net, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1))
   assert distance < 1e-4
   for wrong, said in (("[", "cannot be read"), ('{"image_mean": [1], "image_std": "x"}', "must be lists of numbers")):
     path.write_text(wrong)
@@ -81,14 +84,14 @@ def test_the_preprocessor_says_how_images_are_normalised(tmp_path):
       import_run.read("huggingface", tmp_path, None)
 
 
-def test_the_file_or_its_folder_in_either_format(tmp_path):
-  """A PyTorch file is read by its name, and a net that was compiled too."""
+def test_files_of_both_formats_and_folders_are_read(tmp_path):
+  """The PyTorch file has the prefixes of a compiled network."""
   net = saved(tmp_path, **SMALL)
-  ways = [import_run.read("huggingface", path, None) for path in (tmp_path, tmp_path / "model.safetensors")]
+  imported = [import_run.read("huggingface", path, None) for path in (tmp_path, tmp_path / "model.safetensors")]
   (tmp_path / "model.safetensors").unlink()
   torch.save({f"_orig_mod.{name}": value for name, value in net.state_dict().items()}, tmp_path / "pytorch_model.bin")
-  ways.append(import_run.read("huggingface", tmp_path, None))
-  kernels = [way.variables["params"]["stage2"]["block2"]["conv1"]["kernel"] for way in ways]
+  imported.append(import_run.read("huggingface", tmp_path, None))
+  kernels = [each.variables["params"]["stage2"]["block2"]["conv1"]["kernel"] for each in imported]
   assert all(np.array_equal(kernel, kernels[0]) for kernel in kernels)
   (tmp_path / "pytorch_model.bin").unlink()
   with pytest.raises(ConfigError, match=r"contains neither model\.safetensors nor pytorch_model\.bin"):
@@ -110,7 +113,7 @@ def test_the_file_or_its_folder_in_either_format(tmp_path):
     ({"depths": [1, 3]}, "missing: resnet.encoder.stages.1.layers.2.layer.0.convolution.weight"),
   ],
 )
-def test_what_does_not_fit_is_named(change, said, tmp_path):
+def test_unsupported_configurations_are_named(change, said, tmp_path):
   saved(tmp_path, **SMALL)
   path = tmp_path / "config.json"
   if change is None:
@@ -122,19 +125,19 @@ def test_what_does_not_fit_is_named(change, said, tmp_path):
   assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 600
 
 
-def test_a_net_without_its_last_layer(tmp_path):
+def test_a_network_without_a_classifier_is_an_error(tmp_path):
   transformers.ResNetModel(transformers.ResNetConfig(**SMALL)).save_pretrained(tmp_path)
   with pytest.raises(ConfigError, match=r"has no classifier\.1\.weight"):
     import_run.read("huggingface", tmp_path, None)
 
 
-def test_their_names_are_known_elsewhere(tmp_path):
+def test_the_error_of_the_wrong_project_names_the_right_one(tmp_path):
   saved(tmp_path, **SMALL)
   with pytest.raises(ConfigError, match="has the names of Hugging Face's transformers: --from huggingface"):
     import_run.read("torchvision", tmp_path / "model.safetensors", None)
 
 
-def test_the_command(tmp_path):
+def test_the_command_converts_a_folder(tmp_path):
   saved(tmp_path / "net", **SMALL)
   command = [sys.executable, "-m", "resjax.convert", "--from", "huggingface", str(tmp_path / "net")]
   ended = subprocess.run(

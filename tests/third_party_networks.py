@@ -1,4 +1,4 @@
-"""Nets as other projects write them down, for tests: independent of ours, small, with random weights."""
+"""Small networks with random weights, defined as in other projects and independently of resjax."""
 
 import numpy as np
 import torch
@@ -10,7 +10,10 @@ from resjax.weights import caffe_files
 
 
 class CifarBlock(nn.Module):
-  """Two 3x3 layers; where the maps are halved, every second pixel and zeros on both sides of the channels."""
+  """Block of two 3x3 layers with option A as in akamaster's code, or with a projection.
+
+  Option A takes every second pixel and adds zeros on both sides of the channels.
+  """
 
   def __init__(self, inputs: int, outputs: int, projects: bool):
     super().__init__()
@@ -33,7 +36,7 @@ class CifarBlock(nn.Module):
 
 
 class CifarNet(nn.Module):
-  """A CIFAR net with the names of akamaster's."""
+  """CIFAR network with the parameter names of akamaster's code."""
 
   def __init__(self, blocks: int, projects: bool = False, classes: int = 10):
     super().__init__()
@@ -52,8 +55,8 @@ class CifarNet(nn.Module):
     return self.linear(x.mean((2, 3)))
 
 
-def randomize(net: nn.Module, seed: int = 0) -> nn.Module:
-  """Gives every norm random scales, shifts and statistics."""
+def randomize_norms(net: nn.Module, seed: int = 0) -> nn.Module:
+  """Gives all batch norms random scales, shifts and running statistics; returns the network."""
   torch.manual_seed(seed)
   for module in net.modules():
     if isinstance(module, nn.BatchNorm2d):
@@ -65,17 +68,17 @@ def randomize(net: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def blob(array: np.ndarray, old: bool = False) -> message.Message:
-  """Returns an array as Caffe keeps it; `old`: with four sizes instead of a shape."""
-  made = caffe_files.messages()["BlobProto"](data=array.astype(np.float32).ravel())
+  """Returns an array as a BlobProto of Caffe; `old` blobs have four sizes instead of a shape."""
+  proto = caffe_files.messages()["BlobProto"](data=array.astype(np.float32).ravel())
   if old:
-    made.num, made.channels, made.height, made.width = (1,) * (4 - array.ndim) + array.shape
+    proto.num, proto.channels, proto.height, proto.width = (1,) * (4 - array.ndim) + array.shape
   else:
-    made.shape.dim.extend(array.shape)
-  return made
+    proto.shape.dim.extend(array.shape)
+  return proto
 
 
 class CaffeNet:
-  """A bottleneck net in the order and with the names of the released Caffe nets, with as many blocks a stage."""
+  """Bottleneck network with the order and the names of the authors' released Caffe networks."""
 
   def __init__(self, blocks: tuple[int, ...], width: int, classes: int, old: bool = False):
     self.blocks, self.old = blocks, old
@@ -96,7 +99,7 @@ class CaffeNet:
     self.layers["fc1000"] = ("InnerProduct", list(dense))
 
   def units(self) -> list[list[str]]:
-    """The names of the blocks: letters, or where there are many numbers."""
+    """Returns the names of the blocks of each stage: letters, or numbers in stages of more than four blocks."""
     return [
       [f"{stage}a", *(f"{stage}b{i}" for i in range(1, count))]
       if count > 4
@@ -106,17 +109,17 @@ class CaffeNet:
 
   def convolution(self, name: str, norm: str, inputs: int, outputs: int, kernel: int, biased: bool = False) -> None:
     rng, fan_in = self.rng, inputs * kernel**2
-    # Pixels of 0 to 255 come into the first layer, so that its norm has large statistics.
-    size = 100.0 if name == "conv1" else 1.0
+    # The inputs of the first layer are pixels of 0 to 255, so its norm has large statistics.
+    scale = 100.0 if name == "conv1" else 1.0
     weight = rng.normal(0, fan_in**-0.5, (outputs, inputs, kernel, kernel))
-    self.layers[name] = ("Convolution", [weight, size * rng.normal(size=outputs)] if biased else [weight])
+    self.layers[name] = ("Convolution", [weight, scale * rng.normal(size=outputs)] if biased else [weight])
     count = np.array([999.98])
-    moments = [999.98 * size * rng.normal(0, 0.3, outputs), 999.98 * size**2 * rng.uniform(0.5, 1.5, outputs)]
+    moments = [999.98 * scale * rng.normal(0, 0.3, outputs), 999.98 * scale**2 * rng.uniform(0.5, 1.5, outputs)]
     self.layers[norm] = ("BatchNorm", [*moments, count])
     self.layers[norm.replace("bn", "scale")] = ("Scale", [rng.uniform(0.5, 1.5, outputs), rng.normal(0, 0.3, outputs)])
 
   def caffemodel(self) -> bytes:
-    """Returns the file; layers without weights are in it, too."""
+    """Returns the content of the .caffemodel file, which also contains a layer without weights."""
     net = caffe_files.messages()["NetParameter"](name="a net")
     net.layer.add(name="data", type="Input")
     for name, (kind, arrays) in self.layers.items():
@@ -124,20 +127,24 @@ class CaffeNet:
     return net.SerializeToString()
 
   def __call__(self, pixels: np.ndarray) -> np.ndarray:
-    """Returns logits of images [B, 3, H, W], blue first, 0 to 255 less the mean, computed layer by layer."""
+    """Returns the logits, computed layer by layer.
+
+    Args:
+      pixels: Images minus the mean, [batch, 3, height, width], with channels in the order blue, green, red.
+    """
     with torch.no_grad():
       x = torch.relu(self.normalized("conv1", "bn_conv1", torch.from_numpy(pixels), 2))
       x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
       for stage, units in enumerate(self.units(), 2):
         for i, unit in enumerate(units):
           stride = 2 if i == 0 and stage > 2 else 1
-          main, side = x, x
+          main, shortcut = x, x
           for branch, step in (("2a", stride), ("2b", 1), ("2c", 1)):
             main = self.normalized(f"res{unit}_branch{branch}", f"bn{unit}_branch{branch}", main, step)
             main = main if branch == "2c" else torch.relu(main)
           if i == 0:
-            side = self.normalized(f"res{unit}_branch1", f"bn{unit}_branch1", x, stride)
-          x = torch.relu(main + side)
+            shortcut = self.normalized(f"res{unit}_branch1", f"bn{unit}_branch1", x, stride)
+          x = torch.relu(main + shortcut)
       weight, bias = self.layers["fc1000"][1]
       return x.mean((2, 3)).numpy() @ weight.T + bias
 

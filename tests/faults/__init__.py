@@ -1,1 +1,1 @@
-"""Faults that happen to runs, tried as often as one likes: `python -m tests.faults`, or `make faults`."""
+"""Injects faults into short runs: `python -m tests.faults`, or `make faults`."""

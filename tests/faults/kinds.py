@@ -1,21 +1,21 @@
-"""The kinds of faults. Each is a function that disturbs a run once and says what came of it."""
+"""The kinds of faults, each a function that injects one fault into a run and returns the outcome."""
 
 import contextlib
 import dataclasses
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.faults.runs import Runs, contents, finish, is_clear, what_counts
+from tests import short_run
+from tests.faults.runs import Runs, file_contents, is_clear_error, reproducible_records
 
-IDENTICAL, CLEAR, LOST = "identical", "clear error", "lost"
-ONE, SWEEP = "depth=8 kind=residual", "depth=8,20 kind=plain,residual"
-Once = Callable[[Runs, Path, Path, dict, random.Random], str]
+IDENTICAL, CLEAR_ERROR, LOST = "identical", "clear error", "lost"
+ONE_RUN, SWEEP = short_run.ONLY, "depth=8,20 kind=plain,residual"
+Inject = Callable[[Runs, Path, Path, dict, random.Random], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,185 +23,188 @@ class Kind:
   """A kind of fault.
 
   Attributes:
-    what: in words.
-    share: how often it is tried, times `--times`.
-    once: `(runs, place, root, expected, draw)`: disturbs a run in the directory `place`; `root` holds the undisturbed
-      ones, `one` and `sweep`, and `expected` what counts of them. Returns what came of it.
+    description: Description for the table of outcomes.
+    share: Number of faults of this kind for each kill at a random moment.
+    inject: Function of (runs, workdir, root, expected, rng) that injects the fault into a run in the directory
+      `workdir` and returns the outcome. `root` contains the work directories `one` and `sweep` of uninterrupted runs,
+      and `expected` their reproducible records.
   """
 
-  what: str
+  description: str
   share: float
-  once: Once
+  inject: Inject
 
 
-def _outcome(runs: Runs, place: Path, expected: dict, only: str = ONE) -> str:
-  """Gives the command again until it ends, and compares."""
-  code, _ = runs.to_the_end(place, only)
-  return IDENTICAL if code == 0 and what_counts(place) == expected else LOST
+def _outcome(runs: Runs, workdir: Path, expected: dict, only: str = ONE_RUN) -> str:
+  """Runs the command until it completes and compares the records with those of uninterrupted runs."""
+  code, _ = runs.run_to_completion(workdir, only)
+  return IDENTICAL if code == 0 and reproducible_records(workdir) == expected else LOST
 
 
-def _until(process: subprocess.Popen, there: Callable[[], bool]) -> None:
-  while process.poll() is None and not there():
+def _wait_for(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
+  """Waits until the condition is true or the process has exited."""
+  while process.poll() is None and not condition():
     time.sleep(0.01)
 
 
-def _killed(runs: Runs, place: Path, only: str, draw: random.Random) -> None:
+def _kill_at_random(runs: Runs, workdir: Path, only: str, rng: random.Random) -> None:
   """Starts the command and kills it at a random moment between its start and its end."""
-  process = runs.start(place, only)
-  name = draw.choice(["run.json", "metrics.jsonl", "metrics.jsonl", "checkpoints"])
-  _until(process, lambda: bool(list(place.glob(f"*/*/{name}"))))
-  time.sleep(draw.uniform(0, 3))
+  process = runs.start(workdir, only)
+  name = rng.choice(["run.json", "metrics.jsonl", "metrics.jsonl", "checkpoints"])
+  _wait_for(process, lambda: bool(list(workdir.glob(f"*/*/{name}"))))
+  time.sleep(rng.uniform(0, 3))
   process.kill()
-  finish(process)
+  short_run.finish(process)
 
 
-def killed(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """SIGKILL at a random moment."""
-  _killed(runs, place, ONE, draw)
-  return _outcome(runs, place, expected["one"])
+def killed(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Sends SIGKILL at a random moment."""
+  _kill_at_random(runs, workdir, ONE_RUN, rng)
+  return _outcome(runs, workdir, expected["one"])
 
 
-def saving(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """SIGKILL while a checkpoint still has its temporary name."""
-  process, skipped = runs.start(place), draw.randrange(3)
+def saving(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Sends SIGKILL while a checkpoint still has its temporary name."""
+  process, skipped = runs.start(workdir), rng.randrange(3)
   seen: set[Path] = set()
 
   def is_saving() -> bool:
-    seen.update(place.glob("*/*/checkpoints/*.orbax-checkpoint-tmp*"))
+    seen.update(workdir.glob("*/*/checkpoints/*.orbax-checkpoint-tmp*"))
     return len(seen) > skipped
 
-  _until(process, is_saving)
+  _wait_for(process, is_saving)
   process.kill()
-  finish(process)
-  return _outcome(runs, place, expected["one"])
+  short_run.finish(process)
+  return _outcome(runs, workdir, expected["one"])
 
 
-def restarted(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """A sweep of four runs killed and started again, up to 20 times."""
+def restarted(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Kills a sweep of four runs and restarts it, up to 20 times."""
   for _ in range(20):
-    _killed(runs, place, SWEEP, draw)
-  return _outcome(runs, place, expected["sweep"], SWEEP)
+    _kill_at_random(runs, workdir, SWEEP, rng)
+  return _outcome(runs, workdir, expected["sweep"], SWEEP)
 
 
-def _half_of(runs: Runs, root: Path) -> Path:
-  """Returns the work directory of a run that was stopped in the middle, made once."""
-  half = root / "half"
-  if not half.exists():
-    process = runs.start(half)
-    _until(process, lambda: bool(list(half.glob("*/*/checkpoints/30"))))
+def _interrupted_workdir(runs: Runs, root: Path) -> Path:
+  """Returns the work directory of a run that was killed after half of its steps; it is created once."""
+  interrupted = root / "half"
+  if not interrupted.exists():
+    process = runs.start(interrupted)
+    _wait_for(process, lambda: bool(list(interrupted.glob("*/*/checkpoints/30"))))
     process.kill()
-    finish(process)
-  return half
+    short_run.finish(process)
+  return interrupted
 
 
-def flipped(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """A bit of a file of the newest checkpoint is another."""
-  directory = _copied_half(runs, place, root)
+def _copy_interrupted(runs: Runs, workdir: Path, root: Path) -> Path:
+  """Copies the interrupted run to a work directory and returns its run directory there."""
+  shutil.copytree(_interrupted_workdir(runs, root), workdir)
+  return next(workdir.glob("*/*/run.json")).parent
+
+
+def flipped(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Flips one bit of one file of the newest checkpoint."""
+  directory = _copy_interrupted(runs, workdir, root)
   newest = max((p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-  path = draw.choice(sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size))
+  path = rng.choice(sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size))
   content = bytearray(path.read_bytes())
-  content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+  content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
   path.write_bytes(content)
-  return _outcome(runs, place, expected["one"])
+  return _outcome(runs, workdir, expected["one"])
 
 
-def torn(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """A log ends in the middle of a line, and another writer's half line stands in it."""
-  directory = _copied_half(runs, place, root)
-  path = directory / draw.choice(["metrics.jsonl", "responses.jsonl"])
+def torn(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Truncates the last line of a log and inserts an incomplete line of another writer."""
+  directory = _copy_interrupted(runs, workdir, root)
+  path = directory / rng.choice(["metrics.jsonl", "responses.jsonl"])
   lines = path.read_bytes().splitlines(keepends=True)
-  lines.insert(draw.randrange(len(lines) + 1), b'{"step": 3, "spl\n')
-  path.write_bytes(b"".join(lines) + lines[-1][: draw.randrange(1, 20)])
-  return _outcome(runs, place, expected["one"])
+  lines.insert(rng.randrange(len(lines) + 1), b'{"step": 3, "spl\n')
+  path.write_bytes(b"".join(lines) + lines[-1][: rng.randrange(1, 20)])
+  return _outcome(runs, workdir, expected["one"])
 
 
-def _copied_half(runs: Runs, place: Path, root: Path) -> Path:
-  """Returns the run directory of a copy of one run that was stopped in the middle."""
-  shutil.copytree(_half_of(runs, root), place)
-  return next(place.glob("*/*/run.json")).parent
-
-
-def _pair(runs: Runs, place: Path) -> tuple[subprocess.Popen, subprocess.Popen]:
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = free.getsockname()[1]
-  return runs.start(place, member=0, port=port), runs.start(place, member=1, port=port)
-
-
-def _disturbed_pair(runs: Runs, place: Path, expected: dict, number: int, draw: random.Random) -> str:
-  """Two processes train one run; one of them gets a signal. Then the run goes on in one process."""
-  pair = _pair(runs, place)
-  _until(pair[0], lambda: bool(list(place.glob("*/*/checkpoints/10"))))
-  draw.choice(pair).send_signal(number)
-  codes = {finish(process)[0] for process in pair}
+def _signal_one_of_two(runs: Runs, workdir: Path, expected: dict, number: int, rng: random.Random) -> str:
+  """Sends a signal to one of two processes that train one run, and continues the run in one process."""
+  pair = runs.start_pair(workdir)
+  _wait_for(pair[0], lambda: bool(list(workdir.glob("*/*/checkpoints/10"))))
+  rng.choice(pair).send_signal(number)
+  codes = {short_run.finish(process)[0] for process in pair}
   if number == signal.SIGTERM and codes not in ({75}, {0}):
     return LOST
-  return _outcome(runs, place, expected["one"])
+  return _outcome(runs, workdir, expected["one"])
 
 
-def one_of_two_killed(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """SIGKILL to one of two processes."""
-  return _disturbed_pair(runs, place, expected, signal.SIGKILL, draw)
+def one_of_two_killed(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Sends SIGKILL to one of two processes."""
+  return _signal_one_of_two(runs, workdir, expected, signal.SIGKILL, rng)
 
 
-def one_of_two_stopped(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """SIGTERM to one of two processes."""
-  return _disturbed_pair(runs, place, expected, signal.SIGTERM, draw)
+def one_of_two_stopped(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Sends SIGTERM to one of two processes."""
+  return _signal_one_of_two(runs, workdir, expected, signal.SIGTERM, rng)
 
 
-def full(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """The disk is full in mid-run; then there is room again."""
-  with small_disk(place, f"{draw.randrange(200, 1400)}k"):  # in the end it is 1.5 MB
-    code, err = runs.to_the_end(place)
+def full(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Fills the disk during the run, then makes room and continues the run."""
+  with small_disk(workdir, f"{rng.randrange(200, 1400)}k"):  # the finished run takes 1.5 MB
+    code, err = runs.run_to_completion(workdir)
     if code not in (1, 2) or "Traceback" in err:
       return LOST
-    subprocess.run(["mount", "-o", "remount,size=500m", str(place)], check=True)
-    return _outcome(runs, place, expected["one"])
+    subprocess.run(["mount", "-o", "remount,size=500m", str(workdir)], check=True)
+    return _outcome(runs, workdir, expected["one"])
 
 
-def read_only(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """The disk can only be read."""
-  with small_disk(place, "500m"):
-    shutil.copytree(_half_of(runs, root), place, dirs_exist_ok=True)
-    before = contents(place)
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    code, err = runs.to_the_end(place)
-    return CLEAR if is_clear(code, err) and contents(place) == before else LOST
+def read_only(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Continues a run on a disk that is mounted read-only."""
+  with small_disk(workdir, "500m"):
+    shutil.copytree(_interrupted_workdir(runs, root), workdir, dirs_exist_ok=True)
+    before = file_contents(workdir)
+    subprocess.run(["mount", "-o", "remount,ro", str(workdir)], check=True)
+    code, err = runs.run_to_completion(workdir)
+    return CLEAR_ERROR if is_clear_error(code, err) and file_contents(workdir) == before else LOST
 
 
 @contextlib.contextmanager
-def small_disk(place: Path, size: str) -> Iterator[None]:
-  """A disk of so many bytes at `place`, which must not be there; subprocess.CalledProcessError without the right to."""
-  place.mkdir(parents=True)
-  subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
+def small_disk(path: Path, size: str) -> Iterator[None]:
+  """Mounts an in-memory disk of limited size.
+
+  Args:
+    path: Directory to create and mount the disk at.
+    size: Size of the disk as for tmpfs, such as "700k".
+
+  Raises:
+    subprocess.CalledProcessError: The user is not allowed to mount disks.
+  """
+  path.mkdir(parents=True)
+  subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
   try:
     yield
   finally:
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def two_writers(runs: Runs, place: Path, root: Path, expected: dict, draw: random.Random) -> str:
-  """The same command a second time while it runs: the second says so, the first is not disturbed."""
-  first = runs.start(place)
-  _until(first, lambda: bool(list(place.glob("*/*/metrics.jsonl"))))
-  first.send_signal(signal.SIGSTOP)  # or it would be done before the second one has started
-  code, err = runs.to_the_end(place)
+def two_writers(runs: Runs, workdir: Path, root: Path, expected: dict, rng: random.Random) -> str:
+  """Starts the command a second time during the run: the second process must refuse, the first must not notice."""
+  first = runs.start(workdir)
+  _wait_for(first, lambda: bool(list(workdir.glob("*/*/metrics.jsonl"))))
+  first.send_signal(signal.SIGSTOP)  # otherwise it would complete before the second process has started
+  code, err = runs.run_to_completion(workdir)
   first.send_signal(signal.SIGCONT)
-  finish(first)
-  if what_counts(place) != expected["one"]:
+  short_run.finish(first)
+  if reproducible_records(workdir) != expected["one"]:
     return LOST
-  return CLEAR if is_clear(code, err) else LOST
+  return CLEAR_ERROR if is_clear_error(code, err) else LOST
 
 
 KINDS = {
-  "killed": Kind("kill -9 at a random moment", 1.0, killed),
-  "saving": Kind("kill -9 in the middle of a save", 0.1, saving),
-  "flipped": Kind("a bit of the newest checkpoint flipped", 0.3, flipped),
-  "torn": Kind("torn and interleaved log lines", 0.1, torn),
-  "restarted": Kind("a sweep of four, killed and restarted 20 times", 0.01, restarted),
-  "one_of_two_killed": Kind("kill -9 to one of two processes", 0.03, one_of_two_killed),
+  "killed": Kind("SIGKILL at a random moment", 1.0, killed),
+  "saving": Kind("SIGKILL while a checkpoint is saved", 0.1, saving),
+  "flipped": Kind("one bit of the newest checkpoint flipped", 0.3, flipped),
+  "torn": Kind("truncated and interleaved log lines", 0.1, torn),
+  "restarted": Kind("a sweep of four runs, killed and restarted 20 times", 0.01, restarted),
+  "one_of_two_killed": Kind("SIGKILL to one of two processes", 0.03, one_of_two_killed),
   "one_of_two_stopped": Kind("SIGTERM to one of two processes", 0.03, one_of_two_stopped),
-  "full": Kind("disk full, then room again", 0.03, full),
-  "read_only": Kind("disk read-only", 0.01, read_only),
-  "two_writers": Kind("two writers on one run directory", 0.03, two_writers),
+  "full": Kind("disk full, later with free space again", 0.03, full),
+  "read_only": Kind("disk mounted read-only", 0.01, read_only),
+  "two_writers": Kind("two processes on one run directory", 0.03, two_writers),
 }

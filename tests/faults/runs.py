@@ -1,74 +1,83 @@
-"""A short run on the digits, started as a user starts it, and what must be the same however it was disturbed."""
+"""A short run on the digits, started as a user starts it, and the part of its records that no fault may change."""
 
 import os
+import socket
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 from resjax import records
+from tests import short_run
 
 SETTINGS = {
-  "train.steps": 60,
-  "checkpoint.every": 10,
-  "execution.log_every": 5,
-  "evaluation.every": 20,
-  "responses.steps": "(0,30)",
+  key: short_run.SETTINGS[key]
+  for key in ("train.steps", "checkpoint.every", "execution.log_every", "evaluation.every", "responses.steps")
 }
-TIMED = ("seconds", "images_per_second")
 
 
 class Runs:
-  """Starts runs; all share a store of compiled programs, so that a restart takes seconds."""
+  """Starts runs that share a cache of compiled programs, so that a restart takes seconds."""
 
-  def __init__(self, store: Path):
-    """Uses `store` for compiled programs."""
-    self._store = store
+  def __init__(self, cache: Path):
+    """Creates the object.
 
-  def start(self, workdir: Path, only: str = "depth=8 kind=residual", member: int | None = None, port: int = 0):
-    """Starts the command; with `member` as that one of two processes, which meet at `port`."""
-    flags = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(self._store)}
-    if member is not None:
+    Args:
+      cache: Directory for compiled programs.
+    """
+    self._cache = cache
+
+  def start(self, workdir: Path, only: str = short_run.ONLY, process: int | None = None, port: int = 0):
+    """Starts the command and returns its process.
+
+    Args:
+      workdir: Work directory.
+      only: Filter of the runs, as for `--only`.
+      process: Index of this process if two processes train one run, or None.
+      port: Port of the coordinator of the two processes.
+    """
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(self._cache)}
+    if process is not None:
       environment |= {
         "JAX_NUM_CPU_DEVICES": "1",
-        "JAX_COMPILATION_CACHE_DIR": f"{self._store}{member}",
+        "JAX_COMPILATION_CACHE_DIR": f"{self._cache}{process}",
         "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
         "JAX_NUM_PROCESSES": "2",
-        "JAX_PROCESS_ID": str(member),
+        "JAX_PROCESS_ID": str(process),
       }
-    command = [sys.executable, "-m", "resjax.main", "--config", "quickstart", "--only", only, "--workdir", str(workdir)]
-    return subprocess.Popen(
-      [*command, *flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return short_run.start_main("quickstart", workdir, SETTINGS, environment, only)
 
-  def to_the_end(self, workdir: Path, only: str = "depth=8 kind=residual") -> tuple[int, str]:
-    """Runs the command until it ends; returns its exit code and what it wrote to stderr."""
-    return finish(self.start(workdir, only))
+  def start_pair(self, workdir: Path) -> list[subprocess.Popen[str]]:
+    """Starts two processes that train one run."""
+    with socket.socket() as free:
+      free.bind(("localhost", 0))
+      port = free.getsockname()[1]
+    return [self.start(workdir, process=process, port=port) for process in (0, 1)]
 
-
-def finish(process: subprocess.Popen) -> tuple[int, str]:
-  """Waits; returns exit code and stderr."""
-  _, err = process.communicate(timeout=600)
-  return process.returncode, err
-
-
-def what_counts(workdir: Path) -> dict[str, tuple]:
-  """Returns, by run, what must be equal to the bit: status, digest, result, and all lines without their times."""
-  found = {}
-  for directory in records.find_runs(workdir):
-    run = records.read_run(directory)
-    metrics = [{key: value for key, value in row.items() if key not in TIMED} for row in run.metrics]
-    found[directory.name] = (run.run["status"], run.run["params_digest"], run.run["result"], metrics, run.responses)
-  return found
+  def run_to_completion(self, workdir: Path, only: str = short_run.ONLY) -> tuple[int, str]:
+    """Runs the command until it exits; returns its exit code and what it wrote to stderr."""
+    code, _, err = short_run.finish(self.start(workdir, only))
+    return code, err
 
 
-def contents(workdir: Path) -> dict[str, bytes]:
-  """Returns the files of the run directories, but for locks."""
+def reproducible_records(workdir: Path) -> dict[str, dict[str, Any]]:
+  """Returns what no fault may change by a single bit, for each run below a work directory by its id.
+
+  Events are not compared, because faults cause some, such as a checkpoint that is refused.
+  """
+  runs = {directory.name: records.read_run(directory) for directory in records.find_runs(workdir)}
+  return {
+    name: {key: value for key, value in short_run.reproducible_part(run).items() if key != "events"}
+    for name, run in runs.items()
+  }
+
+
+def file_contents(workdir: Path) -> dict[str, bytes]:
+  """Returns the contents of all files below a work directory except locks, by relative path."""
   paths = [path for path in workdir.rglob("*") if path.is_file() and path.name != "lock"]
   return {str(path.relative_to(workdir)): path.read_bytes() for path in paths}
 
 
-def is_clear(code: int, err: str) -> bool:
-  """Whether a command ended as one does whose directory cannot be used: exit code 2 and one line."""
+def is_clear_error(code: int, err: str) -> bool:
+  """Returns whether a command refused its work directory as promised: one line on stderr and exit code 2."""
   lines = [line for line in err.splitlines() if line.startswith("python -m resjax.main: ")]
   return code == 2 and len(lines) == 1 and "Traceback" not in err

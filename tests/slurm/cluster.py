@@ -1,8 +1,8 @@
-"""A Slurm of two nodes on this machine, with its own configuration, key and folders; nothing of the system's is used.
+"""A Slurm cluster of two nodes on this machine, independent of any Slurm of the system.
 
-    python -m tests.slurm.cluster FOLDER COMMAND ...     runs a command with such a cluster around it
+    python -m tests.slurm.cluster FOLDER COMMAND ...     starts a cluster and runs a command
 
-Needs munged, slurmctld and slurmd (tests/slurm/install.sh) and root, as Slurm does to start jobs.
+Needs munged, slurmctld and slurmd (tests/slurm/install.sh), and root, which Slurm needs to start jobs.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2")
 SECONDS_TO_START = 60
-# Jobs that were requeued wait until old credentials have expired (cred_expire), by default two minutes.
+# Requeued jobs wait until their old credentials have expired (cred_expire), two minutes by default.
 CONFIGURATION = """\
 ClusterName=resjax
 SlurmctldHost={host}(127.0.0.1)
@@ -48,7 +48,11 @@ ReturnToService=2
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[dict[str, str]]:
-  """Starts a cluster below a folder, yields the environment in which Slurm's commands find it, and ends it."""
+  """Starts a cluster, yields the environment variables with which Slurm's commands find it, and stops it.
+
+  Args:
+    folder: Folder for configuration, state and logs.
+  """
   folder = folder.absolute()
   munge = folder / "munge"
   for path in (munge, folder / "state", *(folder / node for node in NODES)):
@@ -76,42 +80,44 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     output = stack.enter_context((folder / "output").open("ab"))
     for command in commands:
       process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-      stack.callback(_end, process)
+      stack.callback(_stop, process)
       if command[0] == "munged":
         _wait_for(lambda: (munge / "socket").exists(), "munged", folder)
-    _wait_for(lambda: _idle(environment), "slurmctld", folder)
+    _wait_for(lambda: _all_idle(environment), "slurmctld", folder)
     stack.callback(_cancel_all, environment)
     yield environment
 
 
-def _idle(environment: dict[str, str]) -> bool:
-  asked = subprocess.run(
+def _all_idle(environment: dict[str, str]) -> bool:
+  """Returns whether all nodes are idle."""
+  done = subprocess.run(
     ["sinfo", "--noheader", "--Node", "--format=%T"], env=environment, capture_output=True, text=True, check=False
   )
-  return asked.stdout.split() == ["idle"] * len(NODES)
+  return done.stdout.split() == ["idle"] * len(NODES)
 
 
 def _cancel_all(environment: dict[str, str]) -> None:
-  """Ends what is left of jobs while there is somebody to end it."""
-  until = time.monotonic() + SECONDS_TO_START
-  while time.monotonic() < until:
+  """Cancels all jobs and waits until they have ended, before the daemons are stopped."""
+  deadline = time.monotonic() + SECONDS_TO_START
+  while time.monotonic() < deadline:
     subprocess.run(["scancel", "--partition=main"], env=environment, check=False)
     subprocess.run(["scancel", "--full", "--signal=KILL", "--partition=main"], env=environment, check=False)
-    left = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True, check=False)
-    if left.returncode == 0 and not left.stdout.strip():
+    jobs = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True, check=False)
+    if jobs.returncode == 0 and not jobs.stdout.strip():
       return
     time.sleep(1)
 
 
 def _wait_for(condition, name: str, folder: Path) -> None:
-  until = time.monotonic() + SECONDS_TO_START
+  """Waits for a condition; raises TimeoutError with the output of the daemons if it stays false."""
+  deadline = time.monotonic() + SECONDS_TO_START
   while not condition():
-    if time.monotonic() > until:
+    if time.monotonic() > deadline:
       raise TimeoutError(f"{name} does not start:\n{(folder / 'output').read_text()[-3000:]}")
     time.sleep(0.2)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen) -> None:
   process.terminate()
   try:
     process.wait(timeout=20)
@@ -129,5 +135,5 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-  with running(Path(sys.argv[1])) as around:
-    sys.exit(subprocess.run(sys.argv[2:], env=around, check=False).returncode)
+  with running(Path(sys.argv[1])) as variables:
+    sys.exit(subprocess.run(sys.argv[2:], env=variables, check=False).returncode)

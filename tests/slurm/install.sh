@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian's Slurm, unless it is there, and lets the names of its two nodes mean this machine, as processes of
-# one run ask for each other by them.
+# Installs Debian's Slurm if it is not installed, and resolves the names of its two nodes to this machine, because the
+# processes of a run connect to each other by these names.
 set -euo pipefail
 if ! command -v slurmctld slurmd munged > /dev/null; then
   apt-get update --quiet
