@@ -1,1 +1,1 @@
-"""What is fast, against what: each module is a command that prints a table and, with --out, writes JSON."""
+"""Benchmarks: each module is a command that prints a table and, with --out, writes it as JSON."""

@@ -83,7 +83,7 @@ def pooled(pool: ProcessPoolExecutor, make: Callable[[int], object], pieces: int
     yield batch
 
 
-def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
+def pillow_batches(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
   """Yields minibatches made with Pillow in a pool of processes."""
   share = batch_stream.Share(_BATCH.value)
   make = functools.partial(pillow_piece, files, data, share.piece)
@@ -91,7 +91,7 @@ def pillow_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> It
     yield len(np.concatenate(pieces))
 
 
-def bound_side(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
+def decoding_bound(files: FolderFiles, data: Data, pool: ProcessPoolExecutor) -> Iterator[int]:
   """Yields the results of decoding alone, the upper bound."""
   share = batch_stream.Share(_BATCH.value)
   for _ in pooled(pool, functools.partial(decoded_piece, files, share.piece), share.pieces):
@@ -115,7 +115,7 @@ class TorchImages:
     return torch.from_numpy(image.transpose(2, 0, 1).copy()), int(self.files.labels[index])
 
 
-def torch_side(files: FolderFiles, data: Data) -> Iterator[int]:
+def torch_batches(files: FolderFiles, data: Data) -> Iterator[int]:
   """Yields minibatches of a DataLoader with its defaults: each worker makes whole minibatches and prefetches two."""
   import torch
 
@@ -131,7 +131,7 @@ def torch_side(files: FolderFiles, data: Data) -> Iterator[int]:
     yield len(images)
 
 
-def our_side(files: FolderFiles, data: Data) -> Iterator[int]:
+def resjax_batches(files: FolderFiles, data: Data) -> Iterator[int]:
   """Yields minibatches of the input pipeline of resjax."""
   make = batch_stream.TrainPieces(files, data, 0, batch_stream.Share(_BATCH.value))
   for batch in batch_stream.batches(make, 0, ENDLESS // _BATCH.value, _WORKERS.value):
@@ -173,10 +173,10 @@ def main(_) -> None:
   pool = functools.partial(ProcessPoolExecutor, _WORKERS.value, multiprocessing.get_context("spawn"))
   with pool() as pillow, pool() as bound:
     running = {
-      OURS: our_side(files, data),
-      "Pillow, process pool": pillow_side(files, data, pillow),
-      "PyTorch DataLoader": torch_side(files, data),
-      "decoding alone, the bound": bound_side(files, data, bound),
+      OURS: resjax_batches(files, data),
+      "Pillow, process pool": pillow_batches(files, data, pillow),
+      "PyTorch DataLoader": torch_batches(files, data),
+      "decoding alone, the bound": decoding_bound(files, data, bound),
     }
     rates = measure(running)
     running.clear()  # ends their processes

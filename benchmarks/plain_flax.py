@@ -1,4 +1,4 @@
-"""The same CIFAR nets in Flax as one writes them first: Flax's own layers, blocks one by one."""
+"""The CIFAR networks in a straightforward Flax implementation: Flax's layers, without a scan over blocks."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from flax import linen as nn
 
 
 class PlainResNet(nn.Module):
-  """The residual CIFAR net of 6n+2 layers, option A."""
+  """Residual CIFAR network of 6n+2 layers with option A."""
 
   depth: int
 

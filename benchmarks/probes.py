@@ -73,7 +73,7 @@ class Training:
       ).as_text()
 
   def __call__(self, intervals: int) -> None:
-    """Trains so many intervals, each after a capture where there are captures."""
+    """Trains a number of intervals, each after a capture if responses are captured."""
     with jax.set_mesh(self.mesh):
       for _ in range(intervals):
         if self.captures:

@@ -45,14 +45,14 @@ def losses(settings: Config, digits: data.Dataset, start: state.State) -> list[f
   return found
 
 
-def nudged(start: state.State, seed: int) -> state.State:
-  """The state with each parameter as it is or at one of its two neighbours in float32."""
+def perturbed(start: state.State, seed: int) -> state.State:
+  """Returns the state with each parameter unchanged or replaced by one of its two neighbors in float32."""
   rng = np.random.default_rng(seed)
 
-  def nudge(leaf: np.ndarray) -> np.ndarray:
+  def perturb(leaf: np.ndarray) -> np.ndarray:
     return leaf + rng.integers(-1, 2, leaf.shape).astype(np.float32) * np.spacing(leaf)
 
-  return dataclasses.replace(start, params=jax.tree.map(nudge, start.params))
+  return dataclasses.replace(start, params=jax.tree.map(perturb, start.params))
 
 
 def main(_) -> None:
@@ -71,7 +71,7 @@ def main(_) -> None:
     split = dataclasses.replace(settings, execution=Execution(devices=parts * fsdp, fsdp=fsdp))
     found[f"data={parts},fsdp={fsdp}"] = losses(split, digits, start)
   for seed in range(_STARTS.value):
-    found[f"a rounding apart, {seed}"] = losses(settings, digits, nudged(start, seed))
+    found[f"a rounding apart, {seed}"] = losses(settings, digits, perturbed(start, seed))
   shown = sorted({1, 3, 5, *range(10, _STEPS.value + 1, 10), _STEPS.value})
   alone = np.array(found["one device"])
   rows = [

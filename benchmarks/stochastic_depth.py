@@ -27,7 +27,7 @@ _CPU_TIME = flags.DEFINE_bool("cpu_time", False, "Whether to count the process's
 
 
 def expected_saving(net: Model) -> float:
-  """Returns the mean share of a step's multiply-adds that stand in dropped blocks."""
+  """Returns the expected share of the multiply-adds of a step that are in dropped blocks."""
   table = net.net(implementations.IMAGE, 10)
   places = sorted({(layer.stage, layer.block) for layer in table.table if layer.block})
   work = {place: sum(layer.macs for layer in table.table if (layer.stage, layer.block) == place) for place in places}

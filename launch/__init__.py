@@ -1,1 +1,1 @@
-"""Sends the runs of an experiment elsewhere; all it ever starts is `python -m resjax.main --index N`."""
+"""Launchers, which start the runs of an experiment on other machines as `python -m resjax.main --index N`."""

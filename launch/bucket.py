@@ -26,27 +26,27 @@ class Bucket:
       into: Local work directory.
     """
     for job in jobs:
-      there, here = self._root / job.run.folder / job.run.id, into / job.run.folder / job.run.id
-      if (here / "run.json").exists() and records.read_run(here).run["status"] == records.DONE:
+      remote, local = self._root / job.run.folder / job.run.id, into / job.run.folder / job.run.id
+      if (local / "run.json").exists() and records.read_run(local).run["status"] == records.DONE:
         continue
-      found = {name: size for name, size in files.sizes(there).items() if any(map(Path(name).match, RECORDS))}
-      new = [name for name, size in found.items() if name.endswith(".json") or size != _size(here / name)]
+      remote_sizes = {name: size for name, size in files.sizes(remote).items() if any(map(Path(name).match, RECORDS))}
+      new = [name for name, size in remote_sizes.items() if name.endswith(".json") or size != _size(local / name)]
       new.sort(key=lambda name: name == "run.json")
-      for name, content in zip(new, files.read_all([there / name for name in new]), strict=True):
-        here.mkdir(parents=True, exist_ok=True)
-        if not (here / name).exists() or (here / name).read_bytes() != content:
-          files.write_atomically(here / name, content)
+      for name, content in zip(new, files.read_all([remote / name for name in new]), strict=True):
+        local.mkdir(parents=True, exist_ok=True)
+        if not (local / name).exists() or (local / name).read_bytes() != content:
+          files.write_atomically(local / name, content)
 
   def ended(self, name: str) -> int | None:
     """Returns the exit code that a slice wrote after all of its runs ended, or None."""
-    path = self._mark(name)
+    path = self._exit_code_path(name)
     return int(path.read_text()) if path.exists() else None
 
   def forget(self, name: str) -> None:
     """Removes the exit code of a slice."""
-    self._mark(name).unlink(missing_ok=True)
+    self._exit_code_path(name).unlink(missing_ok=True)
 
-  def _mark(self, name: str) -> Path:
+  def _exit_code_path(self, name: str) -> Path:
     return self._root / ".launch" / f"{name}.ended"
 
 

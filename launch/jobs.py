@@ -66,7 +66,7 @@ def with_extras(main: Callable[[], int]) -> int:
     raise ConfigError(f"needs {error.name}: install the extra {EXTRAS[package]}") from error
 
 
-def chosen(bucket: bool = False) -> list[Job]:
+def selected_jobs(bucket: bool = False) -> list[Job]:
   """Returns the runs that the command line selects, in the order of `--list`.
 
   Args:

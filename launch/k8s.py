@@ -34,7 +34,7 @@ flags.adopt_module_key_flags(jobs)
 
 def main() -> int:
   """Starts the runs that the command line selects; returns the exit code."""
-  every = jobs.chosen()
+  every = jobs.selected_jobs()
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
@@ -43,25 +43,25 @@ def main() -> int:
   environment = manifests.Environment(
     _IMAGE.value, chips.parse(_TOPOLOGY.value), _volume(_VOLUME.value), _GRACE.value, _SPOT.value
   )
-  made = [_manifest(job, environment) for job in jobs.unfinished(every)]
+  job_sets = [_manifest(job, environment) for job in jobs.unfinished(every)]
   import yaml  # imported here, because --help and --status do not need it
 
-  text = yaml.safe_dump_all(made, sort_keys=False)
+  text = yaml.safe_dump_all(job_sets, sort_keys=False)
   if jobs.DRY_RUN.value:
     print(text, end="")
     return experiment_cli.DONE
   if not shutil.which("kubectl"):
     raise ConfigError("kubectl is not installed; --dry_run prints the manifests")
-  sent = subprocess.run(["kubectl", "apply", "-f", "-"], input=text, text=True, check=False)
+  applied = subprocess.run(["kubectl", "apply", "-f", "-"], input=text, text=True, check=False)
   selector = f"jobsets -l resjax={_label(every[0])}"
   print(f"to list them: kubectl get {selector}; to stop them: kubectl delete {selector}")
-  return experiment_cli.DONE if sent.returncode == 0 else experiment_cli.FAILED
+  return experiment_cli.DONE if applied.returncode == 0 else experiment_cli.FAILED
 
 
 def _manifest(job: Job, environment: manifests.Environment) -> dict[str, Any]:
-  there = dataclasses.replace(job, workdir=posixpath.join(manifests.MOUNT, job.workdir))
+  mounted = dataclasses.replace(job, workdir=posixpath.join(manifests.MOUNT, job.workdir))
   name = f"resjax-{_label(job)}-{job.index}"
-  return manifests.jobset(name, _label(job), there.command(_PYTHON.value), environment)
+  return manifests.jobset(name, _label(job), mounted.command(_PYTHON.value), environment)
 
 
 def _label(job: Job) -> str:

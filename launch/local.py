@@ -31,7 +31,7 @@ flags.adopt_module_key_flags(jobs)
 
 def main() -> int:
   """Executes the runs that the command line selects and returns the exit code."""
-  every = jobs.chosen()
+  every = jobs.selected_jobs()
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
@@ -40,7 +40,7 @@ def main() -> int:
   if jobs.DRY_RUN.value:
     print(f"# {len(wanted)} runs in {len(shares)} slots; each takes the next slot that is free")
     for i, job in enumerate(wanted):
-      print(_shown(job, shares[i % len(shares)]))
+      print(_shell_line(job, shares[i % len(shares)]))
     return experiment_cli.DONE
   pool = Pool(shares, _start, lambda line: print(line, file=sys.stderr, flush=True))
   code = pool.run(wanted)
@@ -65,7 +65,7 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen:
     )
 
 
-def _shown(job: Job, slot: Slot) -> str:
+def _shell_line(job: Job, slot: Slot) -> str:
   """Returns the command as a line for a shell."""
   told = [f"{name}={shlex.quote(value)}" for name, value in slot.environment(job.workdir).items()]
   return " ".join([*told, shlex.join(slot.command(job.command(sys.executable)))])

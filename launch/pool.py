@@ -49,18 +49,18 @@ class Pool:
     75: stopped by a signal; 2: a command was invalid, and no further job was started; 1: a run failed; 0: all done.
     """
     self._waiting.extend(jobs)
-    while self._running or (self._waiting and self._starts):
+    while self._running or (self._waiting and self._may_start):
       for slot in self._slots:
-        if self._waiting and self._starts and slot not in self._running:
+        if self._waiting and self._may_start and slot not in self._running:
           job = self._waiting.popleft()
           self._running[slot] = job, self._start(job, slot)
           self._tell(f"{job.run.id} at {slot}")
       time.sleep(POLL)
-      self._hand_on()
+      self._forward_signals()
       for slot, (job, process) in list(self._running.items()):
         if (code := process.poll()) is not None:
           del self._running[slot]
-          self._ended(job, code)
+          self._handle_exit(job, code)
     ends = set(self.codes.values())
     if self._stopping and (self._waiting or experiment_cli.PREEMPTED in ends):
       return experiment_cli.PREEMPTED
@@ -73,11 +73,11 @@ class Pool:
     )
 
   @property
-  def _starts(self) -> bool:
+  def _may_start(self) -> bool:
     """Whether further jobs may be started."""
     return not self._stopping and experiment_cli.WRONG not in self.codes.values()
 
-  def _ended(self, job: Job, code: int) -> None:
+  def _handle_exit(self, job: Job, code: int) -> None:
     if code in (
       experiment_cli.PREEMPTED,
       -signal.SIGTERM,
@@ -97,7 +97,7 @@ class Pool:
     self._stopping = True
     self._signals.append(number)
 
-  def _hand_on(self) -> None:
+  def _forward_signals(self) -> None:
     """Forwards signals; a second one ends the runs immediately, as it does without a launcher."""
     while self._signals:
       number = self._signals.popleft()

@@ -82,7 +82,7 @@ class Fleet:
         time.sleep(poll)
         for each in self._slices:
           if each.code is None:
-            self._look(each, ended)
+            self._poll(each, ended)
         collect()
     finally:
       for each in self._slices:
@@ -90,7 +90,7 @@ class Fleet:
           self._delete(each)
     return max(each.code or 0 for each in self._slices)
 
-  def _look(self, each: Slice, ended: Callable[[str], int | None]) -> None:
+  def _poll(self, each: Slice, ended: Callable[[str], int | None]) -> None:
     """Queries the state of a slice and reacts to it."""
     if (code := ended(each.name)) is not None:
       self._tell(f"{each.id}: its runs are over, exit code {code}")

@@ -45,7 +45,7 @@ exit $code"""
 
 def main() -> int:
   """Submits the runs that the command line selects; returns the exit code."""
-  every = jobs.chosen()
+  every = jobs.selected_jobs()
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
@@ -82,7 +82,7 @@ def _executor(kind: Any, folder: Path) -> Any:
     raise ConfigError(f"--sbatch {bad[0]}: must be KEY=VALUE")
   compiled = f"{Path(jobs.WORKDIR.value).absolute()}/.compiled/$(hostname)-$SLURM_JOB_ID"
   executor.update_parameters(
-    job_name=f"resjax-{jobs.chosen()[0].run.folder}",
+    job_name=f"resjax-{jobs.selected_jobs()[0].run.folder}",
     time=_TIME.value,
     array_parallelism=_PARALLEL.value,
     nodes=_NODES.value,

@@ -47,7 +47,7 @@ TYPES = {"v5e": "V5LITE_POD", "v5p": "V5P", "v6e": "V6E"}
 def main() -> int:
   """Executes the runs that the command line selects; returns the exit code."""
   collected = files.local_path(_COLLECT.value)
-  every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.chosen(bucket=True)]
+  every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.selected_jobs(bucket=True)]
   if jobs.STATUS.value:
     print(jobs.table(every))
     return experiment_cli.DONE
@@ -78,7 +78,7 @@ def main() -> int:
   ]
   if not bucket:
     for each in slices:
-      print(_shown(queued_resources.request(each, parent)))
+      print(_request_text(queued_resources.request(each, parent)))
     return experiment_cli.DONE
   stop = _Stop()
   for each in slices:
@@ -104,7 +104,7 @@ def client() -> Any:
     raise ConfigError("no credentials for Google Cloud: run gcloud auth application-default login") from error
 
 
-def _shown(request: Any) -> str:
+def _request_text(request: Any) -> str:
   """Returns a request as text: its non-empty fields as JSON, followed by the startup script of the workers."""
   (spec,) = request.queued_resource.tpu.node_spec
   script = spec.node.metadata.pop("startup-script")
@@ -118,9 +118,9 @@ class _Stop:
   def __init__(self) -> None:
     self.came = False
     for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._take)
+      signal.signal(number, self._on_signal)
 
-  def _take(self, number: int, _: Any) -> None:
+  def _on_signal(self, number: int, _: Any) -> None:
     self.came = True
 
 

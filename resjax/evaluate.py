@@ -44,7 +44,7 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
   if _is_detector(directories[0]):
     return _evaluate_detectors(directories, path, protocol, form)
   try:
-    result, tested = score.test(directories, path, protocol)
+    result, tested = score.evaluate_runs(directories, path, protocol)
   except score.NotFinite as error:
     print(f"resjax.evaluate: {error}", file=sys.stderr)
     return cli.FAILED
@@ -64,7 +64,7 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
 
 
 def _is_detector(directory: Path) -> bool:
-  """Whether a run directory holds a detector; what is wrong with a directory is said when it is read."""
+  """Returns whether a run directory contains a detector; errors of the directory are reported when it is read."""
   try:
     return records.read_run(directory).config.get("data", {}).get("name") in ("voc", "coco")
   except records.RecordsError:

@@ -92,7 +92,7 @@ def test_the_parts_of_all_hosts_are_the_global_batch(photos, hosts, monkeypatch)
   for cls, rest in ((TrainPieces, (found.train, data, 7)), (InOrder, (found.test, data))):
     whole = list(batch_stream.batches(cls(*rest, Share(12)), 0, 3 if cls is TrainPieces else 1, 0))
     parts = [list(batch_stream.batches(cls(*rest, Share(12, i, hosts)), 0, len(whole), 0)) for i in range(hosts)]
-    assert_same([batch_stream.Batch.joined(row) for row in zip(*parts, strict=True)], whole)
+    assert_same([batch_stream.Batch.concatenate(row) for row in zip(*parts, strict=True)], whole)
 
 
 def test_an_epoch_contains_every_image(photos):
@@ -114,7 +114,7 @@ def test_evaluation_has_every_image_once_in_order(photos):
   red = first.images[0, :, :, 0].astype(int)
   assert (
     abs(red[:, 0].mean() + red[:, -1].mean() - 255) < 8
-  )  # the centre, to half a pixel at each rim, which is 5 of 255 wide
+  )  # the crop is centered to half a pixel on each side; a pixel differs by 5 of 255
 
 
 def break_images(folder):

@@ -277,8 +277,8 @@ def test_forms_of_cifar_are_recognized_by_their_files(name, tmp_path):
   (tmp_path / family.python.archive).touch()
   (tmp_path / "folder" / "train" / "a class").mkdir(parents=True)
   for below in ("python", f"python/{family.python.folder}", "parquet", family.python.archive):
-    assert cifar_detection.recognised(tmp_path / below) == name
-  assert cifar_detection.recognised(tmp_path / "folder") is None
+    assert cifar_detection.detect_name(tmp_path / below) == name
+  assert cifar_detection.detect_name(tmp_path / "folder") is None
 
 
 def test_the_published_versions_are_read_with_numpy_alone(tmp_path):

@@ -31,10 +31,10 @@ def test_moments_are_those_of_numpy(photos, tmp_path, workers):
     decode_all(found.train, data),
   )
   np.testing.assert_allclose(ours.mean, images.mean(axis=0), rtol=1e-7)
-  colours = images.reshape(-1, 3)
-  np.testing.assert_allclose(ours.channel_mean, colours.mean(axis=0), rtol=1e-7)
-  np.testing.assert_allclose(ours.channel_std, colours.std(axis=0), rtol=1e-6)
-  covariance = np.cov(colours.T, bias=True)
+  colors = images.reshape(-1, 3)
+  np.testing.assert_allclose(ours.channel_mean, colors.mean(axis=0), rtol=1e-7)
+  np.testing.assert_allclose(ours.channel_std, colors.std(axis=0), rtol=1e-6)
+  covariance = np.cov(colors.T, bias=True)
   variances = np.linalg.norm(ours.components, axis=0)
   vectors = ours.components / variances
   assert (np.diff(variances) <= 0).all()

@@ -45,12 +45,12 @@ def test_data_sets_are_recognized_by_their_paths(name, source, tmp_path):
   path.parent.mkdir(exist_ok=True)
   path.touch()
   folder = path if path.suffix in (".npz", ".gz") else path.parent
-  assert images.recognised(str(folder)).name == source
-  assert images.recognised("digits").name == "digits"
+  assert images.detect_data_set(str(folder)).name == source
+  assert images.detect_data_set("digits").name == "digits"
 
 
 def test_unknown_paths_are_errors(tmp_path):
   Path(tmp_path / "x.txt").touch()
   for path, said in ((tmp_path / "absent", "no such file or folder"), (tmp_path / "x.txt", "neither an .npz file")):
     with pytest.raises(ConfigError, match=rf"--data {path}: {said}"):
-      images.recognised(str(path))
+      images.detect_data_set(str(path))

@@ -107,7 +107,7 @@ def test_a_slice_that_was_deleted_by_somebody_is_not_requested_again():
     slices, (each,), lines = fleet(client, "s")
     slices._create(each)
     queued_resources.delete_all(client, PARENT, "s-")
-    slices._look(each, lambda name: None)
+    slices._poll(each, lambda name: None)
   assert (each.code, lines) == (1, ["s-0: somebody deleted it"])
 
 

@@ -229,7 +229,7 @@ def test_the_path_of_the_page_is_printed(tmp_path, capsys):
     (["empty"], "holds no run"),
     (["experiment/residual-A-d20-s0"], "is a single run"),
     (["experiment", "more"], "unrecognized arguments: more"),
-    (["--colour", "experiment"], "unrecognized arguments: --colour"),
+    (["--color", "experiment"], "unrecognized arguments: --color"),
   ],
 )
 def test_invalid_arguments_are_a_one_line_error(tmp_path, monkeypatch, capsys, arguments, says):

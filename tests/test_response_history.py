@@ -68,8 +68,8 @@ def test_measurements_can_be_selected_and_described(tmp_path):
   curves = analysis.response_curves(logs, "original", {"mode": "running"})
   assert list(curves["mean"]) == [7, 14, 21]
   assert list(analysis.response_curves(logs, "original")["mean"]) == [2, 4, 6]  # the measurement during training
-  with pytest.raises(ValueError, match="'colour' is none of mode, source"):
-    measurements.measured_responses(logs, {"colour": 1})
+  with pytest.raises(ValueError, match="'color' is none of mode, source"):
+    measurements.measured_responses(logs, {"color": 1})
 
 
 def test_the_first_convolution_can_be_omitted(tmp_path):

@@ -101,7 +101,7 @@ class AnnotationFaults:
     )
 
 
-def clipped_annotation(
+def clip_annotation(
   name: str,
   path: Path,
   size: tuple[int, int],

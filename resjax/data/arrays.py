@@ -22,7 +22,7 @@ def describe(data: Data) -> Description:
   Raises:
     ConfigError: The file cannot be used; see `load`.
   """
-  with _opened(data) as file:
+  with _open_file(data) as file:
     train, test = _shapes(file)
     y_train, y_test = _labels(file, train[0], test[0])
   return Description(train[1:], int(y_train.max()) + 1, len(y_train), len(y_test))
@@ -38,7 +38,7 @@ def load(data: Data) -> Source:
   Raises:
     ConfigError: The file does not exist or is damaged, or an array is missing or does not conform to the above.
   """
-  with _opened(data) as file:
+  with _open_file(data) as file:
     train, test = _shapes(file)
     y_train, y_test = _labels(file, train[0], test[0])
     # Images without a channel axis get one channel; arrays in Fortran order are converted to C order.
@@ -55,7 +55,7 @@ def _path(data: Data) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(data: Data) -> Iterator[np.lib.npyio.NpzFile]:
+def _open_file(data: Data) -> Iterator[np.lib.npyio.NpzFile]:
   """Opens the file at `data.path`; any error on opening or reading it becomes a ConfigError."""
   path = _path(data)
   if not path.is_file():

@@ -46,7 +46,7 @@ class Batch(typing.NamedTuple):  # a tuple, because Grain passes the arrays of t
   faults: tuple[str, ...]
 
   @classmethod
-  def joined(cls, parts: Sequence["Batch"]) -> "Batch":
+  def concatenate(cls, parts: Sequence["Batch"]) -> "Batch":
     """Returns the concatenation of several batches, without repeated error messages."""
     images, labels, counts, faults = zip(*parts, strict=True)
     every = dict.fromkeys(fault for some in faults for fault in some)
@@ -120,12 +120,12 @@ class TrainPieces:
     images, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int32)
     faults: list[str] = []
     for i, side in enumerate(drawn.sides.tolist()):
-      image, pixels = self._sound(first + i, side, faults)
+      image, pixels = self._first_readable(first + i, side, faults)
       images[i] = crop(pixels, side, size, drawn.rows[i], drawn.columns[i], bool(drawn.mirrored[i]))
       labels[i] = image.label
     return Batch(images, labels, np.ones(count, bool), tuple(faults))
 
-  def _sound(self, position: int, side: int, faults: list[str]) -> tuple[Encoded, np.ndarray]:
+  def _first_readable(self, position: int, side: int, faults: list[str]) -> tuple[Encoded, np.ndarray]:
     """Returns the first readable image from a position on, and its pixels, uint8 [H, W, 3]."""
     for place in range(position, position + MOST_BROKEN):
       (index,) = order(self.seed, place, 1, len(self.files))
@@ -186,7 +186,7 @@ def batches(make: TrainPieces | TestPieces, start: int, stop: int, workers: int)
   pieces = make.share.pieces
   with contextlib.closing(in_order(make, start * pieces, stop * pieces, workers)) as made:
     for _ in range(start, stop):
-      yield Batch.joined(list(itertools.islice(made, pieces)))
+      yield Batch.concatenate(list(itertools.islice(made, pieces)))
 
 
 def in_order(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T, None, None]:

@@ -80,7 +80,7 @@ def look(folder: Path, name: str) -> DatasetLocation | None:
   return None
 
 
-def recognised(path: Path) -> str | None:
+def detect_name(path: Path) -> str | None:
   """Returns the name of the data set of a folder, or of an archive by its file name, or None if it is neither."""
   for name, family in FAMILIES.items():
     archives = [version.archive for version in family.versions]

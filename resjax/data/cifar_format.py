@@ -148,7 +148,7 @@ FAMILIES = {
 }
 
 
-def joined(labels: np.ndarray, pixels: np.ndarray) -> bytes:
+def join_records(labels: np.ndarray, pixels: np.ndarray) -> bytes:
   """Returns records in the format of the binary version.
 
   Args:

@@ -71,8 +71,8 @@ def _read(files: list[Path], split: str, name: str, family: Family) -> Images:
 
 def _table(file: Path, name: str) -> pa.Table:
   """Returns a file's columns as a table of `image`, binary, and `label`, integer."""
-  there = columns(file)
-  image, label = _column(there, IMAGES, file), _column(there, LABELS[name], file)
+  names = columns(file)
+  image, label = _column(names, IMAGES, file), _column(names, LABELS[name], file)
   try:
     table = pq.read_table(file, columns=[image, label])
   except (OSError, pa.ArrowException) as error:
@@ -85,11 +85,11 @@ def _table(file: Path, name: str) -> pa.Table:
   return pa.table({"image": pc.struct_field(table[image], "bytes"), "label": table[label]})
 
 
-def _column(there: list[str], wanted: tuple[str, ...], file: Path) -> str:
+def _column(names: list[str], wanted: tuple[str, ...], file: Path) -> str:
   for name in wanted:
-    if name in there:
+    if name in names:
       return name
-  raise ConfigError(f"{file}: has no column {' or '.join(wanted)}; it has {', '.join(there)}")
+  raise ConfigError(f"{file}: has no column {' or '.join(wanted)}; it has {', '.join(names)}")
 
 
 def _damaged(file: Path, error: Exception) -> ConfigError:

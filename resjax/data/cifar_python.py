@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resjax.data.cifar_format import SHAPE, Family, File, joined
+from resjax.data.cifar_format import SHAPE, Family, File, join_records
 from resjax.settings import ConfigError
 
 PIXELS = int(np.prod(SHAPE))
@@ -97,13 +97,13 @@ def read(contents: Mapping[str, bytes], family: Family, path: str) -> dict[str, 
   read = {}
   for file in family.files:
     try:
-      read[file.name] = _records(_unpickled(contents[file.name]), file, family)
+      read[file.name] = _records(_unpickle(contents[file.name]), file, family)
     except ConfigError as error:
       raise ConfigError(f"{path}: {file.name}: {error}") from None
   return read
 
 
-def _unpickled(content: bytes) -> dict[Any, Any]:
+def _unpickle(content: bytes) -> dict[Any, Any]:
   try:
     found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
   # A damaged or forged pickle can raise any exception.
@@ -119,7 +119,7 @@ def _records(found: Mapping[Any, Any], file: File, family: Family) -> bytes:
   if missing:
     raise ConfigError(f"has no {missing[0]}")
   labels = [_labels(found[family.keys[label]], label, file, values) for label, values in family.labels.items()]
-  return joined(np.stack(labels, axis=1), _pixels(found[b"data"], file))
+  return join_records(np.stack(labels, axis=1), _pixels(found[b"data"], file))
 
 
 def _pixels(array: Any, file: File) -> np.ndarray:

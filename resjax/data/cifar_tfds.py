@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from resjax.data.cifar_files import check_complete, unpack
-from resjax.data.cifar_format import SHAPE, Family, joined, records
+from resjax.data.cifar_format import SHAPE, Family, join_records, records
 from resjax.data.cifar_png import decode
 from resjax.data.tfds_preparation import line, prepare
 from resjax.settings import ConfigError
@@ -67,7 +67,7 @@ def read(folder: Path, family: Family) -> dict[str, bytes]:
   contents, taken = {}, dict.fromkeys(splits, 0)
   for file in family.files:
     labels, pixels = (part[taken[file.split] :][: file.records] for part in splits[file.split])
-    contents[file.name] = joined(labels, pixels)
+    contents[file.name] = join_records(labels, pixels)
     taken[file.split] += file.records
   return contents
 
@@ -112,7 +112,7 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict[str
   decoders = {"image": tfds.decode.SkipDecoding()}
   if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
     for path in builder.info.splits[split].filepaths:
-      for content in _framed(Path(path).read_bytes()):
+      for content in _read_tfrecords(Path(path).read_bytes()):
         yield builder.info.features.deserialize_example_np(content, decoders=decoders)
     return
   source = builder.as_data_source(split, decoders=decoders)
@@ -120,7 +120,7 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict[str
     yield from source.__getitems__(list(range(start, min(start + READ_AT_ONCE, len(source)))))
 
 
-def _framed(content: bytes) -> Iterator[bytes]:
+def _read_tfrecords(content: bytes) -> Iterator[bytes]:
   """Yields the records of a TFRecord file, each stored as length, checksum of the length, record, its checksum."""
   place = 0
   while place < len(content):

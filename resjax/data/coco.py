@@ -11,7 +11,7 @@ from resjax.data.annotated_images import (
   AnnotationFaults,
   DetectionDataset,
   build_dataset,
-  clipped_annotation,
+  clip_annotation,
 )
 from resjax.settings import ConfigError
 
@@ -94,7 +94,7 @@ def _images(
       rows[each["image_id"]].append((box, numbers[each["category_id"]], bool(each.get("iscrowd")), area))
     for number, image in images.items():
       name = str(image["file_name"])
-      yield clipped_annotation(name, folder / name, (int(image["height"]), int(image["width"])), rows[number], faults)
+      yield clip_annotation(name, folder / name, (int(image["height"]), int(image["width"])), rows[number], faults)
   except (KeyError, TypeError, ValueError) as error:
     if isinstance(error, ConfigError):
       raise

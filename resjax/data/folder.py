@@ -49,7 +49,7 @@ def find(data: Data) -> tuple[FolderFiles, FolderFiles, tuple[str, ...]]:
     train = _images(root, {name: top / name for name in classes})
     if top != root and (root / "val").is_dir():
       return train, _validation(root, classes), classes
-    return *_held_back(train, data), classes
+    return *_hold_out_test_images(train, data), classes
   except OSError as error:
     raise ConfigError(f"{error.filename or root}: cannot be read ({error.strerror})") from None
 
@@ -123,7 +123,7 @@ def _annotated(root: Path, numbers: dict[str, int]) -> FolderFiles:
   return FolderFiles(root, tuple(names), np.array(labels, np.int32))
 
 
-def _held_back(files: FolderFiles, data: Data) -> tuple[FolderFiles, FolderFiles]:
+def _hold_out_test_images(files: FolderFiles, data: Data) -> tuple[FolderFiles, FolderFiles]:
   """Splits one set into training and test images; the test images are the first ones of a fixed permutation."""
   total = len(files)
   count = round(total * data.test_share)

@@ -63,9 +63,9 @@ class SumPieces:
   def __call__(self, piece: int) -> Sums:
     """Returns the sums over a piece, without unreadable images."""
     images = self.pieces(piece)
-    sound = images.images[images.counts]
-    colours = sound.reshape(-1, 3).astype(np.float64)  # exact: the sums of products are integers below 2**53
-    return Sums(len(sound), sound.sum(axis=0, dtype=np.int64), (colours.T @ colours).astype(np.int64))
+    readable = images.images[images.counts]
+    colors = readable.reshape(-1, 3).astype(np.float64)  # exact: the sums of products are integers below 2**53
+    return Sums(len(readable), readable.sum(axis=0, dtype=np.int64), (colors.T @ colors).astype(np.int64))
 
 
 def moments(files: Files, data: Data, digest: str, store: Path, workers: int) -> Moments:
@@ -87,10 +87,10 @@ def moments(files: Files, data: Data, digest: str, store: Path, workers: int) ->
   """
   parts = (digest, len(files), data.image_size, data.resize[0])
   path = store / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.npz"
-  sums = _stored(path)
+  sums = _load(path)
   if sums is None:
     sums = compute(files, data, workers)
-    _store(path, sums)
+    _save(path, sums)
   return _moments(sums)
 
 
@@ -128,7 +128,7 @@ def _moments(sums: Sums) -> Moments:
   )
 
 
-def _stored(path: Path) -> Sums | None:
+def _load(path: Path) -> Sums | None:
   """Returns the cached sums, or None if there are none or the file is damaged."""
   try:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves a damaged file open
@@ -137,7 +137,7 @@ def _stored(path: Path) -> Sums | None:
     return None
 
 
-def _store(path: Path, sums: Sums) -> None:
+def _save(path: Path, sums: Sums) -> None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()

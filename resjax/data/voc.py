@@ -13,7 +13,7 @@ from resjax.data.annotated_images import (
   AnnotationFaults,
   DetectionDataset,
   build_dataset,
-  clipped_annotation,
+  clip_annotation,
 )
 from resjax.settings import ConfigError
 
@@ -105,7 +105,7 @@ class _Annotation:
       if name not in numbers:
         raise ConfigError(f"{self._path}: class {name!r}: must be a class of the training images: {', '.join(numbers)}")
     rows = [(box, numbers[name], difficult, None) for name, box, difficult in self._objects]
-    return clipped_annotation(self._name, self._file, self._size, rows, faults)
+    return clip_annotation(self._name, self._file, self._size, rows, faults)
 
 
 def _lists(data: Data, root: Path, split: str) -> list[Path]:

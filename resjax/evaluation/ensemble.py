@@ -90,6 +90,6 @@ def _probabilities(
   inputs = protocol.inputs(mesh.shard_batch(views), statistics, size)
   crops, batch, *shape = inputs.shape
   # The inputs of a view are adjacent, so that they are on the same device as the view.
-  together = mesh.shard_batch(inputs.swapaxes(0, 1).reshape(batch * crops, *shape))
-  logits = net.apply(variables, together, train=False)
+  inputs_of_views = mesh.shard_batch(inputs.swapaxes(0, 1).reshape(batch * crops, *shape))
+  logits = net.apply(variables, inputs_of_views, train=False)
   return jax.nn.softmax(logits).reshape(batch, crops, -1).mean(1)

@@ -64,19 +64,19 @@ def read(path: str, trained: Data) -> ImageSet:
     ConfigError: The path does not exist, contains no known data set, or cannot be read.
   """
   same = bool(trained.path) and Path(path).expanduser().resolve() == Path(trained.path).expanduser().resolve()
-  source = trained if same else recognised(path)
+  source = trained if same else detect_data_set(path)
   if source.name == FOLDER:
     source = Data(name=FOLDER, path=path, test_share=source.test_share)  # read as files, even if trained in memory
   dataset = data.load(source)
-  assert not isinstance(dataset, DetectionDataset)  # `recognised` names none, and a detector is evaluated elsewhere
+  assert not isinstance(dataset, DetectionDataset)  # detectors are evaluated by resjax.detection
   if isinstance(dataset, Dataset):
     arrays = dataset.test_images, dataset.test_labels.tolist()
     return _image_set(dataset, lambda _: zip(*arrays, strict=True), skipped=[])
   # A folder with a single set was split into training and test images only if the network was trained on it.
-  one_set = source.name == FOLDER and not same and not (Path(path).expanduser() / "train").is_dir()
-  parts = (dataset.train, dataset.test) if one_set else (dataset.test,)
+  is_unsplit = source.name == FOLDER and not same and not (Path(path).expanduser() / "train").is_dir()
+  parts = (dataset.train, dataset.test) if is_unsplit else (dataset.test,)
   skipped: list[str] = []
-  decoded = functools.partial(_decoded, parts, skipped)
+  decoded = functools.partial(_decode, parts, skipped)
   return _image_set(dataset, decoded, skipped)
 
 
@@ -84,7 +84,7 @@ def _image_set(dataset: Dataset | FileDataset, pairs: Callable[[int], Pairs], sk
   return ImageSet(dataset.name, dataset.path, dataset.form, dataset.classes, dataset.notes, pairs, skipped)
 
 
-def recognised(path: str) -> Data:
+def detect_data_set(path: str) -> Data:
   """Returns the settings of the data set at a path.
 
   Raises:
@@ -92,24 +92,24 @@ def recognised(path: str) -> Data:
   """
   if path in NAMES:
     return Data(name=path)
-  there = Path(path).expanduser()
-  if not there.exists():
+  location = Path(path).expanduser()
+  if not location.exists():
     raise ConfigError(f"--data {path}: no such file or folder, and none of {', '.join(NAMES)}")
-  if there.suffix == ".npz":
+  if location.suffix == ".npz":
     return Data(name="npz", path=path)
-  if name := cifar_detection.recognised(there):
+  if name := cifar_detection.detect_name(location):
     return Data(name=name, path=path, checksum="any")
-  if there.is_dir():
+  if location.is_dir():
     return Data(name=FOLDER, path=path)
   raise ConfigError(f"--data {path}: neither an .npz file, nor CIFAR, nor an image folder")
 
 
-def _decoded(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
+def _decode(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
   """Yields images and labels, decoded by one thread per core; stores the errors of unreadable images in `skipped`."""
   from resjax.data.image_decoder import decode  # needs the extra imagenet
 
-  def one(place: tuple[Files, int]) -> tuple[np.ndarray, int] | str:
-    files, index = place
+  def decode_one(position: tuple[Files, int]) -> tuple[np.ndarray, int] | str:
+    files, index = position
     try:
       encoded = files.read(index)
       return decode(encoded, side), encoded.label
@@ -117,10 +117,10 @@ def _decoded(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
       return str(error)
 
   skipped.clear()
-  places = [(files, index) for files in parts for index in range(len(files))]
+  positions = [(files, index) for files in parts for index in range(len(files))]
   with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders release the GIL
-    for start in range(0, len(places), CHUNK):
-      for found in pool.map(one, places[start : start + CHUNK]):
+    for start in range(0, len(positions), CHUNK):
+      for found in pool.map(decode_one, positions[start : start + CHUNK]):
         if isinstance(found, str):
           skipped.append(found)
         else:

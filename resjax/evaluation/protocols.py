@@ -66,12 +66,12 @@ class Protocol:
 
 def single_view(image: np.ndarray, size: Size) -> list[np.ndarray]:
   """Returns the center crop of an image."""
-  return [cropped(image, size.shorter, size.side)]
+  return [center_crop(image, size.shorter, size.side)]
 
 
 def ten_crop_view(image: np.ndarray, size: Size) -> list[np.ndarray]:
   """Returns the central square of an image, from which the ten crops are taken."""
-  return [cropped(image, size.shorter, size.shorter)]
+  return [center_crop(image, size.shorter, size.shorter)]
 
 
 def scale_views(image: np.ndarray, size: Size) -> list[np.ndarray]:
@@ -83,11 +83,11 @@ def scale_views(image: np.ndarray, size: Size) -> list[np.ndarray]:
   views = []
   for side in SIDES:
     factor = side * size.side / CROP / min(height, width)
-    views.append(resized(image, *(max(round(n * factor / size.stride), 1) * size.stride for n in (height, width))))
+    views.append(resize(image, *(max(round(n * factor / size.stride), 1) * size.stride for n in (height, width))))
   return views
 
 
-def cropped(image: np.ndarray, shorter: int, side: int) -> np.ndarray:
+def center_crop(image: np.ndarray, shorter: int, side: int) -> np.ndarray:
   """Returns the central square of `side` pixels of an image resized to a shorter side of `shorter` pixels."""
   if image.shape[:2] == (side, side) == (shorter, shorter):
     return image
@@ -96,7 +96,7 @@ def cropped(image: np.ndarray, shorter: int, side: int) -> np.ndarray:
   return crop(image, shorter, side).reshape(side, side, -1)
 
 
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   """Returns the image in another size, enlarged by bilinear interpolation or reduced by averaging over pixel areas."""
   if image.shape[:2] == (height, width):
     return image
@@ -109,7 +109,7 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def one_input(views: jax.Array, statistics: Statistics, size: Size) -> jax.Array:
   """Returns the normalized views as their only inputs, float32 [1, B, h, w, C]."""
-  return normalize(views, fitting(statistics, views.shape[1:]))[None]
+  return normalize(views, match_shape(statistics, views.shape[1:]))[None]
 
 
 def ten_inputs(views: jax.Array, statistics: Statistics, size: Size) -> jax.Array:
@@ -128,7 +128,7 @@ def mirrored_inputs(views: jax.Array, statistics: Statistics, size: Size) -> jax
   return _with_mirrors(one_input(views, statistics, size))
 
 
-def fitting(statistics: Statistics, shape: tuple[int, ...]) -> Statistics:
+def match_shape(statistics: Statistics, shape: tuple[int, ...]) -> Statistics:
   """Returns statistics for images of a shape: a mean image of another shape is replaced by its channel means."""
   mean = jnp.asarray(statistics.mean)
   return statistics if mean.ndim == 1 or mean.shape == shape else Statistics(mean.mean((0, 1)), statistics.std)
@@ -137,8 +137,8 @@ def fitting(statistics: Statistics, shape: tuple[int, ...]) -> Statistics:
 def _corners(images: jax.Array, side: int) -> jax.Array:
   """Returns the corner and center crops of square images, [5, B, side, side, C]."""
   rest = images.shape[1] - side
-  places = ((0, 0), (0, rest), (rest, 0), (rest, rest), (rest // 2, rest // 2))
-  return jnp.stack([images[:, top : top + side, left : left + side] for top, left in places])
+  corners = ((0, 0), (0, rest), (rest, 0), (rest, rest), (rest // 2, rest // 2))
+  return jnp.stack([images[:, top : top + side, left : left + side] for top, left in corners])
 
 
 def _with_mirrors(images: jax.Array) -> jax.Array:

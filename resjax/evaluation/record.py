@@ -38,10 +38,10 @@ def record(directory: Path, tested: ImageSet) -> score.Score:
       f"responses.images = {settings.images}: must be at most {result.images}, the number of test images"
     )
   first = itertools.islice(tested.pairs(single.shorter(size)), settings.images)
-  shown = np.concatenate([single.views(image, size) for image, _ in first])
+  views = np.concatenate([single.views(image, size) for image, _ in first])
   with jax.set_mesh(mesh.make(dataclasses.replace(net.config, execution=Execution()))):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
-    arrays = jax.device_put((net.variables, shown, net.input.statistics), everywhere)
+    arrays = jax.device_put((net.variables, views, net.input.statistics), everywhere)
     moments = responses.capture(models.build(net.config.model, net.classes), settings, *arrays)
   table = net.config.model.net(net.input.image_shape, net.classes).table
   with RunWriter(directory) as writer:

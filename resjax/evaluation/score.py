@@ -70,7 +70,7 @@ class Score:
     self.top5_wrong += rank >= TOP
 
 
-def test(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, ImageSet]:
+def evaluate_runs(directories: Sequence[Path], path: str, protocol: str) -> tuple[Score, ImageSet]:
   """Tests the ensemble of the networks in run directories on the test images of a data set, on all devices.
 
   Args:
@@ -113,10 +113,10 @@ def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) 
         raise ConfigError(
           f"{tested}: images have {image.shape[-1]} channels, must have {ensemble.channels} as in the network"
         )
-      for answer in batcher.put(protocol.views(image, ensemble.size), label):
-        score.add(*answer)
-    for answer in batcher.rest():
-      score.add(*answer)
+      for prediction in batcher.add(protocol.views(image, ensemble.size), label):
+        score.add(*prediction)
+    for prediction in batcher.flush():
+      score.add(*prediction)
   if not score.images:
     raise ConfigError(f"{tested}: no image to test on")
   return score

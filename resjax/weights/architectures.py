@@ -30,7 +30,7 @@ PATTERNS = {
 KERNELS = {11: "an AlexNet", 3: "a VGG net"}  # by the first layer's kernel, because they have the same names
 
 
-def other(arrays: Mapping[str, np.ndarray]) -> str | None:
+def other_architecture(arrays: Mapping[str, np.ndarray]) -> str | None:
   """Returns the architecture of a state dict, or None for a ResNet or an unknown architecture."""
   for what, pattern in PATTERNS.items():
     if any(re.match(pattern, name) for name in arrays):
@@ -38,10 +38,10 @@ def other(arrays: Mapping[str, np.ndarray]) -> str | None:
   first = arrays.get("features.0.weight")
   if first is not None and "classifier.6.weight" in arrays:
     return KERNELS.get(first.shape[-1])
-  return _of_other_blocks(arrays)
+  return _with_other_blocks(arrays)
 
 
-def _of_other_blocks(arrays: Mapping[str, np.ndarray]) -> str | None:
+def _with_other_blocks(arrays: Mapping[str, np.ndarray]) -> str | None:
   """Returns the architecture of a network with a ResNet's names but grouped or wider blocks, or None."""
   names = ("conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight")
   if any(arrays.get(name, np.empty(())).ndim != 4 for name in names):

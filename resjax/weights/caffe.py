@@ -32,7 +32,7 @@ def read(layers: Mapping[str, Layer], mean: np.ndarray | None) -> Weights:
   Raises:
     ConfigError: The file is of another architecture, or an array is missing, unexpected or invalid.
   """
-  arrays = named(layers)
+  arrays = with_torch_names(layers)
   units = _units(arrays)
   found = pytorch.Structure(
     blocks=tuple(len(stage) for stage in units),
@@ -61,7 +61,7 @@ def read(layers: Mapping[str, Layer], mean: np.ndarray | None) -> Weights:
   )
 
 
-def named(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
+def with_torch_names(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
   """Returns the arrays of all layers under PyTorch's names: "<layer>.weight", "bias", "running_mean", "running_var".
 
   Mean and variance of a BatchNorm are divided by its stored number. The bias of a convolution before a norm, which the

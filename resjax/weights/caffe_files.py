@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Layer]:
   Raises:
     ConfigError: The file does not exist, is damaged or is not a .caffemodel.
   """
-  net = _parsed(path, "NetParameter")
+  net = _parse(path, "NetParameter")
   layers = {layer.name: Layer(layer.type, [_array(path, blob) for blob in layer.blobs]) for layer in net.layer}
   found = {name: layer for name, layer in layers.items() if layer.blobs}
   if not found:
@@ -62,7 +62,7 @@ def read_mean(path: Path) -> np.ndarray:
   Raises:
     ConfigError: The file does not exist, is damaged or is not a mean image.
   """
-  blob = _array(path, _parsed(path, "BlobProto"))
+  blob = _array(path, _parse(path, "BlobProto"))
   if blob.ndim not in (3, 4) or blob.shape[-3] != 3 or len(blob) not in (1, 3):
     raise ConfigError(f"{path}: not a mean image of three channels; its shape is {list(blob.shape)}")
   return np.ascontiguousarray(blob.reshape(blob.shape[-3:]).transpose(1, 2, 0)[..., ::-1])
@@ -86,7 +86,7 @@ def messages() -> Mapping[str, type[message.Message]]:
   return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"weights.{name}")) for name in SCHEMA}
 
 
-def _parsed(path: Path, name: str) -> Any:
+def _parse(path: Path, name: str) -> Any:
   if not path.is_file():
     raise ConfigError(f"{path}: no such file")
   found = messages()[name]()

@@ -32,7 +32,7 @@ def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
   variables = {name: layout.unstacked(jax.tree.map(np.asarray, tree)) for name, tree in net.variables.items()}
   if model.shortcut == "A" and model.option_a_zeros == "end":
     variables = option_a_channels.zeros_on_both_sides(variables)
-  return pytorch.with_counters(mapping.written(variables, NAMES[model.family].array))
+  return pytorch.with_counters(mapping.export(variables, NAMES[model.family].array))
 
 
 def check(model: Model) -> None:

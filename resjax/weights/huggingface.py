@@ -79,12 +79,12 @@ def describe(folder: Path) -> Description:
     ConfigError: config.json is missing or describes another architecture, or a file cannot be read.
   """
   path = folder / CONFIG
-  there = _json(path)
-  if there is None:
+  values = _json(path)
+  if values is None:
     raise ConfigError(f"{path}: missing; it is needed to describe the network")
-  if there.get("model_type") != "resnet":
-    raise ConfigError(f"{path}: model_type is {there.get('model_type')!r}, must be 'resnet'")
-  settings = DEFAULTS | there
+  if values.get("model_type") != "resnet":
+    raise ConfigError(f"{path}: model_type is {values.get('model_type')!r}, must be 'resnet'")
+  settings = DEFAULTS | values
   for key, allowed in ALLOWED.items():
     if settings[key] not in allowed:
       listed = " or ".join(map(repr, allowed))

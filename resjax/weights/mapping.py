@@ -88,8 +88,8 @@ def read(
     used.add(name)
     mapped.setdefault(name.rpartition(".")[0], module)
     theirs = arrays[name]
-    if theirs.shape != _turned_shape(shape):
-      wrong.append(f"{name} is {list(theirs.shape)}, must be {list(_turned_shape(shape))}")
+    if theirs.shape != _torch_shape(shape):
+      wrong.append(f"{name} is {list(theirs.shape)}, must be {list(_torch_shape(shape))}")
     elif not np.isfinite(theirs).all():
       wrong.append(f"{name} is not finite")
     else:
@@ -107,7 +107,7 @@ def _listed(names: list[str]) -> str:
   return ", ".join(sorted(names)[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def written(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:
+def export(variables: Mapping[str, Any], rename: Rename) -> dict[str, np.ndarray]:
   """Returns the arrays of a network with separate blocks under another project's names and in PyTorch's axis order."""
   flat = traverse_util.flatten_dict(dict(variables), sep="/")
   return {rename(*_parts(path)): np.ascontiguousarray(_to_torch_axes(np.asarray(leaf))) for path, leaf in flat.items()}
@@ -122,7 +122,7 @@ def _to_torch_axes(array: np.ndarray) -> np.ndarray:
   return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
-def _turned_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 

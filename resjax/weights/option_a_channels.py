@@ -25,7 +25,7 @@ def zeros_on_both_sides(variables: Mapping[str, Any]) -> dict[str, Any]:
     for block in sorted(params[stage], key=lambda name: int(name.removeprefix("block"))):
       last = max(int(name.removeprefix("conv")) for name in params[stage][block] if name.startswith("conv"))
       _take(flat, ("params", stage, block, "conv1", "kernel"), order, axis=2)
-      order = _widened(order, params[stage][block][f"conv{last}"]["kernel"].shape[-1])
+      order = _extend_order(order, params[stage][block][f"conv{last}"]["kernel"].shape[-1])
       _take(flat, ("params", stage, block, f"conv{last}", "kernel"), order, axis=3)
       for path in [path for path in flat if path[1:4] == (stage, block, f"norm{last}")]:
         _take(flat, path, order, axis=0)
@@ -37,7 +37,7 @@ def _take(flat: dict[tuple[str, ...], np.ndarray], path: tuple[str, ...], order:
   flat[path] = flat[path].take(order, axis)
 
 
-def _widened(order: np.ndarray, channels: int) -> np.ndarray:
+def _extend_order(order: np.ndarray, channels: int) -> np.ndarray:
   """Returns the order of the channels after a block with `channels` outputs, unchanged if there are no new channels."""
   old, before = len(order), (channels - len(order)) // 2
   return np.concatenate([np.arange(old, old + before), order, np.arange(old + before, channels)])

@@ -79,7 +79,7 @@ def structure(arrays: Mapping[str, np.ndarray], names: Names) -> Structure:
   Raises:
     ConfigError: The names are not those of a ResNet of the project; the message names the architecture if it is known.
   """
-  if other := architectures.other(arrays):
+  if other := architectures.other_architecture(arrays):
     raise ConfigError(f"is {other}; supported are the paper's ResNets, of 18 to 152 layers or for CIFAR")
   if any(name.startswith(HUGGING_FACE) for name in arrays):
     raise ConfigError("has the names of Hugging Face's transformers: use --from huggingface")

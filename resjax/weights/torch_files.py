@@ -33,8 +33,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
   """
   if not path.is_file():
     raise ConfigError(f"{path}: no such file")
-  arrays = _safetensors(path) if path.suffix == SAFE else _unpickled(path)
-  return _bare(arrays)
+  arrays = _safetensors(path) if path.suffix == SAFE else _unpickle(path)
+  return _strip_prefixes(arrays)
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -58,7 +58,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, file)
 
 
-def _bare(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _strip_prefixes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Returns the arrays without nested prefixes that all names share and without counters of averaged weights."""
   while True:
     bare = {name: array for name, array in arrays.items() if name not in COUNTERS}
@@ -80,7 +80,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
     raise ConfigError(f"{path}: not a .safetensors file, or damaged ({_line(error)})") from None
 
 
-def _unpickled(path: Path) -> dict[str, np.ndarray]:
+def _unpickle(path: Path) -> dict[str, np.ndarray]:
   import torch
 
   try:
