@@ -1,4 +1,4 @@
-"""What does the ResNet-18 reach that most work on CIFAR-10 means by that name?
+"""What test error does the ResNet-18 reach that most work on CIFAR-10 uses?
 
     python -m resjax.main --config experiments/cifar_resnet18.py
     python -m resjax.main --config experiments/cifar_resnet18.py:small
@@ -6,8 +6,8 @@
 The network of Table 1 with 18 layers, its 7x7 stem replaced by a 3x3 layer without pooling: 64 to 512 filters,
 projections where shapes change, 11,173,962 parameters, 14 times the multiply-adds of the paper's ResNet-20. The recipe
 is that of DeVries and Taylor 2017 (arXiv 1708.04552) without cutout, 200 epochs with standard augmentation, which gave
-them a test error of 4.72 % (mean of five runs). `:small` has a quarter of the filters, about as much arithmetic a step
-as ResNet-20, 800 steps and two seeds.
+them a test error of 4.72 % (mean of five runs). `:small` has a quarter of the filters, about as many multiply-adds per
+step as ResNet-20, 800 steps and two seeds.
 """
 
 from resjax import config

@@ -8,7 +8,7 @@ The same Faster R-CNN on VGG-16, on residual networks of 18 to 101 layers, and o
 paper compares VGG-16 and ResNet-101: 73.2 and 76.4 % mAP on VOC 2007 (trained on 2007 and 2012), 41.5 and 48.4 % mAP@.5
 on COCO. `:small` is for a few hundred images of 256 pixels, with narrow networks from
 `experiments/detection_backbones.py`. With `--config.detection.backbone=runs/detection_backbones` each run starts from
-the weights of the run of its own network there.
+the weights of the run there that has its network and seed.
 """
 
 from resjax import config

@@ -4,10 +4,10 @@
     python -m resjax.main --config experiments/imagenet_depth.py:small --config.data.path=FOLDER
     python -m resjax.summary --config experiments/imagenet_depth.py
 
-Residual nets of 18 to 152 layers, option B, stride on the first 1x1. The paper's 10-crop top-1 errors: 27.88 % with 18
-layers (option A), 24.52 % with 34, 22.85 % with 50, 21.75 % with 101 and 21.43 % with 152. `:tenth` shortens the
-schedule to 60,000 steps. `:small` is 18 and 34 layers on a folder of small images, such as 20 classes of Tiny ImageNet
-at 64 pixels, where random guessing has an error of 95 %.
+Residual networks of 18 to 152 layers, option B, stride on the first 1x1. The paper's 10-crop top-1 errors are 27.88 %
+with 18 layers (option A), 24.52 % with 34, 22.85 % with 50, 21.75 % with 101 and 21.43 % with 152. `:tenth` shortens
+the schedule to 60,000 steps. `:small` is 18 and 34 layers on a folder of small images, such as 20 classes of Tiny
+ImageNet at 64 pixels, where random guessing has an error of 95 %.
 """
 
 from resjax import config

@@ -3,10 +3,10 @@
     python -m resjax.main --config experiments/imagenet_plain_vs_residual.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/imagenet_plain_vs_residual.py:small --config.data.path=FOLDER
 
-Plain and residual nets of 18 and 34 layers, option A, so that both have the same parameters. The paper's 10-crop top-1
-errors: plain 27.94 and 28.54 %, residual 27.88 and 25.03 %. `:tenth` shortens the schedule to 60,000 steps. `:small` is
-on a folder of small images, such as 20 classes of Tiny ImageNet at 64 pixels, where random guessing has an error of
-95 %.
+Plain and residual networks of 18 and 34 layers, option A, so that both have the same parameters. The paper's 10-crop
+top-1 errors are 27.94 and 28.54 % for plain and 27.88 and 25.03 % for residual networks. `:tenth` shortens the schedule
+to 60,000 steps. `:small` is on a folder of small images, such as 20 classes of Tiny ImageNet at 64 pixels, where random
+guessing has an error of 95 %.
 """
 
 from resjax import config

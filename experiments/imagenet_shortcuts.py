@@ -3,7 +3,7 @@
     python -m resjax.main --config experiments/imagenet_shortcuts.py --config.data.path=FOLDER
     python -m resjax.main --config experiments/imagenet_shortcuts.py:small --config.data.path=FOLDER
 
-Residual nets of 34 layers with each option. The paper's 10-crop top-1/top-5 errors: A 25.03/7.76, B 24.52/7.46, C
+Residual networks of 34 layers with each option. The paper's 10-crop top-1/top-5 errors: A 25.03/7.76, B 24.52/7.46, C
 24.19/7.40 %. `:tenth` shortens the schedule to 60,000 steps. `:small` is 18 layers on a folder of small images, such as
 20 classes of Tiny ImageNet at 64 pixels, where random guessing has an error of 95 %.
 """

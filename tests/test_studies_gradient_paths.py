@@ -1,4 +1,4 @@
-"""The gradient by length of path: against differentiation with the main branches' derivatives times a number."""
+"""The gradient by path length: against differentiation with scaled derivatives of the main branches."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ def images():
 
 @functools.partial(jax.jit, static_argnames="model")
 def whole_gradient(model, variables, statistics, images, factor):
-  """By the first block's input; each main branch's derivative times `factor`, its value as it is."""
+  """Returns the gradient by the input of the first block, with the derivatives of main branches times `factor`."""
   taken = segmented_model.SegmentedModel(model, 10)
 
   def scaled(y):
@@ -46,8 +46,8 @@ def whole_gradient(model, variables, statistics, images, factor):
   return jax.grad(loss)(start)
 
 
-def test_parts_are_the_coefficients_of_a_polynomial(images):
-  """Products with the whole gradient, at three factors, to 1e-4; the batch of 4 does not divide the 6 images."""
+def test_parts_of_the_gradient_are_the_coefficients_of_a_polynomial_in_the_factor(images):
+  """Products with the whole gradient agree to 1e-4 at three factors; the last batch is incomplete."""
   net = random_networks.restored_run(NET, 8)
   gradient = functools.partial(whole_gradient, NET, net.variables, net.input.statistics, images)
   found = gradient_paths.parts(segmented_model.SegmentedModel(NET, 10), 4, net.variables, *images, net.input.statistics)
@@ -65,7 +65,7 @@ def test_parts_are_the_coefficients_of_a_polynomial(images):
 
 
 def test_the_command_writes_norms_and_shares(tmp_path, capsys):
-  """Of a plain net, whose gradient comes through the one path of all blocks."""
+  """The gradient of a plain network flows through the one path of all blocks."""
   plain = dataclasses.replace(NET, kind="plain")
   directory = random_networks.write_digits_run(tmp_path / "net", plain)
   few = ["--images=26", "--batch_size=26", "--path_images=6", "--path_batch_size=4"]

@@ -1,4 +1,4 @@
-"""Nets deepened by identity blocks: the same logits, whatever they are made of; what cannot be done is said."""
+"""Networks deepened by identity blocks: unchanged logits, errors of unsupported networks, and the command."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def images():
   ],
   ids=str,
 )
-def test_the_logits_stay(images, changes):
+def test_deepening_does_not_change_the_logits(images, changes):
   """To 1e-5 of their size: a plain net's new norms multiply by what they divide by."""
   model = dataclasses.replace(NET, **changes)
   net = random_networks.restored_run(model, 8)
@@ -65,18 +65,18 @@ def test_the_logits_stay(images, changes):
     (Model(kind="plain", depth=29, block="bottleneck"), 0, "plain and of bottleneck"),
   ],
 )
-def test_what_cannot_be_deepened(net, depth, says):
+def test_networks_that_cannot_be_deepened_are_errors(net, depth, says):
   with pytest.raises(ConfigError, match=says):
     net2deeper.model(net, depth)
 
 
-def test_twice_the_blocks():
+def test_by_default_the_number_of_blocks_is_doubled():
   assert net2deeper.model(Model(depth=20), 0).depth == 38
   assert net2deeper.model(Model(family="imagenet", depth=18), 0).blocks == (4, 4, 4, 4)
 
 
-def test_the_command_trains_on_and_anew(tmp_path, capsys):
-  """Two steps each: the deepened net starts where the trained one ended; the same command again changes nothing."""
+def test_the_command_trains_the_deepened_network_and_one_from_scratch(tmp_path, capsys):
+  """The deepened network starts from the trained one; repeating the command changes nothing."""
   directory = random_networks.write_digits_run(tmp_path / "digits" / "residual-A-d8-s0", NET)
   config = Config(
     model=NET,
@@ -114,7 +114,7 @@ def test_the_command_trains_on_and_anew(tmp_path, capsys):
   assert "8 to 14" in capsys.readouterr().out
 
 
-def test_the_logits_alone_are_compared_without_training(tmp_path, capsys):
+def test_without_training_only_logits_are_compared(tmp_path, capsys):
   directory = random_networks.write_digits_run(tmp_path / "digits" / "residual-A-d8-s0", NET)
   command = ["identity", "--workdir", str(tmp_path / "digits"), "--train=false", "--depth=20", "--images=12"]
   assert study.main([*command, "--batch_size=11"]) == 2  # this net's stages are its own

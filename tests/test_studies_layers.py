@@ -1,4 +1,4 @@
-"""What layers know: each measure against a slow reference in plain numpy, and the command on small networks."""
+"""Measures of layers against references in plain NumPy, and the command on small networks."""
 
 import itertools
 
@@ -17,7 +17,7 @@ from resjax.studies import cka, layer_features, layer_measures, layers, segmente
 from tests import random_networks
 
 NET = Model(depth=14, blocks=(3, 2, 1), width=4)
-FEW = ("--images=60", "--batch_size=40", "--cka_images=30")
+SMALL_STUDY = ("--images=60", "--batch_size=40", "--cka_images=30")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def clusters():
 
 
 def test_separation_is_the_trace_within_the_span_of_the_class_means(clusters):
-  """Of three classes S_b has rank 2: D from its eigenvectors, to rounding; in one dimension a ratio of variances."""
+  """With three classes, S_b has rank 2; in one dimension the separation is a ratio of variances."""
   features, labels = clusters[0]
   means = np.array([features[labels == label].mean(0) for label in range(3)])
   within = sum(np.cov(features[labels == label].T, bias=True) for label in range(3)) / 3
@@ -42,7 +42,7 @@ def test_separation_is_the_trace_within_the_span_of_the_class_means(clusters):
   assert np.isnan(layer_measures.separation(np.ones((4, 3)), np.array([0, 0, 1, 1])))
 
 
-def test_probes_are_those_written_out(clusters):
+def test_errors_of_probes_are_those_of_their_definitions(clusters):
   (features, labels), (tested, right) = clusters
   means = [features[labels == label].mean(0) for label in range(3)]
   nearest = [min(range(3), key=lambda label: np.linalg.norm(image - means[label])) for image in tested]
@@ -56,13 +56,13 @@ def test_probes_are_those_written_out(clusters):
   assert layer_measures.ridge_error(dead, dead) == layer_measures.nearest_mean_error(dead, dead) == pytest.approx(2 / 3)
 
 
-def test_error_and_loss_of_logits():
+def test_error_and_loss_of_logits_by_hand():
   logits, labels = np.array([[1.0, 3.0], [1000.0, 0.0]]), np.array([0, 0])
   error, loss = layer_measures.logits_error_and_loss(logits, labels)
   assert error == 0.5 and loss == pytest.approx((np.log(1 + np.exp(2)) + 0) / 2)
 
 
-def test_steps_along_a_line_and_there_and_back():
+def test_lengths_and_directions_of_steps_by_hand():
   start, way = np.zeros((3, 2)), np.array([[4.0, 0], [0, 8], [0, 0]])  # the last image does not move
   assert layer_measures.steps([start, way / 4, way]) == [pytest.approx((0.25, 1)), pytest.approx((0.75, 1))]
   assert layer_measures.steps([start, -way, way]) == [pytest.approx((1, -1)), pytest.approx((2, 1))]
@@ -80,8 +80,8 @@ def reference_hsic(x, y):
   )
 
 
-def test_hsic_is_the_statistic_over_four_images(monkeypatch):
-  """With more layers than are held at once."""
+def test_hsic_is_the_u_statistic_over_four_images(monkeypatch):
+  """There are more layers than are kept in memory at once."""
   monkeypatch.setattr(cka, "AT_ONCE", 2)
   rng = np.random.default_rng(1)
   a, b = ([rng.normal(1, 2, (7, width)) for width in widths] for widths in ((3, 2, 5), (4, 1, 2)))
@@ -98,7 +98,7 @@ def test_cka_is_the_ratio_of_means_over_minibatches():
   assert cka.cka([x], [y], 6)[0, 0] == pytest.approx(xy / np.sqrt(xx * yy))
 
 
-def test_cka_of_a_layer_with_itself_is_one_and_does_not_change_under_rotation_scale_and_shift():
+def test_cka_is_one_for_equal_layers_and_invariant_to_rotation_scale_and_shift():
   rng = np.random.default_rng(3)
   x = rng.normal(size=(200, 16)) * np.geomspace(1, 30, 16)
   y = np.tanh(x[:, 8:]) + rng.normal(size=(200, 8))
@@ -111,7 +111,7 @@ def test_cka_of_a_layer_with_itself_is_one_and_does_not_change_under_rotation_sc
   assert np.isnan(cka.cka([np.ones((200, 3)), x], [x], 100)[:, 0]).tolist() == [True, False]
 
 
-def test_tiles_are_means_of_neighbours():
+def test_tiles_are_means_of_neighboring_entries():
   matrix = np.arange(20.0).reshape(4, 5)
   assert cka.tiled(matrix, 1, 1).tolist() == matrix.tolist()
   assert cka.tiled(matrix, 3, 2).tolist() == [
@@ -124,8 +124,8 @@ PREACTIVATED = Model("mlp", kind="plain", depth=8, block="dense", width=6, preac
 
 
 @pytest.mark.parametrize("model", [NET, PREACTIVATED], ids=["residual", "plain MLP, pre-activation"])
-def test_features_are_pools_of_the_blocks_outputs(model):
-  """Batches of 4 do not divide the 6 images; the head's answer to the last block is the network's, to rounding."""
+def test_features_are_global_averages_of_the_outputs_of_blocks(model):
+  """The logits of the head after the last block are those of the network."""
   net = random_networks.restored_run(model, 8)
   images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), np.uint8))
   segmented = segmented_model.SegmentedModel(model, 10)
@@ -152,17 +152,17 @@ def test_features_are_pools_of_the_blocks_outputs(model):
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
-  """A residual and a plain network of random weights, both studied, and compared with the residual one."""
+  """Returns the directory of a residual and a plain network that are studied and compared with the residual one."""
   root = tmp_path_factory.mktemp("studied") / "experiment"
   plain = Model(depth=14, blocks=(3, 2, 1), width=4, kind="plain")
   for name, model in (("residual-A-d14", NET), ("plain-d14", plain)):
     random_networks.write_digits_run(root / name, model)
   other = f"--other={root / 'residual-A-d14'}"
-  assert study.main(["layers", "--workdir", str(root), *FEW, other]) == 0
+  assert study.main(["layers", "--workdir", str(root), *SMALL_STUDY, other]) == 0
   return root
 
 
-def test_the_command_writes_a_line_a_block_and_a_row_a_tile(studied, capsys):
+def test_the_command_writes_one_line_per_block_and_per_row_of_tiles(studied, capsys):
   logs, torn = study_records.read(studied / "plain-d14")
   rows = logs["layers"]
   assert torn == 0 and [row["position"] for row in rows] == list(range(7))
@@ -178,14 +178,14 @@ def test_the_command_writes_a_line_a_block_and_a_row_a_tile(studied, capsys):
   assert np.allclose(matrix, matrix.T) and np.diagonal(matrix).tolist() == [1] * 7
   assert np.diagonal(matrix, 1) == pytest.approx([row["cka_previous"] for row in rows[1:]], abs=1e-4)
   assert len(study_records.read(studied / "residual-A-d14")[0]["cka"]) == 7  # not compared with itself once more
-  assert study.main(["layers", "--workdir", str(studied), *FEW]) == 0
+  assert study.main(["layers", "--workdir", str(studied), *SMALL_STUDY]) == 0
   assert "correlation of log D" in capsys.readouterr().out
   assert study_records.read(studied / "plain-d14")[0]["layers"] == rows
 
 
-def test_other_settings_are_lines_of_their_own(studied):
+def test_other_settings_append_further_lines(studied):
   before = study_records.read(studied / "plain-d14")[0]
-  command = ["layers", "--workdir", str(studied / "plain-d14"), "--every=3", "--tiles=2", *FEW]
+  command = ["layers", "--workdir", str(studied / "plain-d14"), "--every=3", "--tiles=2", *SMALL_STUDY]
   assert study.main(command) == 0
   after = study_records.read(studied / "plain-d14")[0]
   assert after["layers"][:7] == before["layers"] and len(after["layers"]) == 14
@@ -194,7 +194,7 @@ def test_other_settings_are_lines_of_their_own(studied):
   assert {row["every"] for row in added} == {3}
 
 
-def test_the_report_says_whether_the_law_holds(studied):
+def test_the_section_tells_whether_the_separation_law_holds(studied):
   logs = analysis.load(studied)
   section = layers_section.build(logs)
   law = section.data["separation_law"].set_index("net")
@@ -219,7 +219,7 @@ def test_the_report_says_whether_the_law_holds(studied):
     (["--tiles=0"], "tiles = 0: must be 1 to"),
   ],
 )
-def test_wrong_settings_are_one_line(studied, capsys, change, said):
+def test_invalid_settings_are_a_one_line_error(studied, capsys, change, said):
   assert study.main(["layers", "--workdir", str(studied), *change]) == 2
   error = capsys.readouterr().err
   assert said in error and error.count("\n") == 1
@@ -230,5 +230,5 @@ def test_networks_that_cannot_be_compared_are_refused(studied, tmp_path, capsys)
   with pytest.raises(ConfigError, match="cannot be studied one by one"):
     layers.check(vgg, Layers())
   larger = random_networks.write_digits_run(tmp_path / "larger", PREACTIVATED, side=16)
-  assert study.main(["layers", "--workdir", str(studied), *FEW, f"--other={larger}"]) == 2
+  assert study.main(["layers", "--workdir", str(studied), *SMALL_STUDY, f"--other={larger}"]) == 2
   assert "must take images of shape (8, 8, 1), not (16, 16, 1)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Lesions: a net without a block is a net of fewer blocks, one with blocks moved a net with its variables moved."""
+"""Lesions against networks with fewer blocks or permuted variables, random plans, and the command."""
 
 import dataclasses
 import itertools
@@ -59,8 +59,8 @@ def outcome(model, variables, net, images):
 
 
 @pytest.mark.parametrize("kind", ["residual", "plain"])
-def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
-  """Losses to 1e-5 relative, for float32 sums; errors exactly. The batch of 16 does not divide the 24 images."""
+def test_results_are_those_of_the_equivalent_networks(images, kind):
+  """Losses agree to a relative 1e-5 and errors exactly; the last batch is incomplete."""
   net = random_net(kind)
   lesions = [WHOLE, DELETED, MOVED, FIRST_DELETED, WHOLE]
   own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (5, *leaf.shape)), net.variables["batch_stats"])
@@ -83,8 +83,8 @@ def test_results_are_those_of_the_nets_that_lesions_make(images, kind):
   assert len({float(loss) for loss in results[0]}) == 4 and results[0][4] == results[0][0]
 
 
-def test_statistics_taken_again_are_those_of_the_shorter_net(images):
-  """To 1e-4: sums over the batch in another order, five norms deep."""
+def test_reestimated_statistics_are_those_of_the_shorter_network(images):
+  """Sums in another order agree to 1e-4 after five norms."""
   net = random_net("residual")
   parts = segmented_model.SegmentedModel(net.config.model, 10)
   lesions = lesion_plans.arrays([WHOLE, DELETED])
@@ -96,14 +96,14 @@ def test_statistics_taken_again_are_those_of_the_shorter_net(images):
   jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), deleted, expected)
 
 
-def test_draws():
+def test_plans_have_the_requested_numbers_of_random_lesions():
   settings = Lesions(counts=(1, 2, 9), trials=2)
   lesions = lesion_plans.draw([3, 4], settings)
   kinds = [lesion.kind for lesion in lesions]
   assert {kind: kinds.count(kind) for kind in study_records.LESIONS} == {
     "none": 1,
     "delete": 7,
-    "delete_random": 4,  # 9 blocks are more than there are
+    "delete_random": 4,  # the network has fewer than 9 blocks
     "swap": 3,  # (1, 2) with (1, 3); (2, 2) with (2, 3); (2, 3) with (2, 4)
     "reorder": 4,
   }
@@ -117,7 +117,7 @@ def test_draws():
     assert all(order[0] == 1 and sorted(order) == list(range(1, len(order) + 1)) for order in lesion.order)
 
 
-def test_kendalls_tau():
+def test_kendalls_tau_by_hand():
   assert lesion_plans.tau([(1, 2, 3), (1, 2)]) == 1
   assert lesion_plans.tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
   pairs = list(itertools.combinations((1, 4, 3, 2), 2))
@@ -125,7 +125,7 @@ def test_kendalls_tau():
 
 
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):
-  """On the digits: the second call finds all known, a larger one makes what is missing."""
+  """A repeated command evaluates only missing lesions."""
   directory = random_networks.write_digits_run(tmp_path / "residual-A-d8", Model(depth=8))
   few = ["--images=40", "--batch_size=26", "--statistics_images=26", "--trials=1", "--reestimate=no"]
   command = ["lesion", "--workdir", str(tmp_path), *few]
@@ -156,7 +156,7 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
     (["lesion", "--workdir=EMPTY"], "contains no run with a checkpoint"),
   ],
 )
-def test_what_is_wrong_is_one_line(tmp_path, capsys, arguments, says):
+def test_invalid_arguments_are_a_one_line_error(tmp_path, capsys, arguments, says):
   arguments = [argument.replace("EMPTY", str(tmp_path)) for argument in arguments]
   if not any(argument.startswith("--workdir") for argument in arguments):
     arguments.append(f"--workdir={tmp_path / 'none'}")
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys, arguments, says):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_must_be_named(capsys):
+def test_an_unknown_study_is_an_error(capsys):
   with pytest.raises(SystemExit) as ended:
     study.main(["surgery"])
   assert ended.value.code == 2 and "lesion" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Responses captured again: those of the run where nothing else is asked for, others by their settings."""
+"""The study of responses: measurements with the settings of the run and with others."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def net(tmp_path):
   return directory
 
 
-def test_readings_stand_beside_each_other(net, capsys):
+def test_measurements_with_other_settings_are_appended(net, capsys):
   command = ["responses", "--workdir", str(net)]
   assert study.main(command) == 0
   rows = study_records.read(net)[0]["responses"]
@@ -45,8 +45,7 @@ def test_readings_stand_beside_each_other(net, capsys):
   assert "images = 40: must be a multiple of batch_size = 26" in capsys.readouterr().err
 
 
-def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypatch, capsys):
-  """As in resjax.evaluate; a net from elsewhere has no setting that could allow it."""
+def test_files_given_by_data_may_differ_from_the_published_ones(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(FAMILIES, "cifar10", synthetic_cifar.small_family("cifar10"))
   archive = synthetic_cifar.write_archive(
     tmp_path / FAMILIES["cifar10"].binary.archive, synthetic_cifar.binary_contents("cifar10")
@@ -59,11 +58,11 @@ def test_data_that_are_named_need_not_be_the_published_files(tmp_path, monkeypat
   assert len(study_records.read(directory)[0]["responses"]) == 7
 
 
-def test_a_blocks_response_stands_beside_its_input(net):
+def test_the_record_of_blocks_has_responses_and_inputs(net):
   assert study.main(["responses", "--workdir", str(net)]) == 0
   logs = study_records.read(net)[0]
   assert [(row["stage"], row["block"]) for row in logs["blocks"]] == [(1, 1), (1, 2), (2, 1)]
-  last = {(row["stage"], row["block"]): row["std"] for row in logs["responses"]}  # a block's last layer comes last
+  last = {(row["stage"], row["block"]): row["std"] for row in logs["responses"]}  # the last layer of a block comes last
   for row in logs["blocks"]:
     assert row["branch_std"] == pytest.approx(last[row["stage"], row["block"]]) and row["input_std"] > 0
   for log in ("blocks", "responses"):  # each is written again alone, and once
