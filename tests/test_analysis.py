@@ -267,5 +267,5 @@ def test_figures_and_tables_refuse_runs_of_two_experiments_with_one_id(tmp_path)
   logs = analysis.load(tmp_path)
   assert list(logs.runs["experiment"]) == ["one", "two"]
   for draw in (figures.figure6, figures.figure7, tables.errors):
-    with pytest.raises(ValueError, match="two runs are called residual-A-d20-s0: load one experiment's directory"):
+    with pytest.raises(ValueError, match="two runs have the id residual-A-d20-s0: load the directory of one"):
       draw(logs)

@@ -47,14 +47,14 @@ def test_the_compared_error_is_that_at_the_best_validation_error(tmp_path):
   rows = section.data["follow_up_comparison"].set_index("published")
   assert list(rows.index) == [0.0525, 0.0641]
   assert list(rows["here"]) == [0.06, 0.06] and list(rows["reason"]) == ["", ""]
-  assert section.findings == ("2 of 2 numbers of Huang et al. 2016 belong to the recipe of the runs here.",)
+  assert section.findings == ("2 of 2 numbers of Huang et al. 2016 were obtained with the recipe of the runs here.",)
   assert section.tables[0].rows[0][-1] == "5.25"
 
 
 def test_differences_from_the_published_recipe_are_listed(tmp_path):
   write(tmp_path, 0.5, **{"train.steps": 300, "data.validation_images": 0})
   (row,) = follow_ups.build(analysis.load(tmp_path)).data["follow_up_comparison"].to_dict("records")
-  assert row["reason"] == "data.validation_images 0, there 5000; train.steps 300, there 175781"
+  assert row["reason"] == "data.validation_images 0 here, 5000 in the paper; train.steps 300 here, 175781 in the paper"
 
 
 def test_resnet_18_for_cifar_has_the_published_number_of_parameters(tmp_path):
@@ -69,7 +69,9 @@ def test_resnet_18_for_cifar_has_the_published_number_of_parameters(tmp_path):
     writer.update(experiment="cifar_resnet18", steps=78_125, step=78_125, result={"test_error": 0.05})
     writer.write_config(run.config.to_dict())
   section = follow_ups.build(analysis.load(tmp_path))
-  assert section.findings == ("1 of 1 numbers of DeVries and Taylor 2017 belong to the recipe of the runs here.",)
+  assert section.findings == (
+    "1 of 1 numbers of DeVries and Taylor 2017 were obtained with the recipe of the runs here.",
+  )
   assert section.tables[0].rows[0][-3:] == ["5.00", "1", "4.72"]
 
 

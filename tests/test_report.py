@@ -200,7 +200,7 @@ def test_unreadable_runs_are_named_on_the_page(tmp_path):
   (tmp_path / "broken").mkdir()
   (tmp_path / "broken" / "run.json").write_text("{")
   text = Reader(page.build(tmp_path).read_text()).text
-  assert "1 unreadable" in text and "Not read: broken" in text
+  assert "1 unreadable" in text and "Could not be read: broken" in text
 
 
 def test_a_parent_directory_gets_an_index_of_pages(tmp_path):

@@ -68,7 +68,7 @@ def test_measurements_can_be_selected_and_described(tmp_path):
   curves = analysis.response_curves(logs, "original", {"mode": "running"})
   assert list(curves["mean"]) == [7, 14, 21]
   assert list(analysis.response_curves(logs, "original")["mean"]) == [2, 4, 6]  # the measurement during training
-  with pytest.raises(ValueError, match="'color' is none of mode, source"):
+  with pytest.raises(ValueError, match="unknown key 'color': must be one of mode, source"):
     measurements.measured_responses(logs, {"color": 1})
 
 

@@ -133,8 +133,8 @@ def test_ended_runs_are_exported_once(tracker, tmp_path):
   command = ("-m", "resjax.report", str(root), "--to", tracker)
   first, second = python(tmp_path, *command), python(tmp_path, *command)
   assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-  assert first.stdout.startswith(f"{tracker}: 2 runs written, 0 there already, 1 not ended yet; ")
-  assert second.stdout.startswith(f"{tracker}: 0 runs written, 2 there already, 1 not ended yet; ")
+  assert first.stdout.startswith(f"{tracker}: 2 runs written, 0 already exported, 1 not finished yet; ")
+  assert second.stdout.startswith(f"{tracker}: 0 runs written, 2 already exported, 1 not finished yet; ")
   found = {name: (project, *others) for project, name, *others in read_back(tmp_path, tracker)}
   assert len(read_back(tmp_path, tracker)) == len(found) == 2
   for directory, is_failed in ((done, False), (failed, True)):
@@ -147,7 +147,7 @@ def test_ended_runs_are_exported_once(tracker, tmp_path):
     assert series == expected(directory)
   with records.RunWriter(running) as writer:  # when this run has ended, only it is added
     writer.update(status=records.DONE, ended=records.utc_now())
-  assert python(tmp_path, *command).stdout.startswith(f"{tracker}: 1 runs written, 2 there already; ")
+  assert python(tmp_path, *command).stdout.startswith(f"{tracker}: 1 runs written, 2 already exported; ")
   assert len(read_back(tmp_path, tracker)) == 3
 
 
@@ -158,7 +158,7 @@ def test_an_interrupted_export_is_repeated(tmp_path):
   command = ("-m", "resjax.report", str(root), "--to", "mlflow")
   stop = "import mlflow, sys, resjax.report as r; mlflow.MlflowClient.set_terminated = None; r.main(sys.argv[1:])"
   assert "TypeError" in python(tmp_path, "-c", stop, *command[2:]).stderr
-  assert python(tmp_path, *command).stdout.startswith("mlflow: 1 runs written, 0 there already; ")
+  assert python(tmp_path, *command).stdout.startswith("mlflow: 1 runs written, 0 already exported; ")
   ((_, name, failed, _, series),) = read_back(tmp_path, "mlflow")
   assert (name, failed, series) == (directory.name, False, expected(directory))
 

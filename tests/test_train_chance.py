@@ -52,7 +52,7 @@ def test_a_run_on_random_labels_stays_at_chance(labels, environment, tmp_path):
   run = records.read_run(run_directory(tmp_path / "runs")).run
   events = [event for event in run["events"] if event["name"] == records.AT_CHANCE]
   page = (tmp_path / "runs" / "quickstart" / "report.html").read_text()
-  assert ("Stayed at chance" in page) == (records.AT_CHANCE in out) == (labels == "random")
+  assert ("Runs that stayed at chance" in page) == (records.AT_CHANCE in out) == (labels == "random")
   assert [event["step"] for event in events] == ([12] if labels == "random" else [])
   if events:
     assert events[0]["detail"].startswith("lowest error ")

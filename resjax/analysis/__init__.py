@@ -1,4 +1,4 @@
-"""Run directories in; tables, figures and the page out. Knows records, not models, and no JAX."""
+"""Analysis of run directories: tables, figures and the report. It reads records only and does not need JAX."""
 
 from resjax.analysis.curves import error_curves, response_curves
 from resjax.analysis.logs import Logs, load

@@ -15,8 +15,8 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import DASHED, SOLID, Panel
 
-# Beyond this ratio of depths, shallow networks would be squeezed against the axis.
-_COMPARABLE_DEPTHS = 8
+# Above this ratio of depths, the axis shows fractions of the depth, because shallow networks would take little of it.
+_MAX_DEPTH_RATIO = 8
 RESPONSE_TITLES = {"original": "Responses in original order", "sorted": "Responses sorted by size"}
 _PANEL_TITLES = {"plain": "Plain networks", "residual": "Residual networks", "other": "Other networks"}
 
@@ -24,9 +24,13 @@ _PANEL_TITLES = {"plain": "Plain networks", "residual": "Residual networks", "ot
 def figure6(logs: Logs) -> list[Panel]:
   """Draws Fig. 6: training error (dashed) and test error (bold) against step, one panel for each kind of network.
 
+  The validation error replaces the test error if there is none.
+
+  Args:
+    logs: Logs of one experiment.
+
   Returns:
-    The panels; [] if no error has been logged. The legend is in the first one. Without test lines the validation
-    error stands in.
+    The panels, with the legend in the first one; [] if no error has been logged.
   """
   errors = training_errors(logs)
   panels: list[Panel] = []
@@ -42,11 +46,11 @@ class ErrorCurves:
   """The data of Fig. 6.
 
   Attributes:
-    networks: All networks of the experiment; colours depend on all of them.
-    curves: Result of `error_curves`, restricted to the two splits and the networks that are drawn.
+    networks: All networks of the experiment, which determine the colours.
+    curves: Result of `error_curves`, restricted to the two splits and the networks to draw.
     evaluated: The split drawn bold, "test" or "val".
-    failures: For each network key, (step, error) of its failed runs.
-    top: Upper limit of the axis in percent.
+    failures: By network key, (step, error) at which runs failed.
+    top: Upper limit of the vertical axis in percent.
   """
 
   networks: Sequence[Network]
@@ -89,9 +93,13 @@ def evaluated_split(curves: pd.DataFrame) -> str:
 def figure7(logs: Logs) -> list[Panel]:
   """Draws Fig. 7: standard deviation of the layer responses, by layer and sorted by size.
 
+  Curves of plain networks are dashed, those of residual ones solid. Bands are ranges over seeds.
+
+  Args:
+    logs: Logs of one experiment.
+
   Returns:
-    Two panels, plain networks dashed and residual ones solid, the range over seeds as a band; [] if no responses have
-    been recorded. The legend is in the first panel.
+    Two panels, with the legend in the first one; [] if no responses have been recorded.
   """
   frames = {order: response_curves(logs, order) for order in RESPONSE_TITLES}
   if frames["original"].empty:
@@ -109,7 +117,7 @@ def draw_errors(axes: Axes, errors: ErrorCurves, kind: str, legend: bool = True)
     axes: Axes to draw on.
     errors: Result of `training_errors`.
     kind: Kind of networks to draw.
-    legend: Whether to explain the line styles above the panel.
+    legend: Whether to draw a legend of the line styles above the panel.
 
   Returns:
     A description of the panel for readers who cannot see it.
@@ -156,8 +164,8 @@ def response_panel(
     name: File name of the panel.
     title: Title of the panel.
     curves: Result of `response_curves`.
-    networks: All networks of the experiment; colours depend on all of them.
-    legend: Whether to explain the line styles above the panel.
+    networks: All networks of the experiment, which determine the colours.
+    legend: Whether to draw a legend of the line styles above the panel.
   """
   with style.panel() as (figure, axes):
     description = draw_responses(axes, title, curves, networks, legend)
@@ -167,14 +175,24 @@ def response_panel(
 def draw_responses(
   axes: Axes, title: str, curves: pd.DataFrame, networks: Sequence[Network], legend: bool = True
 ) -> str:
-  """Draws what `response_panel` describes on existing axes and returns a description in words.
+  """Draws one panel of Fig. 7 on existing axes.
 
-  The horizontal axis is the layer or the rank; where depths differ widely, its fraction of the network's layers.
+  The horizontal axis is the layer or the rank, or its fraction of the network's layers if depths differ widely.
+
+  Args:
+    axes: Axes to draw on.
+    title: Title of the panel.
+    curves: Result of `response_curves`.
+    networks: All networks of the experiment, which determine the colours.
+    legend: Whether to draw a legend of the line styles above the panel.
+
+  Returns:
+    A description of the panel for readers who cannot see it.
   """
   in_order = "block" in curves
   drawn = [net for net in networks if net.key in set(curves["net"])]
   colors = plotting.network_colors(networks)
-  relative = curves["layers"].max() > _COMPARABLE_DEPTHS * curves["layers"].min()
+  relative = curves["layers"].max() > _MAX_DEPTH_RATIO * curves["layers"].min()
   if relative:
     curves = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
   curves = plotting.downsample(curves)
@@ -182,15 +200,15 @@ def draw_responses(
   for net in drawn:
     curve = plotting.network_curve(curves, net)
     plotting.draw_curve(axes, curve, "position", plotting.Line(colors[net.key], 1.8, plotting.line_style(net)))
-    # Sorted curves are labelled where they end; unsorted ones end anywhere, so at their median height.
+    # Sorted curves are labelled at their end, others at their median, because their last value is arbitrary.
     height = statistics.median(curve["mean"]) if in_order else curve["mean"][-1]
     ends.append((height, net.label, colors[net.key]))
   plotting.log_scale_if_wide(axes, curves)
   axes.set_xlim(0 if relative else 1, 1 if relative else max(float(curves["position"].max()), 2))
   if not relative:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-  place = "layer" if in_order else "rank by size"
-  axes.set_xlabel(f"{place}, as a fraction of the network's" if relative else place)
+  label = "layer" if in_order else "rank by size"
+  axes.set_xlabel(f"{label}, as a fraction of the network's" if relative else label)
   axes.set_ylabel("standard deviation")
   axes.set_title(title)
   if legend:
@@ -201,16 +219,16 @@ def draw_responses(
 
 
 def _failures(logs: Logs) -> dict[str, list[tuple[float, float]]]:
-  """Returns, for each network, the last (step, error) that its failed runs logged on any split."""
+  """Returns the last (step, error) that each failed run logged on any split, by network key."""
   failed = logs.runs.loc[logs.runs["status"] == records.FAILED, "id"]
   logged = logs.metrics[logs.metrics["id"].isin(failed)].dropna(subset=["error"])
-  found: dict[str, list[tuple[float, float]]] = {}
+  failures: dict[str, list[tuple[float, float]]] = {}
   for row in logged.groupby("id").last().to_dict("records"):
-    found.setdefault(row["net"], []).append((float(row["step"]), float(row["error"])))
-  return found
+    failures.setdefault(row["net"], []).append((float(row["step"]), float(row["error"])))
+  return failures
 
 
 def _error_ceiling(curves: pd.DataFrame) -> float:
-  """Returns an upper limit in percent that shows training after its first tenth."""
+  """Returns an upper limit of the axis in percent, at which the first tenth of training may be cut off."""
   settled = curves[curves["step"] >= curves["step"].max() / 10]
   return float(min(100, max(1, 108 * settled["mean"].max())))

@@ -1,4 +1,4 @@
-"""Number formats of the report. Missing values are a dash."""
+"""Number formats of the report. A missing value is formatted as a dash."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def percent(error: Any, spread: Any = None, before: str = "") -> str:
 
 
 def published(row: Mapping[str, Any]) -> str:
-  """Formats the published number of a row of the error table; those of other reproductions have a star."""
+  """Formats the published error of a row of `tables.errors`; numbers of other reproductions get a star."""
   if pd.isna(row["paper_low"]):
     return percent(row["paper_error"], row["paper_spread"])
   low, high = percent(row["paper_low"]), percent(row["paper_high"])
@@ -39,7 +39,7 @@ def short(value: Any) -> str:
 
 
 def share(fraction: Any) -> str:
-  """Formats progress as an integer percentage, rounded down, so that only finished work is 100."""
+  """Formats a fraction of the steps as an integer percentage, rounded down so that only finished runs have 100."""
   return "0" if pd.isna(fraction) else str(int(100 * min(max(fraction, 0.0), 1.0)))
 
 

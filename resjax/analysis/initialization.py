@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from resjax.analysis import linear_fit
-from resjax.analysis.curves import last_capture
+from resjax.analysis.curves import first_settings, last_capture
 from resjax.analysis.logs import Logs
 from resjax.analysis.seed_statistics import interval
 
@@ -45,9 +45,8 @@ def init_lines(logs: Logs) -> pd.DataFrame:
 
   If a network was studied with several settings, only the lines of the first one are returned.
   """
-  lines = last_capture(logs.studies["init"])
-  first = lines.drop_duplicates("net")[["net", "images", "draw_seed"]]
-  return lines.merge(first, on=["net", "images", "draw_seed"]).drop_duplicates(["id", "position"])
+  lines = first_settings(last_capture(logs.studies["init"]), ["images", "draw_seed"])
+  return lines.drop_duplicates(["id", "position"])
 
 
 def predictions(settings: Mapping[str, Any], layers_per_block: int) -> list[Prediction]:
@@ -131,7 +130,7 @@ def compare_with_theory(logs: Logs) -> pd.DataFrame:
     of_net = lines[lines["net"] == net.key]
     if of_net.empty:
       continue
-    settings = logs.settings[logs.settings["id"] == of_net["id"].iloc[0]].set_index("key")["value"].to_dict()
+    settings = logs.settings_of(of_net["id"].iloc[0])
     for prediction in predictions(settings, int(of_net["layers_above"].min())):
       measured = [value for _, run in of_net.groupby("id") if (value := measure(prediction.quantity, run)) is not None]
       if not measured:

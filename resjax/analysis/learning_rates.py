@@ -1,7 +1,7 @@
-"""The best learning rate by depth: the optimum of each network over swept rates, and its exponent in the blocks L.
+"""Best learning rate of each network of a sweep, and its power law in the number of blocks L.
 
-The rate is the one that training applied, learning_rate (L / 9)^rate_scale, and the loss the mean training loss of the
-last epoch. Needs scipy.
+The learning rate ("rate") is the one that training applied, learning_rate (L / 9)^rate_scale. The loss is the mean
+training loss of the last epoch. Needs scipy.
 """
 
 import dataclasses
@@ -19,9 +19,10 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.networks import key_without_depth
 from resjax.depth import Structure
 
-MIN_RATES = 5  # of one network, from which on its runs are a sweep over rates
-MIN_DEPTHS = 3  # any two points lie on a line
-WINDOW = 2  # rates on each side of the lowest loss that the parabola is fitted to
+MIN_RATES = 5  # number of learning rates from which on the runs of a network are a sweep
+MIN_DEPTHS = 3  # for a power law, because any two points lie on a line
+WINDOW = 2  # number of neighbours on each side of the lowest loss to which the parabola is fitted
+# Result of the search for the best rate: found between the ends of the sweep, or why not.
 INSIDE, LOWEST, HIGHEST, UNSTABLE = "measured", "at the lowest rate", "at the highest rate", "no rate is stable"
 REFERENCE_BLOCKS = 9  # of ResNet-20, see `train.rate_scale`
 
@@ -36,11 +37,12 @@ _SHARPNESS = ["series", "depth", "blocks", "seed", "rate", "eigenvalue", "produc
 
 
 def swept_runs(logs: Logs) -> pd.DataFrame:
-  """Returns one row per finished or failed run of the networks that were trained at `MIN_RATES` rates or more.
+  """Returns the finished and failed runs of the networks that were trained at `MIN_RATES` learning rates or more.
 
   Returns:
-    id, net (without the rate), series (without rate and depth), kind, depth, blocks (L), seed, rate (as applied), loss
-    (mean training loss of the last epoch, nats; missing where it was not finite), status, branch_scale, initialization.
+    Columns id, net (without the rate), series (without rate and depth), kind, depth, blocks (L), seed, rate (as
+    applied), loss (mean training loss of the last epoch, nats; missing if it was not finite), status, branch_scale,
+    initialization; one row per run.
   """
   ended = logs.runs[logs.runs["status"].isin([records.DONE, records.FAILED]) & logs.runs["depth"].notna()]
   wanted = ("train.learning_rate", "train.rate_scale", "model.branch_scale", "model.initialization")
@@ -55,9 +57,11 @@ def swept_runs(logs: Logs) -> pd.DataFrame:
   runs = runs[rates.groupby(runs["net"]).transform("nunique") >= MIN_RATES]
   if runs.empty:
     return pd.DataFrame(columns=_RUNS)
-  blocks = runs["net"].map({net: _blocks(logs, ids[0]) for net, ids in runs.groupby("net")["id"].unique().items()})
+  blocks = runs["net"].map(
+    {net: _total_blocks(logs, ids[0]) for net, ids in runs.groupby("net")["id"].unique().items()}
+  )
   scale = (blocks / REFERENCE_BLOCKS) ** runs["train.rate_scale"].astype("float64")
-  losses = runs["id"].map(_last_epoch(logs))
+  losses = runs["id"].map(_last_epoch_losses(logs))
   return runs.assign(
     series=runs["net"].map(key_without_depth),
     blocks=blocks,
@@ -69,18 +73,19 @@ def swept_runs(logs: Logs) -> pd.DataFrame:
 
 
 def key_without_rate(key: str) -> str:
-  """Removes the learning rate from a network's key."""
+  """Removes the learning rate from a network's key, so that networks that differ only in it get the same key."""
   return re.sub(r"-learning_rate_\d[\d.]*(e[-+]?\d+)?", "", key)
 
 
-def _blocks(logs: Logs, run: str) -> int:
-  own = logs.settings[logs.settings["id"] == run].set_index("key")["value"]
-  given = {field.name: own[f"model.{field.name}"] for field in dataclasses.fields(Structure)}
-  return Structure(**{**given, "blocks": tuple(given["blocks"])}).total_blocks
+def _total_blocks(logs: Logs, run: str) -> int:
+  """Returns the number of blocks of a run's network."""
+  settings = logs.settings_of(run)
+  fields = {field.name: settings[f"model.{field.name}"] for field in dataclasses.fields(Structure)}
+  return Structure(**{**fields, "blocks": tuple(fields["blocks"])}).total_blocks
 
 
-def _last_epoch(logs: Logs) -> pd.Series:
-  """Returns the mean training loss of the lines that end in a run's last epoch, by id."""
+def _last_epoch_losses(logs: Logs) -> pd.Series:
+  """Returns the mean training loss of each run's last epoch by run id, from the log lines that end in that epoch."""
   lines = logs.metrics[(logs.metrics["split"] == "train")]
   lines = lines[lines["epoch"] > lines.groupby("id")["epoch"].transform("max") - 1]
   weights = lines["images"].astype("float64")
@@ -88,50 +93,53 @@ def _last_epoch(logs: Logs) -> pd.Series:
 
 
 def loss_curves(runs: pd.DataFrame) -> pd.DataFrame:
-  """Returns the losses over seeds of each network at each rate.
+  """Returns the loss of each network at each learning rate, over seeds.
 
   Args:
     runs: Result of `swept_runs`.
 
   Returns:
-    series, depth, blocks, rate, loss (geometric mean over the seeds that have one), low, high, seeds, diverged (number
-    of seeds whose loss was not finite).
+    Columns series, depth, blocks, rate, loss (geometric mean over the seeds with a finite loss), low and high (minimum
+    and maximum over those seeds), seeds (number), diverged (number of seeds whose loss was not finite).
   """
   rows = []
-  for (series, depth, blocks, rate), own in runs.groupby(["series", "depth", "blocks", "rate"], sort=True):
-    losses = own["loss"].dropna()
+  for (series, depth, blocks, rate), part in runs.groupby(["series", "depth", "blocks", "rate"], sort=True):
+    losses = part["loss"].dropna()
     mean = math.exp(np.log(losses).mean()) if len(losses) else math.nan
-    rows.append((series, depth, blocks, rate, mean, losses.min(), losses.max(), len(own), len(own) - len(losses)))
+    rows.append((series, depth, blocks, rate, mean, losses.min(), losses.max(), len(part), len(part) - len(losses)))
   return pd.DataFrame(rows, columns=_CURVES)
 
 
 def optima(runs: pd.DataFrame) -> pd.DataFrame:
-  """Returns the best rate of each network and seed.
+  """Returns the best learning rate of each network and seed.
+
+  Args:
+    runs: Result of `swept_runs`.
 
   Returns:
-    series, depth, blocks, seed, rate (missing where it was not measured), loss (lowest of the swept ones), optimum
-    (`INSIDE`, or why there is none).
+    Columns series, depth, blocks, seed, rate (best rate; missing if it is not inside the sweep), loss (lowest loss in
+    the sweep), optimum (`INSIDE`, `LOWEST`, `HIGHEST` or `UNSTABLE`).
   """
   rows = []
-  for (series, depth, blocks, seed), own in runs.groupby(["series", "depth", "blocks", "seed"], sort=True):
-    own = own.sort_values("rate")
-    rate, optimum = best_rate(list(own["rate"]), list(own["loss"]))
-    rows.append((series, depth, blocks, seed, rate, own["loss"].min(), optimum))
+  for (series, depth, blocks, seed), part in runs.groupby(["series", "depth", "blocks", "seed"], sort=True):
+    part = part.sort_values("rate")
+    rate, optimum = best_rate(list(part["rate"]), list(part["loss"]))
+    rows.append((series, depth, blocks, seed, rate, part["loss"].min(), optimum))
   return pd.DataFrame(rows, columns=_OPTIMA)
 
 
 def best_rate(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, str]:
-  """Finds the minimum of the loss over the rate.
+  """Finds the learning rate with the lowest loss by interpolation between the swept rates.
 
-  It is the vertex of the parabola fitted by least squares to the logarithms of the lowest loss and those of its
-  neighbours, `WINDOW` on each side; that vertex stays between the neighbours next to the lowest loss.
+  A parabola is fitted by least squares to the logarithms of rate and loss at the lowest loss and up to `WINDOW`
+  neighbours on each side. Its vertex, limited to the interval between the two nearest neighbours, is the best rate.
 
   Args:
-    rates: Rates in increasing order.
-    losses: Positive; NaN where training diverged.
+    rates: Learning rates in increasing order.
+    losses: Loss at each rate, positive; NaN if training diverged.
 
   Returns:
-    The rate, NaN where the lowest loss is at an end of the sweep; and `INSIDE`, or why there is none.
+    The best rate, NaN unless it is inside the sweep; and `INSIDE`, `LOWEST`, `HIGHEST` or `UNSTABLE`.
   """
   x, y = np.log2(np.asarray(rates)), np.log2(np.asarray(losses, "float64"))
   if np.isnan(y).all():
@@ -139,8 +147,8 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, s
   lowest = int(np.nanargmin(y))
   if lowest == 0 or lowest == len(y) - 1:
     return math.nan, LOWEST if lowest == 0 else HIGHEST
-  near = slice(max(lowest - WINDOW, 0), lowest + WINDOW + 1)
-  x_near, y_near = x[near][~np.isnan(y[near])], y[near][~np.isnan(y[near])]
+  window = slice(max(lowest - WINDOW, 0), lowest + WINDOW + 1)
+  x_near, y_near = x[window][~np.isnan(y[window])], y[window][~np.isnan(y[window])]
   vertex = x[lowest]
   if len(x_near) >= 3:
     square, linear, _ = np.polyfit(x_near - x[lowest], y_near, 2)
@@ -150,73 +158,78 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, s
 
 
 def exponents(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-  """Fits rate = coefficient * L ** exponent to the optima of each series, by least squares of the logarithms.
+  """Fits rate = coefficient * L ** exponent to the best rates of each series, by least squares of the logarithms.
 
-  Depths at which a seed has no optimum are left out. The exponent is the mean of those of the seeds, and the interval
-  Student's over the seeds; of a single seed it is that of the fit, from the scatter about the line.
+  Depths are left out if the best rate of a seed is not inside the sweep. The exponent is the mean over seeds of
+  separate fits, with Student's interval over seeds; for a single seed the interval is that of the fit.
 
   Args:
     runs: Result of `swept_runs`.
     best: Result of `optima`.
 
   Returns:
-    series, depths and seeds (counts), exponent, low, high, rate_at_one (of the fit, at L = 1), predicted (2a - 1 of
-    branches multiplied by L^-a, missing for other initial weights than He's). Series of fewer than `MIN_DEPTHS` depths
-    have no exponent.
+    Columns series, depths and seeds (counts), exponent, low, high, rate_at_one (of the fit, at L = 1), predicted
+    (2a - 1 for branches multiplied by L^-a; missing without He's initialization). The exponent is missing with fewer
+    than `MIN_DEPTHS` depths.
   """
   rows: list[tuple[Any, ...]] = []
-  for series, own in best.groupby("series", sort=False):
+  for series, of_series in best.groupby("series", sort=False):
     first = runs[runs["series"] == series].iloc[0]
     predicted = 2 * first["branch_scale"] - 1 if first["initialization"] == "he" else math.nan
-    usable = own[(own["optimum"] == INSIDE).groupby(own["depth"]).transform("all")]
+    usable = of_series[(of_series["optimum"] == INSIDE).groupby(of_series["depth"]).transform("all")]
     depths, seeds = usable["depth"].nunique(), usable["seed"].nunique()
     if depths < MIN_DEPTHS:
       rows.append((series, depths, seeds, *[math.nan] * 4, predicted))
       continue
     fits = [power_law.fit(list(each["blocks"].astype(float)), list(each["rate"])) for _, each in usable.groupby("seed")]
-    found = [fit for fit in fits if fit is not None]
-    slopes = [fit.exponent for fit in found]
-    low, high = seed_statistics.interval(slopes) if len(found) > 1 else (found[0].low, found[0].high)
-    at_one = math.exp(float(np.mean([math.log(fit.coefficient) for fit in found])))
+    laws = [fit for fit in fits if fit is not None]
+    slopes = [law.exponent for law in laws]
+    low, high = seed_statistics.interval(slopes) if len(laws) > 1 else (laws[0].low, laws[0].high)
+    at_one = math.exp(float(np.mean([math.log(law.coefficient) for law in laws])))
     rows.append((series, depths, seeds, float(np.mean(slopes)), low, high, at_one, predicted))
   return pd.DataFrame(rows, columns=_EXPONENTS)
 
 
 def sharpness(logs: Logs, runs: pd.DataFrame) -> pd.DataFrame:
-  """Returns the largest Hessian eigenvalue times the rate, of the runs of which a study has it.
+  """Returns the product of largest Hessian eigenvalue and learning rate, for runs with a study of the Hessian.
+
+  SGD with momentum m is stable on a quadratic loss while the product is below 2 (1 + m).
+
+  Args:
+    logs: Logs of one experiment.
+    runs: Result of `swept_runs`.
 
   Returns:
-    series, depth, blocks, seed, rate, eigenvalue, product. SGD with momentum m is stable on a quadratic loss while the
-    product is below 2 (1 + m).
+    Columns series, depth, blocks, seed, rate, eigenvalue, product.
   """
   hessian = logs.studies["hessian"]
   largest = hessian[hessian["index"] == 1].groupby("id")["eigenvalue"].last()
-  own = runs.assign(eigenvalue=runs["id"].map(largest)).dropna(subset=["eigenvalue", "loss"])
-  return own.assign(product=own["eigenvalue"] * own["rate"])[_SHARPNESS].reset_index(drop=True)
+  studied = runs.assign(eigenvalue=runs["id"].map(largest)).dropna(subset=["eigenvalue", "loss"])
+  return studied.assign(product=studied["eigenvalue"] * studied["rate"])[_SHARPNESS].reset_index(drop=True)
 
 
 def at_best_rates(logs: Logs) -> Logs:
-  """Returns the logs with each network that was swept over learning rates at its best rate only.
+  """Returns the logs without the runs of a learning rate sweep that are not at their network's best rate.
 
-  That is the rate with the lowest geometric mean over seeds of the training loss of the last epoch, among the rates at
-  which no seed diverged, or else at which the fewest did. The rate is no part of the key of such a network.
+  The best rate has the lowest geometric mean over seeds of the training loss of the last epoch, among the rates at
+  which the fewest seeds diverged. The rate is removed from the keys of these networks.
   """
   runs = swept_runs(logs)
   if runs.empty:
     return logs
   chosen: set[str] = set()
-  for _, own in runs.groupby("net", sort=False):
-    curve = loss_curves(own).sort_values(["diverged", "loss"])
-    chosen |= set(own.loc[own["rate"] == curve["rate"].iloc[0], "id"])
+  for _, of_net in runs.groupby("net", sort=False):
+    curve = loss_curves(of_net).sort_values(["diverged", "loss"])
+    chosen |= set(of_net.loc[of_net["rate"] == curve["rate"].iloc[0], "id"])
   dropped = set(runs["id"]) - chosen
 
-  def kept(frame: pd.DataFrame) -> pd.DataFrame:
+  def selected(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame[~frame["id"].isin(dropped)]
-    ours = frame["id"].isin(chosen)
-    return frame.assign(net=frame["net"].where(~ours, frame["net"].map(key_without_rate))).reset_index(drop=True)
+    swept = frame["id"].isin(chosen)
+    return frame.assign(net=frame["net"].where(~swept, frame["net"].map(key_without_rate))).reset_index(drop=True)
 
-  changes: dict[str, Any] = {"studies": {name: kept(frame) for name, frame in logs.studies.items()}}
+  changes: dict[str, Any] = {"studies": {name: selected(frame) for name, frame in logs.studies.items()}}
   for field in dataclasses.fields(logs):
     if isinstance(frame := getattr(logs, field.name), pd.DataFrame):
-      changes[field.name] = kept(frame)
+      changes[field.name] = selected(frame)
   return dataclasses.replace(logs, **changes)

@@ -1,4 +1,4 @@
-"""Straight lines fitted to measurements, with intervals. Needs scipy."""
+"""Straight lines fitted to measurements, with an interval of the slope. Needs scipy."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from scipy import special
 
 from resjax.analysis.seed_statistics import LEVEL
 
-MIN_DISTINCT = 3  # distinct x: any two points lie on a line
+MIN_DISTINCT = 3  # values of x, because any two points lie on a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Line:
 def fit(x: Sequence[float], y: Sequence[float]) -> Line | None:
   """Fits a line by least squares.
 
-  The interval is Student's, from the scatter of the points about the line.
+  The interval of the slope is Student's, from the residuals.
 
   Args:
-    x: Numbers.
-    y: As many numbers.
+    x: Values of the independent variable.
+    y: Values of the dependent variable, as many as `x`.
 
   Returns:
-    The fit; None with fewer than `MIN_DISTINCT` distinct x.
+    The fit; None if `x` has fewer than `MIN_DISTINCT` distinct values.
   """
   if len(set(x)) < MIN_DISTINCT:
     return None
-  across, up = np.asarray(x, "float64"), np.asarray(y, "float64")
-  (slope, intercept), covariance = np.polyfit(across, up, 1, cov=True)
-  half = float(special.stdtrit(len(across) - 2, (1 + LEVEL) / 2)) * math.sqrt(covariance[0, 0])
-  correlation = float(np.corrcoef(across, up)[0, 1]) if np.ptp(up) else math.nan
-  return Line(float(slope), float(slope) - half, float(slope) + half, float(intercept), correlation)
+  xs, ys = np.asarray(x, "float64"), np.asarray(y, "float64")
+  (slope, intercept), covariance = np.polyfit(xs, ys, 1, cov=True)
+  half_width = float(special.stdtrit(len(xs) - 2, (1 + LEVEL) / 2)) * math.sqrt(covariance[0, 0])
+  correlation = float(np.corrcoef(xs, ys)[0, 1]) if np.ptp(ys) else math.nan
+  return Line(float(slope), float(slope) - half_width, float(slope) + half_width, float(intercept), correlation)

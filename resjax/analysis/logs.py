@@ -1,4 +1,4 @@
-"""Run directories as tidy pandas frames."""
+"""Contents of run directories as tidy data frames."""
 
 import dataclasses
 import functools
@@ -13,14 +13,13 @@ import pandas as pd
 from resjax import files, records, study_records
 from resjax.analysis.networks import Network, label_networks
 
-# Stand at the left of every frame. `net` is the id without its seed: runs of one net differ in
-# nothing but the seed, so they may be averaged.
+# The first columns of every frame. `net` is the id without its seed: the runs of one network differ only in the seed.
 ID_COLUMNS = ("id", "experiment", "variant", "net", "kind", "depth", "shortcut", "seed")
 _RUN_COLUMNS = (
   *("question", "status", "reason", "params", "macs", "config_digest", "started", "ended"),
   *("step", "steps", "commit", "command", "params_digest"),
 )
-_NESTED = ("data", "backbone")  # of run.json; their keys are columns with the name in front
+_NESTED = ("data", "backbone")  # objects in run.json, whose keys become columns such as data_name
 _INTEGERS = frozenset(
   {"depth", "seed", "step", "steps", "params", "macs", "layer", "stage", "block", "units"}
   | {"images", "data_images", "backbone_step", "best_step", "test_images", "torn"}
@@ -39,9 +38,9 @@ _FLOATS = frozenset(
   | {"gradient_norm", "gradient_cosine"}
   | {"trace", "first_share", "second_share", "distance", "plane_distance", "plane_loss", "plane_error"}
 )
-_SETTINGS = frozenset({"paper", "here", "value"})  # of any type
-# Keys of study logs that would hide a column of the identity, or mean something else in another log.
-_STUDY_NAMES = {
+_ANY_TYPE = frozenset({"paper", "here", "value"})  # values of settings
+# New names for keys of study logs that collide with `ID_COLUMNS` or have another meaning in another log.
+_RENAMED_KEYS = {
   "lesions": {"kind": "lesion", "seed": "draw_seed"},
   "paths": {"blocks": "blocks_of_net"},
   "landscape": {"seed": "draw_seed"},
@@ -58,19 +57,25 @@ _KIND_ORDER = ("plain", "residual")
 class Logs:
   """The contents of all run directories below a root, one frame per kind of record.
 
-  All frames start with the columns id, experiment, variant, net, kind, depth, shortcut, seed.
-  Errors are fractions; what was null is missing.
+  All frames start with the columns id, experiment, variant, net, kind, depth, shortcut, seed of the run. Errors are
+  fractions; null in the records is missing in the frames.
 
   Attributes:
-    runs: one row a run: run.json, with its result, data, backbone, devices and versions as plain columns.
-    metrics: one row a line of metrics.jsonl; likewise `responses` and `gradients`.
-    deviations: one row a deviation of a run from the paper (name, paper, here).
-    events: one row an event of a run (step, name, detail).
-    settings: one row a setting of a run (key, dotted; value), from config.json.
-    studies: of each study ("lesions", "paths", ...) one row a line of its log. `kind` of a lesion is the column
-      `lesion`, `seed` of what was drawn `draw_seed`, `depth` of a deepened net `to_depth`, `blocks` there are in a net
-      `blocks_of_net`: the columns on the left are those of the run.
-    problems: one line for each run directory that could not be read.
+    root: Directory below which the run directories are.
+    runs: One row per run: run.json, with result, data, backbone, devices and versions as plain columns.
+    metrics: One row per line of metrics.jsonl.
+    responses: One row per line of responses.jsonl.
+    gradients: One row per line of gradients.jsonl.
+    average_precision: One row per class, split and evaluation of a detector.
+    detections: One row per recorded detection of a detector.
+    pictures: One row per recorded image of a detector.
+    deviations: One row per deviation of a run from the paper (name, paper, here).
+    events: One row per event of a run (step, name, detail).
+    settings: One row per setting of a run (dotted key, value), from config.json.
+    studies: By name of the study's log ("lesions", "paths", ...), one row per line. Keys that collide with the columns
+      of the run are renamed: `kind` of a lesion to `lesion`, `seed` of random draws to `draw_seed`, `depth` of a
+      deepened network to `to_depth`, number of `blocks` of a network to `blocks_of_net`.
+    problems: One line for each run directory that could not be read.
   """
 
   root: Path
@@ -96,18 +101,34 @@ class Logs:
     """
     return tuple(label_networks(self.runs))
 
+  def finished(self, net: Network) -> pd.DataFrame:
+    """Returns the rows of `runs` of a network that have the status done."""
+    return self.runs[(self.runs["net"] == net.key) & (self.runs["status"] == records.DONE)]
+
+  def setting(self, key: str) -> pd.Series:
+    """Returns the values of the setting with a dotted key by run id; runs without it are left out."""
+    return self.settings[self.settings["key"] == key].set_index("id")["value"]
+
+  def settings_of(self, run: str) -> dict[str, Any]:
+    """Returns the settings of the run with an id by dotted key."""
+    settings = self.settings[self.settings["id"] == run]
+    return dict(zip(settings["key"], settings["value"], strict=True))
+
   @functools.cached_property
   def labels(self) -> dict[str, str]:
     """The label of each network by its key, in the order of `networks`."""
     return {net.key: net.label for net in self.networks}
 
   def write_parquet(self, directory: str | os.PathLike[str]) -> list[Path]:
-    """Writes every frame that has rows as `<name>.parquet`, studies as `study_<name>.parquet`. Needs pyarrow.
+    """Writes every frame that is not empty as `<name>.parquet`, and studies as `study_<name>.parquet`. Needs pyarrow.
 
-    Values of several types (of settings, deviations) are written as JSON.
+    Columns with values of several types (in settings and deviations) are written as JSON.
+
+    Args:
+      directory: Directory for the files, created if necessary.
 
     Returns:
-      The files.
+      Paths of the files.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -118,22 +139,28 @@ class Logs:
     for name, frame in frames.items():
       if not frame.empty:
         written.append(directory / f"{name}.parquet")
-        _one_type_a_column(frame).to_parquet(written[-1], index=False)
+        _json_columns(frame).to_parquet(written[-1], index=False)
     return written
 
 
 def load(root: str | os.PathLike[str]) -> Logs:
-  """Reads every run at or below `root` (a run, an experiment, or a parent of experiments).
+  """Reads every run at or below a directory.
 
-  A run directory that cannot be read becomes a line in `problems`, and the others are read.
+  If a run directory cannot be read, a line in `problems` says so, and the others are read.
+
+  Args:
+    root: Directory of a run, of an experiment, or a parent of several experiments.
+
+  Returns:
+    The logs, with plain before residual and shallow before deep networks.
 
   Raises:
-    records.RecordsError: `root` is not a directory, or there is no run in it.
+    records.RecordsError: `root` is not a directory, or contains no run.
   """
   root = files.as_path(root)
   directories = records.find_runs(root)
   if not directories:
-    raise records.RecordsError(f"{root}: holds no run (no run.json in it or two levels below)")
+    raise records.RecordsError(f"{root}: holds no run (no run.json in it or up to two levels below)")
   runs, problems = [], []
   studies: dict[Path, dict[str, list[dict[str, Any]]]] = {}
   for directory in directories:
@@ -169,12 +196,12 @@ def load(root: str | os.PathLike[str]) -> Logs:
 def _studied(
   studies: Mapping[Path, Mapping[str, list[dict[str, Any]]]], log: str, run: records.Run
 ) -> list[dict[str, Any]]:
-  names = _STUDY_NAMES.get(log, {})
+  names = _RENAMED_KEYS.get(log, {})
   return [{names.get(key, key): value for key, value in row.items()} for row in studies[run.directory][log]]
 
 
 def _study_columns(log: str) -> tuple[str, ...]:
-  names = _STUDY_NAMES.get(log, {})
+  names = _RENAMED_KEYS.get(log, {})
   return (*ID_COLUMNS, *(names.get(key, key) for key in study_records.LOG_KEYS[log]))
 
 
@@ -188,7 +215,8 @@ def _settings(run: records.Run) -> list[dict[str, Any]]:
   return flat(run.config, "")
 
 
-def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
+def _json_columns(frame: pd.DataFrame) -> pd.DataFrame:
+  """Returns the frame with columns of several types written as JSON, because a Parquet column has one type."""
   plain = frame.copy()
   for column in plain.columns[plain.dtypes == "object"]:
     if not plain[column].dropna().map(lambda value: isinstance(value, str)).all():
@@ -225,7 +253,7 @@ def _devices(devices: Mapping[str, Any]) -> str | None:
 
 
 def _identity(run: records.Run) -> dict[str, Any]:
-  # A run directory carries its run's id as name, so a record without one still has an identity.
+  # The name of a run directory is the id of the run, in case the record has none.
   identity = {key: run.run[key] for key in ID_COLUMNS if key != "net"}
   identity["id"] = identity["id"] or run.directory.name
   identity["net"] = identity["id"].removesuffix(f"-s{identity['seed']}")
@@ -247,20 +275,20 @@ def _joined(
   rows: Callable[[records.Run], list[dict[str, Any]]],
   columns: tuple[str, ...],
 ) -> pd.DataFrame:
-  # The log's own keys come first: a newer writer may repeat a name of the identity in its lines.
+  # The identity overrides keys of the line, because a newer writer may use the same names.
   return _frame([{**row, **_identity(run)} for run in runs for row in rows(run)], columns)
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-  """Returns a frame with the known columns in order, then any that a newer writer added."""
+  """Returns a frame with the known columns in order, followed by any that a newer writer added."""
   added = sorted({key for row in rows for key in row} - set(columns))
   frame = pd.DataFrame(rows, columns=[*columns, *added])
   for key in columns:
-    # A log is read as far as it can be: what is no number where one belongs is missing.
+    # Values that should be numbers but are not become missing, so that the rest of the log can be read.
     if key in _INTEGERS:
       frame[key] = pd.to_numeric(frame[key], errors="coerce").round().astype("Int64")
     elif key in _FLOATS:
       frame[key] = pd.to_numeric(frame[key], errors="coerce").astype("float64")
-    elif key in _SETTINGS:  # as they were written: 2000 steps are not 2000.0 because a rate stands below them
+    elif key in _ANY_TYPE:  # pandas would turn 2000 steps into 2000.0 if the column also has a learning rate
       frame[key] = pd.Series([row.get(key) for row in rows], dtype="object")
   return frame

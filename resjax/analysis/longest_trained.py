@@ -1,4 +1,4 @@
-"""For each network of the paper, the study that trained it longest, and its agreement with the paper."""
+"""The study that trained each network of the paper longest, and the agreement of its error with the paper's."""
 
 import dataclasses
 import math
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resjax import paper, records
+from resjax import paper
 from resjax.analysis import paper_comparison, tables
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import NAMES, Network
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 ALL = "all studies"
-LEAST = 1 / 8  # of the longest training's share, below which a net is too far from the others to stand beside them
+# Networks that were trained for less than this fraction of the longest training are not comparable with the others.
+MIN_RELATIVE_SHARE = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +22,12 @@ class TrainedNetwork:
   """A network of the paper in one study.
 
   Attributes:
-    study: the directory's name.
-    logs: of the study.
-    net: in it.
-    share: of the paper's schedule, in images seen.
-    errors: its row of `tables.errors`.
-    claim: what the paper says of its test error, as of `paper_comparison.paper_differences`.
+    study: Name of the study's directory.
+    logs: Logs of the study.
+    net: The network.
+    share: Number of images seen in training, as a fraction of the paper's schedule.
+    errors: Row of the network in `tables.errors`.
+    claim: Published test error, an element of `paper_comparison.paper_differences`.
   """
 
   study: str
@@ -43,87 +44,92 @@ class TrainedNetwork:
 
   @property
   def verdict(self) -> str:
-    """Whether the error agrees with the paper's within two standard errors, whatever the deviations."""
+    """`AGREES` within two standard errors with the paper, `HIGHER` or `LOWER`; deviations are not considered."""
     here, low, high = self.errors["test_error"], self.claim["paper_low"], self.claim["paper_high"]
     within = paper_comparison.MAX_STANDARD_ERRORS * self.claim["error"]
     return HIGHER if here > high + within else LOWER if here < low - within else AGREES
 
 
 def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
-  """Returns, for each network of the paper, the study that trained it longest.
+  """Returns each network of the paper from the study that trained it longest.
 
-  Nets with another setting in their name are others than the paper's, and so are nets that were trained elsewhere, or
-  began as another net. Of studies of one length that with the most finished seeds counts. Nets that went less than
-  `LEAST` as far as the one that went furthest are left out.
+  Networks are not the paper's if they have another setting in their name, were trained elsewhere, or were initialized
+  from another network. If several studies trained a network equally long, the one with most finished seeds is taken.
+  Networks with less than `MIN_RELATIVE_SHARE` of the longest training are left out.
 
   Args:
-    experiments: the logs of each study by its directory.
+    experiments: Logs of each study, by its directory.
 
   Returns:
-    One a net, plain before residual, shallow before deep.
+    One entry per network, plain before residual, shallow before deep.
   """
-  found: dict[tuple[str, int], TrainedNetwork] = {}
+  best: dict[tuple[str, int], TrainedNetwork] = {}
   for directory, logs in experiments.items():
-    for each in _of_study(directory.name, logs):
+    for each in _trained_networks(directory.name, logs):
       key = (each.net.kind, each.net.depth or 0)
-      if key not in found or _rank(each) > _rank(found[key]):
-        found[key] = each
-  longest = max((each.share for each in found.values()), default=0)
-  return [found[key] for key in sorted(found) if found[key].share >= LEAST * longest]
+      if key not in best or _rank(each) > _rank(best[key]):
+        best[key] = each
+  longest = max((each.share for each in best.values()), default=0)
+  return [best[key] for key in sorted(best) if best[key].share >= MIN_RELATIVE_SHARE * longest]
 
 
 def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]]:
-  """Returns the deviations of each study from the paper, as "`train.steps` 8000 (paper: 64000)".
+  """Returns descriptions of the deviations of each study from the paper, such as "`train.steps` 8000 (paper: 64000)".
+
+  Args:
+    chosen: Result of `longest_trained`.
 
   Returns:
-    The words by the study's name; of several studies what all of them do stands first, under the name `ALL`.
+    Descriptions by the study's name. Deviations that several studies have in common come first, under the name `ALL`.
   """
-  found: dict[str, list[str]] = {}
+  by_study: dict[str, list[str]] = {}
   for each in chosen:
-    said = found.setdefault(each.study, [])
-    own = each.logs.deviations[each.logs.deviations["net"] == each.net.key]
-    for row in own.to_dict("records"):
+    of_study = by_study.setdefault(each.study, [])
+    deviations = each.logs.deviations[each.logs.deviations["net"] == each.net.key]
+    for row in deviations.to_dict("records"):
       words = f"`{row['name']}` {row['here']} (paper: {row['paper']})"
-      if words not in said and not str(row["name"]).startswith(paper_comparison.WITHOUT_EFFECT):
-        said.append(words)
-  shared = [words for words in next(iter(found.values()), []) if all(words in said for said in found.values())]
-  if len(found) == 1 or not shared:
-    return found
-  return {ALL: shared, **{study: [words for words in said if words not in shared] for study, said in found.items()}}
+      if words not in of_study and not str(row["name"]).startswith(paper_comparison.WITHOUT_EFFECT):
+        of_study.append(words)
+  shared = [words for words in next(iter(by_study.values()), []) if all(words in each for each in by_study.values())]
+  if len(by_study) == 1 or not shared:
+    return by_study
+  return {ALL: shared, **{study: [words for words in each if words not in shared] for study, each in by_study.items()}}
 
 
 def known_seed_spreads(experiments: Mapping[Path, Logs]) -> list[float]:
   """Returns the known standard deviations over seeds of test errors on the paper's data set, sorted."""
-  every = [
+  spreads = [
     row["test_spread"]
     for logs in experiments.values()
     if set(logs.runs["data_name"].dropna()) == {tables.PAPER_DATA}
     for row in tables.errors(logs).to_dict("records")
   ]
-  return sorted(spread for spread in every if not math.isnan(spread))
+  return sorted(spread for spread in spreads if not math.isnan(spread))
 
 
 def _rank(trained: TrainedNetwork) -> tuple[float, int]:
+  """Returns the sort key by which longer training, then more seeds, come last."""
   return round(trained.share, 6), trained.errors["done"]
 
 
-def _of_study(study: str, logs: Logs) -> list[TrainedNetwork]:
-  sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
+def _trained_networks(study: str, logs: Logs) -> list[TrainedNetwork]:
+  """Returns the paper's networks of one study that have been trained to the end."""
+  batch_sizes = logs.setting("train.batch_size")
   measured = {
     row["net"]: {str(key): value for key, value in row.items()} for row in tables.errors(logs).to_dict("records")
   }
-  found = []
+  result = []
   for net in logs.networks:
-    done = logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
-    images = (done["steps"].astype("float64") * done["id"].map(sizes).astype("float64")).min()
+    done = logs.finished(net)
+    images = (done["steps"].astype("float64") * done["id"].map(batch_sizes).astype("float64")).min()
     usual = net.key in (f"plain-d{net.depth}", f"residual-A-d{net.depth}")
     began = "initial weights" in set(logs.deviations[logs.deviations["net"] == net.key]["name"])
     papers = tables.paper_columns(net, done)["paper_source"] if len(done) else None
     if usual and papers and not began and images > 0:
       share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH_SIZE)
-      # The paper's own bound of plain-110 stands after the number of other reproductions.
+      # The last claim: for plain-110 the paper's own bound comes after the number of other reproductions.
       claim = [
         row for row in paper_comparison.paper_differences(net, measured[net.key]) if row["claim"] == "test error"
       ][-1]
-      found.append(TrainedNetwork(study, logs, net, share, measured[net.key], claim))
-  return found
+      result.append(TrainedNetwork(study, logs, net, share, measured[net.key], claim))
+  return result

@@ -1,4 +1,4 @@
-"""The networks of an experiment: their labels in tables and figures, and what their curves share a colour by."""
+"""Networks of an experiment: grouping of runs by network, labels for tables and figures, colour groups."""
 
 import dataclasses
 import re
@@ -15,12 +15,12 @@ class Network:
 
   Attributes:
     key: Run id without its seed, as in the `net` column of every frame.
-    kind: "plain", "residual", the name of another family, or "other" where the records do not say.
-    depth: Number of counted layers; None where the records do not say.
+    kind: "plain", "residual", the name of another family, or "other" if the records have no kind.
+    depth: Number of counted layers; None if the records have no depth.
     shortcut: Shortcut option; None for a plain network.
-    label: Name for a reader ("ResNet-56"), with the shortcut and the swept setting where several are compared.
-    series: What decides the colour: the depth where the experiment has several, otherwise the label without the kind.
-    variant: Position among the networks of the same kind and colour, from 0; decides the dashes.
+    label: Name in tables and figures ("ResNet-56"), with the shortcut and the swept settings if several are compared.
+    series: Colour group: the depth if the experiment has several depths, otherwise the label without the kind.
+    variant: Index among the networks of the same kind and series, from 0; determines the line style.
   """
 
   key: str
@@ -38,10 +38,13 @@ class Network:
 
 
 def label_networks(runs: pd.DataFrame) -> list[Network]:
-  """Groups runs into networks and labels them, in the order of the frame (plain first, then by depth).
+  """Groups runs into networks and labels them.
 
   Args:
     runs: The `runs` frame of `Logs`.
+
+  Returns:
+    The networks in the order of the frame: plain before residual, shallow before deep.
 
   Raises:
     ValueError: Two runs have the same id.
@@ -71,17 +74,17 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
 
 
 def check_unique_ids(runs: pd.DataFrame) -> None:
-  """Raises ValueError if two runs have the same id, as runs of two experiments may."""
-  twice = runs[runs["id"].duplicated()]
-  if len(twice):
-    raise ValueError(f"two runs are called {twice['id'].iloc[0]}: load one experiment's directory at a time")
+  """Raises ValueError if two runs have the same id, which happens if the logs of two experiments are mixed."""
+  duplicates = runs[runs["id"].duplicated()]
+  if len(duplicates):
+    raise ValueError(f"two runs have the id {duplicates['id'].iloc[0]}: load the directory of one experiment at a time")
 
 
 def key_without_depth(key: str) -> str:
-  """Removes the depth from a network's key: networks that share the rest differ only in depth."""
+  """Removes the depth from a network's key, so that networks that differ only in depth get the same key."""
   return re.sub(r"-d\d+", "", key, count=1)
 
 
 def series_order(networks: Iterable[Network]) -> list[str]:
-  """Lists every series once, shallow before deep."""
+  """Returns the distinct series of networks, shallow before deep."""
   return [name for _, name in sorted({(net.depth or 0, net.series) for net in networks})]

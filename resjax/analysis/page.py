@@ -16,19 +16,21 @@ from resjax.analysis.provenance import provenance
 from resjax.analysis.sections.section import run_commands
 
 _KEY_FIGURES = ("training", "responses")  # sections with Fig. 6 and Fig. 7, which open the page side by side
-# From good to bad; a status that is not ours is listed run by run only.
-_COUNTED = (*(records.DONE, records.RUNNING, records.PENDING, records.PREEMPTED, records.FAILED),)
+# From good to bad. An unknown status is shown only in the table of runs.
+_STATUSES = (records.DONE, records.RUNNING, records.PENDING, records.PREEMPTED, records.FAILED)
 
 
 def build(root: str | os.PathLike[str]) -> Path:
-  """Writes the page of every experiment at or below `root` from its logs alone.
+  """Writes the report of every experiment at or below a directory from the logs alone.
 
-  An experiment is a directory that holds run directories. Beside its report.html stand
-  tables/*.csv and figures/*.svg. Where `root` is a parent of experiments it gets an index.html.
-  The same logs give the same bytes.
+  An experiment is a directory that contains run directories. Its report consists of report.html, tables/*.csv and
+  figures/*.svg. A parent of several experiments also gets an index.html. The same logs give the same bytes.
+
+  Args:
+    root: Directory of an experiment, or a parent of several.
 
   Returns:
-    The page to open: report.html, or index.html for a parent.
+    Path of the page to open: report.html, or index.html for a parent.
 
   Raises:
     records.RecordsError: `root` is not a directory, holds no runs, or is itself a run.
@@ -53,6 +55,7 @@ def build(root: str | os.PathLike[str]) -> Path:
 
 
 def _experiment_page(directory: Path, logs: Logs) -> Path:
+  """Writes the report of one experiment and returns the path of its page."""
   tuned = learning_rates.at_best_rates(logs)
   errors, runs = errors_with_intervals(tuned), tables.progress(tuned)
   csv = {
@@ -93,7 +96,7 @@ def _experiment_page(directory: Path, logs: Logs) -> Path:
 
 
 def _summary(parts: Sequence[sections.Section]) -> list[tuple[str, sections.Section]]:
-  """Returns the sentences that open the page, each with its section: the headlines, or else the first findings."""
+  """Returns the sentences at the top of the page with their sections: the headlines, or else each first finding."""
   headlines = [
     (sentence, section)
     for section in sorted(parts, key=lambda part: part.key == "paper")
@@ -103,7 +106,7 @@ def _summary(parts: Sequence[sections.Section]) -> list[tuple[str, sections.Sect
 
 
 def errors_with_intervals(logs: Logs) -> pd.DataFrame:
-  """Returns the table of errors with the interval of the mean test error over seeds (test_low, test_high)."""
+  """Returns `tables.errors` with columns test_low and test_high, the interval of the mean test error over seeds."""
   table = tables.errors(logs)
   over_seeds = seed_statistics.intervals(logs)
   test = over_seeds[over_seeds["measure"] == "test"].set_index("net")
@@ -117,7 +120,7 @@ def _write_all(folder: Path, contents: Mapping[str, str]) -> None:
 
 
 def _replace(path: Path, content: str) -> None:
-  """Replaces a file that other processes also write: each run of a sweep builds the page at its end."""
+  """Replaces a file that other processes may write too, because each run of a sweep builds the report at its end."""
   files.write_atomically(path, content.encode(), alone=False)
 
 
@@ -126,14 +129,14 @@ def _csv(frame: pd.DataFrame) -> str:
 
 
 def _heading(directory: Path, logs: Logs) -> dict[str, Any]:
-  """Returns title, question and status counts of an experiment, for its page and the index."""
+  """Returns title, question and number of runs by status of an experiment, for its page and the index."""
   runs = logs.runs
   counts = runs["status"].value_counts()
   return {
     "title": directory.resolve().name,
     "question": next(iter(runs["question"].dropna()), None),
     "total": len(runs),
-    "counts": [(status, int(counts[status])) for status in _COUNTED if status in counts],
+    "counts": [(status, int(counts[status])) for status in _STATUSES if status in counts],
     "unreadable": len(logs.problems),
   }
 

@@ -1,4 +1,4 @@
-"""Comparison with published numbers: agreement within error, difference, or why they are not comparable."""
+"""Comparison with the paper's numbers: agreement within the standard error, difference, or not comparable and why."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from resjax.analysis.networks import Network
 from resjax.analysis.tables import PAPER_DATA, errors, paper_columns
 
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees within error", "differs", "not comparable"
-# A difference is within error up to so many of its standard errors.
+# A difference of at most this number of standard errors counts as agreement.
 MAX_STANDARD_ERRORS = 2
-# Settings of these groups change what is recorded of a net, not the net.
+# Prefixes of settings that change what is recorded, but not the trained network.
 WITHOUT_EFFECT = ("responses.", "evaluation.every", "evaluation.batch_size", "checkpoint.", "execution.", "gradients.")
-# Readings the paper leaves open or that are known to change the result by less than its error.
-_OPEN = ("model.norm_images",)
+# Settings that the paper does not specify, or that change the result by less than its standard error.
+_TOLERATED = ("model.norm_images",)
 
 _COLUMNS = [
   *("label", "net", "claim", "here", "runs", "paper_low", "paper_high", "source", "difference", "error"),
@@ -26,40 +26,42 @@ _COLUMNS = [
 
 
 def compare_with_paper(logs: Logs) -> pd.DataFrame:
-  """Returns one row for each published number of a network in the logs.
+  """Compares each published number with that of the same network in the logs.
 
-  The error of a difference is made of the spread over seeds here, the paper's spread where it prints one (else ours
-  stands for it), and the sampling error of the test set once: both were tested on the same images, so that a second
-  one would be too much.
+  The standard error of a difference combines the spread over seeds here, the paper's spread (or the spread here, if the
+  paper gives none), and the sampling error of the test set. The latter is counted once, because both networks were
+  tested on the same images.
 
   Returns:
-    label, net, claim (what the number is), here (mean over finished runs), runs, paper_low and paper_high (equal for a
-    number, apart for a band, one missing for a bound), source, difference (to the nearer end; 0 inside), error (its
-    standard error), verdict, reason (why not comparable, or the remaining deviations).
+    One row per published number with columns label, net, claim ("test error" or "training error"), here (mean over the
+    finished runs), runs, paper_low and paper_high (equal for a single number, different for a range, one missing for a
+    bound), source, difference (to the nearer end of the range, 0 inside), error (standard error of the difference),
+    verdict, reason (why not comparable, or the remaining deviations).
   """
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
   rows = []
   for net in logs.networks:
     for row in paper_differences(net, measured[net.key]):
-      rows.append({**_judged(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
+      rows.append({**_with_verdict(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def paper_differences(net: Network, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns the published numbers for a kind and depth of network, and the differences to them.
+  """Returns the published numbers for a network's kind and depth, and the differences to them.
 
   Args:
-    net: the net.
-    measured: its row of `tables.errors`.
+    net: The network.
+    measured: Row of the network in `tables.errors`.
 
   Returns:
-    claim, here, runs, paper_low, paper_high, source, difference, error, as in `verdicts`; one for each number.
+    For each published number: claim, here, runs, paper_low, paper_high, source, difference, error, as in
+    `compare_with_paper`.
   """
-  return [_measured(claim, measured) for claim in _claims(net)]
+  return [_difference(claim, measured) for claim in _claims(net)]
 
 
 def _claims(net: Network) -> list[dict[str, Any]]:
-  """Returns the published numbers for a kind and depth of network, whatever the data set here."""
+  """Returns the published numbers for a network's kind and depth, regardless of the data set here."""
   known = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
   if known is None or net.shortcut not in ("A", None):
     return []
@@ -77,17 +79,17 @@ def _claims(net: Network) -> list[dict[str, Any]]:
     return [{**exact, **sources[0]}, *([{**bound, **sources[1]}] if net.depth == 1202 else [])]
   if net.kind != "plain":
     return []
-  found = []
+  claims = []
   if net.depth in paper.CIFAR10_PLAIN_REPRODUCTIONS:
     low, high = paper.CIFAR10_PLAIN_REPRODUCTIONS[net.depth]
-    found.append({**test, "paper_low": low, "paper_high": high, "source": "other reproductions"})
+    claims.append({**test, "paper_low": low, "paper_high": high, "source": "other reproductions"})
   if net.depth == 110:
     above = {"paper_low": paper.CIFAR10_PLAIN_110_ABOVE, "paper_high": math.nan, "source": "Sec. 4.2"}
-    found.append({**test, **above})
-  return found
+    claims.append({**test, **above})
+  return claims
 
 
-def _measured(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
   here = measured[claim["column"]]
   low, high = claim["paper_low"], claim["paper_high"]
   return {
@@ -97,37 +99,41 @@ def _measured(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str
   }
 
 
-def _judged(net: Network, row: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
+def _with_verdict(net: Network, row: Mapping[str, Any], measured: Mapping[str, Any], logs: Logs) -> dict[str, Any]:
   deviating = _deviations(net, logs)
-  reasons = _obstacles(net, measured, deviating, logs)
+  reasons = _reasons_against(net, measured, deviating, logs)
   if reasons:
     return {**row, "difference": math.nan, "error": math.nan, "verdict": NOT_COMPARABLE, "reason": "; ".join(reasons)}
   agrees = abs(row["difference"]) <= MAX_STANDARD_ERRORS * row["error"]
-  remaining = [said for name, said in deviating if name in _OPEN]
+  remaining = [description for name, description in deviating if name in _TOLERATED]
   reason = f"with {', '.join(remaining)}" if remaining else ""
   return {**row, "verdict": AGREES if agrees else DIFFERS, "reason": reason}
 
 
 def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
-  """Returns the standard error of the difference to a published number; see `compare_with_paper`."""
+  """Returns the standard error of the difference to a published number, as `compare_with_paper` describes it."""
   spread = measured["test_spread" if claim["column"] == "test_error" else "train_spread"]
   spread = 0.0 if pd.isna(spread) else spread
-  there = claim.get("spread")
+  published_spread = claim.get("spread")
   seeds_here = spread / math.sqrt(max(measured["done"], 1))
-  # One run of the paper's scatters as one of ours does.
-  seeds_there = (spread if there is None else there) / math.sqrt(claim.get("runs_there", 1))
+  # Without a published spread, a run of the paper is assumed to vary as much as a run here.
+  seeds_there = (spread if published_spread is None else published_spread) / math.sqrt(claim.get("runs_there", 1))
   sampled = measured["sampling_error"] if claim["column"] == "test_error" else 0.0
   return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
 
 
-def _obstacles(net: Network, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs) -> list[str]:
-  """Returns the reasons why the numbers are not comparable; [] if they are."""
+def _reasons_against(
+  net: Network, measured: Mapping[str, Any], deviating: list[tuple[str, str]], logs: Logs
+) -> list[str]:
+  """Returns the reasons why the numbers are not comparable; [] if they are comparable."""
   runs = logs.runs[logs.runs["net"] == net.key]
   reasons = []
   names = sorted(set(runs["data_name"].dropna()) - {PAPER_DATA})
   if names:
     reasons.append(f"data is {', '.join(names)}, not {PAPER_DATA}")
-  reasons += [said for name, said in deviating if not name.startswith("data.name") and name not in _OPEN]
+  reasons += [
+    description for name, description in deviating if not name.startswith("data.name") and name not in _TOLERATED
+  ]
   if not reasons and not paper_columns(net, runs)["paper_source"]:
     reasons.append("another net of that depth")
   if measured["done"] == 0:
@@ -137,10 +143,10 @@ def _obstacles(net: Network, measured: Mapping[str, Any], deviating: list[tuple[
 
 def _deviations(net: Network, logs: Logs) -> list[tuple[str, str]]:
   """Returns (setting, description) of the deviations of a network's runs that may change a result."""
-  own = logs.deviations[logs.deviations["net"] == net.key]
-  words = {
+  deviations = logs.deviations[logs.deviations["net"] == net.key]
+  descriptions = {
     str(row["name"]): f"{row['name']} {row['here']}, paper {row['paper']}"
-    for row in own.to_dict("records")
+    for row in deviations.to_dict("records")
     if not str(row["name"]).startswith(WITHOUT_EFFECT)
   }
-  return list(words.items())
+  return list(descriptions.items())

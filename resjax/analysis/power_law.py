@@ -1,4 +1,4 @@
-"""Power laws fitted to measurements, with intervals. Needs scipy."""
+"""Power laws fitted to measurements, with an interval of the exponent. Needs scipy."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ class PowerLaw:
 
   Attributes:
     exponent: Fitted exponent.
-    low: Lower end of the `LEVEL` interval of the exponent.
+    low: Lower end of the interval of the exponent, at the level `seed_statistics.LEVEL`.
     high: Upper end of that interval.
     coefficient: y at x = 1.
     r_squared: Fraction of the variance of log y that the fit explains.
@@ -31,14 +31,14 @@ class PowerLaw:
 def fit(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
   """Fits a power law by least squares of the logarithms.
 
-  The interval is Student's, from the scatter of the points about the line.
+  The interval of the exponent is Student's, from the residuals.
 
   Args:
-    x: Positive numbers.
-    y: Positive numbers, as many as `x`.
+    x: Values of the independent variable, positive.
+    y: Values of the dependent variable, positive, as many as `x`.
 
   Returns:
-    The fit; None with fewer than `linear_fit.MIN_DISTINCT` distinct x.
+    The fit; None if `x` has fewer than `linear_fit.MIN_DISTINCT` distinct values.
   """
   line = linear_fit.fit(np.log(np.asarray(x, "float64")).tolist(), np.log(np.asarray(y, "float64")).tolist())
   if line is None:

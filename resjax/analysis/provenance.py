@@ -15,14 +15,18 @@ _RECORDED = {
 
 
 def provenance(logs: Logs) -> dict[str, list[str]]:
-  """Returns the distinct values of each item, in the order of the runs; items without values are left out.
+  """Returns the distinct values of each item of provenance, in the order of the runs.
 
-  The minutes are those of training and of the tests during it, over all runs; start, compilation and captures are not
-  among them.
+  Args:
+    logs: Logs of one experiment.
+
+  Returns:
+    Values by item, without items that have none. "Minutes" is the duration of training and of the evaluations during
+    it, summed over all runs, without startup, compilation and captures.
   """
   runs = logs.runs.assign(data_images=logs.runs["data_images"].dropna().map(formats.count))
-  found = {"Command": list(run_commands(logs)), "Studied by": list(logs.studies["commands"]["command"].unique())}
-  found |= {name: list(runs[column].dropna().unique()) for name, column in _RECORDED.items()}
+  items = {"Command": list(run_commands(logs)), "Studied by": list(logs.studies["commands"]["command"].unique())}
+  items |= {name: list(runs[column].dropna().unique()) for name, column in _RECORDED.items()}
   seconds = logs.metrics["seconds"].sum()
-  found["Minutes"] = [formats.number(seconds / 60, 1)] if seconds else []
-  return {name: values for name, values in found.items() if values}
+  items["Minutes"] = [formats.number(seconds / 60, 1)] if seconds else []
+  return {name: values for name, values in items.items() if values}

@@ -1,11 +1,11 @@
-"""Power law of the mean response in depth, with its interval. Needs scipy."""
+"""Power law of the mean response against depth, with an interval of the exponent. Needs scipy."""
 
 import pandas as pd
 
 from resjax.analysis import power_law
 from resjax.analysis.networks import key_without_depth
 
-# Of blocks that are independent and whose variances add up to the same sum at every depth (derived).
+# Derived for independent blocks whose variances have the same sum at every depth.
 INDEPENDENT_BLOCKS_EXPONENT = -0.5
 
 _COLUMNS = ["series", "kind", "depths", "runs", "exponent", "low", "high", "coefficient"]
@@ -17,16 +17,16 @@ def fit_response_scaling(means: pd.DataFrame) -> pd.DataFrame:
   Series of fewer than three depths are left out.
 
   Args:
-    means: what `response_history.mean_responses` returned.
+    means: Result of `response_history.mean_responses`.
 
   Returns:
-    series (the key of the nets without their depth), kind, depths and runs (counts), exponent, low and high (interval
-    as of `power_law.fit`), coefficient.
+    Columns series (key of the networks without their depth), kind, depths and runs (counts), exponent, low and high
+    (interval of the exponent, see `power_law.fit`), coefficient.
   """
   usable = means[(means["mean"] > 0) & means["depth"].notna()]
-  alike = usable["net"].map(key_without_depth)
+  keys = usable["net"].map(key_without_depth)
   rows = []
-  for series, runs in usable.groupby(alike, sort=False):
+  for series, runs in usable.groupby(keys, sort=False):
     depths = list(runs["depth"].astype("float64"))
     fitted = power_law.fit(depths, list(runs["mean"]))
     if fitted:

@@ -1,7 +1,7 @@
 """Statistics over seeds: intervals of errors, and paired tests of depth, shortcuts and single settings.
 
-Needs scipy; tables, curves and figures do without it. `scipy.special` has Student's distribution, too, and loads in a
-fraction of the time of `scipy.stats`, which every run would wait for at its start.
+Needs scipy, unlike tables, curves and figures. Student's distribution comes from `scipy.special`, which loads in a
+fraction of the time of `scipy.stats`; every run imports this module at its start.
 """
 
 import itertools
@@ -13,16 +13,15 @@ from typing import Any
 import pandas as pd
 from scipy import special
 
-from resjax import records
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network, key_without_depth
 from resjax.analysis.tables import classified_images, sampling_error
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # confidence level of every interval
 SIGNIFICANT = 1 - LEVEL
 MEASURES = {"test": "test_error", "train": "train_error"}
 BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "not told apart", "one seed, no test"
-DEPTH, SHORTCUT, SETTING = "depth", "shortcut", "setting"  # what the two nets of a comparison differ in
+DEPTH, SHORTCUT, SETTING = "depth", "shortcut", "setting"  # in which the two networks of a comparison differ
 
 _INTERVALS = ["net", "label", "measure", "runs", "mean", "spread", "low", "high", "sampling_error"]
 _COMPARISONS = [
@@ -32,49 +31,60 @@ _COMPARISONS = [
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-  """Returns Student's interval of the mean of `values`; (nan, nan) for fewer than two.
+  """Returns Student's confidence interval of a mean.
 
-  With so few seeds a bootstrap would draw from a handful of values and be too narrow; the t quantile knows how few
-  they are.
+  With a handful of seeds, a bootstrap interval would be too narrow.
+
+  Args:
+    values: One value per seed.
+    level: Confidence level.
+
+  Returns:
+    Lower and upper end; NaN for fewer than two values.
   """
   count = len(values)
   if count < 2:
     return math.nan, math.nan
   sample = pd.Series(values, dtype="float64")
-  half = float(special.stdtrit(count - 1, (1 + level) / 2)) * float(sample.std()) / math.sqrt(count)
-  return float(sample.mean()) - half, float(sample.mean()) + half
+  half_width = float(special.stdtrit(count - 1, (1 + level) / 2)) * float(sample.std()) / math.sqrt(count)
+  return float(sample.mean()) - half_width, float(sample.mean()) + half_width
 
 
 def pooled_half_width(samples: Sequence[Sequence[float]], counts: Sequence[int], level: float = LEVEL) -> float:
-  """Returns half the width of Student's interval of a sum or difference of means, with one standard deviation for all.
+  """Returns half the width of Student's interval of a mean, or of a difference of means, with a pooled deviation.
 
-  With two seeds a network, an interval from its own two values would be nine times as wide as one from many.
+  The standard deviation is estimated from the values of all networks together. With two seeds per network, an interval
+  from two values alone would be nine times as wide as one from many.
 
   Args:
-    samples: Values of each network; together they give the standard deviation. Nan if none has two values.
-    counts: Number of values behind each mean in the sum: of one for the interval of a mean, two for a difference.
-    level: Share of such intervals that hold the true value.
+    samples: Values of each network.
+    counts: Number of values of the mean, or of each mean in the difference.
+    level: Confidence level.
+
+  Returns:
+    Half the width; NaN if no network has two values.
   """
-  freedom = sum(len(values) - 1 for values in samples if len(values))
-  if freedom < 1:
+  degrees_of_freedom = sum(len(values) - 1 for values in samples if len(values))
+  if degrees_of_freedom < 1:
     return math.nan
   squares = sum(
     float(pd.Series(values, dtype="float64").var(ddof=0)) * len(values) for values in samples if len(values)
   )
-  error = math.sqrt(squares / freedom * sum(1 / count for count in counts))
-  return float(special.stdtrit(freedom, (1 + level) / 2)) * error
+  error = math.sqrt(squares / degrees_of_freedom * sum(1 / count for count in counts))
+  return float(special.stdtrit(degrees_of_freedom, (1 + level) / 2)) * error
 
 
 def intervals(logs: Logs) -> pd.DataFrame:
-  """Returns one row per network and measure: the error at the last step over its finished seeds.
+  """Returns the mean error of each network at the last step over its finished runs, with an interval.
 
   Returns:
-    net, label, measure ("test", "train"), runs, mean, spread (sample standard deviation), low and high (`LEVEL`
-    interval of the mean over seeds), sampling_error (of one run's test error; missing for training). Fractions.
+    One row per network and measure with columns net, label, measure ("test", "train"), runs, mean, spread (sample
+    standard deviation), low and high (`LEVEL` interval of the mean over seeds), sampling_error (of one run's test
+    error; missing for training). Errors are fractions.
   """
   rows = []
   for net in logs.networks:
-    done = _finished(logs, net)
+    done = logs.finished(net)
     for measure, column in MEASURES.items():
       values = done[column].dropna()
       low, high = interval(list(values))
@@ -87,17 +97,18 @@ def intervals(logs: Logs) -> pd.DataFrame:
 
 
 def comparisons(logs: Logs) -> pd.DataFrame:
-  """Runs paired tests over the seeds that both networks of a pair have finished.
+  """Runs paired t tests over the seeds that both networks of a pair have finished.
 
-  Pairs are neighbouring depths and the shallowest with the deepest of nets that are alike but for depth, plain with
-  residual nets of one depth, and nets with another setting than the experiment's own with those without it. The p
-  values of one question and measure are corrected together (Holm).
+  Pairs are neighbouring depths, and the shallowest and the deepest, of networks that differ only in depth; residual and
+  plain networks of the same depth; and networks with a swept setting and those without it. The p values of one question
+  and measure are corrected together (Holm).
 
   Returns:
-    question ("depth", "shortcut" or "setting"), measure, net and label (the deeper one, the residual one, the one with
-    the other setting), than and than_label,
-    seeds, difference (mean of net less than; a fraction), low and high (`LEVEL` interval), sampling_error (of the
-    difference of two test errors, as if measured on different images), p and p_holm (missing for one seed), verdict.
+    One row per pair and measure with columns question (`DEPTH`, `SHORTCUT` or `SETTING`), measure, net and label (the
+    deeper network, the residual one, or the one with the setting), than and than_label (the other network), seeds
+    (number), difference (mean error of net minus that of than, a fraction), low and high (`LEVEL` interval),
+    sampling_error (of the difference of test errors, as if measured on different images), p and p_holm (missing for one
+    seed), verdict.
   """
   rows = [
     _comparison(question, measure, net, than, logs)
@@ -116,51 +127,46 @@ def comparisons(logs: Logs) -> pd.DataFrame:
 
 
 def holm(p: pd.Series) -> pd.Series:
-  """Applies Holm's correction to p values; missing ones stay missing and do not count."""
+  """Applies Holm's correction to p values; missing values stay missing and are not counted."""
   ordered = p.dropna().sort_values()
   factors = pd.Series(range(len(ordered), 0, -1), index=ordered.index, dtype="float64")
   return (ordered * factors).cummax().clip(upper=1.0).reindex(p.index)
 
 
-def _finished(logs: Logs, net: Network) -> pd.DataFrame:
-  return logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
-
-
 def _depth_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """Returns (deeper, shallower) pairs of networks that differ only in depth."""
-  alike: dict[str, list[Network]] = {}
+  by_key: dict[str, list[Network]] = {}
   for net in logs.networks:
-    if net.depth is not None and not _finished(logs, net).empty:
-      alike.setdefault(key_without_depth(net.key), []).append(net)
-  found = []
-  for group in alike.values():
+    if net.depth is not None and not logs.finished(net).empty:
+      by_key.setdefault(key_without_depth(net.key), []).append(net)
+  pairs = []
+  for group in by_key.values():
     group.sort(key=lambda net: net.depth or 0)
-    found += [(deep, shallow) for shallow, deep in itertools.pairwise(group)]
+    pairs += [(deep, shallow) for shallow, deep in itertools.pairwise(group)]
     if len(group) > 2:
-      found.append((group[-1], group[0]))
-  return found
+      pairs.append((group[-1], group[0]))
+  return pairs
 
 
 def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """Returns (residual, plain) pairs of the same depth."""
-  every = logs.networks
-  plain = {net.key.removeprefix("plain-"): net for net in every if net.kind == "plain"}
-  residual = [net for net in every if net.kind == "residual"]
+  plain = {net.key.removeprefix("plain-"): net for net in logs.networks if net.kind == "plain"}
+  residual = [net for net in logs.networks if net.kind == "residual"]
   paired = [(net, plain.get(re.sub(r"^residual-[^-]+-", "", net.key))) for net in residual]
   return [(net, other) for net, other in paired if other is not None]
 
 
 def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
   """Returns pairs of a network with a swept setting and the one without it."""
-  every = {net.key: net for net in logs.networks if net.depth is not None}
-  bases = {net.key: every.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in every.values()}
-  return [(every[key], base) for key, base in bases.items() if base is not None and base.key != key]
+  networks = {net.key: net for net in logs.networks if net.depth is not None}
+  bases = {net.key: networks.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in networks.values()}
+  return [(networks[key], base) for key, base in bases.items() if base is not None and base.key != key]
 
 
 def _comparison(question: str, measure: str, net: Network, than: Network, logs: Logs) -> dict[str, Any]:
   column = MEASURES[measure]
-  finished = _finished(logs, net)
-  ours, theirs = finished.set_index("seed"), _finished(logs, than).set_index("seed")
+  finished = logs.finished(net)
+  ours, theirs = finished.set_index("seed"), logs.finished(than).set_index("seed")
   both = pd.concat([ours[column].rename("net"), theirs[column].rename("than")], axis="columns", join="inner").dropna()
   differences = list(both["net"] - both["than"])
   low, high = interval(differences)
@@ -177,7 +183,7 @@ def _comparison(question: str, measure: str, net: Network, than: Network, logs: 
 
 
 def _paired_p(differences: list[float]) -> float:
-  """Returns the two-sided p value of the paired t test; nan if the differences do not vary."""
+  """Returns the two-sided p value of the paired t test; NaN if the differences do not vary."""
   if len(differences) < 2 or max(differences) - min(differences) < 1e-12:
     return math.nan
   sample = pd.Series(differences, dtype="float64")

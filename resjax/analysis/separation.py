@@ -1,4 +1,4 @@
-"""The separation law: how the classes move apart from block to block (He and Su, PNAS 2023). Needs scipy."""
+"""The separation law: the separation of the classes against the block (He and Su, PNAS 2023). Needs scipy."""
 
 import math
 
@@ -7,11 +7,11 @@ import pandas as pd
 
 from resjax import study_records
 from resjax.analysis import linear_fit
-from resjax.analysis.curves import last_capture
+from resjax.analysis.curves import first_settings, last_capture
 from resjax.analysis.logs import Logs
 from resjax.analysis.seed_statistics import interval
 
-LAW_CORRELATION = -0.9  # of log D with the block, at most, where the law is said to hold
+MAX_CORRELATION = -0.9  # of log D with the block, if the law holds
 
 _SETTINGS = ["images", "test_images", "every", "cka_images"]
 _COLUMNS = [
@@ -21,53 +21,52 @@ _COLUMNS = [
 
 
 def layer_lines(logs: Logs) -> pd.DataFrame:
-  """Returns the lines of the study of layers, at the last step of each net.
+  """Returns the lines of the study of layers, at the last step of each network.
 
-  If a net was studied with several settings, the first one counts.
+  If a network was studied with several settings, only the lines of the first one are returned.
 
   Returns:
-    The columns of `logs.studies["layers"]` and log_separation (missing where D is not known).
+    The columns of `logs.studies["layers"]` and log_separation (missing where the separation D is not positive).
   """
-  lines = last_capture(logs.studies["layers"])
-  first = lines.drop_duplicates("net")[["net", *_SETTINGS]]
-  lines = lines.merge(first, on=["net", *_SETTINGS]).drop_duplicates(["id", "position"])
+  lines = first_settings(last_capture(logs.studies["layers"]), _SETTINGS).drop_duplicates(["id", "position"])
   return lines.assign(log_separation=np.log(lines["separation"].where(lines["separation"] > 0)))
 
 
 def separation_law(logs: Logs) -> pd.DataFrame:
-  """Fits log D = intercept + slope * block to each net, means over its seeds.
+  """Fits log D = intercept + slope * block to the mean over seeds of each network.
 
   Returns:
-    A row per network with label, kind, depth, net, runs, blocks, correlation (of log D with the block), slope, low and
-    high (95% confidence interval of the slope over seeds; with one seed from the residuals of the blocks), fall
-    (decrease of log D from the first block's input to the last block), holds (whether the correlation is at most
-    `LAW_CORRELATION` and the interval is below zero), alike (mean number of blocks whose CKA with the block before is
-    above `study_records.SIMILAR_CKA`), nearest_mean_error, ridge_error and head_error of the last block, and alignment
+    Columns label, kind, depth, net, runs, blocks, correlation (of log D with the block), slope, low and high (95%
+    confidence interval of the slope over seeds; with one seed from the residuals of the blocks), fall (decrease of
+    log D from the first block's input to the last block), holds (whether the correlation is at most `MAX_CORRELATION`
+    and the interval is below zero), alike (mean number of blocks whose CKA with the block before is above
+    `study_records.SIMILAR_CKA`), nearest_mean_error, ridge_error and head_error (after the last block), and alignment
     (mean over blocks).
   """
   lines, rows = layer_lines(logs), []
   for net in logs.networks:
-    own = lines[lines["net"] == net.key]
-    curve = own.groupby("position")["log_separation"].mean().dropna()
-    fitted = linear_fit.fit([float(place) for place in curve.index], list(curve))
-    if own.empty or fitted is None:
+    of_net = lines[lines["net"] == net.key]
+    curve = of_net.groupby("position")["log_separation"].mean().dropna()
+    fitted = linear_fit.fit([float(position) for position in curve.index], list(curve))
+    if of_net.empty or fitted is None:
       continue
-    seeds = [linear_fit.fit(*_points(run)) for _, run in own.groupby("id")]
+    seeds = [linear_fit.fit(*_points(run)) for _, run in of_net.groupby("id")]
     low, high = interval([line.slope for line in seeds if line]) if len(seeds) > 1 else (fitted.low, fitted.high)
-    last = own[own["position"] == own["position"].max()]
-    holds = not math.isnan(fitted.correlation) and fitted.correlation <= LAW_CORRELATION and high < 0
-    alike = (own["cka_previous"] > study_records.SIMILAR_CKA).sum() / len(seeds)
+    last = of_net[of_net["position"] == of_net["position"].max()]
+    holds = not math.isnan(fitted.correlation) and fitted.correlation <= MAX_CORRELATION and high < 0
+    alike = (of_net["cka_previous"] > study_records.SIMILAR_CKA).sum() / len(seeds)
     rows.append(
       (
-        *(net.label, net.kind, net.depth, net.key, len(seeds), int(own["position"].max())),
+        *(net.label, net.kind, net.depth, net.key, len(seeds), int(of_net["position"].max())),
         *(fitted.correlation, fitted.slope, low, high, curve.iloc[0] - curve.iloc[-1], holds, alike),
         *(last[column].mean() for column in ("nearest_mean_error", "ridge_error", "head_error")),
-        own["alignment"].mean(),
+        of_net["alignment"].mean(),
       )
     )
   return pd.DataFrame(rows, columns=_COLUMNS).astype({"depth": "Int64"})
 
 
 def _points(run: pd.DataFrame) -> tuple[list[float], list[float]]:
+  """Returns positions and log D of the blocks of a run whose D is known."""
   known = run.dropna(subset=["log_separation"])
-  return [float(place) for place in known["position"]], list(known["log_separation"])
+  return [float(position) for position in known["position"]], list(known["log_separation"])

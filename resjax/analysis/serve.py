@@ -1,7 +1,7 @@
-"""Serves the report of a running sweep on this machine and rebuilds it when the logs have grown.
+"""Local web server for the report of a running sweep, which is rebuilt when the logs have changed.
 
-The page asks every few seconds whether there is a newer one, and shows it. Files on disk stay those of `page.build`:
-only what is served carries the script that asks.
+The served page polls for a newer version and reloads itself. The script for this is added to the served pages only, not
+to the files on disk.
 """
 
 import hashlib
@@ -16,30 +16,29 @@ from urllib.parse import unquote, urlsplit
 from resjax import records, study_records
 from resjax.analysis import page
 
-# For who sits at this machine (or has a tunnel to it): a report is not for the whole network.
-HOST = "127.0.0.1"
-EVERY = 5  # seconds between questions for a newer page
+HOST = "127.0.0.1"  # not reachable from the network without a tunnel
+POLL_SECONDS = 5  # between requests for the version of the report
 _VERSION = "/version"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".svg": "image/svg+xml"}
-_FOLLOW = """<script>
+_RELOAD_SCRIPT = """<script>
 setInterval(async () => {
   try {
     const newest = await (await fetch("%s", {cache: "no-store"})).text();
     if (newest !== "%s") location.reload();
-  } catch (gone) { /* the server has ended: what was last seen stays */ }
+  } catch (error) { /* the server has ended: the page stays as it is */ }
 }, %d);
 </script>
 </body>"""
 
 
 class Report:
-  """The report of a directory of runs, kept up to date with the logs.
+  """The report of a directory of runs, rebuilt when the logs have changed.
 
   Args:
-    root: an experiment's directory, or a parent of several.
+    root: Directory of an experiment, or a parent of several.
 
   Raises:
-    records.RecordsError: `page.build` cannot make a report of it.
+    records.RecordsError: `page.build` cannot build a report for the directory.
   """
 
   def __init__(self, root: str | os.PathLike[str]):
@@ -49,20 +48,20 @@ class Report:
     self.page = page.build(self.root)
 
   def version(self) -> str:
-    """Returns a digest of names, sizes and modification times of all logs."""
-    seen = hashlib.sha256()
+    """Returns a SHA-256 of names, sizes and modification times of all logs, in hexadecimal."""
+    digest = hashlib.sha256()
     for directory in records.find_runs(self.root):
       for folder in (directory, directory / study_records.FOLDER):
         for path in sorted(folder.glob("*.json*")):
           try:
             status = path.stat()
           except FileNotFoundError:
-            continue  # replaced just now
-          seen.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
+            continue  # it is being replaced by another process
+          digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
   def refresh(self) -> str:
-    """Rebuilds the report if the logs have changed; returns the version it shows."""
+    """Rebuilds the report if the logs have changed, and returns its version."""
     with self._lock:
       version = self.version()
       if version != self._built:
@@ -71,10 +70,13 @@ class Report:
       return version
 
   def file(self, path: str) -> tuple[str, bytes] | None:
-    """Returns type and content of a page, table or figure below the root; None for anything else.
+    """Returns a page, table or figure of the report.
 
     Args:
-      path: relative, with slashes.
+      path: Path relative to the root, with slashes.
+
+    Returns:
+      MIME type and content; None if there is no such file below the root, or it has another type.
     """
     target = (self.root / path).resolve()
     kind = _TYPES.get(target.suffix)
@@ -83,16 +85,20 @@ class Report:
     if target.suffix != ".html":
       return kind, target.read_bytes()
     version = self.refresh()
-    script = _FOLLOW % (_VERSION, version, 1000 * EVERY)
+    script = _RELOAD_SCRIPT % (_VERSION, version, 1000 * POLL_SECONDS)
     return kind, target.read_text("utf-8").replace("</body>", script).encode()
 
 
 def server(root: str | os.PathLike[str], port: int) -> http.server.ThreadingHTTPServer:
-  """Returns a server of the report of `root` at `port` (0: any free port); call its `serve_forever`.
+  """Creates the web server of a report; its method `serve_forever` starts it.
+
+  Args:
+    root: Directory of an experiment, or a parent of several.
+    port: Port to listen on; 0 for any free port.
 
   Raises:
-    records.RecordsError: there is no report to make of `root`.
-    OSError: the port is taken.
+    records.RecordsError: `page.build` cannot build a report for the directory.
+    OSError: The port is in use.
   """
   report = Report(root)
 

@@ -1,4 +1,4 @@
-"""The tables of the report as frames. Errors are fractions, as in the records."""
+"""Tables of the report as data frames. Errors are fractions, as in the records."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.training_cost import training_macs
 
-PAPER_DATA = "cifar10"
+PAPER_DATA = "cifar10"  # data set of the published errors
 _ERRORS = [
   *("label", "kind", "depth", "shortcut", "net", "params", "macs", "runs", "done"),
   *("test_error", "test_spread", "sampling_error", "test_images", "train_error", "train_spread"),
@@ -29,21 +29,21 @@ def sampling_error(error: float, images: float) -> float:
 
 
 def classified_images(logs: Logs, runs: pd.DataFrame) -> float:
-  """Returns the number of test images of runs of one network; nan for detectors, as 1 - mAP is no share of images."""
+  """Returns the number of test images of one network's runs; NaN for detectors, whose error is 1 - mAP."""
   images = runs["test_images"].min()
   return math.nan if pd.isna(images) or runs["id"].isin(logs.average_precision["id"]).any() else float(images)
 
 
 def errors(logs: Logs) -> pd.DataFrame:
-  """Returns one row per network: errors at the last step over its finished seeds, and the paper's number.
+  """Returns the errors of each network at the last step, over its finished runs, and the published error.
 
   Returns:
-    label, kind, depth, shortcut, net, params, macs; runs, done (counts); test_error, train_error
-    and val_error (means over the finished runs) with test_spread and train_spread (sample standard
-    deviations, missing for a single run); sampling_error (of one run's test error, from
-    test_images; missing for a detector); best_test_error, the lowest at any step of any seed, and
-    best_step; paper_error, paper_spread, and paper_low, paper_high where only a band from other reproductions is known,
-    with paper_source. The paper's numbers stand only beside its own nets on its own data.
+    One row per network with columns label, kind, depth, shortcut, net, params, macs; runs and done (counts);
+    test_error, train_error and val_error (means over the finished runs), test_spread and train_spread (sample standard
+    deviations over seeds, missing for a single run); sampling_error (of one run's test error on test_images images,
+    missing for a detector); best_test_error (lowest at any step of any seed) and best_step; paper_error, paper_spread,
+    paper_low and paper_high (a range, if only other reproductions have published errors), paper_source. Published
+    errors are missing for networks and data sets that are not the paper's.
   """
   rows = [_error_row(net, logs) for net in logs.networks]
   return pd.DataFrame(rows, columns=_ERRORS).astype({"depth": "Int64", "best_step": "Int64"})
@@ -51,7 +51,7 @@ def errors(logs: Logs) -> pd.DataFrame:
 
 def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
   runs = logs.runs[logs.runs["net"] == net.key]
-  done = runs[runs["status"] == records.DONE]
+  done = logs.finished(net)
   classified = classified_images(logs, done)
   val = logs.metrics[logs.metrics["id"].isin(done["id"]) & (logs.metrics["split"] == "val")]
   test, images = done["test_error"].mean(), done["test_images"].min()
@@ -72,16 +72,23 @@ def _error_row(net: Network, logs: Logs) -> dict[str, Any]:
 
 
 def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
-  """Returns the columns of published numbers, filled if the network has the parameter count of the paper's."""
+  """Returns the columns of published errors, which are missing unless network and data set are the paper's.
+
+  Args:
+    net: The network.
+    runs: Rows of its runs in `Logs.runs`.
+
+  Returns:
+    paper_error, paper_spread, paper_low, paper_high, paper_source by name.
+  """
   empty = dict.fromkeys(("paper_error", "paper_spread", "paper_low", "paper_high"), math.nan)
-  ours = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
-  on_its_data = set(runs["data_name"].dropna()) == {PAPER_DATA}
-  if ours is None or not on_its_data or not (runs["params"].dropna() == ours.params).all():
+  published = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
+  same_data = set(runs["data_name"].dropna()) == {PAPER_DATA}
+  if published is None or not same_data or not (runs["params"].dropna() == published.params).all():
     return {**empty, "paper_source": None}
   if net.kind == "residual" and net.shortcut == "A":
-    spread = math.nan if ours.spread is None else ours.spread
-    numbers = {"paper_error": ours.error, "paper_spread": spread}
-    return {**empty, **numbers, "paper_source": ours.source}
+    spread = math.nan if published.spread is None else published.spread
+    return {**empty, "paper_error": published.error, "paper_spread": spread, "paper_source": published.source}
   if net.kind == "plain" and net.depth in paper.CIFAR10_PLAIN_REPRODUCTIONS:
     low, high = paper.CIFAR10_PLAIN_REPRODUCTIONS[net.depth]
     return {**empty, "paper_low": low, "paper_high": high, "paper_source": "other reproductions"}
@@ -89,13 +96,14 @@ def paper_columns(net: Network, runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def progress(logs: Logs) -> pd.DataFrame:
-  """Returns one row per run: progress and latest logged errors, finished or not.
+  """Returns the progress and the latest logged errors of each run, finished or not.
 
   Returns:
-    label, id, seed, status, reason, step, steps, progress (fraction of the steps), train_error
-    (the mean of its last interval), split and error (last test error, validation error where no
-    test was run), torn, training_macs (multiply-adds of forward and backward passes so far; missing for a detector,
-    whose frozen layers have no gradients), seconds (of training and of tests during it).
+    One row per run with columns label, id, seed, status, reason, step, steps, progress (fraction of the steps),
+    train_error (mean over the last logged interval), split and error (last test error, or validation error if no run
+    was tested), torn (number of unreadable log lines), training_macs (multiply-adds of forward and backward passes so
+    far; missing for a detector, whose frozen layers have no gradients), seconds (of training and of evaluations during
+    it).
   """
   labels = logs.labels
   runs = logs.runs[["net", "id", "seed", "status", "reason", "step", "steps", "torn"]].copy()
@@ -117,22 +125,20 @@ def progress(logs: Logs) -> pd.DataFrame:
 
 
 def deviations(logs: Logs) -> pd.DataFrame:
-  """Returns the deviations from the paper: name, paper, here, nets ("all", or labels)."""
-  every = logs.networks
-  found = logs.deviations.copy()
+  """Returns the distinct deviations from the paper: name, paper, here, nets ("all", or labels)."""
+  frame = logs.deviations.copy()
   for column in ("paper", "here"):
-    found[column] = found[column].map(str)
+    frame[column] = frame[column].map(str)
   rows = []
-  for (name, theirs, here), group in found.groupby(["name", "paper", "here"], sort=False):
-    concerned = set(group["net"])
-    which = ", ".join(net.label for net in every if net.key in concerned)
-    everywhere = len(concerned) == len(every)
-    rows.append((name, theirs, here, "all" if everywhere else which))
+  for (name, published, here), group in frame.groupby(["name", "paper", "here"], sort=False):
+    keys = set(group["net"])
+    labels = ", ".join(net.label for net in logs.networks if net.key in keys)
+    rows.append((name, published, here, "all" if len(keys) == len(logs.networks) else labels))
   return pd.DataFrame(rows, columns=["name", "paper", "here", "nets"])
 
 
 def events(logs: Logs) -> pd.DataFrame:
-  """Returns events of runs, with failures and lost log lines: label, id, step, name, detail."""
+  """Returns the events of all runs, including failures and unreadable log lines: label, id, step, name, detail."""
   labels = logs.labels
   rows = [
     (labels[row["net"]], row["id"], row["step"], row["name"], row["detail"]) for row in logs.events.to_dict("records")
@@ -144,18 +150,26 @@ def events(logs: Logs) -> pd.DataFrame:
       lost = f"{row['torn']} torn or unreadable log line(s) skipped"
       rows.append((labels[row["net"]], row["id"], row["step"], "log incomplete", lost))
   frame = pd.DataFrame(rows, columns=["label", "id", "step", "name", "detail"])
-  place = {run: position for position, run in enumerate(logs.runs["id"])}
+  order = {run: position for position, run in enumerate(logs.runs["id"])}
   return frame.astype({"step": "Int64"}).sort_values(
     ["id", "step"],
-    key=lambda s: s.map(place) if s.name == "id" else s,
+    key=lambda s: s.map(order) if s.name == "id" else s,
     kind="stable",
     ignore_index=True,
   )
 
 
 def merge_shared_events(table: pd.DataFrame, runs: int) -> pd.DataFrame:
-  """Merges events that occurred in all of several runs into one row each, which come first."""
-  what = ["step", "name", "detail"]
-  everywhere = (runs > 1) & (table.groupby(what, dropna=False)["id"].transform("nunique") == runs)
-  shared = table[everywhere].drop_duplicates(what).assign(id=f"all {runs} runs")
+  """Merges each event that all runs have in common into one row.
+
+  Args:
+    table: Result of `events`.
+    runs: Number of runs.
+
+  Returns:
+    The merged events, followed by the others; unchanged for a single run.
+  """
+  key = ["step", "name", "detail"]
+  everywhere = (runs > 1) & (table.groupby(key, dropna=False)["id"].transform("nunique") == runs)
+  shared = table[everywhere].drop_duplicates(key).assign(id=f"all {runs} runs")
   return pd.concat([shared, table[~everywhere]], ignore_index=True)

@@ -1,4 +1,4 @@
-"""The logs as TensorBoard event files, for `tensorboard --logdir`. Needs tensorboardX, and TensorFlow nowhere."""
+"""Export of logs as TensorBoard event files, for `tensorboard --logdir`. Needs tensorboardX, but not TensorFlow."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,17 @@ from resjax.analysis.trackers.tracked_run import scalars
 
 
 def write(logs: Logs, directory: str | os.PathLike[str]) -> list[Path]:
-  """Writes one folder of scalars a run, in place of those of an earlier call.
+  """Writes a folder of scalars for each run and replaces the files of an earlier call.
 
-  Tags are `<what>/<split>` of metrics, and `response/<layer>` and `gradient/<layer>` of captures; times are those at
-  which the lines were written, as far as the log says.
+  Tags are `<metric>/<split>`, `response/<layer>` and `gradient/<layer>`. The time of a scalar is that of its
+  measurement, as far as the log contains it.
+
+  Args:
+    logs: Logs of the runs.
+    directory: Directory for the folders, which are named as the run directories.
 
   Returns:
-    The folders.
+    The folders, one per run.
   """
   folders = []
   for run in logs.runs.to_dict("records"):

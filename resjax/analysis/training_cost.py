@@ -1,4 +1,4 @@
-"""Multiply-adds spent in training: three times those of the forward passes, because a backward pass takes two."""
+"""Multiply-adds spent in training: three times those of the forward pass, because the backward pass takes two."""
 
 import pandas as pd
 
@@ -7,9 +7,17 @@ from resjax.depth import PASSES_PER_STEP
 
 
 def training_macs(logs: Logs, lines: pd.DataFrame, steps: pd.Series) -> pd.Series:
-  """Returns the multiply-adds that training has cost by `steps`, for each line by its id; NaN if zero."""
-  sizes = logs.settings[logs.settings["key"] == "train.batch_size"].set_index("id")["value"]
-  batches = pd.to_numeric(lines["id"].map(sizes), errors="coerce")
-  of_net = lines["id"].map(logs.runs.set_index("id")["macs"])
-  spent = PASSES_PER_STEP * of_net.astype("float64") * batches.astype("float64") * steps.astype("float64")
-  return spent.where(spent > 0)
+  """Returns the multiply-adds spent in training up to a step.
+
+  Args:
+    logs: Logs of the runs.
+    lines: Lines of a log or rows of runs, with the column id.
+    steps: Step of each line.
+
+  Returns:
+    Multiply-adds of each line, float64; NaN if they are unknown or zero.
+  """
+  batch_sizes = pd.to_numeric(lines["id"].map(logs.setting("train.batch_size")), errors="coerce")
+  forward = lines["id"].map(logs.runs.set_index("id")["macs"])
+  macs = PASSES_PER_STEP * forward.astype("float64") * batch_sizes.astype("float64") * steps.astype("float64")
+  return macs.where(macs > 0)

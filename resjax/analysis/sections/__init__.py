@@ -1,6 +1,6 @@
-"""The report's sections: each reads the logs and says what is seen, with figures, tables and their data.
+"""Sections of the report. Each takes the logs and returns findings, figures, tables and their data as a `Section`.
 
-A builder takes the logs and returns a `Section`, or None where its records are not there.
+A builder returns None if the records for its section do not exist.
 """
 
 from resjax.analysis import learning_rates
@@ -61,7 +61,11 @@ _BUILDERS = (
 def build_all(logs: Logs) -> list[Section]:
   """Builds the sections of an experiment, in the order of the page.
 
-  Of a sweep over learning rates there is the section on the rates, and a comparison of depths at their best rates.
+  For a sweep over learning rates, these are the section on learning rates, and the comparison of depths at the best
+  learning rates.
+
+  Args:
+    logs: Logs of one experiment.
   """
   rates = learning_rate.build(logs)
   if rates is not None:

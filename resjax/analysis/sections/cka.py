@@ -1,4 +1,4 @@
-"""Similarity of layers: linear CKA between all blocks of a network, and with those of another, as heat maps."""
+"""Similarity of layers: linear CKA between the blocks of a network, or of two networks, as heat maps."""
 
 import numpy as np
 import pandas as pd
@@ -23,24 +23,24 @@ def build(logs: Logs) -> Section | None:
   if lines.empty:
     return None
   panels, rows = [], []
-  places = layer_lines(logs)
+  positions = layer_lines(logs)
   for net in plotted_networks(logs, lines):
-    own = lines[lines["net"] == net.key]
-    own = own[own["id"] == own["id"].iloc[0]]  # the first seed
-    for other, matrix in own.groupby(own["other"].fillna(""), sort=True):
+    of_net = lines[lines["net"] == net.key]
+    first_seed = of_net[of_net["id"] == of_net["id"].iloc[0]]
+    for other, matrix in first_seed.groupby(first_seed["other"].fillna(""), sort=True):
       values = _matrix(matrix)
       label = _label(logs, str(other))
-      panels.append(_panel(logs, net, str(other), matrix, values, places))
+      panels.append(_panel(logs, net, str(other), matrix, values, positions))
       rows.append((net.label, label or net.label, *values.shape, int(matrix["tile"].iloc[0]), values[-1, -1]))
   data = pd.DataFrame(rows, columns=["label", "other", "rows", "columns", "tile", "last_with_last"])
   return Section(
     key="cka",
     title="Similarity of layers",
-    findings=_findings(logs, places, data),
-    caption="Linear CKA of globally pooled features (unbiased HSIC over minibatches; Nguyen et al., 2021), 1 where two "
-    "blocks hold the same up to rotation and scale. Block 0 is the input of the first block; white lines part the "
-    "stages. Bright squares along the diagonal are blocks that change little. Very deep networks are drawn as means "
-    "over neighbouring blocks.",
+    findings=_findings(logs, positions, data),
+    caption="Linear CKA of globally pooled features (unbiased HSIC over minibatches; Nguyen et al., 2021), 1 if the "
+    "features of two blocks are equal up to rotation and scale. Block 0 is the input of the first block; white lines "
+    "separate the stages. Bright squares along the diagonal are blocks that change the features little. Very deep "
+    "networks are drawn as means over neighbouring blocks.",
     panels=tuple(panels),
     data={"cka": data},
     commands=study_commands(logs, "layers"),
@@ -48,13 +48,13 @@ def build(logs: Logs) -> Section | None:
 
 
 def _matrix(lines: pd.DataFrame) -> np.ndarray:
-  """Returns the matrix of one pair of runs; if it was made with several settings, the first one counts."""
+  """Returns the matrix of one pair of runs; if it was computed with several settings, the first one is used."""
   rows = lines.drop_duplicates("first").sort_values("first")["values"]
   return np.array([[np.nan if value is None else value for value in row] for row in rows], "float64")
 
 
 def _panel(
-  logs: Logs, net: Network, other: str, lines: pd.DataFrame, values: np.ndarray, places: pd.DataFrame
+  logs: Logs, net: Network, other: str, lines: pd.DataFrame, values: np.ndarray, positions: pd.DataFrame
 ) -> Panel:
   label = _label(logs, other)
   edges = []
@@ -63,10 +63,10 @@ def _panel(
   with style.panel() as (figure, axes):
     plotting.heat_map(axes, edges[1], edges[0], np.clip(values, 0, 1), _NORM, "CKA")
     own = lines["id"].iloc[0]
-    for place in _stage_starts(places, own):
-      axes.axhline(place - 0.5, color="white", linewidth=0.6)
-    for place in _stage_starts(places, other or own):
-      axes.axvline(place - 0.5, color="white", linewidth=0.6)
+    for position in _stage_starts(positions, own):
+      axes.axhline(position - 0.5, color="white", linewidth=0.6)
+    for position in _stage_starts(positions, other or own):
+      axes.axvline(position - 0.5, color="white", linewidth=0.6)
     for axis in (axes.xaxis, axes.yaxis):
       axis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_aspect("auto" if other else "equal")
@@ -78,31 +78,31 @@ def _panel(
     return Panel(name, style.to_svg(figure), f"Linear CKA between {words}, as colours.")
 
 
-def _stage_starts(places: pd.DataFrame, run: str) -> list[int]:
-  """Returns the position of each stage's first block but the first stage's, of a run."""
-  own = places[(places["id"] == run) & (places["block"] == 1) & (places["stage"] > 1)]
-  return [int(position) for position in own["position"]]
+def _stage_starts(positions: pd.DataFrame, run: str) -> list[int]:
+  """Returns the positions of the first blocks of all stages but the first, for one run."""
+  first = positions[(positions["id"] == run) & (positions["block"] == 1) & (positions["stage"] > 1)]
+  return [int(position) for position in first["position"]]
 
 
 def _label(logs: Logs, run: str) -> str:
-  """Returns the label of the network of a run, with its seed where there are several; its id if it is not here."""
+  """Returns the label of a run's network, with the seed if there are several; the id if the run is not in the logs."""
   if not run:
     return ""
-  found = logs.runs[logs.runs["id"] == run]
-  if found.empty:
+  rows = logs.runs[logs.runs["id"] == run]
+  if rows.empty:
     return run
-  net, seed = found["net"].iloc[0], found["seed"].iloc[0]
+  net, seed = rows["net"].iloc[0], rows["seed"].iloc[0]
   several = (logs.runs["net"] == net).sum() > 1
   return f"{logs.labels[net]}, seed {formats.count(seed)}" if several else logs.labels[net]
 
 
-def _findings(logs: Logs, places: pd.DataFrame, pairs: pd.DataFrame) -> tuple[str, ...]:
+def _findings(logs: Logs, positions: pd.DataFrame, pairs: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
-  for net in plotted_networks(logs, places):
-    own = places[places["net"] == net.key].groupby("position")["cka_previous"].mean().dropna()
-    alike = int((own > study_records.SIMILAR_CKA).sum())
+  for net in plotted_networks(logs, positions):
+    cka = positions[positions["net"] == net.key].groupby("position")["cka_previous"].mean().dropna()
+    alike = int((cka > study_records.SIMILAR_CKA).sum())
     sentences.append(
-      f"{net.label}: {alike} of {len(own)} blocks have a CKA above {study_records.SIMILAR_CKA} with the previous "
+      f"{net.label}: {alike} of {len(cka)} blocks have a CKA above {study_records.SIMILAR_CKA} with the previous "
       "position."
     )
   for row in pairs[pairs["label"] != pairs["other"]].to_dict("records"):

@@ -1,4 +1,4 @@
-"""Curvature: density of the eigenvalues of the Hessian, and its trace by stage."""
+"""Curvature: density of the eigenvalues of the Hessian, and trace of the Hessian by stage."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def build(logs: Logs) -> Section | None:
     caption="Density of the eigenvalues of the Hessian of the training loss by stochastic Lanczos quadrature, smoothed "
     f"by a Gaussian of {WIDTH:.0%} of the largest eigenvalue (Ghorbani et al., 2019; Yao et al., 2020), and trace of "
     "the blocks of the Hessian that belong to one stage each, by Hutchinson’s estimator; bars are standard errors over "
-    "random vectors. How many eigenvalues are near zero is known better than where there they are.",
+    "random vectors. Near zero, the number of eigenvalues is better resolved than their positions.",
     panels=tuple(panel for panel in (_density_panel(logs, densities), _trace_panel(logs, traces)) if panel),
     tables=tuple(table for table in tables if table.rows),
     data={name: frame for name, frame in frames if not frame.empty},
@@ -48,10 +48,10 @@ def build(logs: Logs) -> Section | None:
 
 
 def _densities(logs: Logs, summaries: pd.DataFrame) -> pd.DataFrame:
-  """Returns the density of the first run of each network: net, position, density."""
+  """Returns the density of eigenvalues of each network's first run, with columns net, position, density."""
   spectra, first = curvature.spectra(logs), summaries.drop_duplicates("net")
-  found = [curvature.density(*spectra[row["id"]]).assign(net=row["net"]) for row in first.to_dict("records")]
-  return pd.concat(found) if found else pd.DataFrame(columns=["net", "position", "density"])
+  densities = [curvature.density(*spectra[row["id"]]).assign(net=row["net"]) for row in first.to_dict("records")]
+  return pd.concat(densities) if densities else pd.DataFrame(columns=["net", "position", "density"])
 
 
 def _density_panel(logs: Logs, densities: pd.DataFrame) -> Panel | None:
@@ -60,9 +60,9 @@ def _density_panel(logs: Logs, densities: pd.DataFrame) -> Panel | None:
   drawn, colors = plotted_networks(logs, densities), plotting.network_colors(logs.networks)
   with style.panel() as (figure, axes):
     for net in drawn:
-      own = densities[densities["net"] == net.key]
+      curve = densities[densities["net"] == net.key]
       line = {"color": colors[net.key], "linestyle": plotting.line_style(net), "linewidth": 1.6}
-      axes.plot(own["position"].tolist(), own["density"].tolist(), label=net.label, **line)
+      axes.plot(curve["position"].tolist(), curve["density"].tolist(), label=net.label, **line)
     top = float(densities["density"].max())
     axes.set_ylim(top * 1e-6, top * 3)
     plotting.log_scale(axes, "y")
@@ -76,7 +76,7 @@ def _density_panel(logs: Logs, densities: pd.DataFrame) -> Panel | None:
 
 
 def _trace_panel(logs: Logs, traces: pd.DataFrame) -> Panel | None:
-  """Draws the trace of each part, the mean over seeds, for each network."""
+  """Draws the trace of each part of the networks, as the mean over seeds."""
   lines = traces[traces["part"] != "all"]
   if lines.empty:
     return None
@@ -85,14 +85,15 @@ def _trace_panel(logs: Logs, traces: pd.DataFrame) -> Panel | None:
   with style.panel() as (figure, axes):
     ends = []
     for i, net in enumerate(drawn):
-      own = lines[lines["net"] == net.key].groupby("part")[["trace", "error"]].mean().reindex(parts).dropna(how="all")
-      places = [parts.index(part) + 0.06 * (i - (len(drawn) - 1) / 2) for part in own.index]
+      means = lines[lines["net"] == net.key].groupby("part")[["trace", "error"]].mean()
+      means = means.reindex(parts).dropna(how="all")
+      x = [parts.index(part) + 0.06 * (i - (len(drawn) - 1) / 2) for part in means.index]
       look: dict[str, Any] = {"color": colors[net.key], "linestyle": plotting.line_style(net), "linewidth": 1.4}
-      axes.errorbar(places, own["trace"].tolist(), yerr=own["error"].fillna(0).tolist(), marker="o", ms=4, **look)
-      ends.append((float(own["trace"].iloc[-1]), net.label, colors[net.key]))
+      axes.errorbar(x, means["trace"].tolist(), yerr=means["error"].fillna(0).tolist(), marker="o", ms=4, **look)
+      ends.append((float(means["trace"].iloc[-1]), net.label, colors[net.key]))
     if (lines["trace"] > 0).all():
       plotting.log_scale(axes, "y")
-    axes.set_xticks(range(len(parts)), [_words(part) for part in parts])
+    axes.set_xticks(range(len(parts)), [_part_name(part) for part in parts])
     axes.set_ylabel("trace")
     axes.set_title("Trace of the Hessian by stage")
     style.label_line_ends(axes, ends)
@@ -102,35 +103,35 @@ def _trace_panel(logs: Logs, traces: pd.DataFrame) -> Panel | None:
 
 
 def _parts(lines: pd.DataFrame) -> list[str]:
-  """Returns the parts of all networks from input to output."""
+  """Returns the parts of all networks, from input to output."""
   return sorted(set(lines["part"]), key=lambda part: ({"stem": 0, "head": 2}.get(part, 1), part))
 
 
-def _words(part: str) -> str:
-  """Returns a part in words: "stage1" is "stage 1", "stem" is "first layer", "head" is "classifier"."""
+def _part_name(part: str) -> str:
+  """Returns a readable name of a part, such as "stage 1", "first layer" for the stem, "classifier" for the head."""
   return {"stem": "first layer", "head": "classifier"}.get(part, part.replace("stage", "stage "))
 
 
 def _findings(logs: Logs, traces: pd.DataFrame, summaries: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for net in plotted_networks(logs, pd.concat([traces[["net"]], summaries[["net"]]])):
-    said = []
-    own = summaries[summaries["net"] == net.key]
-    if len(own):
-      said.append(
-        f"the Hessian’s eigenvalues reach from {formats.figures(own['smallest'].mean())} to "
-        f"{formats.figures(own['largest'].mean())}, and about {formats.count(round(own['large'].mean()))} of "
-        f"{formats.count(own['parameters'].iloc[0])} are above {LARGE:.0%} of the largest"
+    clauses = []
+    of_net = summaries[summaries["net"] == net.key]
+    if len(of_net):
+      clauses.append(
+        f"the Hessian’s eigenvalues reach from {formats.figures(of_net['smallest'].mean())} to "
+        f"{formats.figures(of_net['largest'].mean())}, and about {formats.count(round(of_net['large'].mean()))} of "
+        f"{formats.count(of_net['parameters'].iloc[0])} are above {LARGE:.0%} of the largest"
       )
     by_part = traces[traces["net"] == net.key].groupby("part")["trace"].mean()
     if len(by_part):
       stages = by_part.drop("all")
       largest = str(stages.idxmax())
-      said.append(
+      clauses.append(
         f"its trace is {formats.figures(by_part['all'])}, of which {stages.max() / by_part['all']:.0%} are in "
-        f"{'' if largest.startswith('stage') else 'the '}{_words(largest)}"
+        f"{'' if largest.startswith('stage') else 'the '}{_part_name(largest)}"
       )
-    sentences.append(f"{net.label}: {'; '.join(said)}.")
+    sentences.append(f"{net.label}: {'; '.join(clauses)}.")
   return tuple(sentences)
 
 
@@ -149,12 +150,17 @@ def _trace_rows(logs: Logs, traces: pd.DataFrame) -> list[list[str]]:
   order, rows = [*_parts(traces[traces["part"] != "all"]), "all"], []
   whole = traces[traces["part"] == "all"].set_index("id")["trace"]
   for run in dict.fromkeys(traces["id"]):
-    own = traces[traces["id"] == run].set_index("part").reindex(order).dropna(subset=["trace"])
-    for part, row in own.iterrows():
+    by_part = traces[traces["id"] == run].set_index("part").reindex(order).dropna(subset=["trace"])
+    for part, row in by_part.iterrows():
       error = "" if np.isnan(row["error"]) else f" ± {formats.figures(row['error'], 2)}"
       rows.append(
         [
-          *(logs.labels[row["net"]], formats.count(row["seed"]), _words(str(part)), formats.count(row["parameters"])),
+          *(
+            logs.labels[row["net"]],
+            formats.count(row["seed"]),
+            _part_name(str(part)),
+            formats.count(row["parameters"]),
+          ),
           *(formats.figures(row["trace"], 4) + error, formats.number(100 * row["trace"] / whole[run], 1)),
           formats.count(row["vectors"]),
         ]

@@ -1,4 +1,4 @@
-"""Detection: average precision by backbone (Tables 7 to 11), precision against recall, and pictures of detections."""
+"""Detection: average precision by backbone (Tables 7 to 11), precision against recall, images with detections."""
 
 import base64
 import io
@@ -17,13 +17,13 @@ from resjax.analysis.networks import Network, key_without_depth
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, run_commands
 
-SHOWN_CLASSES = 8  # of more classes the figure shows the mean curve only
-SURE = 0.5  # score from which on a detection is drawn
+MAX_CURVES = 8  # with more classes, the figure shows only their mean
+MIN_SCORE = 0.5  # of the detections that are drawn
 JPEG_QUALITY = 70
 RECALLS = np.linspace(0, 1, 101)
 _INTERVAL = f"{seed_statistics.LEVEL:.0%} interval"
 _COLUMNS = (
-  *(Column("backbone", number=False), Column("its classification error", "%"), Column("seeds")),
+  *(Column("backbone", number=False), Column("classification error", "of the backbone, %"), Column("seeds")),
   *(Column("mAP@.5", "%"), Column(_INTERVAL, "of mAP@.5"), Column("mAP@[.5, .95]", "%")),
 )
 _PAPER_COLUMNS = (
@@ -42,8 +42,8 @@ def build(logs: Logs) -> Section | None:
   coco = set(logs.settings.loc[logs.settings["key"] == "data.name", "value"]) == {"coco"}
   by_run = _by_run(logs, last, "coco_ap50" if coco else "ap50")
   networks = plotted_networks(logs, last)
-  panels = [_curves(net, last[last["net"] == net.key]) for net in networks]
-  pictures = [_pictures(logs, net) for net in networks]
+  panels = [_precision_panel(net, last[last["net"] == net.key]) for net in networks]
+  pictures = [_picture_panel(logs, net) for net in networks]
   data = {
     "detection": by_run,
     "average_precision": last.drop(columns="precision"),
@@ -69,7 +69,7 @@ def build(logs: Logs) -> Section | None:
 
 
 def _by_run(logs: Logs, last: pd.DataFrame, key: str) -> pd.DataFrame:
-  """Returns mAP of each run, and the classification error of its backbone: net, seed, map50, map, backbone_error."""
+  """Returns net, seed, map50 (mAP at overlap 0.5), map and backbone_error (classification error) of each run."""
   grouped = last.groupby(["id", "net", "seed"], sort=False)
   by_run = grouped.agg(map50=(key, "mean"), map=("coco_ap", "mean")).reset_index()
   by_run["backbone_error"] = by_run["id"].map(logs.runs.set_index("id")["backbone_test_error"])
@@ -77,23 +77,23 @@ def _by_run(logs: Logs, last: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _half_width(by_run: pd.DataFrame, *counts: int) -> float:
-  """Returns half the width of an interval from the deviations of all networks' seeds; see `pooled_half_width`."""
-  return seed_statistics.pooled_half_width([list(own["map50"]) for _, own in by_run.groupby("net")], counts)
+  """Returns half the width of an interval of mAP, with a pooled deviation over seeds; see `pooled_half_width`."""
+  return seed_statistics.pooled_half_width([list(runs["map50"]) for _, runs in by_run.groupby("net")], counts)
 
 
 def _table(networks: list[Network], by_run: pd.DataFrame) -> Table:
   rows = []
   for net in networks:
-    own = by_run[by_run["net"] == net.key]
-    mean, half = own["map50"].mean(), _half_width(by_run, len(own))
+    runs = by_run[by_run["net"] == net.key]
+    mean, half = runs["map50"].mean(), _half_width(by_run, len(runs))
     interval = formats.MISSING if pd.isna(half) else f"{formats.percent(mean - half)} to {formats.percent(mean + half)}"
-    of_backbone = formats.percent(own["backbone_error"].mean())
+    of_backbone = formats.percent(runs["backbone_error"].mean())
     rows.append(
-      [net.label, of_backbone, str(len(own)), formats.percent(mean), interval, formats.percent(own["map"].mean())]
+      [net.label, of_backbone, str(len(runs)), formats.percent(mean), interval, formats.percent(runs["map"].mean())]
     )
   caption = (
     "Mean average precision on the test images. Intervals are over seeds of the detector, with one standard deviation "
-    "for all backbones; they know nothing of other test images or other trainings of a backbone."
+    "for all backbones; they do not include the variation between test images or between trainings of a backbone."
   )
   return Table(caption, _COLUMNS, rows)
 
@@ -129,15 +129,15 @@ def _classes_table(networks: list[Network], last: pd.DataFrame, key: str) -> Tab
 
 
 def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
-  """Compares the shallowest and the deepest backbone of those that differ only in depth, and mAP with their errors."""
+  """Compares the shallowest and the deepest backbone of each series, and mAP with the classification errors."""
   means = by_run.groupby("net")[["map50", "backbone_error"]].mean()
   counts = by_run.groupby("net").size()
   series: dict[str, list[Network]] = {}
   for net in networks:
     series.setdefault(key_without_depth(net.key.split("-blocks_")[0]), []).append(net)
   sentences = []
-  for alike in series.values():
-    first, last = alike[0], alike[-1]
+  for group in series.values():
+    first, last = group[0], group[-1]
     start, end = (formats.percent(means["map50"][net.key]) for net in (first, last))
     if first is last:
       sentences.append(f"{first.label} as backbone: mAP@.5 is {start} %.")
@@ -162,11 +162,11 @@ def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
   return tuple(sentences)
 
 
-def _curves(net: Network, own: pd.DataFrame) -> Panel:
-  """Draws precision against recall of each class, or their mean where there are many, of the first seed."""
-  first = own[own["id"] == own["id"].iloc[0]].dropna(subset=["precision"])
+def _precision_panel(net: Network, scores: pd.DataFrame) -> Panel:
+  """Draws precision against recall of the first seed, for each class or, with many classes, as their mean."""
+  first = scores[scores["id"] == scores["id"].iloc[0]].dropna(subset=["precision"])
   with style.panel() as (figure, axes):
-    if len(first) <= SHOWN_CLASSES:
+    if len(first) <= MAX_CURVES:
       for row, color in zip(first.to_dict("records"), style.series_colors(list(first["class"])).values(), strict=True):
         axes.plot(RECALLS, row["precision"], color=color, linewidth=1.8, label=row["class"])
       axes.legend(frameon=False)
@@ -180,30 +180,32 @@ def _curves(net: Network, own: pd.DataFrame) -> Panel:
     return Panel(f"precision-{net.key}", style.to_svg(figure), f"{net.label}: precision against recall.")
 
 
-def _pictures(logs: Logs, net: Network) -> Panel | None:
-  """Draws the recorded images of the first seed of a network with objects and detections."""
-  own = logs.pictures[(logs.pictures["net"] == net.key) & (logs.pictures["split"] == "test")]
-  if own.empty:
+def _picture_panel(logs: Logs, net: Network) -> Panel | None:
+  """Draws the recorded images of a network's first seed with objects and detections; None if there are none."""
+  pictures = logs.pictures[(logs.pictures["net"] == net.key) & (logs.pictures["split"] == "test")]
+  if pictures.empty:
     return None
-  first = own[own["id"] == own["id"].iloc[0]]
-  found = logs.detections[(logs.detections["id"] == first["id"].iloc[0]) & (logs.detections["split"] == "test")]
-  names = sorted({item["class"] for objects in first["objects"] for item in objects} | set(found["class"]))
+  first = pictures[pictures["id"] == pictures["id"].iloc[0]]
+  detections = logs.detections[(logs.detections["id"] == first["id"].iloc[0]) & (logs.detections["split"] == "test")]
+  names = sorted({item["class"] for objects in first["objects"] for item in objects} | set(detections["class"]))
   colors = dict(zip(names, style.series_colors(names).values(), strict=True))
   columns = 3
   rows = -(-len(first) // columns)
   with style.panel() as (figure, axes):
     axes.axis("off")
     axes.set_title(net.label)
-    for place, row in enumerate(first.to_dict("records")):
-      across, down = place % columns, place // columns
+    for index, row in enumerate(first.to_dict("records")):
+      across, down = index % columns, index // columns
       inner = axes.inset_axes((across / columns, 1 - (down + 1) / rows, 0.98 / columns, 0.95 / rows))
-      _picture(inner, row, found[(found["image"] == row["image"]) & (found["score"] >= SURE)], colors)
+      _draw_picture(
+        inner, row, detections[(detections["image"] == row["image"]) & (detections["score"] >= MIN_SCORE)], colors
+      )
     description = f"{net.label}: detections in {len(first)} test images, those with the fewest mistakes first."
     return Panel(f"pictures-{net.key}", _with_jpegs(style.to_svg(figure)), description)
 
 
 def _with_jpegs(svg: str) -> str:
-  """Returns a figure with its photographs as JPEG, which takes an eighth of the PNG that matplotlib embeds."""
+  """Returns the SVG with its photographs as JPEG, an eighth of the size of the PNG that Matplotlib embeds."""
 
   def as_jpeg(embedded: re.Match[str]) -> str:
     pixels = images.imread(io.BytesIO(base64.b64decode(embedded[1])), format="png")
@@ -215,20 +217,20 @@ def _with_jpegs(svg: str) -> str:
   return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", as_jpeg, svg)
 
 
-def _picture(axes: Axes, row: dict, found: pd.DataFrame, colors: dict[str, str]) -> None:
+def _draw_picture(axes: Axes, row: dict, detections: pd.DataFrame, colors: dict[str, str]) -> None:
   pixels = images.imread(io.BytesIO(base64.b64decode(row["jpeg"])), format="jpeg")
   axes.imshow(pixels, extent=(0, row["width"], row["height"], 0))
   for item in row["objects"]:
-    _frame(axes, item["box"], colors[item["class"]], 0.7, (0, (1, 1.5)))
-  for each in found.to_dict("records"):
-    _frame(axes, each["box"], colors[each["class"]], 1.1, "-")
+    _draw_box(axes, item["box"], colors[item["class"]], 0.7, (0, (1, 1.5)))
+  for each in detections.to_dict("records"):
+    _draw_box(axes, each["box"], colors[each["class"]], 1.1, "-")
   axes.set_xticks([])
   axes.set_yticks([])
   mistakes = int(row["wrong"])
   axes.set_title(f"{mistakes} mistake{'' if mistakes == 1 else 's'}", fontsize=6, pad=2)
 
 
-def _frame(axes: Axes, box: list[float], color: str, width: float, dashes: object) -> None:
+def _draw_box(axes: Axes, box: list[float], color: str, width: float, dashes: object) -> None:
   left, top, right, bottom = box
   axes.add_patch(
     Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width, linestyle=dashes)

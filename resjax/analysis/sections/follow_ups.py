@@ -1,11 +1,10 @@
-"""Comparison with papers that build on the paper's networks: their numbers beside the ones here."""
+"""Comparison with later papers that build on the paper's networks."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from resjax import records
 from resjax.analysis import formats
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
@@ -20,21 +19,21 @@ from resjax.follow_up_papers import (
   PublishedResult,
 )
 
-_EPOCHS = 10
+_EPOCHS = 10  # after which the training loss is compared
 _DATA = ("label", "net", "paper", "place", "measure", "here", "runs", "published", "published_spread", "reason")
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section; None if no network here is one that such a paper has and the paper itself has not."""
-  found = [(net, result) for net in logs.networks for result in RESULTS if _is_of(result, _settings(logs, net))]
-  new = {result.paper for _, result in found if _differs(result)}
-  rows = [_row(logs, net, result) for net, result in found if result.paper in new]
+  """Builds the section; None if only the paper itself has results for the networks here."""
+  pairs = [(net, result) for net in logs.networks for result in RESULTS if _has_network(result, _settings(logs, net))]
+  papers = {result.paper for _, result in pairs if _has_new_network(result)}
+  rows = [_row(logs, net, result) for net, result in pairs if result.paper in papers]
   if not rows:
     return None
   marks, notes = footnotes([row["reason"].split("; ") if row["reason"] else [] for row in rows])
   columns = (
     *(Column("network", number=False), Column("paper", number=False), Column("measure", number=False)),
-    *(Column("here", "mean over runs"), Column("runs"), Column("published", "notes: where the recipe differs")),
+    *(Column("here", "mean over runs"), Column("runs"), Column("published", "notes: differences of the recipe")),
   )
   cells = [
     [
@@ -45,11 +44,11 @@ def build(logs: Logs) -> Section | None:
   ]
   frame = pd.DataFrame(rows, columns=list(_DATA))
   comparable = sum(not row["reason"] for row in rows)
-  words = f"{comparable} of {len(rows)} numbers of {', '.join(sorted(new))} belong to the recipe of the runs here."
+  published = f"{len(rows)} numbers of {', '.join(sorted(papers))}"
   return Section(
     key="follow_ups",
     title="Comparison with later papers",
-    findings=(words,),
+    findings=(f"{comparable} of {published} were obtained with the recipe of the runs here.",),
     tables=(Table("Errors in percent, losses in nats.", columns, cells, notes),),
     data={"follow_up_comparison": frame},
     commands=run_commands(logs),
@@ -58,27 +57,25 @@ def build(logs: Logs) -> Section | None:
 
 def _settings(logs: Logs, net: Network) -> dict[str, Any]:
   """Returns the settings of the network's first run, by dotted key."""
-  first = logs.runs.loc[logs.runs["net"] == net.key, "id"].iloc[0]
-  own = logs.settings[logs.settings["id"] == first]
-  return dict(zip(own["key"], own["value"], strict=True))
+  return logs.settings_of(logs.runs.loc[logs.runs["net"] == net.key, "id"].iloc[0])
 
 
-def _is_of(result: PublishedResult, settings: Mapping[str, Any]) -> bool:
-  """Whether a result belongs to the network of these settings; settings of later versions have their default."""
+def _has_network(result: PublishedResult, settings: Mapping[str, Any]) -> bool:
+  """Returns whether a result is of the network with these settings; missing settings have their default."""
   return bool(settings) and all(
     settings.get(key, NETWORK[key]) == v for key, v in {**NETWORK, **result.network}.items()
   )
 
 
-def _differs(result: PublishedResult) -> bool:
-  """Whether the network differs from the paper's own in more than its depth."""
+def _has_new_network(result: PublishedResult) -> bool:
+  """Returns whether the network of a result differs from the paper's networks in more than depth."""
   return any(value != NETWORK[key] for key, value in result.network.items() if key != "model.depth")
 
 
 def _row(logs: Logs, net: Network, result: PublishedResult) -> dict[str, Any]:
   settings = _settings(logs, net)
   reasons = [
-    f"{key} {settings[key]}, there {value}"
+    f"{key} {settings[key]} here, {value} in the paper"
     for key, value in {**RECIPE, **result.recipe}.items()
     if key in settings and settings[key] != value
   ]
@@ -91,15 +88,16 @@ def _row(logs: Logs, net: Network, result: PublishedResult) -> dict[str, Any]:
 
 
 def _measured(logs: Logs, net: Network, measure: str) -> pd.Series:
-  """Returns the measure of each finished run of a network."""
-  done = logs.runs[(logs.runs["net"] == net.key) & (logs.runs["status"] == records.DONE)]
+  """Returns a measure of `follow_up_papers` for each finished run of a network."""
+  done = logs.finished(net)
   if measure == LAST:
     return done["test_error"]
-  own = logs.metrics[logs.metrics["id"].isin(done["id"])]
+  metrics = logs.metrics[logs.metrics["id"].isin(done["id"])]
   if measure == LOSS_AT_EPOCH_10:
-    train = own[(own["split"] == "train") & (own["epoch"] <= _EPOCHS) & (own["epoch"] > _EPOCHS - 1)]
+    train = metrics[(metrics["split"] == "train") & (metrics["epoch"] <= _EPOCHS) & (metrics["epoch"] > _EPOCHS - 1)]
     return train.groupby("id")["loss"].mean()
-  errors = own[own["split"].isin(("val", "test"))].pivot_table(index=["id", "step"], columns="split", values="error")
+  tested = metrics[metrics["split"].isin(("val", "test"))]
+  errors = tested.pivot_table(index=["id", "step"], columns="split", values="error")
   if measure == AT_BEST_VALIDATION and {"val", "test"} <= set(errors.columns):
     return errors.loc[errors["val"].groupby("id").idxmin(), "test"]
   return pd.Series(dtype="float64")

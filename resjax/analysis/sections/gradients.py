@@ -1,16 +1,23 @@
-"""Gradient flow: gradient norms of the layers, also relative to the weights, and their course in training."""
+"""Gradient flow: gradient norms of the layers, their ratio to the norms of the weights, and both over training."""
 
 from collections.abc import Iterable
 
 import pandas as pd
 
 from resjax.analysis import formats
-from resjax.analysis.curves import last_capture, layer_curves
+from resjax.analysis.curves import first_settings, last_capture, layer_curves
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections import through_training
-from resjax.analysis.sections.section import Section, line_panel, plotted_networks, run_commands, study_commands
+from resjax.analysis.sections.section import (
+  LineOptions,
+  Section,
+  line_panel,
+  plotted_networks,
+  run_commands,
+  study_commands,
+)
 
 _MEASURES = {"norm": ("Gradient", "gradient norm"), "ratio": ("Gradient to weight", "gradient norm / weight norm")}
 
@@ -47,16 +54,14 @@ def build(logs: Logs) -> Section | None:
 
 
 def gradients(logs: Logs) -> pd.DataFrame:
-  """Returns the norms recorded in training or else by a study, with `ratio`, norm / weight_norm.
+  """Returns the gradient norms recorded in training, or else by a study, with the column ratio (norm / weight_norm).
 
-  If a study was run with several settings, the first one counts.
+  If a network was studied with several settings, only the first ones are used.
   """
   studied = logs.studies["gradients"]
   studied = studied[~studied["net"].isin(set(logs.gradients["net"]))]
   if len(studied):
-    settings = ["images", "batch_size", "mode"]
-    first = studied.drop_duplicates("net")[["net", *settings]]
-    studied = studied.merge(first, on=["net", *settings])
+    studied = first_settings(studied, ["images", "batch_size", "mode"])
   columns = list(logs.gradients.columns)
   both = [frame[columns] for frame in (logs.gradients, studied) if len(frame)]
   captured = pd.concat(both, ignore_index=True) if both else logs.gradients
@@ -64,9 +69,9 @@ def gradients(logs: Logs) -> pd.DataFrame:
 
 
 def _by_layer(logs: Logs, curves: pd.DataFrame, name: str, title: str, label: str) -> Panel:
-  share = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
-  axes = ("layer, as a fraction of the network’s", label)
-  return line_panel(logs, share, "position", name, f"{title} by layer", axes, log=True)
+  relative = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
+  labels = (name, f"{title} by layer", "layer, as a fraction of the network’s", label)
+  return line_panel(logs, relative, "position", labels, LineOptions(log=True))
 
 
 def _findings(networks: Iterable[Network], curves: pd.DataFrame) -> tuple[str, ...]:
@@ -74,11 +79,11 @@ def _findings(networks: Iterable[Network], curves: pd.DataFrame) -> tuple[str, .
 
 
 def _sentence(net: Network, curves: pd.DataFrame) -> str:
-  own = curves[curves["net"] == net.key].sort_values("position")
-  first, last = own.iloc[0], own.iloc[-1]
-  times = first["mean"] / last["mean"]
-  words = f"{formats.figures(times, 2)} times" if times >= 1 else f"1/{formats.figures(1 / times, 2)} of"
+  curve = curves[curves["net"] == net.key].sort_values("position")
+  first, last = curve.iloc[0], curve.iloc[-1]
+  ratio = first["mean"] / last["mean"]
+  words = f"{formats.figures(ratio, 2)} times" if ratio >= 1 else f"1/{formats.figures(1 / ratio, 2)} of"
   return (
-    f"{net.label}, step {formats.count(own['step'].iloc[0])}: the gradient norm of the first layer is {words} that of "
-    "the last layer."
+    f"{net.label}, step {formats.count(curve['step'].iloc[0])}: the gradient norm of the first layer is {words} that "
+    "of the last layer."
   )

@@ -1,4 +1,4 @@
-"""Identity construction: a trained network deepened by identity blocks, and the effect of further training."""
+"""Identity construction: error of trained networks that were deepened by identity blocks."""
 
 import pandas as pd
 
@@ -33,9 +33,9 @@ def build(logs: Logs) -> Section | None:
     title="Identity construction",
     findings=_findings(lines, labels),
     caption="The paper’s opening argument (Sec. 1): a deeper network that copies a shallower one and adds identity "
-    "layers is as good, so training a deeper network should never do worse. The two runs named are trained on from "
-    "that initialization and from scratch.",
-    tables=(Table("Errors in percent; the runs are directories below the work directory.", _COLUMNS, rows),),
+    "layers is as good, so training a deeper network should never do worse. “Further training” starts from the "
+    "deepened network, “from scratch” from random weights.",
+    tables=(Table("Errors in percent. Runs are named by their directories below the work directory.", _COLUMNS, rows),),
     data={"identity": lines},
     commands=study_commands(logs, "identity"),
   )

@@ -10,7 +10,7 @@ from resjax.analysis import formats, seed_statistics
 from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.initialization import COSINE, GRADIENT, VARIANCE, compare_with_theory, init_lines, theory_curve
 from resjax.analysis.logs import Logs
-from resjax.analysis.sections.section import Column, Section, Table, line_panel, study_commands
+from resjax.analysis.sections.section import Column, LineOptions, Section, Table, line_panel, study_commands
 
 _MEASURES = {
   "gradient_norm": ("init-gradient-norm", "Gradient by the block’s input", "gradient norm", True),
@@ -49,10 +49,10 @@ def build(logs: Logs) -> Section | None:
       continue
     curves = add_labels(summarize_seeds(known.groupby(["net", "step", "position"])[column]), logs, ["step", "position"])
     data[f"init_{column}"] = curves
-    share = curves.assign(position=curves["position"] / curves["net"].map(last).astype("float64"))
-    axes = ("block, as a fraction of the network’s", label)
-    beside = _theory_curves(lines, theory, column)
-    panels.append(line_panel(logs, share, "position", name, title, axes, log=log, beside=beside))
+    relative = curves.assign(position=curves["position"] / curves["net"].map(last).astype("float64"))
+    labels = (name, title, "block, as a fraction of the network’s", label)
+    options = LineOptions(log=log, references=_theory_curves(lines, theory, column))
+    panels.append(line_panel(logs, relative, "position", labels, options))
   findings = tuple(_sentence(row) for row in theory.to_dict("records"))
   rows = [_row(row) for row in theory.to_dict("records")]
   return Section(

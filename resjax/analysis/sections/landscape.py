@@ -1,6 +1,5 @@
 """Loss landscape: filter-normalized surfaces, and leading eigenvalues of the Hessian."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
@@ -26,7 +25,7 @@ def build(logs: Logs) -> Section | None:
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
   caption = (
     "Loss along two random, filter-normalized directions around the trained network (the cross); all networks share "
-    "one colour scale. A large eigenvalue of the Hessian belongs to a direction of high curvature."
+    "one colour scale. A large eigenvalue of the Hessian corresponds to a direction of high curvature."
   )
   rows = [
     [
@@ -53,46 +52,38 @@ def _labelled(logs: Logs, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
-  """Draws the surface of the first seed of each network."""
-  positive = surface["loss"][surface["loss"] > 0]
-  if positive.empty:
+  """Draws the loss surface of the first seed of each network, with one colour scale."""
+  if not (surface["loss"] > 0).any():
     return []
-  low, high = float(positive.min()), float(positive.max())
-  norm = LogNorm(low, max(high, low * 1.01))
+  norm = plotting.log_norm(surface["loss"])
   return [_panel(net, surface[surface["net"] == net.key], norm) for net in plotted_networks(logs, surface)]
 
 
 def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
   first = lines[lines["id"] == lines["id"].iloc[0]]
   first = first[first["draw_seed"].fillna(-1) == first["draw_seed"].fillna(-1).iloc[0]]
-  grid = first.pivot_table(index="beta", columns="alpha", values="loss", aggfunc="last")
-  x, y = ([float(value) for value in index] for index in (grid.columns, grid.index))
-  losses = grid.to_numpy("float64")
   with style.panel() as (figure, axes):
-    edges = plotting.cell_edges(x), plotting.cell_edges(y)
-    plotting.heat_map(axes, *edges, np.where(losses > 0, losses, np.nan), norm, "loss")
-    if min(losses.shape) > 1 and np.isfinite(losses).all():
-      axes.contour(x, y, losses, levels=np.geomspace(*plotting.limits(norm), 9)[1:-1], colors="white", linewidths=0.7)
+    plotting.loss_surface(axes, first, norm)
     axes.plot(0, 0, "+", color="white", markersize=8)
     axes.set_aspect("equal")
     axes.set_xlabel("first direction")
     axes.set_ylabel("second direction")
     axes.set_title(net.label)
-    description = f"{net.label}: loss along two random directions around the trained net, as colours and contours."
+    description = f"{net.label}: loss along two random directions around the trained network, as colours and contours."
     return Panel(f"landscape-{net.key}", style.to_svg(figure), description)
 
 
 def _findings(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for net in plotted_networks(logs, surface):
-    own = surface[surface["net"] == net.key]
-    middle = own[(own["alpha"] == 0) & (own["beta"] == 0)]["loss"].mean()
+    losses = surface[surface["net"] == net.key]
+    center = losses[(losses["alpha"] == 0) & (losses["beta"] == 0)]["loss"].mean()
     sentences.append(
-      f"{net.label}: the loss is {formats.figures(middle)} at the trained network and "
-      f"{formats.figures(own['loss'].median())} in the median over the surface."
+      f"{net.label}: the loss is {formats.figures(center)} at the trained network and "
+      f"{formats.figures(losses['loss'].median())} in the median over the surface."
     )
   for net in plotted_networks(logs, hessian):
-    own = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]
-    largest = formats.figures(own["eigenvalue"].mean())
+    first = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]
+    largest = formats.figures(first["eigenvalue"].mean())
     sentences.append(f"{net.label}: the largest eigenvalue of the Hessian is {largest}.")
   return tuple(sentences)

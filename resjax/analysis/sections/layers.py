@@ -1,4 +1,4 @@
-"""What layers know: separation of the classes, probes, and the path of the features, block by block."""
+"""Information in each layer: separation of the classes, probes, and direction of the features' steps, by block."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,7 @@ from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import (
   Column,
+  LineOptions,
   Section,
   Table,
   join_words,
@@ -20,22 +21,22 @@ from resjax.analysis.sections.section import (
 )
 from resjax.analysis.separation import layer_lines, separation_law
 
-# By column: name of the panel, its title, label of the height, factor, and whether the height is logarithmic.
+# By column: name and title of the panel, label, scale, and whether the vertical axis is logarithmic.
 _MEASURES = {
   "separation": ("layers-separation", "Separation of the classes", "D = Tr(S_w pinv(S_b))", 1, True),
   "ridge_error": ("layers-ridge", "Linear probe", "test error (%)", 100, False),
   "nearest_mean_error": ("layers-nearest-mean", "Nearest class mean", "test error (%)", 100, False),
   "head_error": ("layers-head", "The network’s own head, last stage", "test error (%)", 100, False),
-  "alignment": ("layers-alignment", "Alignment of steps with the stage’s way", "mean cosine", 1, False),
+  "alignment": ("layers-alignment", "Alignment of steps with the stage’s path", "mean cosine", 1, False),
 }
 _TABLE = (
-  "Line of log D against the block; blocks with a CKA above 0.95 with the one before; test errors after the last block "
-  "of nearest class mean, ridge probe and the network’s own head; alignment."
+  "Fit of log D against the block; number of blocks whose CKA with the block before is above 0.95; test errors after "
+  "the last block of nearest class mean, ridge probe and the network’s own head; alignment."
 )
 _COLUMNS = (
   *(Column("network", number=False), Column("seeds"), Column("blocks"), Column("correlation", "log D, block")),
   *(Column("factor", "of D per block"), Column("interval", f"{seed_statistics.LEVEL:.0%}", number=False)),
-  *(Column("fall", "of log D"), Column("alike", "CKA > 0.95"), Column("nearest", "mean, %")),
+  *(Column("fall", "of log D"), Column("similar", "CKA > 0.95"), Column("nearest", "mean, %")),
   *(Column("ridge", "%"), Column("head", "%"), Column("alignment", "mean")),
 )
 
@@ -54,19 +55,19 @@ def build(logs: Logs) -> Section | None:
     curves = add_labels(summarize_seeds(known.groupby(["net", "step", "position"])[column]), logs, ["step", "position"])
     data[f"layers_{column}"] = curves
     last = curves["net"].map(lines.groupby("net")["position"].max()).astype("float64")
-    share = curves.assign(position=curves["position"].astype("float64") / last)
-    axes = ("block, as a fraction of the network’s", label)
-    panels.append(line_panel(logs, share, "position", name, title, axes, scale=scale, log=log))
+    relative = curves.assign(position=curves["position"].astype("float64") / last)
+    labels = (name, title, "block, as a fraction of the network’s", label)
+    panels.append(line_panel(logs, relative, "position", labels, LineOptions(scale=scale, log=log)))
   findings = _findings(law)
   return Section(
     key="layers",
     title="What layers know",
-    findings=findings or tuple(_too_few(logs, lines)),
+    findings=findings or tuple(_sentences_without_fit(logs, lines)),
     headlines=findings[:1],
     caption="Globally pooled features at the input of the first block and after every block. D is small where the "
-    "classes lie apart; He and Su (2023) found that log D falls linearly with the layer, a straight line here. The "
-    "probes are fitted to training images and tested on others. Alignment is the cosine between a block’s step and the "
-    "way from the beginning of its stage to the end.",
+    "classes are well separated; He and Su (2023) found that log D falls linearly with the layer, a straight line "
+    "here. The probes are fitted to training images and tested on others. Alignment is the cosine between a block’s "
+    "step and the path from the beginning of its stage to the end.",
     panels=tuple(panels),
     tables=(Table(_TABLE, _COLUMNS, _rows(law)),) if len(law) else (),
     data=data,
@@ -97,13 +98,13 @@ def _findings(law: pd.DataFrame) -> tuple[str, ...]:
   fails = [_correlation(row) for row in rows if not row["holds"]]
   if not rows:
     return ()
-  said = "The separation law, log D falling linearly with the block,"
+  law_words = "The separation law, log D falling linearly with the block,"
   if not fails:
-    text = f"{said} holds in {join_words(holds)}."
+    text = f"{law_words} holds in {join_words(holds)}."
   elif not holds:
-    text = f"{said} does not hold in {join_words(fails)}."
+    text = f"{law_words} does not hold in {join_words(fails)}."
   else:
-    text = f"{said} holds in {join_words(holds)}, but not in {join_words(fails)}."
+    text = f"{law_words} holds in {join_words(holds)}, but not in {join_words(fails)}."
   return (text, *_falls(law), *_pairs(law))
 
 
@@ -112,7 +113,7 @@ def _correlation(row: Mapping[Any, Any]) -> str:
 
 
 def _falls(law: pd.DataFrame) -> list[str]:
-  """Compares what a block does with what all do together, of each kind with several depths."""
+  """Compares the fall of log D in total and per block, for each kind of network with several depths."""
   sentences = []
   for _, rows in law.groupby("kind", sort=False):
     if len(rows["depth"].dropna().unique()) > 1:
@@ -124,7 +125,7 @@ def _falls(law: pd.DataFrame) -> list[str]:
 
 
 def _pairs(law: pd.DataFrame) -> list[str]:
-  """Compares plain and residual networks of one depth."""
+  """Compares the linear probes of plain and residual networks of the same depth."""
   sentences = []
   by_depth = law.dropna(subset=["depth"]).groupby("depth")
   for _, rows in by_depth:
@@ -138,8 +139,8 @@ def _pairs(law: pd.DataFrame) -> list[str]:
   return sentences
 
 
-def _too_few(logs: Logs, lines: pd.DataFrame) -> list[str]:
+def _sentences_without_fit(logs: Logs, lines: pd.DataFrame) -> list[str]:
   return [
-    f"{net.label}: has too few blocks, or features too alike, for a line of log D."
+    f"{net.label}: too few blocks, or too similar features, for a fit of log D."
     for net in plotted_networks(logs, lines)
   ]

@@ -1,4 +1,4 @@
-"""The best learning rate by depth: loss against rate, the exponent of the optimum, and the sharpness there."""
+"""Best learning rate by depth: loss against learning rate, power law of the best rate, and sharpness."""
 
 import math
 from typing import Any, Literal
@@ -20,7 +20,7 @@ _SHARPNESS = (
   *(Column("networks", number=False), Column("depth"), Column("seed"), Column("rate")),
   *(Column("eigenvalue", "largest"), Column("eigenvalue × rate")),
 )
-_TOP = 3.0  # nats: above that a network of ten classes has learnt nothing
+_MAX_LOSS = 3.0  # upper limit of the axis in nats; a network that guesses ten classes has a loss of 2.3
 _CAPTION = (
   "Mean training loss of the last epoch against the learning rate: geometric mean and range over seeds. Dots: each "
   "seed's optimum, by a parabola through the lowest points. Crosses at the top: the loss of at least one seed was not "
@@ -64,12 +64,12 @@ def build(logs: Logs) -> Section | None:
   )
 
 
-def claims_inside(low: float, high: float) -> list[str]:
-  """Returns the published or expected exponents inside an interval."""
-  return [_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS if low <= value <= high]
+def exponents_in_interval(low: float, high: float) -> list[str]:
+  """Returns the published or expected exponents inside an interval, as text."""
+  return [_format_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS if low <= value <= high]
 
 
-def _exponent(value: float) -> str:
+def _format_exponent(value: float) -> str:
   return formats.signed(value, 0 if value == round(value) else 1) if value else "0"
 
 
@@ -78,7 +78,7 @@ def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _names(series: list[str]) -> dict[str, str]:
-  """Returns a readable name for each series: its settings, without the part that all have in common."""
+  """Returns a readable name of each series: its settings, without those that all series have in common."""
   words = {each: each.split("-") for each in series}
   shared = 0
   while len(series) > 1 and len({tuple(parts[: shared + 1]) for parts in words.values()}) == 1:
@@ -96,22 +96,22 @@ def _finding(row: dict[str, Any], names: dict[str, str]) -> str:
     f"({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to {formats.number(row['high'])}; "
     f"{row['depths']} depths, {row['seeds']} seeds)"
   )
-  claims = join_words(_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS)
-  text += f". Of the claims {claims} the interval contains "
-  text += join_words(claims_inside(row["low"], row["high"])) or "none"
+  published = join_words(_format_exponent(value) for value in paper.LEARNING_RATE_EXPONENTS)
+  text += f". Of the claims {published} the interval contains "
+  text += join_words(exponents_in_interval(row["low"], row["high"])) or "none"
   if not math.isnan(row["predicted"]):
     within = row["low"] <= row["predicted"] <= row["high"]
-    text += f"; 2a − 1 = {_exponent(row['predicted'])} is {'inside' if within else 'outside'}"
+    text += f"; 2a − 1 = {_format_exponent(row['predicted'])} is {'inside' if within else 'outside'}"
   return f"{text}."
 
 
 def _row(row: dict[str, Any], best: pd.DataFrame, names: dict[str, str]) -> list[str]:
   known = not math.isnan(row["exponent"])
-  inside = claims_inside(row["low"], row["high"])
+  inside = exponents_in_interval(row["low"], row["high"])
   return [
     *(names[row["series"]], str(row["depths"]), str(row["seeds"]), formats.number(row["exponent"])),
     f"{formats.number(row['low'])} to {formats.number(row['high'])}" if known else formats.MISSING,
-    formats.MISSING if math.isnan(row["predicted"]) else _exponent(row["predicted"]),
+    formats.MISSING if math.isnan(row["predicted"]) else _format_exponent(row["predicted"]),
     (join_words(inside) or "none") if known else formats.MISSING,
     _best_by_depth(best[best["series"] == row["series"]]),
   ]
@@ -119,37 +119,38 @@ def _row(row: dict[str, Any], best: pd.DataFrame, names: dict[str, str]) -> list
 
 def _best_by_depth(best: pd.DataFrame) -> str:
   words = []
-  for depth, own in best.groupby("depth"):
-    missing = own.loc[own["optimum"] != learning_rates.INSIDE, "optimum"]
-    words.append(f"{depth}: {missing.iloc[0] if len(missing) else formats.figures(_mean(own['rate']), 2)}")
+  for depth, of_depth in best.groupby("depth"):
+    missing = of_depth.loc[of_depth["optimum"] != learning_rates.INSIDE, "optimum"]
+    words.append(
+      f"{depth}: {missing.iloc[0] if len(missing) else formats.figures(_geometric_mean(of_depth['rate']), 2)}"
+    )
   return "; ".join(words)
 
 
-def _mean(rates: pd.Series) -> float:
-  """Returns the geometric mean."""
+def _geometric_mean(rates: pd.Series) -> float:
   return math.exp(sum(math.log(rate) for rate in rates) / len(rates))
 
 
 def _loss_panel(curves: pd.DataFrame, best: pd.DataFrame, name: str) -> Panel:
   series = curves["series"].iloc[0]
   depths = sorted(curves["depth"].unique())
-  color = style.series_colors([str(depth) for depth in depths])
+  colors = style.series_colors([str(depth) for depth in depths])
   with style.panel() as (figure, axes):
     ends = []
-    top = max(_TOP, 1.1 * float(curves.groupby("depth")["loss"].first().max()))
+    top = max(_MAX_LOSS, 1.1 * float(curves.groupby("depth")["loss"].first().max()))
     for depth in depths:
-      own, shade = curves[curves["depth"] == depth].sort_values("rate"), color[str(depth)]
-      shown = own[own["loss"] <= top]
-      axes.plot(shown["rate"], shown["loss"], color=shade, linewidth=1.6, marker=".", markersize=4)
+      curve, color = curves[curves["depth"] == depth].sort_values("rate"), colors[str(depth)]
+      visible = curve[curve["loss"] <= top]
+      axes.plot(visible["rate"], visible["loss"], color=color, linewidth=1.6, marker=".", markersize=4)
       axes.fill_between(
-        shown["rate"], shown["low"], shown["high"].clip(upper=top), color=shade, alpha=0.15, linewidth=0
+        visible["rate"], visible["low"], visible["high"].clip(upper=top), color=color, alpha=0.15, linewidth=0
       )
-      off = own[(own["diverged"] > 0) | (own["loss"] > top)]
-      axes.plot(off["rate"], [top] * len(off), "x", color=shade, markersize=5, clip_on=False)
+      off = curve[(curve["diverged"] > 0) | (curve["loss"] > top)]
+      axes.plot(off["rate"], [top] * len(off), "x", color=color, markersize=5, clip_on=False)
       measured = best[(best["series"] == series) & (best["depth"] == depth)].dropna(subset=["rate"])
-      axes.plot(measured["rate"], measured["loss"], "o", color=shade, markersize=5)
-      if len(shown):
-        ends.append((float(shown["loss"].iloc[-1]), str(depth), shade))
+      axes.plot(measured["rate"], measured["loss"], "o", color=color, markersize=5)
+      if len(visible):
+        ends.append((float(visible["loss"].iloc[-1]), str(depth), color))
     _rate_axis(axes, "x")
     plotting.log_scale(axes, "y")
     axes.set_ylim(top=top)
@@ -162,27 +163,26 @@ def _loss_panel(curves: pd.DataFrame, best: pd.DataFrame, name: str) -> Panel:
 
 
 def _rate_axis(axes: Any, name: Literal["x", "y"]) -> None:
-  """Makes an axis of rates logarithmic with ticks at powers of two."""
+  """Makes an axis of learning rates logarithmic, with ticks at powers of two."""
   getattr(axes, f"set_{name}scale")("log", base=2)
   plotting.power_ticks(axes, name)
 
 
 def _depth_panel(best: pd.DataFrame, fitted: pd.DataFrame, names: dict[str, str]) -> Panel:
-  color = style.series_colors(list(names.values()))
+  colors = style.series_colors(list(names.values()))
   with style.panel() as (figure, axes):
     ends = []
     for row in _dicts(fitted):
-      own = best[(best["series"] == row["series"])].dropna(subset=["rate"])
-      shade = color[names[row["series"]]]
-      axes.plot(own["blocks"], own["rate"], "o", color=shade, markersize=4)
+      optima = best[(best["series"] == row["series"])].dropna(subset=["rate"])
+      color = colors[names[row["series"]]]
+      axes.plot(optima["blocks"], optima["rate"], "o", color=color, markersize=4)
       if not math.isnan(row["exponent"]):
-        at = [float(own["blocks"].min()), float(own["blocks"].max())]
+        at = [float(optima["blocks"].min()), float(optima["blocks"].max())]
         heights = [row["rate_at_one"] * blocks ** row["exponent"] for blocks in at]
-        axes.plot(at, heights, color=shade, linewidth=1.4)
-        ends.append((heights[-1], f"{names[row['series']]}: {formats.number(row['exponent'])}", shade))
-    axes.set_xscale("log")
+        axes.plot(at, heights, color=color, linewidth=1.4)
+        ends.append((heights[-1], f"{names[row['series']]}: {formats.number(row['exponent'])}", color))
     _rate_axis(axes, "y")
-    _block_axis(axes, best)
+    plotting.log_integer_axis(axes, best["blocks"], "blocks L")
     axes.set_ylabel("best learning rate")
     axes.set_title("Best learning rate by depth")
     style.label_line_ends(axes, ends)
@@ -192,25 +192,17 @@ def _depth_panel(best: pd.DataFrame, fitted: pd.DataFrame, names: dict[str, str]
 
 
 def _sharpness_panel(sharp: pd.DataFrame, names: dict[str, str]) -> Panel:
-  color = style.series_colors(list(names.values()))
+  colors = style.series_colors(list(names.values()))
   with style.panel() as (figure, axes):
     ends = []
     for series, name in names.items():
-      own = sharp[sharp["series"] == series].groupby("blocks")["product"].mean()
-      if len(own):
-        axes.plot(own.index, own, color=color[name], linewidth=1.4, marker="o", markersize=4)
-        ends.append((float(own.iloc[-1]), name, color[name]))
-    axes.set_xscale("log")
+      products = sharp[sharp["series"] == series].groupby("blocks")["product"].mean()
+      if len(products):
+        axes.plot(products.index, products, color=colors[name], linewidth=1.4, marker="o", markersize=4)
+        ends.append((float(products.iloc[-1]), name, colors[name]))
     plotting.log_scale(axes, "y")
-    _block_axis(axes, sharp)
+    plotting.log_integer_axis(axes, sharp["blocks"], "blocks L")
     axes.set_ylabel("largest eigenvalue × rate")
     axes.set_title("Sharpness at the best rate")
     style.label_line_ends(axes, ends)
     return Panel("sharpness", style.to_svg(figure), "Largest Hessian eigenvalue times the rate against the blocks.")
-
-
-def _block_axis(axes: Any, frame: pd.DataFrame) -> None:
-  blocks = sorted(frame["blocks"].unique())
-  axes.set_xticks([float(each) for each in blocks], [str(each) for each in blocks])
-  axes.minorticks_off()
-  axes.set_xlabel("blocks L")

@@ -11,6 +11,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import (
   Column,
+  LineOptions,
   Section,
   Table,
   line_panel,
@@ -18,7 +19,7 @@ from resjax.analysis.sections.section import (
   study_commands,
 )
 
-_SETTING = ["reestimated", "images", "source"]  # what the lines of one study share
+_SETTING = ["reestimated", "images", "source"]  # columns of the settings of a study
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
   *(Column("network", number=False), Column("batch statistics", number=False), Column("images"), Column("intact")),
@@ -37,11 +38,11 @@ def build(logs: Logs) -> Section | None:
   if lines.empty:
     return None
   first = _first_setting(lines)
-  singles, base = single_deletions(logs, first), _undisturbed(first)
+  singles, intact = single_deletions(logs, first), _intact_errors(first)
   table = summary(logs, lines)
   data, panels = {"lesions": table, "single_deletions": singles}, []
   if not singles.empty:
-    panels.append(_single_panel(logs, singles, base))
+    panels.append(_single_panel(logs, singles, intact))
   for kind, x, title, label in (
     (study_records.DELETE_RANDOM, "count", "Several blocks deleted", "blocks deleted at random"),
     (study_records.REORDER, "tau", "Blocks reordered", "rank correlation with the true order"),
@@ -49,8 +50,8 @@ def build(logs: Logs) -> Section | None:
     curves = _over_trials(logs, first[first["lesion"] == kind], x)
     if not curves.empty:
       data[f"lesions_{kind}"] = curves
-      axes = (label, "error (%)")
-      panels.append(line_panel(logs, curves, x, f"lesions-{kind}", title, axes, scale=100, base=base, marker="."))
+      options = LineOptions(scale=100, baselines=intact, marker=".")
+      panels.append(line_panel(logs, curves, x, (f"lesions-{kind}", title, label, "error (%)"), options))
   return Section(
     key="lesions",
     title="Lesions",
@@ -66,25 +67,39 @@ def build(logs: Logs) -> Section | None:
 
 
 def single_deletions(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
-  """Returns the error with each single block deleted, by the position of the block from the input."""
+  """Returns the error with each single block deleted.
+
+  Args:
+    logs: Logs of one experiment.
+    lines: Lines of the study of lesions.
+
+  Returns:
+    Columns label, kind, depth, shortcut, net, step, position (of the deleted block, from the input), stage, block,
+    mean, low, high (fractions; over seeds), runs.
+  """
   deleted = lines[lines["lesion"] == study_records.DELETE]
-  depth_order = deleted["stage"] * 100_000 + deleted["block"]  # no stage has so many blocks
-  ranked = deleted.assign(position=depth_order.groupby(deleted["id"]).rank(method="dense").astype("Int64"))
+  order = deleted["stage"] * 100_000 + deleted["block"]  # no stage has so many blocks
+  ranked = deleted.assign(position=order.groupby(deleted["id"]).rank(method="dense").astype("Int64"))
   grouped = ranked.groupby(["net", "step", "position", "stage", "block"], sort=True)["error"]
   return add_labels(summarize_seeds(grouped), logs, ["step", "position", "stage", "block"])
 
 
 def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
-  """Returns one row per network and setting: error intact and over all single deletions, as means over seeds.
+  """Returns the error of each network intact and over all single deletions, as means over seeds.
+
+  Args:
+    logs: Logs of one experiment.
+    lines: Lines of the study of lesions.
 
   Returns:
-    net, label, reestimated, images, undisturbed, best, median and worst (fractions), blocks (deleted in turn).
+    One row per network and setting with columns net, label, reestimated, images, undisturbed (error of the intact
+    network), best, median and worst (error with one block deleted; fractions), blocks (number of deleted blocks).
   """
   labels = {net.key: net.label for net in plotted_networks(logs, lines)}
   rows = []
   for key, label in labels.items():
-    own = lines[lines["net"] == key]
-    for (reestimated, images, _), part in own.groupby(_SETTING, sort=False, dropna=False):
+    of_net = lines[lines["net"] == key]
+    for (reestimated, images, _), part in of_net.groupby(_SETTING, sort=False, dropna=False):
       deleted = part[part["lesion"] == study_records.DELETE]
       by_seed = deleted.groupby("id")["error"].agg(["min", "median", "max", "count"]).mean()
       undisturbed = part[part["lesion"] == study_records.NONE]["error"].mean()
@@ -93,36 +108,37 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_setting(lines: pd.DataFrame) -> pd.DataFrame:
-  """Returns the lines of one setting, without re-estimated statistics where both were studied."""
+  """Returns the lines of one setting, preferably without re-estimated batch statistics."""
   ordered = lines.sort_values("reestimated", kind="stable")
   return ordered[(ordered[_SETTING].astype(str) == ordered[_SETTING].astype(str).iloc[0]).all(axis="columns")]
 
 
-def _undisturbed(lines: pd.DataFrame) -> dict[str, float]:
-  whole = lines[lines["lesion"] == study_records.NONE]
-  return {str(net): float(error) for net, error in whole.groupby("net")["error"].mean().items()}
+def _intact_errors(lines: pd.DataFrame) -> dict[str, float]:
+  """Returns the error of each intact network by its key."""
+  intact = lines[lines["lesion"] == study_records.NONE]
+  return {str(net): float(error) for net, error in intact.groupby("net")["error"].mean().items()}
 
 
 def _over_trials(logs: Logs, lines: pd.DataFrame, x: str) -> pd.DataFrame:
-  """Returns mean and range over draws and seeds, by `x`; rank correlations are rounded to a tenth."""
+  """Returns mean and range of the error over random draws and seeds, by the column `x`; tau is rounded to a tenth."""
   at = lines[x].round(1) if x == "tau" else lines[x]
   curves = summarize_seeds(lines.assign(**{x: at}).dropna(subset=[x]).groupby(["net", "step", x], sort=True)["error"])
   return add_labels(curves, logs, ["step", x])
 
 
-def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> Panel:
-  drawn, color = plotted_networks(logs, singles), plotting.network_colors(logs.networks)
+def _single_panel(logs: Logs, singles: pd.DataFrame, intact: dict[str, float]) -> Panel:
+  networks, colors = plotted_networks(logs, singles), plotting.network_colors(logs.networks)
   with style.panel() as (figure, axes):
     ends = []
-    for net in drawn:
-      curve, shade = plotting.network_curve(singles, net), color[net.key]
-      filled = "none" if net.kind == "plain" else shade
+    for net in networks:
+      curve, color = plotting.network_curve(singles, net), colors[net.key]
+      filled = "none" if net.kind == "plain" else color
       heights = [100 * value for value in curve["mean"]]
       axes.plot(
         curve["position"],
         heights,
         marker="o",
-        color=shade,
+        color=color,
         markerfacecolor=filled,
         markersize=4,
         linewidth=1.0,
@@ -130,18 +146,18 @@ def _single_panel(logs: Logs, singles: pd.DataFrame, base: dict[str, float]) -> 
       )
       if max(curve["runs"]) > 1:
         low, high = (100 * np.array(curve[key]) for key in ("low", "high"))
-        axes.fill_between(curve["position"], low, high, color=shade, alpha=0.15, linewidth=0)
-      if net.key in base:
-        axes.axhline(100 * base[net.key], color=shade, linewidth=0.9, linestyle=(0, (1, 2)))
-      ends.append((heights[-1], net.label, shade))
+        axes.fill_between(curve["position"], low, high, color=color, alpha=0.15, linewidth=0)
+      if net.key in intact:
+        axes.axhline(100 * intact[net.key], color=color, linewidth=0.9, linestyle=(0, (1, 2)))
+      ends.append((heights[-1], net.label, color))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("deleted block")
     axes.set_ylabel("error (%)")
     axes.set_title("One block deleted")
-    plotting.add_kind_legend(axes, drawn, 1.0)
+    plotting.add_kind_legend(axes, networks, 1.0)
     style.label_line_ends(axes, ends)
-    names = ", ".join(net.label for net in drawn)
+    names = ", ".join(net.label for net in networks)
     description = f"Error in percent with one block deleted, by the block, for {names}."
     return Panel("lesions-single", style.to_svg(figure), description)
 

@@ -15,8 +15,8 @@ _COLUMNS = (
   *(Column("seeds"), Column("difference", "in points"), Column(f"{seed_statistics.LEVEL:.0%} interval", "over seeds")),
   *(Column("sampling", "of the difference"), Column("p", "Holm"), Column("verdict", number=False)),
 )
-_MOST_ROWS = 8  # of a table that is not folded
-_ONE_SEED = ("network", "compared with", "error", "difference", "sampling")
+_MAX_ROWS = 8  # of a table that is not folded
+_ONE_SEED_COLUMNS = ("network", "compared with", "error", "difference", "sampling")
 _MEASURES = {"test": "test", "train": "training"}
 _VERDICTS = {
   (seed_statistics.DEPTH, seed_statistics.WORSE): "deeper is worse",
@@ -24,7 +24,7 @@ _VERDICTS = {
   (seed_statistics.SHORTCUT, seed_statistics.WORSE): "the shortcut hurts",
   (seed_statistics.SHORTCUT, seed_statistics.BETTER): "the shortcut helps",
 }
-_PAIRED = (
+_CAPTION = (
   "Paired t test over seeds: each seed of one network is paired with the same seed of the other, and the p values of "
   "one question are corrected together (Holm). Interval and p value describe the variation between seeds, the "
   "sampling error that between test sets. Only a difference that exceeds both is evidence."
@@ -33,7 +33,7 @@ _PAIRED = (
 
 def depth(logs: Logs) -> Section | None:
   """Builds the section on depth and shortcuts; None if no two finished networks differ only in one of them."""
-  table = _about(logs, seed_statistics.DEPTH, seed_statistics.SHORTCUT)
+  table = _comparisons_on(logs, seed_statistics.DEPTH, seed_statistics.SHORTCUT)
   if table.empty:
     return None
   deeper, shortcut = _depth_findings(table), _shortcut_findings(table)
@@ -42,7 +42,7 @@ def depth(logs: Logs) -> Section | None:
     title="Effect of depth",
     findings=(*deeper, *shortcut),
     headlines=(*deeper, *shortcut[-1:]),
-    caption=_PAIRED,
+    caption=_CAPTION,
     tables=tuple(
       _table(caption, part)
       for question, caption in (
@@ -58,7 +58,7 @@ def depth(logs: Logs) -> Section | None:
 
 def settings(logs: Logs) -> Section | None:
   """Builds the section on swept settings; None if no two finished networks differ only in one."""
-  table = _about(logs, seed_statistics.SETTING)
+  table = _comparisons_on(logs, seed_statistics.SETTING)
   if table.empty:
     return None
   return Section(
@@ -66,26 +66,26 @@ def settings(logs: Logs) -> Section | None:
     title="Effect of each setting",
     findings=(findings := _settings_findings(table)),
     headlines=findings[:2],
-    caption=_PAIRED,
+    caption=_CAPTION,
     tables=(_table("Error with the setting minus that without it.", table),),
     data={"settings": table},
     commands=run_commands(logs),
   )
 
 
-def _about(logs: Logs, *questions: str) -> pd.DataFrame:
+def _comparisons_on(logs: Logs, *questions: str) -> pd.DataFrame:
   table = seed_statistics.comparisons(logs)
   return table[table["question"].isin(questions)]
 
 
 def _table(caption: str, table: pd.DataFrame) -> Table:
-  """Returns the table of one question; without intervals and p values, and folded, if every network has one seed."""
+  """Returns the table of one question; with one seed per network it is folded and has no intervals and p values."""
   rows = [_row(row) for row in table.to_dict("records")]
   if (table["seeds"] > 1).any():
-    return Table(caption, _COLUMNS, rows, folded=len(rows) > _MOST_ROWS)
-  shown = [number for number, column in enumerate(_COLUMNS) if column.title in _ONE_SEED]
-  columns = tuple(_COLUMNS[number] for number in shown)
-  return Table(f"{caption} One seed each.", columns, [[row[number] for number in shown] for row in rows], folded=True)
+    return Table(caption, _COLUMNS, rows, folded=len(rows) > _MAX_ROWS)
+  kept = [index for index, column in enumerate(_COLUMNS) if column.title in _ONE_SEED_COLUMNS]
+  columns = tuple(_COLUMNS[index] for index in kept)
+  return Table(f"{caption} One seed each.", columns, [[row[index] for index in kept] for row in rows], folded=True)
 
 
 def _row(row: dict) -> list[str]:
@@ -101,19 +101,19 @@ def _row(row: dict) -> list[str]:
 
 
 def _depth_findings(table: pd.DataFrame) -> list[str]:
-  """Returns a sentence for each kind of network that compares the deepest with the shallowest."""
+  """Returns sentences that compare the deepest with the shallowest network, one for each series."""
   deeper = table[table["question"] == seed_statistics.DEPTH]
   return _sentences(rows for _, rows in deeper.groupby(deeper["net"].map(key_without_depth), sort=False))
 
 
 def _shortcut_findings(table: pd.DataFrame) -> list[str]:
-  """Returns a sentence for each depth that compares the residual with the plain network, shallow first."""
+  """Returns sentences that compare the residual with the plain network, one for each depth, shallow first."""
   shortcut = table[table["question"] == seed_statistics.SHORTCUT]
   return _sentences(rows for _, rows in shortcut.groupby("net", sort=False))
 
 
 def _sentences(comparisons: Iterable[pd.DataFrame]) -> list[str]:
-  """Returns a sentence for the last pair of each group of rows: of depths, that is the widest pair."""
+  """Returns a sentence for the last pair of each group of rows, which for depths is that of the extremes."""
   sentences = []
   for rows in comparisons:
     test = rows[rows["measure"] == "test"]
@@ -142,7 +142,7 @@ def _sentence(test: pd.Series, train: pd.Series | None) -> str:
 
 
 def _difference(row: Mapping[Any, Any] | pd.Series, digits: int) -> str:
-  """Says by how much two test errors differ: "The test error of A is 1.2 points lower than that of B"."""
+  """Describes the difference of two test errors: "The test error of A is 1.2 points lower than that of B"."""
   direction = "higher" if row["difference"] > 0 else "lower"
   size = percentage_points(row["difference"], digits)
   return f"The test error of {row['label']} is {size} {direction} than that of {row['than_label']}"
@@ -157,7 +157,7 @@ def _undecided(test: pd.Series) -> str:
 
 
 def _settings_findings(table: pd.DataFrame) -> tuple[str, ...]:
-  """Returns a sentence for each setting with a significant effect, and one that names all others."""
+  """Returns a sentence for each setting with a significant effect, and one that lists all others."""
   test = table[table["measure"] == "test"]
   significant = test[test["verdict"].isin([seed_statistics.BETTER, seed_statistics.WORSE])]
   sentences = [f"{_difference(row, 2)}, a significant difference." for row in significant.to_dict("records")]

@@ -1,4 +1,4 @@
-"""Comparison with the paper: its numbers, the ones here, and whether they agree."""
+"""Comparison with the paper: published errors, errors here, and whether they agree."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _COLUMNS = (
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section; None if no network here is one of the paper's."""
+  """Builds the section; None if the paper has no errors for the networks here."""
   table = paper_comparison.compare_with_paper(logs)
   if table.empty:
     return None
@@ -48,20 +48,20 @@ def _findings(table: pd.DataFrame) -> tuple[str, ...]:
   counts = table["verdict"].value_counts()
   if counts.get(paper_comparison.NOT_COMPARABLE, 0) == len(table):
     return ("The errors cannot be compared with the published ones; the notes give the reasons.",)
-  found = []
+  clauses = []
   for verdict, words in (
     (paper_comparison.AGREES, "agree within error"),
     (paper_comparison.DIFFERS, "differ"),
     (paper_comparison.NOT_COMPARABLE, "cannot be compared (see the notes)"),
   ):
     if counts.get(verdict, 0):
-      found.append(f"{counts[verdict]} {words}")
+      clauses.append(f"{counts[verdict]} {words}")
   numbers = "number" if len(table) == 1 else "numbers"
-  return (f"Of {len(table)} published {numbers} for these networks, {join_words(found)}.",)
+  return (f"Of {len(table)} published {numbers} for these networks, {join_words(clauses)}.",)
 
 
 def paper_number(row: Mapping[Any, Any]) -> str:
-  """Formats the published number of a row of `compare_with_paper` in percent; other reproductions have a star."""
+  """Formats the published number of a row of `compare_with_paper` in percent; other reproductions get a star."""
   low, high = row["paper_low"], row["paper_high"]
   if pd.isna(low):
     return f"under {formats.percent(high)}"

@@ -1,11 +1,11 @@
-"""Gradient paths: share of the gradient that flows through paths of each length."""
+"""Gradient paths: share of the gradient that flows through the paths of each length."""
 
 import pandas as pd
 
 from resjax.analysis import formats
 from resjax.analysis.curves import add_labels, last_capture, summarize_seeds
 from resjax.analysis.logs import Logs
-from resjax.analysis.sections.section import Section, line_panel, plotted_networks, study_commands
+from resjax.analysis.sections.section import LineOptions, Section, line_panel, plotted_networks, study_commands
 
 
 def build(logs: Logs) -> Section | None:
@@ -19,8 +19,8 @@ def build(logs: Logs) -> Section | None:
   branching = curves[curves.groupby("net")["length"].transform("nunique") > 1]
   panels = []
   if not branching.empty:
-    axes = ("main branches on the path", "share of the gradient (%)")
-    panels.append(line_panel(logs, branching, "length", "paths", "Gradient by path length", axes, scale=100))
+    labels = ("paths", "Gradient by path length", "main branches on the path", "share of the gradient (%)")
+    panels.append(line_panel(logs, branching, "length", labels, LineOptions(scale=100)))
   return Section(
     key="paths",
     title="Gradient paths",
@@ -37,14 +37,14 @@ def build(logs: Logs) -> Section | None:
 def _findings(logs: Logs, curves: pd.DataFrame, lines: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
   for net in plotted_networks(logs, curves):
-    own = curves[curves["net"] == net.key].sort_values("length")
+    curve = curves[curves["net"] == net.key].sort_values("length")
     blocks = lines[lines["net"] == net.key]["blocks_of_net"].max()
-    reached = own[own["mean"].cumsum() >= 0.5]["length"]
-    if len(own) > 1 and len(reached):
+    reached = curve[curve["mean"].cumsum() >= 0.5]["length"]
+    if len(curve) > 1 and len(reached):
       sentences.append(
         f"{net.label}: half of the gradient flows through paths of at most {formats.count(reached.iloc[0])} of "
         f"{formats.count(blocks)} main branches."
       )
-    elif len(own) == 1:
+    elif len(curve) == 1:
       sentences.append(f"{net.label}: the whole gradient flows through one path of {formats.count(blocks)} blocks.")
   return tuple(sentences)

@@ -1,4 +1,4 @@
-"""Plain networks by initialization, activation and normalization: their error against depth, residual ones beside."""
+"""Test error against depth for plain networks by initialization, activation and normalization."""
 
 import math
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from resjax.analysis.networks import NAMES
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Column, Section, Table, run_commands
 
-PAIR = (20, 56)  # depths of the paper's Fig. 1, which are compared where both are there
-_STARTS = ["kind", "norm", "initialization", "activation"]
+PAIR = (20, 56)  # depths of the paper's Fig. 1, which are compared if there are networks of both
+_CONFIGURATION = ["kind", "norm", "initialization", "activation"]
 _DEFAULTS = {"norm": "batch", "initialization": "he", "activation": "relu"}
 _WORDS = {
   **{"batch": "batch norm", "none": "no norm", "layer": "layer norm"},
@@ -23,7 +23,10 @@ _WORDS = {
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section; None unless plain networks of two starts or more have finished at two depths or more."""
+  """Builds the section; None unless plain networks of at least two configurations have finished at two depths.
+
+  A configuration is a kind, normalization, initialization and activation.
+  """
   runs = _runs(logs)
   plain = runs[runs["kind"] == "plain"]
   depths = plain.groupby("start")["depth"].nunique()
@@ -31,7 +34,9 @@ def build(logs: Logs) -> Section | None:
     return None
   shallow, deep = PAIR if set(PAIR) <= set(plain["depth"]) else (int(plain["depth"].min()), int(plain["depth"].max()))
   errors = _errors(runs)
-  differences = pd.DataFrame(_difference(start, own, shallow, deep) for start, own in runs.groupby("start", sort=False))
+  differences = pd.DataFrame(
+    _difference(start, part, shallow, deep) for start, part in runs.groupby("start", sort=False)
+  )
   columns = [int(depth) for depth in sorted(runs["depth"].unique())]
   table = Table(
     f"Test error in percent by depth, mean ± standard deviation over seeds, and that of {deep} layers minus that of "
@@ -49,8 +54,8 @@ def build(logs: Logs) -> Section | None:
     findings=tuple(_sentence(row) for row in differences.dropna(subset=["difference"]).to_dict("records")),
     caption="Delta and orthogonal initialization start each layer as a rotation of its channels; the tailored leaky "
     "ReLU and critical tanh are chosen so that signals pass all layers at the start (Zhang et al., 2022; Xiao et al., "
-    "2018). Each start has the learning rate of the experiment, so errors of different starts compare recipes, and "
-    "differences with depth within one start compare depths.",
+    "2018). All configurations have the learning rate of the experiment, so their errors compare recipes; "
+    "differences with depth within one configuration compare depths.",
     panels=(_panel(errors),),
     tables=(table,),
     data={"plain_depth": errors, "plain_depth_differences": differences},
@@ -59,7 +64,7 @@ def build(logs: Logs) -> Section | None:
 
 
 def _runs(logs: Logs) -> pd.DataFrame:
-  """Returns the finished runs with the settings of their start, and `start`, those in words."""
+  """Returns the finished runs with their configuration, and a description of it in the column start."""
   names = {f"model.{key}": key for key in _DEFAULTS}
   known = logs.settings[logs.settings["key"].isin(list(names))]
   values = known.assign(key=known["key"].map(names)).pivot_table(
@@ -69,20 +74,22 @@ def _runs(logs: Logs) -> pd.DataFrame:
   settings = values.reindex(columns=list(_DEFAULTS)).astype("object")  # a column of missing values takes no text
   runs = done[["id", "kind", "depth", "seed", "test_error"]].join(settings, on="id")
   runs = runs.fillna(_DEFAULTS)
-  words = [", ".join(_WORDS.get(value, NAMES.get(value, value)) for value in row) for row in runs[_STARTS].to_numpy()]
+  words = [
+    ", ".join(_WORDS.get(value, NAMES.get(value, value)) for value in row) for row in runs[_CONFIGURATION].to_numpy()
+  ]
   return runs.assign(start=words)
 
 
 def _errors(runs: pd.DataFrame) -> pd.DataFrame:
-  """Returns start, kind, depth, mean and spread of the test errors over seeds (fractions), and the number of runs."""
+  """Returns columns start, kind, depth, mean and spread (of the test error over seeds; fractions), and runs."""
   grouped = runs.groupby(["start", "kind", "depth"], sort=False)["test_error"]
   return grouped.agg(mean="mean", spread="std", runs="count").reset_index()
 
 
-def _difference(start: Any, own: pd.DataFrame, shallow: int, deep: int) -> dict[str, Any]:
-  """Returns the errors of both depths over the seeds that have finished at both, and their difference."""
+def _difference(start: Any, runs: pd.DataFrame, shallow: int, deep: int) -> dict[str, Any]:
+  """Returns the test errors at two depths and their difference, over the seeds that have finished at both."""
   by_seed = (
-    own.pivot_table(index="seed", columns="depth", values="test_error").reindex(columns=[shallow, deep]).dropna()
+    runs.pivot_table(index="seed", columns="depth", values="test_error").reindex(columns=[shallow, deep]).dropna()
   )
   differences = [float(value) for value in by_seed[deep] - by_seed[shallow]]
   low, high = seed_statistics.interval(differences)
@@ -94,48 +101,46 @@ def _difference(start: Any, own: pd.DataFrame, shallow: int, deep: int) -> dict[
 
 
 def _sentence(row: Mapping[Any, Any]) -> str:
-  between = "one seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
+  detail = "one seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
   if not pd.isna(row["low"]):
     low, high = (formats.signed(100 * row[side], 1) for side in ("low", "high"))
-    between = f"{seed_statistics.LEVEL:.0%} interval {low} to {high}, {between}"
+    detail = f"{seed_statistics.LEVEL:.0%} interval {low} to {high}, {detail}"
   return (
     f"{row['start']}: test error {formats.percent(row['shallow_error'])} % at {row['shallow']} layers and "
     f"{formats.percent(row['deep_error'])} % at {row['deep']}, a difference of "
-    f"{formats.signed(100 * row['difference'], 1)} points ({between})."
+    f"{formats.signed(100 * row['difference'], 1)} points ({detail})."
   )
 
 
 def _row(row: Mapping[Any, Any], errors: pd.DataFrame, depths: list[int]) -> list[str]:
-  own = errors[errors["start"] == row["start"]].set_index("depth")
-  between = f"{formats.signed(100 * row['low'])} to {formats.signed(100 * row['high'])}"
+  by_depth = errors[errors["start"] == row["start"]].set_index("depth")
+  interval = f"{formats.signed(100 * row['low'])} to {formats.signed(100 * row['high'])}"
   return [
     str(row["start"]),
     *(
-      formats.percent(own.loc[depth, "mean"], own.loc[depth, "spread"]) if depth in own.index else formats.MISSING
+      formats.percent(by_depth.loc[depth, "mean"], by_depth.loc[depth, "spread"])
+      if depth in by_depth.index
+      else formats.MISSING
       for depth in depths
     ),
     formats.signed(100 * row["difference"]),
-    *(formats.MISSING if pd.isna(row["low"]) else between, formats.count(row["seeds"])),
+    *(formats.MISSING if pd.isna(row["low"]) else interval, formats.count(row["seeds"])),
   ]
 
 
 def _panel(errors: pd.DataFrame) -> Panel:
-  """Draws the test error of each start against depth."""
+  """Draws the test error of each configuration against depth."""
   starts = list(dict.fromkeys(errors["start"]))
   colors = style.series_colors(starts)
   with style.panel() as (figure, axes):
     for start in starts:
-      own = errors[errors["start"] == start].sort_values("depth")
-      dashes = plotting.DASHED if own["kind"].iloc[0] == "plain" else plotting.SOLID
-      heights, bars = ((100 * own[key]).fillna(0).tolist() for key in ("mean", "spread"))
+      curve = errors[errors["start"] == start].sort_values("depth")
+      dashes = plotting.DASHED if curve["kind"].iloc[0] == "plain" else plotting.SOLID
+      heights, bars = ((100 * curve[key]).fillna(0).tolist() for key in ("mean", "spread"))
       look: dict[str, Any] = {"color": colors[start], "linestyle": dashes, "marker": "o", "markersize": 4}
-      axes.errorbar(own["depth"].tolist(), heights, yerr=bars, label=start, **look)
-    axes.set_xscale("log")
-    depths = sorted(errors["depth"].unique())
-    axes.set_xticks([float(depth) for depth in depths], [str(depth) for depth in depths])
-    axes.minorticks_off()
+      axes.errorbar(curve["depth"].tolist(), heights, yerr=bars, label=start, **look)
+    plotting.log_integer_axis(axes, errors["depth"], "depth")
     axes.set_ylim(0, None)
-    axes.set_xlabel("depth")
     axes.set_ylabel("test error (%)")
     axes.set_title("Test error by depth")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8)

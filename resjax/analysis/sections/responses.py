@@ -1,4 +1,4 @@
-"""Layer responses: Fig. 7, as recorded in training and as measured in other ways by studies."""
+"""Layer responses (Fig. 7), as recorded in training and as measured in other ways by studies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,16 +27,14 @@ _INDEPENDENT = (
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section on layer responses, also if none have been recorded yet; None for detectors."""
+  """Builds the section on layer responses, even if none have been recorded yet; None for detectors."""
   if len(logs.average_precision):
     return None
   data = {"responses_original": response_curves(logs, "original"), "responses_sorted": response_curves(logs, "sorted")}
   panels = figures.figure7(logs)
   if not panels:
     return Section("responses", _TITLE, ("No responses have been recorded yet.",), data=data)
-  means = response_history.mean_responses(logs)
-  ended = means["id"].map(logs.runs.set_index("id")["steps"]) == means["step"]
-  means = means[ended.fillna(False)]  # networks still in training would distort the fit
+  means = response_history.final_mean_responses(logs)  # networks still in training would distort the fit
   fitted = response_scaling.fit_response_scaling(means)
   if len(means["depth"].unique()) > 1:
     panels.append(
@@ -59,10 +57,10 @@ def other_measurements(logs: Logs) -> Section | None:
   others = measurements.distinct_measurements(logs)[1:] if len(logs.studies["responses"]) else []
   if not others:
     return None
-  panels, data, says = [], {}, []
+  panels, data, findings = [], {}, []
   for number, measurement in enumerate(others, 1):
     title = f"Measurement {number}"
-    says.append(f"{title}: {measurements.describe(measurement)}.")
+    findings.append(f"{title}: {measurements.describe(measurement)}.")
     for order, suffix, words in (("original", "", ""), ("sorted", "-sorted", ", sorted by size")):
       curves = response_curves(logs, order, measurement)
       data[f"measurement{number}{suffix.replace('-', '_')}"] = curves
@@ -72,12 +70,12 @@ def other_measurements(logs: Logs) -> Section | None:
     means = response_history.mean_responses(logs, measurement)
     fitted = response_scaling.fit_response_scaling(means)
     data |= {f"measurement{number}_means": means, f"measurement{number}_scaling": fitted}
-    says += [f"{title}: {_by_net(means)}."] if len(means) else []
-    says += [f"{title}: {_trend(row)}" for row in fitted.to_dict("records")]
+    findings += [f"{title}: {_means_sentence(means)}."] if len(means) else []
+    findings += [f"{title}: {_trend(row)}" for row in fitted.to_dict("records")]
   return Section(
     key="measurements",
     title="Responses measured in other ways",
-    findings=tuple(says),
+    findings=tuple(findings),
     caption="The paper does not state which images, batch statistics and layers Fig. 7 was measured with. "
     f"{_INDEPENDENT}",
     panels=tuple(panels),
@@ -104,12 +102,12 @@ def _findings(means: pd.DataFrame, fitted: pd.DataFrame) -> tuple[str, ...]:
     sentences.append(f"{text}.")
   sentences += [_trend(row) for row in fitted.to_dict("records")]
   return tuple(sentences) or tuple(
-    f"The mean response of {row['label']} is {formats.figures(row['mean'])}." for row in _each_net(means)
+    f"The mean response of {row['label']} is {formats.figures(row['mean'])}." for row in _network_means(means)
   )
 
 
 def _trend(row: Mapping[Any, Any]) -> str:
-  """Says how the mean response changes with depth, from a row of `fit_response_scaling`."""
+  """Describes how the mean response changes with depth, given a row of `fit_response_scaling`."""
   trend = "falls with depth" if row["high"] < 0 else "rises with depth" if row["low"] > 0 else "shows no trend in depth"
   return (
     f"The mean response of {row['series']} networks {trend}: fitted exponent {formats.number(row['exponent'])} "
@@ -118,12 +116,12 @@ def _trend(row: Mapping[Any, Any]) -> str:
   )
 
 
-def _by_net(means: pd.DataFrame) -> str:
-  said = (f"{formats.figures(row['mean'])} in {row['label']}" for row in _each_net(means))
-  return f"the mean response is {join_words(said)}"
+def _means_sentence(means: pd.DataFrame) -> str:
+  values = (f"{formats.figures(row['mean'])} in {row['label']}" for row in _network_means(means))
+  return f"the mean response is {join_words(values)}"
 
 
-def _each_net(means: pd.DataFrame) -> list[dict[Any, Any]]:
+def _network_means(means: pd.DataFrame) -> list[dict[Any, Any]]:
   return means.groupby("label", sort=False)["mean"].mean().reset_index().to_dict("records")
 
 
@@ -148,7 +146,7 @@ def _caption(logs: Logs, curves: pd.DataFrame) -> str:
 
 
 def unfinished_captures(logs: Logs) -> str:
-  """Names the networks whose latest responses are from before the end of training, with the step."""
+  """Lists the networks whose latest responses were recorded before the end of training, with their steps."""
   steps = logs.responses.groupby("net")["step"].max()
   total = logs.runs.groupby("net")["steps"].max().astype("float64")
   return ", ".join(

@@ -1,4 +1,4 @@
-"""Scaling with depth: power laws of errors, loss and responses, and the best depth for a training budget."""
+"""Scaling with depth: power laws of error, loss and response, and the best depth for a training budget."""
 
 import pandas as pd
 
@@ -34,9 +34,9 @@ _DRAWN = {
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section; None with fewer than three depths and no two depths with learning curves, and for detectors.
+  """Builds the section; None without three depths for a fit or two depths with learning curves, and for detectors.
 
-  A training step of a detector costs another multiple of its multiply-adds at test: the regions are others.
+  The training cost of a detector is not proportional to its cost at test, because the number of regions differs.
   """
   if len(logs.average_precision):
     return None
@@ -51,8 +51,8 @@ def build(logs: Logs) -> Section | None:
       name = f"scaling-{measure.replace('_', '-')}"
       panels.append(depth_panel(logs, measured, measure, of_depth, (name, words[0], words[1]), scale))
   for series in frontier["series"].unique():
-    own = curves[curves["net"].map(key_without_depth) == series]
-    panels.append(_frontier_panel(logs, own, frontier[frontier["series"] == series]))
+    of_series = curves[curves["net"].map(key_without_depth) == series]
+    panels.append(_frontier_panel(logs, of_series, frontier[frontier["series"] == series]))
   tables = []
   if len(laws):
     caption = f"Power laws; accepted if the interval excludes 0 and R² is at least {scaling.MIN_R_SQUARED:.1f}."
@@ -77,30 +77,30 @@ def build(logs: Logs) -> Section | None:
 
 
 def _law_findings(laws: pd.DataFrame) -> tuple[str, ...]:
-  """Returns a sentence per series and measure, against depth; the other predictors are nearly proportional to it."""
+  """Returns a sentence for each series and measure against depth, to which the other predictors are proportional."""
   sentences = []
   for row in laws[laws["against"] == "depth"].to_dict("records"):
-    what = f"The {scaling.MEASURES[row['measure']]} of {row['series']} networks"
+    subject = f"The {scaling.MEASURES[row['measure']]} of {row['series']} networks"
     fitted = (
       f"{formats.number(row['exponent'])} ({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to "
       f"{formats.number(row['high'])}; {row['runs']} runs, "
       f"R² {formats.figures(row['r_squared'], 2)})"
     )
     if row["law"]:
-      sentences.append(f"{what} scales as depth to the power {fitted}.")
+      sentences.append(f"{subject} scales as depth to the power {fitted}.")
     else:
-      sentences.append(f"{what} follows no power law in depth: fitted exponent {fitted}.")
+      sentences.append(f"{subject} follows no power law in depth: fitted exponent {fitted}.")
   return tuple(sentences)
 
 
 def _frontier_findings(frontier: pd.DataFrame) -> tuple[str, ...]:
   sentences = []
-  for _, stretches in frontier.groupby("series", sort=False):
-    best = join_words(f"{row['label']} up to {macs(row['to_macs'])}" for row in stretches.to_dict("records"))
-    last = stretches.iloc[-1]
+  for _, ranges in frontier.groupby("series", sort=False):
+    best = join_words(f"{row['label']} up to {macs(row['to_macs'])}" for row in ranges.to_dict("records"))
+    last = ranges.iloc[-1]
     close = abs(last["difference"]) <= scaling.MIN_STANDARD_ERRORS * last["sampling_error"]
     sentences.append(
-      f"For training budgets in multiply-adds, the best network{'s are' if len(stretches) > 1 else ' is'} {best}. "
+      f"For training budgets in multiply-adds, the best network{'s are' if len(ranges) > 1 else ' is'} {best}. "
       f"At the largest budget, the test error of {last['than_label']} is {percentage_points(last['difference'])} "
       f"{'higher' if last['difference'] > 0 else 'lower'}{', which is within the sampling error' if close else ''}."
     )
@@ -129,21 +129,23 @@ def _frontier_row(row: dict) -> list[str]:
   ]
 
 
-def _frontier_panel(logs: Logs, curves: pd.DataFrame, stretches: pd.DataFrame) -> Panel:
-  drawn, color = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
-  kind = drawn[0].kind
+def _frontier_panel(logs: Logs, curves: pd.DataFrame, ranges: pd.DataFrame) -> Panel:
+  networks, colors = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
+  kind = networks[0].kind
   with style.panel() as (figure, axes):
     ends = []
-    for row in stretches.to_dict("records"):
-      own = curves[curves["net"] == row["net"]]
-      best = own[(own["training_macs"] >= row["from_macs"]) & (own["training_macs"] <= row["to_macs"])]
+    for row in ranges.to_dict("records"):
+      curve = curves[curves["net"] == row["net"]]
+      best = curve[(curve["training_macs"] >= row["from_macs"]) & (curve["training_macs"] <= row["to_macs"])]
       axes.plot(best["training_macs"], 100 * best["mean"], color=style.RULE, linewidth=7, solid_capstyle="round")
-    for net in drawn:
-      own = curves[curves["net"] == net.key]
-      shade = color[net.key]
-      axes.plot(own["training_macs"], 100 * own["mean"], color=shade, linewidth=1.6, linestyle=plotting.line_style(net))
-      axes.plot(own["training_macs"].iloc[-1:], 100 * own["mean"].iloc[-1:], "o", color=shade, markersize=4)
-      ends.append((100 * float(own["mean"].iloc[-1]), net.label, shade))
+    for net in networks:
+      curve = curves[curves["net"] == net.key]
+      color = colors[net.key]
+      axes.plot(
+        curve["training_macs"], 100 * curve["mean"], color=color, linewidth=1.6, linestyle=plotting.line_style(net)
+      )
+      axes.plot(curve["training_macs"].iloc[-1:], 100 * curve["mean"].iloc[-1:], "o", color=color, markersize=4)
+      ends.append((100 * float(curve["mean"].iloc[-1]), net.label, color))
     plotting.log_scale(axes, "x", lambda value: macs(value).replace(".0e", "e"))
     plotting.log_scale(axes, "y")
     axes.set_xlabel("training cost (multiply-adds)")
@@ -151,6 +153,8 @@ def _frontier_panel(logs: Logs, curves: pd.DataFrame, stretches: pd.DataFrame) -
     title = f"{kind.capitalize()} networks by training cost"
     axes.set_title(title)
     style.label_line_ends(axes, ends)
-    names = ", ".join(net.label for net in drawn)
-    description = f"{title}: test error against multiply-adds spent in training for {names}; a broad line: the lowest."
-    return Panel(f"frontier-{stretches['series'].iloc[0]}", style.to_svg(figure), description)
+    names = ", ".join(net.label for net in networks)
+    description = (
+      f"{title}: test error against multiply-adds spent in training for {names}; a thick line marks the lowest error."
+    )
+    return Panel(f"frontier-{ranges['series'].iloc[0]}", style.to_svg(figure), description)

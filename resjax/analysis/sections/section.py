@@ -1,10 +1,9 @@
-"""What a section of the report is made of, and the words several of them use."""
+"""Structure of a section of the report, and functions that several sections share."""
 
 import dataclasses
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -14,12 +13,18 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 
-_COUNTS = ("count", "length")  # axes on which only whole numbers mean something
+_INTEGER_AXES = ("count", "length")  # columns whose axis has ticks at integers only
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A column of a table: its heading, a second line in small print, and whether it holds numbers."""
+  """Column of a table.
+
+  Attributes:
+    title: Heading.
+    small: Second line of the heading, in small print.
+    number: Whether the column contains numbers, which are right-aligned.
+  """
 
   title: str
   small: str = ""
@@ -28,14 +33,14 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table of the page; the first column names the row.
+  """A table of the report, whose first column names the row.
 
   Attributes:
-    caption: Description of the rows and their unit.
-    columns: The headings.
-    rows: One text for each column.
-    notes: Footnotes, numbered from 1 in this order (`footnotes` makes the marks).
-    folded: Whether a reader has to open the table.
+    caption: Description of the table, with units.
+    columns: Headings of the columns.
+    rows: Cells of each row, formatted as text.
+    notes: Footnotes, numbered from 1 in this order; `footnotes` returns the marks.
+    folded: Whether the table is collapsed at first.
   """
 
   caption: str
@@ -52,13 +57,13 @@ class Section:
   Attributes:
     key: Identifier, unique in the page.
     title: Heading.
-    findings: One sentence for each finding.
-    headlines: The findings that open the page.
-    caption: How to read the figures.
-    panels: Figures, side by side where there is room.
-    tables: Tables, below the figures.
-    data: Frames behind figures and tables, by the name of their CSV file.
-    commands: Commands that made the records.
+    findings: Findings, one sentence each.
+    headlines: Findings that are shown at the top of the page.
+    caption: Explanation of the figures.
+    panels: Figures.
+    tables: Tables, shown below the figures.
+    data: Data of figures and tables, by the name of the CSV file.
+    commands: Commands that wrote the records.
   """
 
   key: str
@@ -72,20 +77,20 @@ class Section:
   commands: tuple[str, ...] = ()
 
   def _repr_html_(self) -> str:
-    """Shows findings and figures in a notebook; the tables are in `data`."""
-    words = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.findings)
-    drawn = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
-    return f"{words}{drawn}<p><small>{html.escape(self.caption)}</small></p>"
+    """Returns findings and figures as HTML for a notebook; the data of the tables are in `data`."""
+    findings = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.findings)
+    figures = "".join(panel.svg[panel.svg.index("<svg") :] for panel in self.panels)
+    return f"{findings}{figures}<p><small>{html.escape(self.caption)}</small></p>"
 
 
 def footnotes(reasons: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
-  """Numbers distinct reasons so that a table can refer to them.
+  """Turns the reasons of each row of a table into numbered footnotes.
 
   Args:
-    reasons: The reasons of each row.
+    reasons: Reasons of each row.
 
   Returns:
-    The marks of each row ("¹ ³", or ""), and the distinct reasons in the order of their numbers.
+    Marks of each row ("¹ ³", or ""), and the distinct reasons in the order of their numbers.
   """
   notes = tuple(dict.fromkeys(reason for row in reasons for reason in row))
   superscripts = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -94,71 +99,89 @@ def footnotes(reasons: Sequence[Sequence[str]]) -> tuple[list[str], tuple[str, .
 
 
 def run_commands(logs: Logs) -> tuple[str, ...]:
-  """The commands that trained the runs, each once; of those that name one run by its index, the one for all."""
+  """Returns the distinct commands that trained the runs, without the index of a run (`--index`)."""
   return tuple(logs.runs["command"].dropna().map(lambda command: re.sub(r" --index[= ]\d+", "", command)).unique())
 
 
 def study_commands(logs: Logs, study: str) -> tuple[str, ...]:
-  """The commands that made a study (a subcommand of `resjax.study`) of these nets, each once."""
-  made = logs.studies["commands"]
-  return tuple(made.loc[made["study"] == study, "command"].unique())
+  """Returns the distinct commands of a study.
+
+  Args:
+    logs: Logs of one experiment.
+    study: Subcommand of `resjax.study`.
+  """
+  commands = logs.studies["commands"]
+  return tuple(commands.loc[commands["study"] == study, "command"].unique())
 
 
 def plotted_networks(logs: Logs, frame: pd.DataFrame) -> list[Network]:
-  """The nets that have lines in `frame`, in reading order."""
+  """Returns the networks that occur in the column net of a frame, plain before residual and shallow before deep."""
   measured = set(frame["net"])
   return [net for net in logs.networks if net.key in measured]
 
 
 def join_words(words: Iterable[str]) -> str:
-  """Words as a sentence lists them: "a, b and c"."""
-  every = list(words)
-  return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}" if every else ""
+  """Returns a list in words, such as "a, b and c"; "" if there are none."""
+  *first, last = list(words) or [""]
+  return f"{', '.join(first)} and {last}" if first else last
 
 
 def percentage_points(difference: float, digits: int = 1) -> str:
-  """The size of a difference of two errors: 0.021 is "2.1 points"."""
+  """Formats the absolute difference of two errors in percentage points: 0.021 is "2.1 points"."""
   return f"{abs(100 * difference):.{digits}f} points"
 
 
+@dataclasses.dataclass(frozen=True)
+class LineOptions:
+  """Options of `line_panel`.
+
+  Attributes:
+    scale: Factor of the values, such as 100 for percent.
+    log: Whether the vertical axis is logarithmic.
+    marker: Matplotlib's marker of the points.
+    baselines: Values of thin dotted horizontal lines, by network key.
+    references: Dotted reference curves (x values, y values), by network key.
+  """
+
+  scale: float = 1
+  log: bool = False
+  marker: str | None = None
+  baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  references: Mapping[str, tuple[list[float], list[float]]] = dataclasses.field(default_factory=dict)
+
+
 def line_panel(
-  logs: Logs, curves: pd.DataFrame, x: str, name: str, title: str, labels: tuple[str, str], **how: Any
+  logs: Logs, curves: pd.DataFrame, x: str, labels: tuple[str, str, str, str], options: LineOptions = LineOptions()
 ) -> Panel:
-  """A panel with one curve a net over `x`, plain nets dashed, seeds as a band.
+  """Draws a panel with one curve per network, dashed for plain networks, with the range over seeds as a band.
 
   Args:
-    logs: Records of the runs.
-    curves: Columns `net`, the column `x`, `mean`, `low`, `high` and `runs`.
+    logs: Logs of one experiment.
+    curves: Columns net, mean, low, high, runs, and the column `x`.
     x: Column for the horizontal axis.
-    name: File name of the panel.
-    title: Title above the axes.
-    labels: Labels of the two axes.
-    **how: Options. `scale`: factor of the heights (100 for percent). `log`: whether the vertical axis is logarithmic.
-      `base`: heights of thin horizontal lines, by network. `beside`: dotted reference lines, (x values, y values) by
-      network. `marker`: Matplotlib's marker of the points.
+    labels: File name of the panel, its title, and the labels of the horizontal and the vertical axis.
+    options: Options of the drawing.
   """
-  drawn, color = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
-  scale = how.get("scale", 1)
+  networks, colors = plotted_networks(logs, curves), plotting.network_colors(logs.networks)
+  (name, title, x_label, y_label), scale, dotted = labels, options.scale, (0, (1, 2))
   with style.panel() as (figure, axes):
     ends = []
-    for net in drawn:
-      curve = plotting.network_curve(curves, net)
-      shade = color[net.key]
-      line = plotting.Line(shade, 1.8, plotting.line_style(net), how.get("marker"))
-      plotting.draw_curve(axes, curve, x, line, scale)
-      if net.key in how.get("base", {}):
-        axes.axhline(scale * how["base"][net.key], color=shade, linewidth=0.8, linestyle=(0, (1, 2)))
-      if net.key in how.get("beside", {}):
-        axes.plot(*how["beside"][net.key], color=shade, linewidth=1.2, linestyle=(0, (1, 2)))
-      ends.append((scale * curve["mean"][-1], net.label, shade))
-    if how.get("log"):
+    for net in networks:
+      curve, color = plotting.network_curve(curves, net), colors[net.key]
+      plotting.draw_curve(axes, curve, x, plotting.Line(color, 1.8, plotting.line_style(net), options.marker), scale)
+      if net.key in options.baselines:
+        axes.axhline(scale * options.baselines[net.key], color=color, linewidth=0.8, linestyle=dotted)
+      if net.key in options.references:
+        axes.plot(*options.references[net.key], color=color, linewidth=1.2, linestyle=dotted)
+      ends.append((scale * curve["mean"][-1], net.label, color))
+    if options.log:
       plotting.log_scale(axes, "y")
-    if x in _COUNTS:
+    if x in _INTEGER_AXES:
       axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.set_title(title)
-    plotting.add_kind_legend(axes, drawn)
+    plotting.add_kind_legend(axes, networks)
     style.label_line_ends(axes, ends)
-    names = join_words(net.label for net in drawn)
-    return Panel(name, style.to_svg(figure), f"{title}: {labels[1]} against {labels[0]} for {names}.")
+    names = join_words(net.label for net in networks)
+    return Panel(name, style.to_svg(figure), f"{title}: {y_label} against {x_label} for {names}.")

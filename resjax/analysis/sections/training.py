@@ -11,7 +11,7 @@ from resjax.analysis.sections.section import Section, run_commands
 
 
 def build(logs: Logs) -> Section | None:
-  """Builds the section, also if nothing has been logged yet; None if all networks were trained elsewhere."""
+  """Builds the section, even if nothing has been logged yet; None if all networks were trained elsewhere."""
   if set(logs.runs["steps"]) == {0}:
     return None
   panels = figures.figure6(logs)
@@ -22,8 +22,8 @@ def build(logs: Logs) -> Section | None:
   caption = f"Fig. 6: {bold} error (bold) and training error (dashed) against step. Labels are depths."
   if len(logs.average_precision):
     caption += (
-      " Of detectors the test error is 1 - mAP at overlap 0.5, the training error the share of sampled regions with a "
-      "wrong class."
+      " The test error of a detector is 1 − mAP at overlap 0.5, its training error the fraction of sampled regions "
+      "with a wrong class."
     )
   if (curves["runs"] > 1).any():
     caption += " Bands: range over seeds."
@@ -41,15 +41,15 @@ def build(logs: Logs) -> Section | None:
 
 
 def _findings(errors: pd.DataFrame) -> tuple[str, ...]:
-  """Compares test and training error of the shallowest and the deepest of networks that differ only in depth."""
+  """Compares test and training errors of the shallowest and the deepest network of those that differ only in depth."""
   done = errors[errors["test_error"].notna()].sort_values("depth", kind="stable")
   sentences = []
-  for _, alike in done.groupby(done["net"].map(key_without_depth), sort=False):
-    first, last = alike.iloc[0], alike.iloc[-1]
+  for _, group in done.groupby(done["net"].map(key_without_depth), sort=False):
+    first, last = group.iloc[0], group.iloc[-1]
     # A network trained elsewhere has no training error.
-    known = alike[["test_error", "train_error"]].iloc[[0, -1]].dropna(axis="columns")
+    known = group[["test_error", "train_error"]].iloc[[0, -1]].dropna(axis="columns")
     starts, ends = ([formats.percent(error) for error in known.iloc[row]] for row in (0, -1))
-    if len(alike) > 1:
+    if len(group) > 1:
       test, *train = (f"from {start} to {end} %" for start, end in zip(starts, ends, strict=True))
       words = f"From {first['label']} to {last['label']}, the test error changes {test}"
       words += "".join(f" and the training error {change}" for change in train)

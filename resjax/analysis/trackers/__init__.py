@@ -1,4 +1,4 @@
-"""Export of records to experiment trackers: MLflow, Weights & Biases, Trackio. A run on disk is a run there."""
+"""Export of records to the experiment trackers MLflow, Weights & Biases and Trackio, one tracked run per run."""
 
 import importlib
 
@@ -7,16 +7,16 @@ from resjax.analysis.trackers.tracked_run import tracked_runs
 
 
 def export(logs: Logs, tracker: str) -> str:
-  """Writes each ended run to a tracker, unless it is there already.
+  """Writes each ended run to a tracker, unless it has been exported before.
 
-  A run that is still in progress is left for a later call, so that the run there never changes.
+  Runs in progress are left for a later call, so that exported runs never change.
 
   Args:
-    logs: Records of the runs.
-    tracker: wandb, trackio or mlflow; the extra of that name must be installed.
+    logs: Logs of the runs.
+    tracker: "wandb", "trackio" or "mlflow"; the extra of that name must be installed.
 
   Returns:
-    One line: how many runs were written, were there already or have not ended, and where they are.
+    One line with the number of runs that were written, had been exported before, or have not ended, and the store.
 
   Raises:
     OSError: The tracker's store cannot be used.
@@ -25,6 +25,6 @@ def export(logs: Logs, tracker: str) -> str:
   runs = tracked_runs(logs)
   writer = importlib.import_module(f"{__name__}.to_{tracker}")
   written, where = writer.write(runs)
-  counts = f"{written} runs written, {len(runs) - written} there already"
+  counts = f"{written} runs written, {len(runs) - written} already exported"
   waiting = len(logs.runs) - len(runs)
-  return f"{tracker}: {counts}{f', {waiting} not ended yet' if waiting else ''}; {where}"
+  return f"{tracker}: {counts}{f', {waiting} not finished yet' if waiting else ''}; {where}"

@@ -1,4 +1,4 @@
-"""Export to MLflow: an experiment for each experiment directory, on the store of MLFLOW_TRACKING_URI."""
+"""Export to MLflow, one experiment per experiment directory, in the store that MLFLOW_TRACKING_URI names."""
 
 import logging
 import os
@@ -13,12 +13,12 @@ import mlflow
 from mlflow.entities import Metric, Param, Run
 
 _KEY = "resjax.key"
-_PARAMS, _METRICS = 100, 1000  # most of a request, limits of MLflow
-_LONGEST = 5000  # characters of a value
+_MAX_PARAMS, _MAX_METRICS = 100, 1000  # per request, limits of MLflow
+_MAX_CHARACTERS = 5000  # of a value
 
 
 def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
-  """Writes the runs that are not there; one whose export was interrupted is written again.
+  """Writes the runs that are not in the store yet, and again those whose export was interrupted.
 
   Returns:
     Number of runs written, and the store.
@@ -38,24 +38,24 @@ def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
 
 
 def _write(client: mlflow.MlflowClient, run: TrackedRun) -> bool:
-  """Writes a run unless it is there; returns whether it did."""
-  there = client.get_experiment_by_name(run.project)
-  experiment = there.experiment_id if there else client.create_experiment(run.project)
-  found: list[Run] = client.search_runs([experiment], filter_string=f"tags.`{_KEY}` = '{run.key}'")
-  if any(each.info.status != "RUNNING" for each in found):
+  """Writes a run unless it is in the store already; returns whether it was written."""
+  existing = client.get_experiment_by_name(run.project)
+  experiment = existing.experiment_id if existing else client.create_experiment(run.project)
+  existing_runs: list[Run] = client.search_runs([experiment], filter_string=f"tags.`{_KEY}` = '{run.key}'")
+  if any(each.info.status != "RUNNING" for each in existing_runs):
     return False
-  for each in found:
+  for each in existing_runs:
     client.delete_run(each.info.run_id)
-  tags = {_KEY: run.key} | {f"resjax.{name}": str(value)[:_LONGEST] for name, value in run.facts.items()}
+  tags = {_KEY: run.key} | {f"resjax.{name}": str(value)[:_MAX_CHARACTERS] for name, value in run.facts.items()}
   created = client.create_run(experiment, start_time=round(run.started * 1000), run_name=run.name, tags=tags)
-  to = created.info.run_id
-  params = [Param(key, str(value)[:_LONGEST]) for key, value in _flat(run.settings)]
-  for i in range(0, len(params), _PARAMS):
-    client.log_batch(to, params=params[i : i + _PARAMS])
+  run_id = created.info.run_id
+  params = [Param(key, str(value)[:_MAX_CHARACTERS]) for key, value in _flat(run.settings)]
+  for i in range(0, len(params), _MAX_PARAMS):
+    client.log_batch(run_id, params=params[i : i + _MAX_PARAMS])
   metrics = [Metric(each.tag, each.value, round(each.time * 1000), each.step) for each in run.scalars]
-  for i in range(0, len(metrics), _METRICS):
-    client.log_batch(to, metrics=metrics[i : i + _METRICS])
-  client.set_terminated(to, "FAILED" if run.failed else "FINISHED", end_time=round(run.ended * 1000))
+  for i in range(0, len(metrics), _MAX_METRICS):
+    client.log_batch(run_id, metrics=metrics[i : i + _MAX_METRICS])
+  client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=round(run.ended * 1000))
   return True
 
 

@@ -1,4 +1,4 @@
-"""Export to Trackio: its local store, below TRACKIO_DIR."""
+"""Export to the local store of Trackio, below TRACKIO_DIR."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ _REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 
 
 def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
-  """Writes the runs that are not there; one whose export was interrupted is written again.
+  """Writes the runs that are not in the store yet, and again those whose export was interrupted.
 
   Returns:
     Number of runs written, and the store.
@@ -23,19 +23,21 @@ def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
   """
   for name in _REMOTE:
     if os.environ.get(name):
-      raise OSError(f"{name} is set: the export is to the local store; unset {name}, and upload with trackio sync")
-  with contextlib.redirect_stdout(io.StringIO()):  # it explains itself for each run
+      raise OSError(
+        f"{name} is set, but resjax exports to the local store only: unset {name}, and upload with trackio sync"
+      )
+  with contextlib.redirect_stdout(io.StringIO()):  # Trackio prints instructions for each run
     written = sum(_write(run) for run in runs)
   return written, str(trackio.TRACKIO_DIR)
 
 
 def _write(run: TrackedRun) -> bool:
-  """Writes a run unless it is there; returns whether it did."""
+  """Writes a run unless it is in the store already; returns whether it was written."""
   rows = list(run.rows())
-  for there in _found(run):
-    if trackio.SQLiteStorage.get_log_count(run.project, there.name, run_id=there.id) == len(rows):
+  for existing in _existing(run):
+    if trackio.SQLiteStorage.get_log_count(run.project, existing.name, run_id=existing.id) == len(rows):
       return False
-    there.delete()
+    existing.delete()
   trackio.init(
     run.project,
     name=run.name,
@@ -50,10 +52,10 @@ def _write(run: TrackedRun) -> bool:
   return True
 
 
-def _found(run: TrackedRun) -> list[trackio.api.Run]:
-  """Returns the runs with the key of a run."""
+def _existing(run: TrackedRun) -> list[trackio.api.Run]:
+  """Returns the runs in the store that have the same key."""
   try:
-    there = list(trackio.Api().runs(run.project))
-  except ValueError:  # there is no such project
+    runs = list(trackio.Api().runs(run.project))
+  except ValueError:  # the project does not exist
     return []
-  return [each for each in there if (each.config or {}).get("resjax_key") == run.key]
+  return [each for each in runs if (each.config or {}).get("resjax_key") == run.key]

@@ -11,7 +11,7 @@ from resjax.analysis.trackers.tracked_run import TrackedRun
 
 
 def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
-  """Writes the runs for which there is no offline run.
+  """Writes the runs that have no offline run yet.
 
   Returns:
     Number of runs written, and the command that uploads them.
@@ -25,12 +25,12 @@ def write(runs: Sequence[TrackedRun]) -> tuple[int, str]:
 
 
 def _write(run: TrackedRun, folder: Path) -> None:
-  """Writes an offline run to `folder`, where it appears when it is complete."""
+  """Writes an offline run to a temporary folder and moves it to `folder` when it is complete."""
   with tempfile.TemporaryDirectory(dir=folder) as temporary:
     settings = wandb.Settings(
       console="off", silent=True, disable_git=True, x_disable_stats=True, x_disable_meta=True, x_save_requirements=False
     )
-    written = wandb.init(
+    offline = wandb.init(
       project=run.project,
       id=run.key,
       name=run.name,
@@ -40,7 +40,7 @@ def _write(run: TrackedRun, folder: Path) -> None:
       settings=settings,
     )
     for step, values in run.rows():
-      written.log(values, step=step)
-    written.finish(exit_code=int(run.failed))
-    (whole,) = Path(temporary).glob("wandb/offline-run-*")
-    whole.rename(folder / whole.name)
+      offline.log(values, step=step)
+    offline.finish(exit_code=int(run.failed))
+    (complete,) = Path(temporary).glob("wandb/offline-run-*")
+    complete.rename(folder / complete.name)

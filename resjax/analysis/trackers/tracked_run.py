@@ -1,4 +1,4 @@
-"""A run as trackers take it: settings, facts, and scalars by step."""
+"""Runs in the form that experiment trackers need: settings, facts, and scalars by step."""
 
 import dataclasses
 import functools
@@ -27,9 +27,8 @@ class Scalar(NamedTuple):
 
   Attributes:
     step: Step at which it was measured.
-    time: Time of the measurement in seconds since 1970, as far as the log says.
-    tag: `<what>/<split>` of metrics, `response/<layer>` and `gradient/<layer>` of captures, `result/<key>` of the
-      result.
+    time: Time of the measurement in seconds since 1970, as far as the log contains it.
+    tag: `<metric>/<split>`, `response/<layer>`, `gradient/<layer>`, or `result/<key>` for the final result.
     value: The number.
   """
 
@@ -46,13 +45,13 @@ class TrackedRun:
   Attributes:
     project: Experiment and variant, as in the name of their directory.
     name: Id of the run.
-    key: Identity of the run in trackers, 16 hexadecimal digits; another one if the run is trained again.
+    key: Identifier in trackers, 16 hexadecimal digits, which changes if the run is trained again.
     failed: Whether the run failed.
     started: Start in seconds since 1970.
     ended: End in seconds since 1970.
     settings: Settings as nested mappings, as in config.json.
-    facts: What run.json says besides, values by key.
-    scalars: All numbers, by step.
+    facts: Other values of run.json by key.
+    scalars: All scalars, sorted by step.
   """
 
   project: str
@@ -66,7 +65,7 @@ class TrackedRun:
   scalars: tuple[Scalar, ...]
 
   def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yields each step that has scalars, with their values by tag."""
+    """Yields each step with the values of its scalars by tag."""
     for step, group in itertools.groupby(self.scalars, key=lambda scalar: scalar.step):
       yield step, {scalar.tag: scalar.value for scalar in group}
 
@@ -77,24 +76,24 @@ def tracked_runs(logs: Logs) -> list[TrackedRun]:
 
 
 def scalars(logs: Logs, run: Mapping[Any, Any]) -> list[Scalar]:
-  """Returns the numbers in the logs of a run: metrics, responses and gradient norms.
+  """Returns the scalars in the logs of a run: metrics, responses and gradient norms.
 
   Args:
-    logs: Records of the runs.
+    logs: Logs of the runs.
     run: Row of the run in `logs.runs`.
   """
-  found, started = [], _seconds(run["started"])
+  result, started = [], _seconds(run["started"])
   lines = _of_run(logs.metrics, run)
   times = started + lines["seconds"].where(lines["split"] == "train", 0.0).fillna(0.0).cumsum()
   for time, line in zip(times, lines.to_dict("records"), strict=True):
     present = (name for name in _METRICS if not pd.isna(line[name]))
-    found += [Scalar(line["step"], time, f"{name}/{line['split']}", line[name]) for name in present]
+    result += [Scalar(line["step"], time, f"{name}/{line['split']}", line[name]) for name in present]
   for log, column, tag in _LAYERS:
     captured = _of_run(getattr(logs, log), run).dropna(subset=[column])
-    found += [
+    result += [
       Scalar(line["step"], started, f"{tag}/{line['layer']:04d}", line[column]) for line in captured.to_dict("records")
     ]
-  return found
+  return result
 
 
 def _tracked(logs: Logs, run: Mapping[Any, Any]) -> TrackedRun:
@@ -131,7 +130,7 @@ def _insert(nested: dict[str, Any], setting: tuple[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-  """Returns a text of run.json, "" if it is missing."""
+  """Returns a value of run.json as text, "" if it is missing."""
   return "" if pd.isna(value) else str(value)
 
 
