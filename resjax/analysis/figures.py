@@ -46,7 +46,7 @@ class ErrorCurves:
   """The data of Fig. 6.
 
   Attributes:
-    networks: All networks of the experiment, which determine the colours.
+    networks: All networks of the experiment, which determine the colors.
     curves: Result of `error_curves`, restricted to the two splits and the networks to draw.
     evaluated: The split drawn bold, "test" or "val".
     failures: By network key, (step, error) at which runs failed.
@@ -164,7 +164,7 @@ def response_panel(
     name: File name of the panel.
     title: Title of the panel.
     curves: Result of `response_curves`.
-    networks: All networks of the experiment, which determine the colours.
+    networks: All networks of the experiment, which determine the colors.
     legend: Whether to draw a legend of the line styles above the panel.
   """
   with style.panel() as (figure, axes):
@@ -183,7 +183,7 @@ def draw_responses(
     axes: Axes to draw on.
     title: Title of the panel.
     curves: Result of `response_curves`.
-    networks: All networks of the experiment, which determine the colours.
+    networks: All networks of the experiment, which determine the colors.
     legend: Whether to draw a legend of the line styles above the panel.
 
   Returns:

@@ -1,4 +1,4 @@
-"""Networks of an experiment: grouping of runs by network, labels for tables and figures, colour groups."""
+"""Networks of an experiment: grouping of runs by network, labels for tables and figures, color groups."""
 
 import dataclasses
 import re
@@ -19,7 +19,7 @@ class Network:
     depth: Number of counted layers; None if the records have no depth.
     shortcut: Shortcut option; None for a plain network.
     label: Name in tables and figures ("ResNet-56"), with the shortcut and the swept settings if several are compared.
-    series: Colour group: the depth if the experiment has several depths, otherwise the label without the kind.
+    series: Color group: the depth if the experiment has several depths, otherwise the label without the kind.
     variant: Index among the networks of the same kind and series, from 0; determines the line style.
   """
 

@@ -50,7 +50,7 @@ class Panel:
 
 
 def network_colors(networks: Iterable[Network]) -> dict[str, str]:
-  """Returns the colour of each network by its key: one per series, the same in every figure of an experiment."""
+  """Returns the color of each network by its key: one per series, the same in every figure of an experiment."""
   networks = list(networks)
   by_series = style.series_colors(series_order(networks))
   return {net.key: by_series[net.series] for net in networks}
@@ -225,7 +225,7 @@ def heat_map(axes: Axes, x: list[float], y: list[float], values: np.ndarray, nor
 
 
 def log_norm(values: pd.Series) -> LogNorm:
-  """Returns a logarithmic colour scale over the positive values, of which there must be at least one."""
+  """Returns a logarithmic color scale over the positive values, of which there must be at least one."""
   positive = values[values > 0]
   low = float(positive.min())
   return LogNorm(low, max(float(positive.max()), low * 1.01))
@@ -237,7 +237,7 @@ def loss_surface(axes: Axes, lines: pd.DataFrame, norm: LogNorm) -> None:
   Args:
     axes: Axes to draw on.
     lines: Columns alpha and beta (coordinates on a grid) and loss.
-    norm: Colour scale, which several surfaces can share.
+    norm: Color scale, which several surfaces can share.
   """
   grid = lines.pivot_table(index="beta", columns="alpha", values="loss", aggfunc="last")
   losses = grid.to_numpy("float64")

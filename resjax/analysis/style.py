@@ -1,6 +1,6 @@
 """Style of the figures, and reproducible conversion of Matplotlib figures to SVG.
 
-Standalone SVG files have the colours of the light theme. In the page, these colours are replaced by CSS variables, so
+Standalone SVG files have the colors of the light theme. In the page, these colors are replaced by CSS variables, so
 that the same figure fits the light and the dark theme.
 """
 
@@ -16,8 +16,8 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# From shallow to deep. Deeper networks have more contrast with the page, so that the order can be seen with any colour
-# vision and in black and white. There are six colours because the paper has six depths.
+# From shallow to deep. Deeper networks have more contrast with the page, so that the order can be seen with any color
+# vision and in black and white. There are six colors because the paper has six depths.
 SERIES_LIGHT = ("#dd720a", "#dd3f34", "#99348c", "#4c2cc0", "#26266e", "#08080f")
 SERIES_DARK = ("#8f5bf5", "#e055c0", "#ff7f78", "#ffb347", "#f3ea6a", "#ffffff")
 PAGE, PAGE_DARK = "#fcfcfb", "#16191d"
@@ -25,10 +25,10 @@ INK, INK_DARK = "#22262b", "#e6e8ea"
 FAINT, FAINT_DARK = "#5c636b", "#a3abb3"
 RULE, RULE_DARK = "#d9dce0", "#3a4048"
 
-# Colour map of heat maps, perceptually uniform for any colour vision, on the light and the dark page.
+# Color map of heat maps, perceptually uniform for any color vision, on the light and the dark page.
 HEAT = "viridis"
 
-# CSS variable, light colour, dark colour.
+# CSS variable, light color, dark color.
 THEME = (
   ("--page", PAGE, PAGE_DARK),
   ("--ink", INK, INK_DARK),
@@ -75,7 +75,7 @@ _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def series_colors(series: list[str]) -> dict[str, str]:
-  """Returns a colour by series, spread over the palette from shallow to deep.
+  """Returns a color by series, spread over the palette from shallow to deep.
 
   Args:
     series: Names of the series, shallow before deep.
@@ -83,7 +83,7 @@ def series_colors(series: list[str]) -> dict[str, str]:
   last = len(SERIES_LIGHT) - 1
   if len(series) > len(SERIES_LIGHT):
     return dict(zip(series, itertools.cycle(SERIES_LIGHT), strict=False))
-  # Few series get colours that differ strongly; six series use all of them.
+  # Few series get colors that differ strongly; six series use all of them.
   spread = [round(i * last / max(len(series) - 1, 2)) for i in range(len(series))]
   return {name: SERIES_LIGHT[i] for name, i in zip(series, spread, strict=True)}
 
@@ -119,7 +119,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def inline_svg(svg: str, name: str, description: str) -> str:
-  """Adapts an SVG file to the page: CSS variables for colours, unique ids, and a description.
+  """Adapts an SVG file to the page: CSS variables for colors, unique ids, and a description.
 
   Args:
     svg: Result of `to_svg`.
@@ -145,7 +145,7 @@ def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
 
   Args:
     axes: Axes whose limits are already set.
-    ends: For each curve (height in data coordinates, text, colour).
+    ends: For each curve (height in data coordinates, text, color).
   """
   gap = _LINE_HEIGHT * axes.figure.dpi / axes.bbox.height  # as a fraction of the height of the axes
   to_axes = axes.transData + axes.transAxes.inverted()

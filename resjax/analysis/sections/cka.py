@@ -75,7 +75,7 @@ def _panel(
     axes.set_title(f"{net.label} and {label}" if label else net.label)
     name = f"cka-{net.key}-{other}" if other else f"cka-{net.key}"
     words = f"the blocks of {net.label} and those of {label}" if label else f"all blocks of {net.label}"
-    return Panel(name, style.to_svg(figure), f"Linear CKA between {words}, as colours.")
+    return Panel(name, style.to_svg(figure), f"Linear CKA between {words}, as colors.")
 
 
 def _stage_starts(positions: pd.DataFrame, run: str) -> list[int]:

@@ -25,7 +25,7 @@ def build(logs: Logs) -> Section | None:
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
   caption = (
     "Loss along two random, filter-normalized directions around the trained network (the cross); all networks share "
-    "one colour scale. A large eigenvalue of the Hessian corresponds to a direction of high curvature."
+    "one color scale. A large eigenvalue of the Hessian corresponds to a direction of high curvature."
   )
   rows = [
     [
@@ -52,7 +52,7 @@ def _labelled(logs: Logs, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
-  """Draws the loss surface of the first seed of each network, with one colour scale."""
+  """Draws the loss surface of the first seed of each network, with one color scale."""
   if not (surface["loss"] > 0).any():
     return []
   norm = plotting.log_norm(surface["loss"])
@@ -69,7 +69,7 @@ def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
     axes.set_xlabel("first direction")
     axes.set_ylabel("second direction")
     axes.set_title(net.label)
-    description = f"{net.label}: loss along two random directions around the trained network, as colours and contours."
+    description = f"{net.label}: loss along two random directions around the trained network, as colors and contours."
     return Panel(f"landscape-{net.key}", style.to_svg(figure), description)
 
 

@@ -11,7 +11,7 @@ from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Section, join_words, plotted_networks, run_commands
 
-# The colour scale ends at the median times or divided by this, so that one diverging network does not hide the others.
+# The color scale ends at the median times or divided by this, so that one diverging network does not hide the others.
 _MAX_RATIO = 30
 
 
@@ -27,7 +27,7 @@ def build(logs: Logs) -> Section | None:
     key="history",
     title="Responses over training",
     findings=tuple(sentence for net in drawn if (sentence := _sentence(net, curves[curves["net"] == net.key]))),
-    caption="Left: one column per recorded step, input layer at the bottom; all networks share one colour scale. "
+    caption="Left: one column per recorded step, input layer at the bottom; all networks share one color scale. "
     "Right: the same at selected steps. At step 0 the running statistics are still mean 0 and variance 1, so layers "
     "that use them are not normalized.",
     panels=tuple(panels(curves, drawn, "response", "response", curves["mean"])),
@@ -44,7 +44,7 @@ def panels(curves: pd.DataFrame, drawn: list[Network], name: str, value: str, sc
     drawn: Networks to draw.
     name: Prefix of the panel names.
     value: Name of the quantity, for axes and descriptions.
-    scaled: All values that share the colour scale.
+    scaled: All values that share the color scale.
   """
   positive = scaled[scaled > 0]
   middle = float(positive.median())
@@ -77,7 +77,7 @@ def _heat_map(net: Network, curves: pd.DataFrame, name: str, value: str, norm: L
     axes.set_title(net.label)
     description = (
       f"{net.label}: {value} of each layer, input at the bottom, at {len(steps)} steps from {steps[0]} to {steps[-1]}, "
-      "as colours."
+      "as colors."
     )
     return Panel(name, style.to_svg(figure), description)
 

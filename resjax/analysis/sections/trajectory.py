@@ -106,7 +106,7 @@ def _plane_panel(net: Network, path: pd.DataFrame, surface: pd.DataFrame) -> Pan
     axes.set_xlabel(f"first component ({100 * path['first_share'].iloc[0]:.1f} %)")
     axes.set_ylabel(f"second component ({100 * path['second_share'].iloc[0]:.1f} %)")
     axes.set_title(net.label)
-    description = f"{net.label}: path of training in its principal plane, over the loss as colours and contours."
+    description = f"{net.label}: path of training in its principal plane, over the loss as colors and contours."
     return Panel(f"trajectory-{net.key}", style.to_svg(figure), description)
 
 
