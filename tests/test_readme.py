@@ -73,6 +73,18 @@ def test_the_table_has_the_longest_trained_study_of_each_network(results, tmp_pa
   ]
 
 
+def test_the_figure_has_the_study_with_most_networks(results, tmp_path):
+  """Depth shows among networks with the same training; one network less, and the longer training counts."""
+  quarter = {"steps": 16_000, "reached": 16_000, "every": 8_000}
+  for kind, depth in (("residual", 20), ("residual", 56)):
+    synthetic_runs.write_run(results / "study-quarter", kind, depth, 5, **quarter)
+  assert "from `study`: 100 % of the paper’s schedule." in write_results(results, tmp_path).read_text()
+  synthetic_runs.write_run(results / "study-quarter", "plain", 56, 5, **quarter)
+  text = write_results(results, tmp_path).read_text()
+  assert "from `study-quarter`: 25 % of the paper’s schedule." in text
+  assert "training error in percent against step for ResNet-20, ResNet-56" in text
+
+
 def test_verdicts_follow_from_two_standard_errors(tmp_path):
   """Two standard errors of 8.75 % on 10,000 images are 0.57 points."""
   for seed, error, words in ((0, 0.0932, "agrees"), (1, 0.0940, "higher"), (2, 0.0810, "lower")):

@@ -50,27 +50,35 @@ class TrainedNetwork:
     return HIGHER if here > high + within else LOWER if here < low - within else AGREES
 
 
-def longest_trained(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
-  """Returns each network of the paper from the study that trained it longest.
+def paper_networks(experiments: Mapping[Path, Logs]) -> list[TrainedNetwork]:
+  """Returns the networks of the paper in all studies, where they have been trained to the end.
 
   Networks are not the paper's if they have another setting in their name, were trained elsewhere, or were initialized
-  from another network. If several studies trained a network equally long, the one with most finished seeds is taken.
-  Networks with less than `MIN_RELATIVE_SHARE` of the longest training are left out.
+  from another network. Networks with less than `MIN_RELATIVE_SHARE` of the longest training are left out.
 
   Args:
     experiments: Logs of each study, by its directory.
+  """
+  found = [each for directory, logs in experiments.items() for each in _trained_networks(directory.name, logs)]
+  longest = max((each.share for each in found), default=0)
+  return [each for each in found if each.share >= MIN_RELATIVE_SHARE * longest]
+
+
+def longest_trained(networks: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
+  """Returns each network from the study that trained it longest, or from that with most finished seeds of equal ones.
+
+  Args:
+    networks: Result of `paper_networks`.
 
   Returns:
     One entry per network, plain before residual, shallow before deep.
   """
   best: dict[tuple[str, int], TrainedNetwork] = {}
-  for directory, logs in experiments.items():
-    for each in _trained_networks(directory.name, logs):
-      key = (each.net.kind, each.net.depth or 0)
-      if key not in best or _rank(each) > _rank(best[key]):
-        best[key] = each
-  longest = max((each.share for each in best.values()), default=0)
-  return [best[key] for key in sorted(best) if best[key].share >= MIN_RELATIVE_SHARE * longest]
+  for each in networks:
+    key = (each.net.kind, each.net.depth or 0)
+    if key not in best or _rank(each) > _rank(best[key]):
+      best[key] = each
+  return [best[key] for key in sorted(best)]
 
 
 def deviations_by_study(chosen: Sequence[TrainedNetwork]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The figure of the README: Fig. 6 and Fig. 7 of the study that was trained longest."""
+"""The figure of the README: Fig. 6 and Fig. 7 of the study that has most of the paper's networks."""
 
 from collections.abc import Sequence
 
@@ -12,26 +12,27 @@ _KINDS = ("plain", "residual")
 _ROW_HEIGHT = 2.7  # inches: lower than in a report, so that the commands of the README start on the first screen
 
 
-def best_study(chosen: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
-  """Returns the networks of the study that was trained longest or, of equally long ones, has most networks.
+def largest_study(networks: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
+  """Returns the networks of one study: the one with most of them, or of those the one that was trained longest.
+
+  The effect of depth shows only among networks with the same training, so their number comes first.
 
   Args:
-    chosen: Result of `longest_trained.longest_trained`, not empty.
+    networks: Result of `longest_trained.paper_networks`, not empty.
   """
-  studies = {each.study: [other for other in chosen if other.study == each.study] for each in chosen}
-  return max(studies.values(), key=lambda networks: (round(max(each.share for each in networks), 6), len(networks)))
+  studies = {each.study: [other for other in networks if other.study == each.study] for each in networks}
+  return max(studies.values(), key=lambda own: (len(own), max(each.share for each in own)))
 
 
-def figure(chosen: Sequence[TrainedNetwork]) -> Panel | None:
-  """Draws Fig. 6 and Fig. 7 for the networks of `best_study`.
+def figure(networks: Sequence[TrainedNetwork]) -> Panel | None:
+  """Draws Fig. 6 and Fig. 7 for the networks of one study.
 
   Args:
-    chosen: Result of `longest_trained.longest_trained`, not empty.
+    networks: Result of `largest_study`.
 
   Returns:
     The figure; None if the networks have neither learning curves nor responses.
   """
-  networks = best_study(chosen)
   logs = networks[0].logs
   keys = {each.net.key for each in networks}
   errors = figures.training_errors(logs, keys)

@@ -20,9 +20,10 @@ _NUMERIC = _HEADINGS[1:5]
 def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   """Replaces the text between the lines `<!-- NAME -->` and `<!-- end of NAME -->` in Markdown files.
 
-  "figure" is the figure `figures/overview.svg` below `root`. "results" is a table of the paper's networks, each taken
-  from the study that trained it longest. "findings" are the findings and the provenance of the study whose directory
-  contains the file. All files are replaced atomically, or none if one of them cannot be.
+  "figure" is the figure `figures/overview.svg` below `root`, from the study that has most of the paper's networks.
+  "results" is a table of these networks, each taken from the study that trained it longest. "findings" are the
+  findings and the provenance of the study whose directory contains the file. All files are replaced atomically, or
+  none if one of them cannot be.
 
   Args:
     root: Directory of one study, or a parent of several.
@@ -38,9 +39,9 @@ def update(root: str | os.PathLike[str], paths: Iterable[Path]) -> None:
   if not directories or directories == [root]:
     raise records.RecordsError(f"{root}: holds no run (no run.json one or two levels below)")
   experiments = {directory: load(directory) for directory in sorted({run.parent for run in directories})}
-  chosen = longest_trained.longest_trained(experiments)
-  panel = overview.figure(chosen) if chosen else None
-  updated = {path: _updated_text(path, root, experiments, chosen, panel) for path in paths}
+  networks = longest_trained.paper_networks(experiments)
+  panel = overview.figure(overview.largest_study(networks)) if networks else None
+  updated = {path: _updated_text(path, root, experiments, networks, panel) for path in paths}
   if panel:
     files.write_atomically(_figure_path(root), panel.svg.encode())
   for path, text in updated.items():
@@ -54,15 +55,15 @@ def _figure_path(root: Path) -> Path:
 
 
 def _updated_text(
-  path: Path, root: Path, experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork], panel: Panel | None
+  path: Path, root: Path, experiments: Mapping[Path, Logs], networks: list[TrainedNetwork], panel: Panel | None
 ) -> str:
   """Returns the content of a Markdown file with its generated texts replaced."""
   if not path.is_file():
     raise records.RecordsError(f"{path}: no such file")
   text = old = path.read_text("utf-8")
   generators = {
-    "results": lambda: "\n\n".join(_results(experiments, chosen)),
-    "figure": lambda: _figure_text(chosen, panel, _relative_path(root / "figures", path.parent)),
+    "results": lambda: "\n\n".join(_results(experiments, longest_trained.longest_trained(networks))),
+    "figure": lambda: _figure_text(networks, panel, _relative_path(root / "figures", path.parent)),
     "findings": lambda: _findings(experiments, path),
   }
   marks = {name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n") for name in generators}
@@ -78,12 +79,13 @@ def _updated_text(
   return text
 
 
-def _figure_text(chosen: list[TrainedNetwork], panel: Panel | None, figures: str) -> str:
+def _figure_text(networks: list[TrainedNetwork], panel: Panel | None, figures: str) -> str:
   """Returns the figure with its caption, or a sentence if there is nothing to draw."""
   if panel is None:
     return "No curves to draw yet."
-  study = overview.best_study(chosen)[0].study
-  caption = f"Fig. 6 (top) and Fig. 7 (bottom) of the paper, from `{study}`."
+  drawn = overview.largest_study(networks)[0]
+  source = f"`{drawn.study}`: {_share(drawn.share)} of the paper’s schedule"
+  caption = f"Fig. 6 (top) and Fig. 7 (bottom) of the paper, from {source}."
   return f"![{panel.description}]({figures}/{overview.NAME}.svg)\n\n{caption}"
 
 
