@@ -66,4 +66,4 @@ def test_the_report_names_runs_that_stayed_at_chance(tmp_path):
     writer.event(64_000, records.AT_CHANCE, "lowest error 89.50 %, guessing among 10 classes 90.00 %")
   assert report.main([str(tmp_path / "e")]) == 0
   page = (tmp_path / "e" / "report.html").read_text()
-  assert "below those of guessing: plain-d20-s0.\n" in page
+  assert "below that of guessing: plain-d20-s0.\n" in page
