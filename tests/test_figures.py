@@ -91,6 +91,20 @@ def test_a_dollar_sign_in_a_name_is_not_math(tmp_path):
   assert all("ResNet-20 $x^{" in panel.svg for panel in figures.figure7(analysis.load(tmp_path)))
 
 
+def test_long_names_of_swept_settings_leave_room_for_the_axes(tmp_path):
+  """matplotlib warns if the labels leave no room for the axes, and a warning fails a test."""
+  settings = "norm_none-preactivation-branch_scale_0.5-initialization_tailored-learning_rate_"
+  for seed, rate in enumerate(("0.0625", "1e-05")):
+    run_id = f"residual-A-d20-{settings}{rate}-s{seed}"
+    with records.RunWriter(synthetic_runs.write_run(tmp_path, seed=seed)) as writer:
+      writer.update(id=run_id)
+      writer.append("responses", synthetic_runs.response_rows("residual", 20, seed, synthetic_runs.STEPS + 1))
+  logs = analysis.load(tmp_path)
+  assert [net.label for net in logs.networks] == ["ResNet-20 learning_rate_0.0625", "ResNet-20 learning_rate_1e-05"]
+  drawn = analysis_figures(logs)
+  assert "ResNet-2…ing_rate_0.0625" in drawn["fig7"][0].svg and "ResNet-2…ning_rate_1e-05" in drawn["fig7"][0].svg
+
+
 def test_without_data_there_are_no_figures(tmp_path):
   synthetic_runs.write_run(tmp_path, status=records.PENDING, reached=0)
   assert analysis_figures(analysis.load(tmp_path)) == {"fig6": [], "fig7": []}

@@ -18,7 +18,7 @@ class Network:
     kind: "plain", "residual", the name of another family, or "other" if the records have no kind.
     depth: Number of counted layers; None if the records have no depth.
     shortcut: Shortcut option; None for a plain network.
-    label: Name in tables and figures ("ResNet-56"), with the shortcut and the swept settings if several are compared.
+    label: Name in tables and figures ("ResNet-56"), with the shortcut and the settings in which networks differ.
     series: Color group: the depth if the experiment has several depths, otherwise the label without the kind.
     variant: Index among the networks of the same kind and series, from 0; determines the line style.
   """
@@ -53,6 +53,8 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
   first = runs.drop_duplicates("net")
   several_shortcuts = len(first["shortcut"].dropna().unique()) > 1
   several_depths = len(first["depth"].dropna().unique()) > 1
+  settings = {row["net"]: _settings(row["net"], row["depth"]) for row in first.to_dict("records")}
+  shared = set.intersection(*map(set, settings.values())) if len(settings) > 1 else set()
   seen: dict[tuple[str, str], int] = {}
   result = []
   for row in first.to_dict("records"):
@@ -62,7 +64,7 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
     if depth is None:
       label = series = row["net"]
     else:
-      setting = re.sub(rf"^.*?-d{depth}(-|$)", "", row["net"])
+      setting = "-".join(each for each in settings[row["net"]] if each not in shared)
       parts = [str(depth), shortcut if several_shortcuts else None, setting]
       name = " ".join(part for part in parts if part)
       label = f"{NAMES.get(kind, kind)}-{name}"
@@ -71,6 +73,14 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
     seen[kind, series] = variant + 1
     result.append(Network(row["net"], kind, depth, shortcut, label, series, variant))
   return result
+
+
+def _settings(key: str, depth: float | None) -> list[str]:
+  """Returns the settings in the key of a network after its depth, such as "learning_rate_1e-05"; [] without a depth."""
+  if depth is None or pd.isna(depth):
+    return []
+  rest = re.sub(rf"^.*?-d{int(depth)}(-|$)", "", key)
+  return re.split("-(?=[a-z])", rest) if rest else []
 
 
 def check_unique_ids(runs: pd.DataFrame) -> None:

@@ -69,6 +69,7 @@ _RC: dict[Any, Any] = {
   "ytick.left": False,
 }
 _SIZE = (5.0, 3.6)  # inches; two panels fit side by side on a desktop, one fills a phone
+_MAX_LABEL = 24  # characters beside a curve: longer labels would leave no room for the axes
 _LINE_HEIGHT = 0.172  # inches between the centers of two lines of text
 _DPI = 144  # of bitmaps inside the SVG, sharp on a screen of twice the usual density
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -140,6 +141,14 @@ def inline_svg(svg: str, name: str, description: str) -> str:
   return f'<svg role="img" aria-label={quoteattr(description)}{head.removeprefix("<svg")}>{body}'
 
 
+def _shorten(label: str) -> str:
+  """Returns a label of at most `_MAX_LABEL` characters; the middle of a longer one is left out."""
+  if len(label) <= _MAX_LABEL:
+    return label
+  head = _MAX_LABEL // 3
+  return f"{label[:head]}…{label[len(label) - (_MAX_LABEL - head - 1) :]}"
+
+
 def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
   """Labels curves at the right edge, without overlaps.
 
@@ -160,4 +169,4 @@ def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
   for y, text, color in reversed(placed):
     y = min(y, ceiling)
     ceiling = y - gap
-    axes.text(1.02, y, text, color=color, va="center", transform=axes.transAxes, fontweight="bold")
+    axes.text(1.02, y, _shorten(text), color=color, va="center", transform=axes.transAxes, fontweight="bold")
