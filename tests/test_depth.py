@@ -42,11 +42,7 @@ def imagenet(depth: int, **settings) -> Net:
 
 
 def blocks_per_stage(**settings) -> tuple[int, ...]:
-  """Returns the blocks per stage of a CIFAR network.
-
-  Raises:
-    DepthError: The depth is not possible; `Model` would raise ConfigError instead.
-  """
+  """Returns the blocks per stage of a CIFAR network; raises DepthError, where `Model` would raise ConfigError."""
   return dataclasses.replace(Model().structure, **settings).blocks_per_stage
 
 
