@@ -13,6 +13,7 @@ from typing import Any
 
 from resjax import settings
 from resjax.config import Config, freeze
+from resjax.config.effects import ineffective, no_effect
 from resjax.settings import ConfigError
 
 Point = Mapping[str, Any]
@@ -91,6 +92,7 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
   for key in dict.fromkeys(key for point in points for key in point):
     settings.check_key(Config, key)
   runs: dict[str, Run] = {}
+  given: dict[str, Point] = {}  # overrides of each run
   own = settings.flatten(base)
   for point in points:
     config = freeze(_applied(base, {**point, **pinned}))
@@ -101,7 +103,34 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
       raise ConfigError(
         f"two runs of {run.folder} would be called {run.id}: they differ in {_differing(runs[run.id], run)}"
       )
+    given.setdefault(run.id, point)
+  _check_effects(runs, base, given, pinned)
   return list(runs.values())
+
+
+def _check_effects(runs: Mapping[str, Run], base: Mapping[str, Any], given: Mapping[str, Point], pinned: Point) -> None:
+  """Raises ConfigError for a setting without effect.
+
+  A swept setting must have an effect in its own run, and any other in at least one run. If it is an override of another
+  setting that makes one without effect, such as another schedule, that one is accepted.
+
+  Args:
+    runs: Runs of the sweep by id.
+    base: Settings of the experiment as nested mappings.
+    given: Swept values of each run.
+    pinned: Dotted overrides that take precedence over the sweep.
+  """
+  unused = {name: ineffective(run.config) for name, run in runs.items()}
+  for name, found in unused.items():
+    for key in found:
+      if key in given[name] and key not in pinned:
+        raise ConfigError(no_effect(key, found[key], f"in {name}"))
+  first, *others = unused.values()
+  for key in (key for key in first if all(key in found for found in others)):
+    if (
+      key in pinned or not pinned or all(key in ineffective(freeze(_applied(base, point))) for point in given.values())
+    ):
+      raise ConfigError(no_effect(key, first[key], "in any run"))
 
 
 def run_id(config: Config, swept: Point) -> str:

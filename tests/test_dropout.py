@@ -50,7 +50,7 @@ def test_random_keys_depend_on_run_step_and_block():
   np.testing.assert_array_equal(drawn[1], dropout.draw(NET, keys[0], jnp.int32(1)))
   for other in ({"shortcut": "half"}, {"kind": "plain"}):
     assert dropout.draw(dataclasses.replace(NET, **other), keys[0], 0) is None
-  with pytest.raises(ConfigError, match=r"model\.survival = 0\.5: not with model.shortcut = 'dropout'"):
+  with pytest.raises(ConfigError, match=r"model\.survival = 0\.5: must be 1\.0 with model\.shortcut = 'dropout'"):
     dataclasses.replace(NET, survival=0.5)
 
 
@@ -87,7 +87,7 @@ def test_training_does_not_depend_on_intervals_or_on_other_runs_of_the_program(m
 
   (whole, (loss,)), (cut, _) = train([3], (6,)), train([3], (1, 4, 6))
   jax.tree.map(np.testing.assert_array_equal, whole, cut)
-  monkeypatch.setitem(batched_runs.FORM_OF_PLATFORM, jax.default_backend(), "vmap")
+  monkeypatch.setitem(batched_runs.MAPPING_OF_PLATFORM, jax.default_backend(), "vmap")
   jax.clear_caches()
   _, (losses,) = train([4, 3], (6,))
   jax.clear_caches()

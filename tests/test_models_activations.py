@@ -122,11 +122,11 @@ def test_critical_initializations_preserve_signals_in_deep_plain_networks():
     ),
     (
       {"activation": "sigmoid", "initialization": "delta"},
-      "model.initialization = 'delta': not with model.activation = 'sigmoid'",
+      "model.initialization = 'delta': must be he or depth with model.activation = 'sigmoid'",
     ),
     (
       {"kind": "residual", "shortcut": "fixup", "initialization": "orthogonal"},
-      "model.initialization = 'orthogonal': not with model.shortcut = 'fixup', which has its own",
+      "model.initialization = 'orthogonal': must be he with model.shortcut = 'fixup', which has its own",
     ),
   ],
 )

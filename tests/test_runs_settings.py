@@ -70,6 +70,8 @@ COMBINATIONS = {
     "responses__pooling": "channels",
     "responses__first_conv": "false",
     "train__schedule": "cosine",
+    "train__plateau_patience": "5",  # the default, because the schedule has no plateau
+    "train__plateau_gain": "0.001",
     "evaluation__every": "0",
     "checkpoint__every": "0",
   },

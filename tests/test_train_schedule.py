@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax.config import Model, Train
+from resjax.config import Model, Train, uses_warmup
 from resjax.train import optimizer, schedule
 
 SHALLOW, DEEP = Model(depth=20), Model(depth=110)
@@ -45,7 +45,7 @@ def test_a_learning_rate_without_drops_is_constant():
 )
 def test_deep_residual_networks_warm_up_by_default(model, warmup, expected):
   train = Train(warmup=warmup)
-  assert schedule.uses_warmup(model, train) == expected
+  assert uses_warmup(model, train) == expected
   assert bool(schedule.initial_warmup(model, train).active) == expected
   assert rates(train, [0], model)[0] == pytest.approx(0.01 if expected else 0.1)
 

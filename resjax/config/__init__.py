@@ -10,7 +10,7 @@ from resjax.config.model import Model
 from resjax.config.recipes import default, detection, digits, imagenet, small_detection, small_images
 from resjax.config.root import Config, freeze
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
-from resjax.config.training import Train
+from resjax.config.training import Train, uses_warmup
 
 __all__ = [
   "Checkpoint",
@@ -30,4 +30,5 @@ __all__ = [
   "imagenet",
   "small_detection",
   "small_images",
+  "uses_warmup",
 ]

@@ -24,17 +24,17 @@ class Data:
   )
   train_split: str = setting(
     "",
-    "of voc: image sets to train on, such as trainval or VOC2007/trainval,VOC2012/trainval; of coco: such as "
-    "train2017; empty: what is there",
+    "training images of voc and coco. voc: image sets, such as trainval or VOC2007/trainval,VOC2012/trainval; coco: "
+    "such as train2017; empty: those found in data.path",
     later=True,
   )
   test_split: str = setting(
-    "", "of voc and coco: what to test on, such as test or val2017; empty: what is there", later=True
+    "", "test images of voc and coco, such as test or val2017; empty: those found in data.path", later=True
   )
   checksum: str = setting(
     "published",
-    "published: local files must match the published checksums, if there are any; any: only number and size of the "
-    "images and the labels are checked",
+    "how local files are checked. published: against the published checksums, if there are any; any: only number and "
+    "size of the images, and the labels",
     allowed=("published", "any"),
   )
   validation_images: int = setting(
@@ -42,55 +42,66 @@ class Data:
   )
   normalize: str = setting(
     "pixel_mean",
-    "pixel_mean: subtract the mean image; channel: subtract the mean of each channel and divide by its standard "
-    "deviation; given: likewise with `mean` and `std`",
+    "normalization of images. pixel_mean: subtract the mean image; channel: subtract the mean of each channel and "
+    "divide by its standard deviation; given: likewise with data.mean and data.std",
     allowed=("pixel_mean", "channel", "given"),
     paper="pixel_mean",
   )
   mean: tuple[float, ...] = setting(
-    (), "with normalize=given: mean of each channel, in units of pixel / 255", allowed=FRACTION
+    (), "normalize=given: mean of each channel, in units of pixel / 255", allowed=FRACTION
   )
   std: tuple[float, ...] = setting(
-    (), "with normalize=given: standard deviation of each channel, in units of pixel / 255", allowed=NON_NEGATIVE
+    (), "normalize=given: standard deviation of each channel, in units of pixel / 255", allowed=NON_NEGATIVE
   )
   pad: int = setting(
     4,
-    "zero padding on each side in pixels before the random crop of an image held in memory",
+    "images held in memory: zero padding on each side before the random crop, in pixels",
     allowed=COUNT,
     paper={"cifar": 4},
   )
   mirror: bool = setting(True, "mirror each training image with probability 1/2", paper=True)
   image_size: int = setting(
-    224, "for image files: side of the network's square input in pixels", allowed=Range(1, 4096), paper=224
+    224, "image files: side of the square input of the network, in pixels", allowed=Range(1, 4096), paper=224
   )
   resize: tuple[int, ...] = setting(
     (256, 480),
-    "for image files: range of the shorter side in pixels, drawn before the random crop of an image, which is decoded "
-    "in every epoch; tests use the lower end and the center crop. Empty: all images are decoded once to image_size and "
-    "held on the devices, and `pad` and `mirror` apply as for CIFAR",
+    "image files: range from which the length of the shorter side is drawn before each random crop, in pixels; images "
+    "are decoded in every epoch, and tests use the lower end and the center crop. Empty: all images are decoded once "
+    "to image_size and held in device memory, and data.pad and data.mirror apply as for CIFAR",
     allowed=Range(1, 16384),
     paper=(256, 480),
   )
   lighting: float = setting(
     0.1,
-    "for image files decoded in every epoch: standard deviation of the random multiple of each principal component of "
+    "image files decoded in every epoch: standard deviation of the random multiple of each principal component of "
     "color that is added to an image",
     allowed=NON_NEGATIVE,
     paper=0.1,
   )
   test_share: float = setting(
-    0.1, "for an image folder without val/: fraction of the images that are test images", allowed=FRACTION
+    0.1, "image folder without val/: fraction of the images that are used for testing", allowed=FRACTION
   )
 
   @property
   def has_boxes(self) -> bool:
-    """Whether the images have boxes, so that a detector is trained."""
+    """Whether the images are annotated with boxes, so that a detector is trained."""
     return self.name in ("voc", "coco")
 
+  @property
+  def has_files(self) -> bool:
+    """Whether the data set consists of image files, one label each."""
+    return self.name in ("folder", "imagenet2012")
+
+  @property
+  def is_streamed(self) -> bool:
+    """Whether labelled images are decoded in every epoch instead of being held in memory.
+
+    This depends on the settings only, not on the number of images, because it changes how training images are
+    augmented.
+    """
+    return self.has_files and bool(self.resize)
+
   def __post_init__(self) -> None:
-    for split in ("train", "test"):
-      if getattr(self, f"{split}_split") and not self.has_boxes:
-        raise ConfigError(f"data.{split}_split: only data.name = 'voc' or 'coco' has it; data.name is {self.name!r}")
     for key, numbers in (("mean", self.mean), ("std", self.std)):
       if bool(numbers) != (self.normalize == "given"):
         must = "one number per channel" if self.normalize == "given" else "empty"

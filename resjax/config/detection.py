@@ -14,48 +14,70 @@ SIDE = Range(16, 8192)
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-  """The detector on a network, where `data.name` is voc or coco; of no effect on classification."""
+  """Settings of the detector that is trained if `data.name` is voc or coco."""
 
   backbone: str = setting(
     "",
-    "run directory of the classification network that training starts from: trained here, or converted from another "
-    "project; or a folder of several, of which the one with this network is taken; empty: random weights",
+    "run directory of the classification network from which training starts, trained here or converted from another "
+    "project; or a directory of several, from which the one with the same network is chosen; empty: random weights",
   )
   frozen_stages: int = setting(
-    0, "first layers and stages whose weights stay as they are; 1: the first layers, 2: and stage 1", allowed=COUNT
+    0,
+    "number of first parts whose weights are not trained; 1: the stem, 2: the stem and the first stage",
+    allowed=COUNT,
   )
-  shorter_side: int = setting(600, "pixels of the shorter side of an image", allowed=SIDE)
-  longer_side: int = setting(1000, "pixels of the longer side at most, which wins", allowed=SIDE)
+  shorter_side: int = setting(600, "length of the shorter side of a resized image, in pixels", allowed=SIDE)
+  longer_side: int = setting(
+    1000, "maximum length of the longer side, in pixels; it takes precedence over shorter_side", allowed=SIDE
+  )
   anchor_scales: tuple[float, ...] = setting(
     (128.0, 256.0, 512.0), "square roots of the anchors' areas, in pixels", allowed=Range(1.0, 8192.0)
   )
-  anchor_ratios: tuple[float, ...] = setting((0.5, 1.0, 2.0), "height over width of anchors", allowed=Range(0.05, 20.0))
+  anchor_ratios: tuple[float, ...] = setting(
+    (0.5, 1.0, 2.0), "aspect ratios of the anchors, height over width", allowed=Range(0.05, 20.0)
+  )
   anchors: int = setting(
-    256, "anchors per image that the proposals are trained on, half of them objects", allowed=POSITIVE
+    256, "anchors per image on which the proposals are trained, at most half of them positive", allowed=POSITIVE
   )
-  crossing_anchors: bool = setting(False, "train anchors that cross the border of the image")
-  train_candidates: int = setting(12_000, "training: best anchors before suppression", allowed=POSITIVE)
-  train_proposals: int = setting(2_000, "training: proposals per image", allowed=POSITIVE)
-  test_candidates: int = setting(6_000, "test: best anchors before suppression", allowed=POSITIVE)
-  test_proposals: int = setting(300, "test: proposals per image", allowed=POSITIVE)
-  proposal_overlap: float = setting(0.7, "overlap above which a proposal is suppressed", allowed=FRACTION)
+  crossing_anchors: bool = setting(False, "also train anchors that cross the border of the image")
+  train_candidates: int = setting(
+    12_000, "training: highest-scoring anchors before non-maximum suppression", allowed=POSITIVE
+  )
+  train_proposals: int = setting(2_000, "training: maximum number of proposals per image", allowed=POSITIVE)
+  test_candidates: int = setting(
+    6_000, "test: highest-scoring anchors before non-maximum suppression", allowed=POSITIVE
+  )
+  test_proposals: int = setting(300, "test: maximum number of proposals per image", allowed=POSITIVE)
+  proposal_overlap: float = setting(
+    0.7, "IoU with a better proposal above which a proposal is suppressed", allowed=FRACTION
+  )
   regions: int = setting(
-    128, "regions per image that the last stage is trained on, a quarter objects", allowed=POSITIVE
+    128, "regions per image on which the second stage is trained, at most a quarter of them positive", allowed=POSITIVE
   )
-  background_overlap: float = setting(0.0, "least overlap of a region trained as background", allowed=FRACTION)
+  background_overlap: float = setting(
+    0.0, "smallest IoU with an object at which a region is trained as background", allowed=FRACTION
+  )
   pooling: str = setting(
-    "align", "features of a region by bilinear sampling, or by the maximum of each bin", allowed=("align", "max")
+    "align",
+    "pooling of the features of a region. align: RoIAlign (bilinear sampling); max: maximum of each bin",
+    allowed=("align", "max"),
   )
-  pool_size: int = setting(14, "bins of a pooled region, on each axis", allowed=Range(1, 64))
-  objects: int = setting(100, "objects per image at most; further ones are not trained, with a note", allowed=POSITIVE)
-  global_context: bool = setting(False, "the class layer also sees the features of the whole image (appendix)")
-  refine: bool = setting(False, "test: boxes are scored and regressed a second time (appendix, box refinement)")
-  box_voting: bool = setting(False, "test: a box is the weighted mean of those it suppresses (appendix)")
+  pool_size: int = setting(14, "number of bins of a pooled region along each axis", allowed=Range(1, 64))
+  objects: int = setting(
+    100, "maximum number of objects per training image; further ones are left out", allowed=POSITIVE
+  )
+  global_context: bool = setting(False, "the classification layer also has the features of the whole image (appendix)")
+  refine: bool = setting(
+    False, "test: the regressed boxes are scored and regressed a second time (appendix, box refinement)"
+  )
+  box_voting: bool = setting(
+    False, "test: a box is replaced by the weighted mean of overlapping boxes of its class (appendix)"
+  )
   overlap: float = setting(
-    0.3, "test: overlap above which a detection of the same class is suppressed", allowed=FRACTION
+    0.3, "test: IoU with a better detection of the same class above which a detection is suppressed", allowed=FRACTION
   )
-  score_threshold: float = setting(0.05, "test: least probability of a detection", allowed=FRACTION)
-  detections: int = setting(100, "test: detections per image at most", allowed=POSITIVE)
+  score_threshold: float = setting(0.05, "test: smallest class probability of a detection", allowed=FRACTION)
+  detections: int = setting(100, "test: maximum number of detections per image", allowed=POSITIVE)
 
   def net(self, model: Model, classes: int) -> DetectorNet:
     """Returns the layer table of a detector on landscape images of the largest size, with its regions at test."""
@@ -76,4 +98,4 @@ class Detection:
       )
     for key in ("anchor_scales", "anchor_ratios"):
       if not getattr(self, key):
-        raise ConfigError(f"detection.{key} is empty: must be one number or more")
+        raise ConfigError(f"detection.{key} = (): must contain at least one number")

@@ -1,4 +1,4 @@
-"""Where experiments start from: the paper's recipes as mutable settings, and shorter forms of them."""
+"""Recipes that experiments start from: the paper's settings as mutable `ConfigDict`s, and shorter versions of them."""
 
 import dataclasses
 
@@ -10,16 +10,16 @@ IMAGENET_STEPS, IMAGENET_INTERVAL = 600_000, 5_000  # 5,000 batches of 256 are a
 
 
 def default() -> ml_collections.ConfigDict:
-  """Returns the paper's CIFAR-10 recipe for a residual net of 20 layers (Sec. 4.2)."""
+  """Returns the paper's CIFAR-10 recipe for a residual network of 20 layers (Sec. 4.2)."""
   return ml_collections.ConfigDict(dataclasses.asdict(Config()))
 
 
 def digits() -> ml_collections.ConfigDict:
-  """Returns the paper's recipe fitted to scikit-learn's digits of 8x8 pixels, 300 steps: studies in minutes."""
+  """Returns the paper's recipe for scikit-learn's digits of 8x8 pixels, with 300 steps: minutes on two cores."""
   c = default()
   c.data.name = "digits"
   c.data.pad = 1  # a shift of four pixels would push a digit of eight out of its image
-  c.data.mirror = False  # a mirrored 2 is no digit
+  c.data.mirror = False  # a mirrored 2 is not a digit
   c.train.steps = 300
   c.train.batch_size = 64
   c.evaluation.every = 50
@@ -32,10 +32,11 @@ def digits() -> ml_collections.ConfigDict:
 
 
 def imagenet(share: float = 1.0) -> ml_collections.ConfigDict:
-  """Returns the paper's ImageNet recipe for a residual net of 18 layers (Sec. 3.4).
+  """Returns the paper's ImageNet recipe for a residual network of 18 layers (Sec. 3.4).
 
   Args:
-    share: of the paper's 600,000 steps; the intervals between evaluations, by which the rate drops, shrink with them.
+    share: Fraction of the paper's 600,000 steps. The intervals between evaluations, after which the plateau schedule
+      may lower the learning rate, are shortened by the same factor.
   """
   c = default()
   c.model.family, c.model.depth = "imagenet", 18
@@ -48,10 +49,10 @@ def imagenet(share: float = 1.0) -> ml_collections.ConfigDict:
 
 
 def small_images() -> ml_collections.ConfigDict:
-  """Returns a recipe for ImageNet's nets on a folder of small images, held whole: 64 pixels, 2,000 steps.
+  """Returns a recipe for ImageNet networks on a folder of images of 64 pixels, held in memory, with 2,000 steps.
 
-  For data of some ten thousand images, such as 20 classes of Tiny ImageNet. The rate is a tenth of the paper's: at the
-  full one the loss doubled within 20 steps after 100 at this one.
+  It is meant for some ten thousand images, such as 20 classes of Tiny ImageNet. The learning rate is a tenth of the
+  paper's. With the full one after 100 steps at a tenth, the loss doubled within 20 steps.
   """
   c = imagenet()
   c.data.name = "folder"
@@ -70,7 +71,8 @@ def small_images() -> ml_collections.ConfigDict:
 def detection() -> ml_collections.ConfigDict:
   """Returns the paper's detection recipe for VOC 2007 (appendix A): Faster R-CNN on a residual network of 18 layers.
 
-  The authors' 70,000 steps of 0.001 with a drop after 50,000 are those of Faster R-CNN (Ren et al. 2015).
+  The schedule is that of Faster R-CNN (Ren et al. 2015): 70,000 steps at a learning rate of 0.001 that drops after
+  50,000.
   """
   c = imagenet()
   c.data.name = "voc"
@@ -86,9 +88,9 @@ def detection() -> ml_collections.ConfigDict:
 
 
 def small_detection() -> ml_collections.ConfigDict:
-  """Returns a recipe for some hundred images of 256 pixels: half an hour on two cores.
+  """Returns a detection recipe for a few hundred images of 256 pixels, which takes half an hour on two cores.
 
-  Anchors that cross the border are trained, because many objects of small images touch it.
+  Anchors that cross the border of the image are trained, because many objects in small images touch it.
   """
   c = detection()
   c.detection.shorter_side, c.detection.longer_side = 256, 384
@@ -104,3 +106,6 @@ def small_detection() -> ml_collections.ConfigDict:
   c.responses.batch_size = c.responses.images = 4
   c.execution.log_every = 20
   return c
+
+
+ALL = (default, digits, imagenet, small_images, detection, small_detection)

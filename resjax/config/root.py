@@ -16,14 +16,14 @@ from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, 
 from resjax.config.training import Train
 from resjax.settings import COUNT, ConfigError, setting
 
-REFERENCE_BLOCKS = 9  # of ResNet-20, whose rate `train.rate_scale` leaves as it is
+REFERENCE_BLOCKS = 9  # of ResNet-20, whose learning rate `train.rate_scale` does not change
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Settings of one run: one network, one data set, one seed."""
 
-  seed: int = setting(0, "seed of the initial weights, the sample order, crops and flips", allowed=COUNT)
+  seed: int = setting(0, "seed of the initial weights, sample order, crops and mirroring", allowed=COUNT)
   model: Model = dataclasses.field(default_factory=Model)
   data: Data = dataclasses.field(default_factory=Data)
   detection: Detection = dataclasses.field(default_factory=Detection)
@@ -35,23 +35,25 @@ class Config:
   execution: Execution = dataclasses.field(default_factory=Execution)
 
   def __post_init__(self) -> None:
-    probes: dict[str, Responses | Gradients] = {"responses": self.responses}
+    captures: dict[str, Responses | Gradients] = {"responses": self.responses}
     if self.gradients.used:
-      probes["gradients"] = self.gradients
-    sizes = {"train": self.train.batch_size} | {key: probe.batch_size for key, probe in probes.items()}
+      captures["gradients"] = self.gradients
+    sizes = {"train": self.train.batch_size} | {key: capture.batch_size for key, capture in captures.items()}
     for key, size in sizes.items():
       if self.model.norm_images and size % self.model.norm_images:
         raise ConfigError(f"model.norm_images = {self.model.norm_images}: must divide {key}.batch_size = {size}")
-    for key, probe in probes.items():
-      if probe.images % probe.batch_size:
-        raise ConfigError(f"{key}.images = {probe.images}: must be a multiple of {key}.batch_size = {probe.batch_size}")
-      late = [step for step in probe.steps if step > self.train.steps]
+    for key, capture in captures.items():
+      if capture.images % capture.batch_size:
+        raise ConfigError(
+          f"{key}.images = {capture.images}: must be a multiple of {key}.batch_size = {capture.batch_size}"
+        )
+      late = [step for step in capture.steps if step > self.train.steps]
       if late:
         raise ConfigError(f"{key}.steps = {late[0]}: must be at most train.steps = {self.train.steps}")
     if self.execution.profile and self.train.steps <= self.execution.log_every:
       raise ConfigError(
-        f"execution.profile = {self.execution.profile}: the second interval is traced, and train.steps = "
-        f"{self.train.steps} are one; execution.log_every = {self.execution.log_every} must be smaller"
+        f"execution.profile = {self.execution.profile}: needs a second interval to trace; set execution.log_every = "
+        f"{self.execution.log_every} below train.steps = {self.train.steps}"
       )
     if self.data.has_boxes:
       self._check_detection()
@@ -64,7 +66,7 @@ class Config:
         )
 
   def _check_detection(self) -> None:
-    """Raises ConfigError if the settings do not make a detector."""
+    """Raises ConfigError if a detector does not support the settings."""
     needed = {
       "model.preactivation": (self.model.preactivation, False),
       "responses.final": (self.responses.final, False),
@@ -89,7 +91,7 @@ class Config:
 
   @property
   def shortcut(self) -> str | None:
-    """The option of the shortcuts, or None for a plain network."""
+    """`model.shortcut` of a residual network, None for a plain one."""
     return self.model.shortcut if self.model.kind == "residual" else None
 
   @property
@@ -104,7 +106,7 @@ class Config:
 
   @property
   def digest(self) -> str:
-    """SHA-256 over all settings that the result depends on: without `execution`, and those `later` at their default."""
+    """SHA-256 of the settings that the result depends on: all but `execution` and `later` ones at their default."""
     values = self.to_dict()
     del values["execution"]
     for key, field in settings.leaves(Config):

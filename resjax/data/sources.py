@@ -25,16 +25,6 @@ SOURCES = {
 # training images and test images of VOC2007 and COCO 2017.
 WITH_BOXES = {"voc": (voc, 20, 5_011, 4_952), "coco": (coco, 80, 117_266, 5_000)}
 
-IMAGE_FILES = tuple(name for name, module in SOURCES.items() if module is image_files)
-
-
-def is_streamed(data: Data) -> bool:
-  """Returns whether the images are decoded in every epoch instead of being held in memory.
-
-  This depends on the settings only, not on the number of images, because it changes how training images are augmented.
-  """
-  return data.name in IMAGE_FILES and bool(data.resize)
-
 
 def describe(data: Data) -> Description:
   """Describes a data set without reading its images; of an .npz file the labels are read.
@@ -64,11 +54,11 @@ def load(data: Data) -> AnyDataset:
   if data.has_boxes:
     _check_extra(data)
     return _load_boxes(data)
-  if is_streamed(data):
+  if data.is_streamed:
     _check_extra(data)
     return image_files.load_files(data)
   remaining(SOURCES[data.name].describe(data).train_images, data.validation_images)
-  if data.name in IMAGE_FILES:
+  if data.has_files:
     _check_extra(data)
   source = SOURCES[data.name].load(data)
   train, validation = hold_out(source.train, data.validation_images)

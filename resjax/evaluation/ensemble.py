@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from resjax import mesh, models
 from resjax.data.augment import Statistics
-from resjax.data.sources import is_streamed
 from resjax.evaluation.protocols import Protocol, Size
 from resjax.settings import ConfigError
 from resjax.train.run_files import RestoredRun
@@ -76,7 +75,7 @@ def size_of(net: RestoredRun) -> Size:
   if height != width:
     raise ConfigError(f"{net.directory}: takes images of {height}x{width} pixels; evaluation needs square images")
   data = net.config.data
-  shorter = data.resize[0] if is_streamed(data) else height
+  shorter = data.resize[0] if data.is_streamed else height
   table = net.config.model.net(net.input.image_shape, net.classes).table
   last = [layer for layer in table if layer.kind == "conv"][-1]
   return Size(side=height, shorter=shorter, pad=data.pad, stride=height // last.size[0])

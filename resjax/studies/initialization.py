@@ -1,4 +1,4 @@
-"""Study of networks at initialization: variances in the forward pass and gradients in the backward pass, by block."""
+"""Study of networks before training: variances in the forward pass and gradients in the backward pass, by block."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from resjax import mesh, models, study_records
 from resjax.config import Config
 from resjax.config.runtime import ResponseCapture
 from resjax.config.studies import Initialization
-from resjax.data import Dataset, augment, sources
+from resjax.data import Dataset, augment
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.studies import initial_gradients, segmented_model, trained_model
@@ -64,9 +64,9 @@ def _check(each: Run) -> None:
     raise ConfigError(f"{each.id}: {error}") from None
   if each.config.data.has_boxes:
     raise ConfigError(f"{each.id}: data.name = {each.config.data.name!r}: must be a classification data set")
-  if sources.is_streamed(each.config.data):
+  if each.config.data.is_streamed:
     raise ConfigError(
-      f"{each.id}: data.resize = {each.config.data.resize}: must be (), because the study needs images held in memory"
+      f"{each.id}: data.resize = {each.config.data.resize}: must be (), because this study needs images held in memory"
     )
 
 
@@ -85,12 +85,12 @@ def _study(each: Run, directory: Path, dataset: Any, settings: Initialization, w
   return {
     "id": each.id,
     "blocks": len(rows),
-    "input variance: first": f"{first['input_variance']:.3g}",
-    "last": f"{last['input_variance']:.3g}",
-    "gradient norm: at first": f"{first['gradient_norm']:.3g}",
-    "at last": f"{last['gradient_norm']:.3g}",
-    "gradient cosine: at first": _cosine(first),
-    "at middle": _cosine(middle),
+    "input variance of first block": f"{first['input_variance']:.3g}",
+    "of last block": f"{last['input_variance']:.3g}",
+    "gradient norm at first block": f"{first['gradient_norm']:.3g}",
+    "at last block": f"{last['gradient_norm']:.3g}",
+    "gradient cosine at first block": _cosine(first),
+    "at middle block": _cosine(middle),
   }
 
 
@@ -117,10 +117,10 @@ def _rows(config: Config, dataset: Dataset, chosen: np.ndarray, seed: int) -> li
   segmented = segmented_model.SegmentedModel(config.model, dataset.classes)
   variables = segmented.with_survival(variables)
   logs, cosines = jax.device_get(initial_gradients.block_gradients(segmented, variables, images, statistics, seed))
-  places = [(int(stage[5:]), block) for stage, blocks in segmented.stages.items() for block in range(1, blocks + 1)]
+  positions = [(int(stage[5:]), block) for stage, blocks in segmented.stages.items() for block in range(1, blocks + 1)]
   rows = []
-  for position, ((stage, block), log, cosine) in enumerate(zip(places, logs, cosines, strict=True), 1):
-    above = (len(places) - position + 1) * config.model.structure.layers_per_block
+  for position, ((stage, block), log, cosine) in enumerate(zip(positions, logs, cosines, strict=True), 1):
+    above = (len(positions) - position + 1) * config.model.structure.layers_per_block
     row: dict[str, Any] = {"position": position, "stage": stage, "block": block, "layers_above": above}
     for name in ("input", "branch"):
       means, variances = moments[f"stage{stage}/block{block}/{name}_response"]

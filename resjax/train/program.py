@@ -1,6 +1,6 @@
-"""A run's training program before anything is trained: lowered for a mesh, and what the compiler made of it.
+"""The training program of a run without training: tracing, lowering for a mesh, and analysis after compilation.
 
-Nothing is allocated, and the devices of the mesh need not be there.
+Nothing is allocated, and the devices of the mesh need not exist.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from jax.sharding import Mesh, NamedSharding
 from resjax import mesh, models
 from resjax.config import Config
 from resjax.data.augment import Statistics
-from resjax.data.sources import is_streamed
 from resjax.depth import Net
 from resjax.train import batched_runs, state, step
 from resjax.train.execution import scan_options
@@ -41,7 +40,7 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes of a compiled program on one device: what it is given, and what it needs besides."""
+  """Memory of a compiled program on one device in bytes: arguments, and temporary buffers."""
 
   arguments: int
   temporary: int
@@ -57,9 +56,9 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
 
   Args:
     config: Settings of the run.
-    net: Layer table of its network; image shape and classes are used.
+    net: Layer table of the network, of which the image shape and the number of classes are used.
     devices: Device mesh.
-    images: Number of training images, if they are held on the devices.
+    images: Number of training images, if they are held in device memory.
   """
   if config.data.has_boxes:
     from resjax.detection import traced_step  # needs the extra detection
@@ -78,7 +77,7 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
     channels = net.image_shape[-1:]
     mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
     statistics = Statistics(_array(mean, jnp.float32, everywhere), _array(channels, jnp.float32, everywhere))
-    if is_streamed(config.data):
+    if config.data.is_streamed:
       from resjax.train.input import streaming  # needs the extra imagenet
 
       batch = config.train.batch_size
@@ -105,7 +104,7 @@ def memory(compiled: jax.stages.Compiled) -> Memory:
 
 
 def collectives(compiled: jax.stages.Compiled) -> list[Collective]:
-  """Returns the collectives of the program, one entry for each kind that occurs."""
+  """Returns the collectives of the compiled program, one entry for each kind that occurs."""
   found: dict[str, list[int]] = {}
   kinds = "|".join(COLLECTIVES)
   for result, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", compiled.as_text()):

@@ -1,4 +1,4 @@
-"""The log of a run in progress: metrics, responses, gradients, events and the result."""
+"""The records that a run in progress writes: metrics, responses, gradients, events and the result."""
 
 import math
 import statistics
@@ -9,17 +9,17 @@ from typing import Any
 import jax
 
 from resjax import listing, records
-from resjax.config import Config
+from resjax.config import Config, uses_warmup
 from resjax.models import layout
 from resjax.records import RunWriter
-from resjax.train import gradients, responses, schedule
+from resjax.train import gradients, responses
 from resjax.train.chance import stays_at_chance
 from resjax.train.checkpoints import Refusal
 from resjax.train.input import SplitResult
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
 
-DIVERGED = "the loss is not finite at step"  # begins the reason of a run that diverged
+DIVERGED = "the loss is not finite at step"  # start of the reason of a run that diverged
 
 
 class RunFailed(Exception):
@@ -36,7 +36,7 @@ class RunLog:
   """
 
   def __init__(self, config: Config, writer: RunWriter, progress: Progress, refused: list[Refusal]):
-    """Writes nothing yet.
+    """Prepares the records, to which nothing is written yet.
 
     Args:
       config: Settings of the run.
@@ -117,16 +117,16 @@ class RunLog:
     self.writer.event(step, "rate dropped", f"to {rate:.3g}: no new best error in {self.config.train.plateau_patience}")
 
   def log_responses(self, step: int, moments: Any) -> None:
-    """Writes the responses of each layer, given their moments."""
+    """Writes the responses of each layer, given the moments returned by `responses.capture`."""
     table = listing.net(self.config).table
     self.writer.append("responses", responses.lines(self.config.responses, step, table, moments))
 
   def log_gradients(self, step: int, norms: Any) -> None:
-    """Writes the gradient norm of each layer."""
+    """Writes the gradient norm of each layer, given the norms returned by `gradients.capture`."""
     self.writer.append("gradients", gradients.lines(step, listing.net(self.config).table, norms))
 
   def log_result(self, params: Any, warmup_ended: int) -> None:
-    """Writes the result of the run: the errors after the last step, and the lowest test error, labelled best.
+    """Writes the result of the run: the errors after the last step, and the lowest test error as `best_test_error`.
 
     Args:
       params: Parameters after the last step.
@@ -137,9 +137,9 @@ class RunLog:
       return  # only the first process writes the log, and so only it may read the log back
     log = records.read_run(self.writer.directory)
     never = "warm-up never ended"
-    warms_up = schedule.uses_warmup(self.config.model, self.config.train)
+    warms_up = uses_warmup(self.config.model, self.config.train)
     if warms_up and warmup_ended < 0 and never not in [event["name"] for event in log.run["events"]]:
-      self.writer.event(self.config.train.steps, never, "the whole run was at train.warmup_rate")
+      self.writer.event(self.config.train.steps, never, "the whole run was trained with train.warmup_rate")
     self._log_chance(log)
     tests = [row for row in log.metrics if row["split"] == "test"]
     best = min(tests, key=lambda row: row["error"])
@@ -159,7 +159,7 @@ class RunLog:
     )
 
   def _log_chance(self, log: records.Run) -> None:
-    """Records that no error of the run, of training or of a test, was below those of guessing."""
+    """Records an event if no training or test error of the run was significantly below that of guessing."""
     known = [event["name"] for event in log.run["events"]]
     if self.config.data.has_boxes or records.AT_CHANCE in known:
       return
@@ -167,7 +167,9 @@ class RunLog:
     measured = [(row["error"], row["images"]) for row in log.metrics if row["error"] is not None]
     if stays_at_chance(measured, classes):
       lowest = min(error for error, _ in measured)
-      detail = f"lowest error {100 * lowest:.2f} %, guessing among {classes} classes {100 - 100 / classes:.2f} %"
+      detail = (
+        f"lowest error {100 * lowest:.2f} %; error of guessing among {classes} classes {100 - 100 / classes:.2f} %"
+      )
       self.writer.event(self.config.train.steps, records.AT_CHANCE, detail)
 
   def _training_macs(self) -> int | None:

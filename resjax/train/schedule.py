@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import ReduceLROnPlateauState, reduce_on_plateau
 
-from resjax.config import Model, Train
-
-WARMUP_DEPTH = 110  # the paper warms up the residual net of 110 layers; shallower ones start at the full rate
+from resjax.config import Model, Train, uses_warmup
 
 
 @jax.tree_util.register_dataclass
@@ -32,12 +30,6 @@ class Warmup:
 def initial_warmup(model: Model, train: Train) -> Warmup:
   """Returns the state of the warm-up before the first step."""
   return Warmup(jnp.bool_(uses_warmup(model, train)), jnp.int32(-1), jnp.ones((train.warmup_window,), jnp.float32))
-
-
-def uses_warmup(model: Model, train: Train) -> bool:
-  """Returns whether a run has a warm-up; with `auto`, residual CIFAR networks of 110 or more layers do."""
-  deep = model.family == "cifar" and model.kind == "residual" and model.depth >= WARMUP_DEPTH
-  return train.warmup == "on" or (train.warmup == "auto" and deep)
 
 
 def update_warmup(warmup: Warmup, train: Train, step: jax.Array, error: jax.Array) -> Warmup:
@@ -90,6 +82,6 @@ def rate(train: Train, warmup: Warmup, plateau: ReduceLROnPlateauState, step: ja
     scale = optax.cosine_decay_schedule(1.0, train.steps)(step)
   else:
     scale = jnp.float32(1)
-    for share in train.drops:
-      scale *= jnp.where(step >= round(share * train.steps), train.drop_factor, 1.0)
+    for fraction in train.drops:
+      scale *= jnp.where(step >= round(fraction * train.steps), train.drop_factor, 1.0)
   return jnp.where(warmup.active, train.warmup_rate, train.learning_rate * scale).astype(jnp.float32)
