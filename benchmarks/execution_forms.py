@@ -43,7 +43,7 @@ class Case:
     remat: Recomputation in the backward pass, see `execution.remat`.
     batch: Number of images per step of a run.
     seeds: Number of runs in the program.
-    form: Entry of `batched_runs.FORMS` that executes several runs; "" for the default of the platform.
+    form: Entry of `batched_runs.MAPPINGS` that executes several runs; "" for the default of the platform.
     options: Compiler options "NAME:VALUE", separated by "+".
     side: "resjax", or "torch.compile" with its mode in `form`.
   """
@@ -148,7 +148,7 @@ def main(_) -> None:
       by_form.setdefault(case.form if case.side == "resjax" else "", []).append(text)
     for form, texts in by_form.items():
       if form:
-        batched_runs.FORM_OF_PLATFORM = dict.fromkeys(("cpu", "gpu", "tpu"), form)
+        batched_runs.MAPPING_OF_PLATFORM = dict.fromkeys(("cpu", "gpu", "tpu"), form)
       futures |= {text: compile_case(Case.parse(text), pool) for text in texts}
       if len(by_form) > 1:
         _ = [future.exception() for future in futures.values()]

@@ -34,11 +34,11 @@ def write_backbone(directory: Path, net: Model, seed: int) -> None:
 
 
 def test_a_directory_without_a_matching_run_is_an_error(tmp_path):
-  with pytest.raises(ConfigError, match="is no run directory"):
+  with pytest.raises(ConfigError, match="is not a run directory"):
     backbone.check(detector(tmp_path))
   write_backbone(tmp_path / "net", dataclasses.replace(NET, width=4), 0)
   with pytest.raises(
-    ConfigError, match=r"must have the network of this run, but differs: model.width \(4 there, 8 here\)"
+    ConfigError, match=r"must have the same network as this run, but differs in model.width \(4 there, 8 here\)"
   ):
     backbone.check(detector(tmp_path / "net"))
 
@@ -53,6 +53,8 @@ def test_the_run_with_the_same_network_and_seed_is_taken_from_a_folder(tmp_path)
     **{("plain", seed): "plain-s0" for seed in (0, 1, 2)},
     **{("residual", seed): f"residual-s{max(seed, 1)}" for seed in (0, 1, 2)},  # the lowest seed if there is no seed 0
   }
-  message = r"none of its 3 runs has the network of this run; plain-s0 differs: model.kind \('plain' there, 'residual' "
+  message = (
+    r"with the same network as this run, but has 3 others; plain-s0 differs in model.kind \('plain' there, 'residual' "
+  )
   with pytest.raises(ConfigError, match=message):
     backbone.read(detector(tmp_path, dataclasses.replace(NET, width=4)))

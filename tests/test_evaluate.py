@@ -109,7 +109,7 @@ def test_files_written_for_pytorch_can_be_loaded_by_it_and_converted_back(folder
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    (["--checkpoint", "absent", "--data", "ten.npz"], "absent: is no run directory"),
+    (["--checkpoint", "absent", "--data", "ten.npz"], "absent: is not a run directory"),
     (["--checkpoint", "net", "--data", "absent"], "absent: no such file or folder"),
     (["--checkpoint", "net", "--data", "two.npz"], "two.npz has 2 classes, must be 10"),
     (["--checkpoint", "net", "--data", "grey.npz"], "grey.npz: images have 1 channels, must have 3"),

@@ -15,13 +15,13 @@ from resjax.models.response_statistics import COLLECTION
 from tests.sample_networks import BATCH_SHAPE, NETWORKS, initial_variables, variable_shapes
 
 
-def branch(**changes):
-  return dataclasses.replace(shortcuts.Branch(8, 2, 3, "subsample", "end", lambda *_, **__: None, None), **changes)
+def identity_shortcut(x, stride=2, **model):
+  return shortcuts.identity_shortcut(Model(**model), 8, stride, x)
 
 
 def test_option_a_subsamples_and_appends_zeros():
   x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
-  y = np.asarray(shortcuts.zero_padded(branch(), x))
+  y = np.asarray(identity_shortcut(x))
   assert y.shape == (2, 3, 2, 8)
   np.testing.assert_array_equal(y[..., :3], x[:, ::2, ::2])
   assert not y[..., 3:].any()
@@ -29,14 +29,14 @@ def test_option_a_subsamples_and_appends_zeros():
 
 def test_option_a_can_add_zeros_on_both_sides():
   x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
-  y = np.asarray(shortcuts.zero_padded(branch(a_zeros="both"), x))
+  y = np.asarray(identity_shortcut(x, option_a_zeros="both"))
   np.testing.assert_array_equal(y[..., 2:5], x[:, ::2, ::2])  # two of the five new channels come first
   assert not y[..., :2].any() and not y[..., 5:].any()
 
 
 def test_option_a_averages_the_pixels_of_a_square_inside_of_the_image():
   x = np.arange(2 * 3 * 3 * 1, dtype=np.float32).reshape(2, 3, 3, 1)
-  y = np.asarray(shortcuts.zero_padded(branch(a_stride="average"), x))
+  y = np.asarray(identity_shortcut(x, option_a_stride="average"))
   for row in range(2):
     for column in range(2):
       square = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 0]
@@ -45,7 +45,7 @@ def test_option_a_averages_the_pixels_of_a_square_inside_of_the_image():
 
 def test_option_a_is_the_identity_if_shapes_do_not_change():
   x = jnp.ones((2, 4, 4, 8))
-  assert shortcuts.zero_padded(branch(stride=1), x) is x
+  assert identity_shortcut(x, stride=1) is x
 
 
 def test_convolutions_of_stride_two_are_centered_at_the_pixels_of_option_a():
@@ -56,7 +56,7 @@ def test_convolutions_of_stride_two_are_centered_at_the_pixels_of_option_a():
     padding: models.conv.Conv(1, stride=2, padding=padding).apply({"params": {"kernel": kernel}}, x)
     for padding in ("symmetric", "same")
   }
-  np.testing.assert_array_equal(outputs["symmetric"], shortcuts.subsampled(x))
+  np.testing.assert_array_equal(outputs["symmetric"], shortcuts.subsample(x))
   np.testing.assert_array_equal(outputs["same"], x[:, 1::2, 1::2])
 
 

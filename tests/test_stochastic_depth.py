@@ -165,7 +165,7 @@ def test_the_first_step_keeps_the_blocks_that_the_key_of_the_run_determines(trai
 
 def test_vectorized_runs_keep_the_same_blocks_as_separate_ones(training_set, separate, monkeypatch):
   """Losses agree to 1e-3; other blocks would change the first digit."""
-  monkeypatch.setitem(batched_runs.FORM_OF_PLATFORM, jax.default_backend(), "vmap")
+  monkeypatch.setitem(batched_runs.MAPPING_OF_PLATFORM, jax.default_backend(), "vmap")
   jax.clear_caches()
   _, (losses,) = train(training_set, [3, 4])
   jax.clear_caches()

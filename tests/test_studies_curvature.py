@@ -24,7 +24,7 @@ def hessian():
 def hessian_vector_product():
   """Yields the function under test, which multiplies a vector, float [292], by the Hessian."""
   with jax.set_mesh(trained_model.make_mesh(1)):
-    yield hessian_reference.surface().hessian(lambda _: None)
+    yield hessian_reference.surface().hessian_matvec(lambda _: None)
 
 
 def test_quadrature_has_the_moments_of_the_matrix():
@@ -56,7 +56,7 @@ def test_slices_of_the_flat_vector_contain_the_parameters_of_their_parts():
     for i, (name, part) in enumerate(params.items())
   }
   flat = np.asarray(ravel_pytree(numbered)[0])
-  slices = dict(curvature.parts(params))
+  slices = dict(curvature.parameter_slices(params))
   assert list(slices) == PARTS and sum(own.stop - own.start for own in slices.values()) == len(flat) == 292
   for i, name in enumerate(params):
     assert (flat[slices[name]] == i).all()
@@ -64,7 +64,7 @@ def test_slices_of_the_flat_vector_contain_the_parameters_of_their_parts():
 
 def test_the_trace_of_each_part_is_that_of_the_dense_block(hessian_vector_product, hessian):
   """Products agree to 1e-4 of the largest entry, the mean over 60 vectors within four standard errors."""
-  slices = dict(curvature.parts(hessian_reference.network().variables["params"]))
+  slices = dict(curvature.parameter_slices(hessian_reference.network().variables["params"]))
   estimates: dict[str, list[float]] = {name: [] for name in slices}
   for probe in range(1, 61):
     vector = curvature.signs(len(hessian), 0, probe)

@@ -37,7 +37,12 @@ def whole_gradient(model, variables, statistics, images, factor):
       x, _ = taken.block(stage, True, segmented_model.part(variables, stage, "block1"), x, False, scaled)
       for i in range(blocks - 1):
         x, _ = taken.block(
-          stage, False, segmented_model.at(segmented_model.part(variables, stage, "rest"), i), x, False, scaled
+          stage,
+          False,
+          segmented_model.select_block(segmented_model.part(variables, stage, "rest"), i),
+          x,
+          False,
+          scaled,
         )
     logits, _ = taken.head(variables, x, False)
     return optax.softmax_cross_entropy_with_integer_labels(logits, images[1]).sum()
@@ -50,7 +55,9 @@ def test_parts_of_the_gradient_are_the_coefficients_of_a_polynomial_in_the_facto
   """Products with the whole gradient agree to 1e-4 at three factors; the last batch is incomplete."""
   net = random_networks.restored_run(NET, 8)
   gradient = functools.partial(whole_gradient, NET, net.variables, net.input.statistics, images)
-  found = gradient_paths.parts(segmented_model.SegmentedModel(NET, 10), 4, net.variables, *images, net.input.statistics)
+  found = gradient_paths.decompose(
+    segmented_model.SegmentedModel(NET, 10), 4, net.variables, *images, net.input.statistics
+  )
   products, squares, square = (np.asarray(array, np.float64) for array in found)
   assert len(products) == len(squares) == 4
   assert products.sum() / square == pytest.approx(1, abs=1e-4)
@@ -76,6 +83,6 @@ def test_the_command_writes_norms_and_shares(tmp_path, capsys):
   shares = [row["share"] for row in logs["paths"]]
   assert [row["length"] for row in logs["paths"]] == [0, 1, 2, 3]
   assert shares[:3] == [0, 0, 0] and shares[3] == pytest.approx(1, abs=1e-4)
-  assert "mean length of path" in capsys.readouterr().out
+  assert "mean path length" in capsys.readouterr().out
   assert study.main(["gradients", "--workdir", str(tmp_path), *few]) == 0
   assert study_records.read(directory)[0] == logs

@@ -54,15 +54,15 @@ def test_deepening_does_not_change_the_logits(images, changes):
 @pytest.mark.parametrize(
   ("net", "depth", "says"),
   [
-    (Model(), 20, "must be more than the 20 of the trained net"),
+    (Model(), 20, "must be greater than 20, the depth of the trained network"),
     (Model(), 21, "not 6n"),
     (Model(survival=0.5), 0, "model.survival is 0.5"),
     (Model(branch_scale=0.5), 0, "model.branch_scale is 0.5"),
     (Model(shortcut="C"), 0, "model.shortcut is 'C'"),
-    (Model(kind="plain", norm="layer"), 0, "plain and model.norm is 'layer'"),
+    (Model(kind="plain", norm="layer"), 0, "'plain' and model.norm is 'layer'"),
     (Model(activation="sigmoid"), 0, "model.activation is 'sigmoid'"),
-    (Model(kind="plain", preactivation=True), 0, "plain and model.preactivation"),
-    (Model(kind="plain", depth=29, block="bottleneck"), 0, "plain and of bottleneck"),
+    (Model(kind="plain", preactivation=True), 0, "'plain' and model.preactivation"),
+    (Model(kind="plain", depth=29, block="bottleneck"), 0, "'plain' and model.block is 'bottleneck'"),
   ],
 )
 def test_networks_that_cannot_be_deepened_are_errors(net, depth, says):
@@ -101,7 +101,7 @@ def test_the_command_trains_the_deepened_network_and_one_from_scratch(tmp_path, 
   on, scratch = (records.read_run(tmp_path / row[key]) for key in ("run", "scratch"))
   assert on.run["status"] == scratch.run["status"] == records.DONE and on.run["steps"] == 2
   assert [each["here"] for each in on.run["deviations"] if each["name"] == "initial weights"] == [
-    "residual-A-d8-s0 at step 0, deepened by blocks that are the identity"
+    "those of residual-A-d8-s0 at step 0, deepened by identity blocks"
   ]
   ends = [run_files.read(tmp_path / row[key]).variables["params"] for key in ("run", "scratch")]
   old = run_files.read(directory).variables["params"]

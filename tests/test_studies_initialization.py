@@ -67,7 +67,7 @@ def test_gradients_are_those_of_the_whole_network(model):
     x, _ = segmented.stem(variables, normalize(images, statistics), train=True)
     for (stage, i), change in zip(blocks, added, strict=True):
       own = segmented_model.part(variables, stage, "rest" if i else "block1")
-      own = segmented_model.at(own, i - 1) if i else own
+      own = segmented_model.select_block(own, i - 1) if i else own
       x, _ = segmented.block(stage, i == 0, own, x + change, train=True)
     return (segmented.head(variables, x, train=True)[0] @ projection).sum()
 
@@ -76,7 +76,7 @@ def test_gradients_are_those_of_the_whole_network(model):
     for stage, i in blocks:
       yield jnp.zeros_like(x)
       own = segmented_model.part(variables, stage, "rest" if i else "block1")
-      x, _ = segmented.block(stage, i == 0, segmented_model.at(own, i - 1) if i else own, x, train=True)
+      x, _ = segmented.block(stage, i == 0, segmented_model.select_block(own, i - 1) if i else own, x, train=True)
 
   gradients = jax.jit(jax.grad(value))(jax.jit(lambda: list(inputs()))())
   for log, cosine, gradient in zip(logs, cosines, gradients, strict=True):
@@ -119,7 +119,7 @@ def test_directories_are_those_of_pending_runs_and_known_lines_stay(workdir, exp
   assert study.main(command) == 0
   again = study_records.read(directory)[0]
   assert again["init"] == before["init"] and len(again["commands"]) == 2
-  assert "gradient norm: at first" in capsys.readouterr().out
+  assert "gradient norm at first block" in capsys.readouterr().out
   other = [*command, "--images=40", "--seed=1"]
   assert study.main(other) == 0
   assert len(study_records.read(directory)[0]["init"]) == 42

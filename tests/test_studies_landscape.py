@@ -31,7 +31,7 @@ def test_the_largest_eigenvalues_are_those_of_the_dense_hessian():
   hessian = hessian_reference.hessian()
   expected = np.linalg.eigvalsh(hessian)[::-1][:2]
   with jax.set_mesh(trained_model.make_mesh(1)):
-    product = hessian_reference.surface().hessian(lambda _: None)
+    product = hessian_reference.surface().hessian_matvec(lambda _: None)
     found = lanczos.largest_eigenvalues(product, len(hessian), 2, 40, 0)
   assert found.eigenvalues == pytest.approx(expected, rel=1e-3)
   assert (found.residuals < 1e-3 * found.eigenvalues[0]).all() and found.iterations <= 40

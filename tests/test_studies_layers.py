@@ -113,8 +113,8 @@ def test_cka_is_one_for_equal_layers_and_invariant_to_rotation_scale_and_shift()
 
 def test_tiles_are_means_of_neighboring_entries():
   matrix = np.arange(20.0).reshape(4, 5)
-  assert cka.tiled(matrix, 1, 1).tolist() == matrix.tolist()
-  assert cka.tiled(matrix, 3, 2).tolist() == [
+  assert cka.tile_means(matrix, 1, 1).tolist() == matrix.tolist()
+  assert cka.tile_means(matrix, 3, 2).tolist() == [
     [matrix[:3, :2].mean(), matrix[:3, 2:4].mean(), matrix[:3, 4].mean()],
     [matrix[3, :2].mean(), matrix[3, 2:4].mean(), matrix[3, 4]],
   ]
@@ -141,7 +141,7 @@ def test_features_are_global_averages_of_the_outputs_of_blocks(model):
     for block in range(blocks):
       of_block = segmented_model.part(own, "block1")
       if block:
-        of_block = segmented_model.at(segmented_model.part(own, "rest"), block - 1)
+        of_block = segmented_model.select_block(segmented_model.part(own, "rest"), block - 1)
       x, _ = segmented.block(stage, block == 0, of_block, x, train=False)
       outputs.append(x)
       places.append((number, block + 1))

@@ -92,7 +92,7 @@ def test_reestimated_statistics_are_those_of_the_shorter_network(images):
   shorter = {key: without_second(tree) for key, tree in net.variables.items()}
   arguments = shorter, images[0], net.input.statistics
   expected = evaluate.training_set_statistics(models.build(SHORTER, 10), 16, *arguments)
-  deleted = without_second(segmented_model.at(found, 1))
+  deleted = without_second(segmented_model.select_block(found, 1))
   jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), deleted, expected)
 
 
@@ -107,21 +107,21 @@ def test_plans_have_the_requested_numbers_of_random_lesions():
     "swap": 3,  # (1, 2) with (1, 3); (2, 2) with (2, 3); (2, 3) with (2, 4)
     "reorder": 4,
   }
-  assert len({json.dumps(lesion.line()) for lesion in lesions}) >= len(lesions) - 2  # draws may coincide
+  assert len({json.dumps(lesion.columns()) for lesion in lesions}) >= len(lesions) - 2  # draws may coincide
   fewer = lesion_plans.draw([3, 4], dataclasses.replace(settings, counts=(2,)))
   assert [lesion for lesion in lesions if lesion.count == 2] == [lesion for lesion in fewer if lesion.count == 2]
   for lesion in lesions:
-    line = lesion.line()
+    line = lesion.columns()
     if lesion.kind == "delete_random":
       assert len(line["blocks"]) == len({tuple(place) for place in line["blocks"]}) == lesion.count
     assert all(order[0] == 1 and sorted(order) == list(range(1, len(order) + 1)) for order in lesion.order)
 
 
 def test_kendalls_tau_by_hand():
-  assert lesion_plans.tau([(1, 2, 3), (1, 2)]) == 1
-  assert lesion_plans.tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
+  assert lesion_plans.kendall_tau([(1, 2, 3), (1, 2)]) == 1
+  assert lesion_plans.kendall_tau([(1, 3, 2), (1, 2)]) == pytest.approx((3 + 1 - 2) / 4 + 0)
   pairs = list(itertools.combinations((1, 4, 3, 2), 2))
-  assert lesion_plans.tau([(1, 4, 3, 2)]) == sum(1 if a < b else -1 for a, b in pairs) / len(pairs)
+  assert lesion_plans.kendall_tau([(1, 4, 3, 2)]) == sum(1 if a < b else -1 for a, b in pairs) / len(pairs)
 
 
 def test_the_command_writes_each_lesion_once(tmp_path, capsys):

@@ -90,5 +90,5 @@ def test_too_few_checkpoints_are_a_one_line_error(tmp_path, capsys):
   directory = random_networks.write_digits_run(tmp_path / "net", MODEL)
   assert study.main(["trajectory", "--workdir", str(directory), *SMALL_STUDY]) == 2
   error = capsys.readouterr().err
-  assert "a plane needs two after the first step: train with --config.checkpoint.every=1" in error
+  assert "a plane needs two after step 0; train with --config.checkpoint.every=1" in error
   assert error.count("\n") == 1 and study_records.read(directory)[0]["trajectory"] == []

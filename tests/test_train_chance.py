@@ -24,7 +24,7 @@ def fewest_unlikely_guesses(images, classes, limit):
 @pytest.mark.parametrize(("images", "classes"), [(360, 10), (1000, 2), (640, 100)])
 @pytest.mark.parametrize("lines", [1, 40])
 def test_the_bound_is_that_of_the_binomial_distribution(images, classes, lines):
-  limit = fractions.Fraction(chance.LEVEL) / lines
+  limit = fractions.Fraction(chance.SIGNIFICANCE) / lines
   first = fewest_unlikely_guesses(images, classes, limit)
   others = [(1 - 1 / classes, images)] * (lines - 1)
   assert chance.stays_at_chance([*others, (1 - (first - 1) / images, images)], classes)
@@ -56,7 +56,7 @@ def test_a_run_on_random_labels_stays_at_chance(labels, environment, tmp_path):
   assert [event["step"] for event in events] == ([12] if labels == "random" else [])
   if events:
     assert events[0]["detail"].startswith("lowest error ")
-    assert events[0]["detail"].endswith(" %, guessing among 10 classes 90.00 %")
+    assert events[0]["detail"].endswith(" %; error of guessing among 10 classes 90.00 %")
 
 
 def test_the_report_names_runs_that_stayed_at_chance(tmp_path):

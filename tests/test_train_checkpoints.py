@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_config_is_refused(two_checkpoints):
   with pytest.raises(ConfigError) as caught:
     newest_intact(two_checkpoints, other)
   assert str(caught.value) == (
-    f"{two_checkpoints / '7'}: a checkpoint of another config: "
+    f"{two_checkpoints / '7'}: is a checkpoint of another config: "
     "train.batch_size (128 there, 64 here), train.learning_rate (0.1 there, 0.2 here)"
   )
 

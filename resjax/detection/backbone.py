@@ -18,10 +18,11 @@ from resjax.data.image_decoder import decode
 from resjax.settings import ConfigError
 from resjax.train import run_files
 
-# Settings in which the classification network may differ from the detector: they do not change its parameters.
+# Settings in which the classification network may differ from that of the detector, because parameters do not depend
+# on them.
 UNCHECKED_SETTINGS = ("precision", "norm_images", "norm_momentum", "zero_init_scale")
 MEAN_IMAGES = 256  # training images from which the channel means are estimated without a backbone
-MAX_LEVEL = 255.0  # of a pixel
+MAX_PIXEL = 255.0  # largest value of a pixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,8 @@ def read(config: Config) -> Backbone | None:
   run = run_files.read(_find_run(config))
   if differing := _differences(run.config, config):
     raise ConfigError(
-      f"detection.backbone = {config.detection.backbone!r}: must have the network of this run, but differs: {differing}"
+      f"detection.backbone = {config.detection.backbone!r}: must have the same network as this run, but differs in "
+      f"{differing}"
     )
   mean = np.asarray(run.input.statistics.mean)
   channels = mean.reshape(-1, mean.shape[-1]).mean(0)
@@ -86,8 +88,8 @@ def _find_run(config: Config) -> Path:
   if not fitting:
     directory, other = next(iter(configs.items()))
     raise ConfigError(
-      f"detection.backbone = {config.detection.backbone!r}: none of its {len(configs)} runs has the network of this "
-      f"run; {directory.name} differs: {_differences(other, config)}"
+      f"detection.backbone = {config.detection.backbone!r}: must contain a run with the same network as this run, but "
+      f"has {len(configs)} others; {directory.name} differs in {_differences(other, config)}"
     )
   return min(fitting, key=lambda directory: (configs[directory].seed != config.seed, configs[directory].seed))
 
@@ -176,4 +178,4 @@ def estimate_mean(images: tuple[AnnotatedImage, ...]) -> Statistics:
       continue  # training reports the image
   if not means:
     raise ConfigError(f"{Path(images[0].path).parent}: none of {count} images can be decoded; check data.path")
-  return Statistics((np.mean(means, 0) / MAX_LEVEL).astype(np.float32), np.ones(3, np.float32))
+  return Statistics((np.mean(means, 0) / MAX_PIXEL).astype(np.float32), np.ones(3, np.float32))

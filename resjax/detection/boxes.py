@@ -5,9 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-PROPOSAL_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the regression targets of anchors
-REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of those of regions: the inverses of their typical standard deviations
-MAX_LOG_SCALE = math.log(1000 / 16)  # bound of the logarithm of a side's growth, so that exp() stays finite
+PROPOSAL_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # factors of the regression targets of anchors
+REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of regions: inverses of typical standard deviations
+MAX_LOG_SCALE = math.log(1000 / 16)  # limit of the regressed log ratio of side lengths, so that exp() is finite
 
 
 def areas(boxes: jax.Array) -> jax.Array:

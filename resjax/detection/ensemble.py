@@ -64,7 +64,9 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
   assert isinstance(dataset, DetectionDataset)
   for run in runs:
     if run.classes != dataset.classes:
-      raise ConfigError(f"--data {path}: must have {run.classes} classes as {run.directory}, but has {dataset.classes}")
+      raise ConfigError(
+        f"--data {path}: must have {run.classes} classes, as {run.directory}, but has {dataset.classes}"
+      )
   faults: dict[str, None] = {}
   with jax.set_mesh(mesh.make(config)):
     passes = [

@@ -1,4 +1,4 @@
-"""Input strategy of the training loop for detectors: training steps, evaluation, and lines of the records."""
+"""Input strategy of the training loop for detectors: minibatches, training steps, and evaluation."""
 
 import dataclasses
 import functools
@@ -31,11 +31,11 @@ MAX_IN_FLIGHT = 2  # steps dispatched before the host waits for the first of the
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """Static part of a compiled training step.
+  """The settings that a compiled training step depends on.
 
   Attributes:
     detector: Layers and settings of the detector.
-    train: Training settings, of which the hyperparameters are arguments of the program instead.
+    train: Training settings; those in `batched_runs.HYPERPARAMETERS` are arguments of the program instead.
   """
 
   detector: Detector
@@ -43,10 +43,13 @@ class Program:
 
 
 class DetectionInput(InputStrategy):
-  """Images with boxes, decoded by worker processes; see `InputStrategy`."""
+  """Images with boxes, decoded by worker processes; see `InputStrategy`.
+
+  Batch norm is frozen, and the settings of a detector exclude captures of responses and gradients.
+  """
 
   def __init__(self, config: Config, dataset: DetectionDataset, scan: models.ScanOptions):
-    """Reads the backbone, if the settings name one, and groups the images.
+    """Reads the backbone, if `detection.backbone` names one, and groups the images.
 
     Args:
       config: Settings of a run, or the shared settings of the runs of one program.
@@ -152,18 +155,6 @@ class DetectionInput(InputStrategy):
       },
     )
 
-  def average_statistics(self, variables: Any) -> Any:
-    """Returns the batch statistics unchanged, because they are frozen."""
-    return variables["batch_stats"]
-
-  def capture_responses(self, variables: Any) -> Any:
-    """Is never called: the settings exclude captures of detectors."""
-    raise NotImplementedError
-
-  def capture_gradients(self, variables: Any) -> Any:
-    """Is never called: the settings exclude captures of detectors."""
-    raise NotImplementedError
-
   def faults(self) -> tuple[str, ...]:
     """Returns the descriptions of the images that could not be decoded so far."""
     return tuple(self._faults)
@@ -177,7 +168,7 @@ class DetectionInput(InputStrategy):
 @functools.partial(
   jax.jit,
   static_argnames=("detector", "train", "shape"),
-  compiler_options={"xla_backend_optimization_level": 0},  # it is executed once, and compiling would take far longer
+  compiler_options={"xla_backend_optimization_level": 0},  # it is executed once, and optimizing would take far longer
 )
 def initial_train_state(
   detector: Detector, train: settings.Train, shape: tuple[int, int], seed: jax.Array | int
@@ -216,7 +207,7 @@ def train_step(
   """Applies one training step to each run.
 
   Args:
-    program: Static part of the step.
+    program: Detector and settings that are compiled in.
     states: Train states of the runs at the same step, each leaf [runs, ...]; their buffers are donated.
     intervals: Metrics of the previous steps of the interval, each leaf [runs].
     hyperparameters: Hyperparameters of each run, see `batched_runs.hyperparameters`.

@@ -13,7 +13,7 @@ from resjax.data.image_decoder import decode
 from resjax.detection import average_precision
 
 RECORDED_RECALLS = np.linspace(0, 1, 101)  # recalls at which precision is recorded
-PICTURES = 3  # recorded images with the fewest errors, and as many with the most
+PICTURES = 3  # number of recorded images with the fewest errors, and of those with the most
 PICTURE_SIDE = 256  # longer side of a recorded image in pixels
 CONFIDENT_SCORE = 0.5  # smallest score of the detections that count in the choice of images
 

@@ -105,7 +105,7 @@ class Detector(nn.Module):
 
   def _stage(self, number: int, x: jax.Array) -> jax.Array:
     """Applies a stage in test mode: running statistics, and branches scaled by their survival probabilities."""
-    return getattr(self, f"stage{number}")(x, False, stochastic_depth.by_stage(self.net, None)[number - 1])
+    return getattr(self, f"stage{number}")(x, False, stochastic_depth.survival_by_stage(self.net, None)[number - 1])
 
 
 class RegionHead(nn.Module):

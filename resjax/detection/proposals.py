@@ -11,7 +11,7 @@ from resjax.detection.nms import suppress
 from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 
-MIN_SIDE = 1e-3  # of a proposal, in pixels; smaller ones are dropped
+MIN_SIDE = 1e-3  # smallest side of a proposal in pixels; smaller proposals are dropped
 KERNEL_INIT = nn.initializers.normal(0.01)
 
 

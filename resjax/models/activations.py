@@ -1,4 +1,4 @@
-"""Activation functions, and the variances of kernels and biases at which deep networks of them propagate signals."""
+"""Activation functions, and the variances of kernels and biases with which deep networks preserve signals."""
 
 import functools
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from scipy import optimize
 
 from resjax import config
 
-LEAKY_SLOPE = 0.01  # of leaky_relu
-TAILORED_CORRELATION = 0.9  # of two uncorrelated inputs after all layers, as in Zhang et al. 2022
+LEAKY_SLOPE = 0.01  # negative slope of model.activation = "leaky_relu"
+TAILORED_CORRELATION = 0.9  # correlation of two uncorrelated inputs after all layers (Zhang et al. 2022)
 _QUADRATURE_POINTS = 100
 
 
@@ -30,14 +30,14 @@ def _scaled_leaky_relu(x: jax.Array, slope: float) -> jax.Array:
 
 
 def composed_layers(net: config.Model) -> int:
-  """Returns the number of layers in blocks."""
+  """Returns the number of weighted layers in the blocks of a network."""
   return net.structure.total_blocks * net.structure.layers_per_block
 
 
 def critical_variances(net: config.Model) -> tuple[float, float]:
-  """Returns fan_in times the variance of kernels, and the variance of biases, that keep the scale of signals.
+  """Returns fan_in times the variance of kernels, and the variance of biases, that preserve the scale of signals.
 
-  Of (leaky) ReLU and the tailored one the biases are 0, and of tanh both are those of `critical_tanh`.
+  For tanh they are those of `critical_tanh`; for all other activations the biases are 0.
   """
   if net.activation == "tanh":
     return critical_tanh(composed_layers(net))
@@ -67,8 +67,8 @@ def critical_tanh(layers: int) -> tuple[float, float]:
 def tailored_slope(layers: int) -> float:
   """Returns the negative slope of the tailored leaky ReLU (Zhang et al. 2022, arXiv:2203.08120).
 
-  With it two uncorrelated inputs have the correlation `TAILORED_CORRELATION` after all layers. Few layers of ReLU stay
-  below that; for them it is 0, that is ReLU.
+  With this slope two uncorrelated inputs have the correlation `TAILORED_CORRELATION` after all layers. With few layers
+  the correlation stays below that even with ReLU; the slope is then 0.
 
   Args:
     layers: Number of composed layers.
@@ -81,7 +81,12 @@ def tailored_slope(layers: int) -> float:
 
 
 def composed_correlation(slope: float, layers: int) -> float:
-  """Returns C^layers(0): the correlation of two uncorrelated inputs after layers of leaky ReLU with this slope."""
+  """Returns the correlation of two uncorrelated inputs after layers of leaky ReLU, C^layers(0) in Zhang et al. 2022.
+
+  Args:
+    slope: Negative slope of the leaky ReLU.
+    layers: Number of layers.
+  """
   c = 0.0
   for _ in range(layers):
     relu = (np.sqrt(max(1 - c * c, 0.0)) + (np.pi - np.arccos(min(c, 1.0))) * c) / np.pi

@@ -18,7 +18,7 @@ from jax import lax
 UNROLLED_ON_GPU = 18
 
 CONVOLUTION, STATISTICS = "convolution", "statistics"  # checkpoint names of the arrays that remat="elementwise" keeps
-Block = Callable[[jax.Array, Any], tuple[jax.Array, Any]]  # (input, variables) -> (output, sown and updated variables)
+BlockFunction = Callable[[jax.Array, Any], tuple[jax.Array, Any]]  # (input, variables) -> (output, changed variables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ScanOptions:
   """How the scan over blocks is executed: affects memory, compile time and speed, and results only by rounding.
 
   Attributes:
-    unroll: Blocks per iteration of the loop; with all blocks of a stage there is no loop. 0: all blocks on a GPU, up
-      to `UNROLLED_ON_GPU`, else 1.
+    unroll: Blocks per iteration of the loop; with at least the number of blocks there is no loop. 0: on a GPU no loop
+      over up to `UNROLLED_ON_GPU` blocks, otherwise 1.
     remat: What the backward pass recomputes. "none": nothing. "elementwise": norms, activations and additions; the
       outputs of convolutions and the statistics of norms are kept. "block": everything inside a block; the inputs of
       blocks are kept. "group": everything inside each of sqrt(blocks) groups of blocks, one group at a time, so that
@@ -51,17 +51,17 @@ class ScanOptions:
     return "elementwise" if jax.default_backend() == "cpu" else "none"
 
 
-def scan_blocks(block: Block, x: jax.Array, stacked: Any, scan: ScanOptions) -> tuple[jax.Array, Any]:
+def scan_blocks(block: BlockFunction, x: jax.Array, stacked: Any, scan: ScanOptions) -> tuple[jax.Array, Any]:
   """Applies the blocks of a stage one after another.
 
   Args:
-    block: Function of one block.
+    block: Function that applies one block to its input and its variables.
     x: Input of the first block; every block's output has its shape and dtype.
     stacked: Variables of all blocks, each leaf [blocks, ...].
     scan: How the scan is executed.
 
   Returns:
-    Output of the last block, and the blocks' further results, each leaf [blocks, ...].
+    Output of the last block, and the changed variables of all blocks, each leaf [blocks, ...].
   """
   blocks = len(jax.tree.leaves(stacked)[0])
   # `prevent_cse` keeps XLA from merging the recomputation with the forward pass, which inside a loop it cannot do.

@@ -1,7 +1,7 @@
-"""Building blocks, with or without a shortcut (Sec. 3.2, 4.1).
+"""Building blocks with or without a shortcut (Sec. 3.2, 4.1).
 
-The layers of a block are two of 3x3; or 1x1, 3x3 and 1x1 (bottleneck); or a single one; or two of 1x1, which on
-feature maps of one pixel are fully connected layers.
+The main branch of a block has two 3x3 layers (basic), 1x1, 3x3 and 1x1 layers (bottleneck), one 3x3 layer (single), or
+two 1x1 layers (dense), which are fully connected layers on feature maps of one pixel.
 """
 
 import functools
@@ -17,17 +17,17 @@ from resjax.models.affine import Bias
 from resjax.models.conv import Conv
 from resjax.models.norm import BatchNorm
 from resjax.models.response_statistics import sow_response
-from resjax.models.shortcuts import SHORTCUTS, Branch
+from resjax.models.shortcuts import SHORTCUTS, BlockSpec
 
 
 class Block(nn.Module):
   """One block: y = relu(F(x) + shortcut(x)); plain: y = relu(F(x)); pre-activation: y = F(x) + shortcut(x).
 
-  F(x) includes the factor L^-a of `config.Model.branch_scale`; `activation` replaces ReLU by another activation.
+  F(x) includes the factor L^-a of `config.Model.branch_scale`, and ReLU stands for any `config.Model.activation`.
 
   Attributes:
     filters: Output channels of the 3x3 layers. The output of a bottleneck block has four times as many channels.
-    stride: Stride of the block; `depth.Structure.strides` says which of its layers has it.
+    stride: Stride of the block, which is that of one of its layers, see `depth.Structure.strides`.
     net: Settings of the whole network.
   """
 
@@ -40,7 +40,7 @@ class Block(nn.Module):
     self,
     x_BxHxWxC: jax.Array,
     train: bool,
-    disturb: Callable[[jax.Array], jax.Array] | None = None,
+    modify_branch: Callable[[jax.Array], jax.Array] | None = None,
     survival: jax.Array | None = None,
   ) -> jax.Array:
     """Applies the block.
@@ -48,9 +48,9 @@ class Block(nn.Module):
     Args:
       x_BxHxWxC: Input.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
-      disturb: Function that a study applies to F(x) before the shortcut is added.
-      survival: Whether F(x) is kept, or its factor; see `stochastic_depth.branch`. With dropout on the shortcut, what
-        was drawn for it; see `dropout.shortcut`.
+      modify_branch: Function that a study applies to F(x) before the shortcut is added.
+      survival: Whether F(x) is kept, or its factor, see `stochastic_depth.apply_branch`. With dropout on the shortcut,
+        data of the key of its mask, see `dropout.shortcut`.
 
     Returns:
       Output [B, H / stride, W / stride, output channels].
@@ -58,47 +58,38 @@ class Block(nn.Module):
     net, x, structure = self.net, x_BxHxWxC, self.net.structure
     layers = structure.layers(self.filters)
     sow_response(self, "input", x)
-    # What precedes the first convolution is part of F(x), unless the shortcut has it, too: a projection in a
-    # pre-activation block, and in a network of Fixup a shortcut that changes shapes.
+    # What precedes the first convolution is applied once for branch and shortcut if the shortcut has it, too: a
+    # projection in a pre-activation block, and a shortcut that changes shapes in a Fixup network.
     changes = self.stride != 1 or x.shape[-1] != layers[-1][1]
     shared = structure.has_projection(self.stride, x.shape[-1], layers[-1][1]) or (structure.fixup and changes)
-    entered = self._enter(x, train) if shared else x
+    branch_input = self._before_first_layer(x, train) if shared else x
 
-    def main(block: "Block", x: jax.Array) -> jax.Array:
-      return block._layers(x if shared else block._enter(x, train), train)
+    def branch(block: "Block", x: jax.Array) -> jax.Array:
+      return block._layers(x if shared else block._before_first_layer(x, train), train)
 
     shape = (len(x), *(-(-side // self.stride) for side in x.shape[1:3]), layers[-1][1])
-    y = stochastic_depth.branch(self, main, entered, shape, None if dropout.used(net) else survival)
+    y = stochastic_depth.apply_branch(self, branch, branch_input, shape, None if dropout.used(net) else survival)
     if net.branch_scale:
       y *= structure.total_blocks**-net.branch_scale
     sow_response(self, "branch", y)
-    if disturb:
-      y = disturb(y)
+    if modify_branch:
+      y = modify_branch(y)
 
     if net.kind == "residual":
-      branch = Branch(
-        y.shape[-1],
-        self.stride,
-        layers[0][0],
-        net.option_a_stride,
-        net.option_a_zeros,
-        functools.partial(Conv, padding=net.padding),
-        None if net.preactivation else functools.partial(normalization, net, train),
-        net.gate_bias,
-        survival,
-      )
-      y = SHORTCUTS[net.shortcut](branch, entered, y)
+      norm = None if net.preactivation else functools.partial(normalization, net, train)
+      block = BlockSpec(net, y.shape[-1], self.stride, layers[0][0], norm, survival)
+      y = SHORTCUTS[net.shortcut](block, branch_input, y)
     return y if net.preactivation else activation(net)(y)
 
-  def _enter(self, x: jax.Array, train: bool) -> jax.Array:
+  def _before_first_layer(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the input of the first convolution, given the input of the block."""
     net = self.net
     if net.structure.fixup:
-      return fixup.shift(x, "bias1a")
+      return fixup.add_bias(x, "bias1a")
     return activation(net)(normalization(net, train, name="norm1")(x)) if net.preactivation else x
 
   def _layers(self, y: jax.Array, train: bool) -> jax.Array:
-    """Returns F(x) without factors, given the input of its first convolution."""
+    """Returns F(x) without its factor L^-a, given the input of the first convolution."""
     net, structure = self.net, self.net.structure
     activate, layers = activation(net), structure.layers(self.filters)
     for i, ((kernel, channels), stride) in enumerate(zip(layers, structure.strides(self.stride), strict=True), 1):
@@ -107,11 +98,11 @@ class Block(nn.Module):
       if net.preactivation and i > 1:
         y = activate(norm()(y))
       if structure.fixup and i > 1:
-        y = fixup.shift(y, f"bias{i}a")
+        y = fixup.add_bias(y, f"bias{i}a")
       start = initializers.branch_kernel(net, i)
       y = Conv(channels, kernel, stride, padding=net.padding, start=start, name=f"conv{i}")(y)
       if structure.fixup:
-        y = fixup.leave(y, i, last)
+        y = fixup.after_convolution(y, i, last)
       elif not net.preactivation:
         y = norm()(y)
       if kernel == 3:

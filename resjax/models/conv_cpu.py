@@ -6,8 +6,8 @@ other convolutions in the body of a `lax.scan` fall back to a naive loop, some t
 JAX's compilation cache cannot store programs with oneDNN's convolutions, and small convolutions gain little, so
 oneDNN is used only from `ONEDNN_MACS` multiply-adds on.
 
-- The gradient of the input is a convolution with the flipped kernel. At stride 2 the four phases of the image become
-  channels (space to depth), so that this convolution has stride 1, too.
+- The gradient of the input is a convolution with the flipped kernel. At stride 2, the four phases of the image (even
+  and odd rows and columns) become channels (space to depth), so that the stride of this convolution is 1, too.
 - The gradient of the kernel is a convolution of the image with the gradient of the output as kernel and the batch as
   input channels. It is computed in chunks of the batch, so that the transposed copies stay in the CPU's cache.
 """

@@ -1,7 +1,7 @@
 """Dropout on the shortcut (He et al. 2016, "Identity mappings", Sec. 3.1): each step sets half of its values to zero.
 
-As there, the values that stay are not scaled, so that the shortcut has the expectation 0.5 x; at test, and wherever
-nothing is drawn, it is 0.5 x.
+As in that paper, the other values are not scaled, so that the mean of the shortcut is 0.5 x. At test, and whenever no
+mask is drawn, it is 0.5 x.
 """
 
 import jax
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from resjax import config
 
-RATE = 0.5
-_STREAM = 3  # of a run's key; 0 and 1 are the order of the images and their augmentation, 2 is stochastic depth
+RATE = 0.5  # probability that a value is set to zero
+_STREAM = 3  # folded into the key of a run; 0 and 1 are sample order and augmentation, 2 is stochastic depth
 
 
 def draw(net: config.Model, key: jax.Array, step: jax.Array | int) -> jax.Array | None:
-  """Draws a key for the mask of each block, as a function of the run's key and the step alone.
+  """Returns the key of the mask of each block, a function of the run's key and the step alone.
 
   Args:
     net: Settings of the network.
@@ -35,14 +35,14 @@ def used(net: config.Model) -> bool:
   return net.kind == "residual" and net.shortcut == "dropout"
 
 
-def shortcut(x_BxHxWxC: jax.Array, drawn: jax.Array | None) -> jax.Array:
-  """Returns the input with about half of its values set to zero, or its expectation.
+def shortcut(x_BxHxWxC: jax.Array, key_data: jax.Array | None) -> jax.Array:
+  """Returns the input with about half of its values set to zero, or the mean over all masks.
 
   Args:
     x_BxHxWxC: Input of the shortcut.
-    drawn: Data of the key of the mask, uint32 [key size]; None: 0.5 x.
+    key_data: Data of the key of the mask, uint32 [key size]; None: 0.5 x is returned.
   """
-  if drawn is None:
+  if key_data is None:
     return (1 - RATE) * x_BxHxWxC
-  stays = jax.random.bernoulli(jax.random.wrap_key_data(drawn), 1 - RATE, x_BxHxWxC.shape)
-  return jnp.where(stays, x_BxHxWxC, 0)
+  kept = jax.random.bernoulli(jax.random.wrap_key_data(key_data), 1 - RATE, x_BxHxWxC.shape)
+  return jnp.where(kept, x_BxHxWxC, 0)

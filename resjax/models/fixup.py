@@ -1,8 +1,9 @@
-"""Fixup (Zhang et al. 2019): residual networks without normalization, after the authors' repository.
+"""Fixup (Zhang et al. 2019): residual networks without normalization, as in the authors' repository.
 
-A learned scalar bias, initially 0, stands before and after each convolution of a block, and before the classifier; a
-learned scalar factor, initially 1, stands before the last bias of a block. Where a shortcut changes shapes, its input
-has the block's first bias, too. Biases and factors learn at a tenth of the rate.
+A learned scalar bias, initially 0, is added before and after each convolution of a block, and before the classifier. A
+learned scalar factor, initially 1, multiplies the output of the last convolution of a block before its bias is added.
+If a shortcut changes shapes, the first bias of the block is added to its input, too. Biases and factors are trained at
+a tenth of the learning rate.
 """
 
 from typing import Any
@@ -12,18 +13,29 @@ import jax
 from resjax import config
 from resjax.models.affine import Scalar
 
-SCALAR_RATE = 0.1  # of the learning rate
+SCALAR_RATE = 0.1  # factor of the learning rate for biases and factors
 
 
-def shift(x: jax.Array, name: str) -> jax.Array:
-  """Returns the input, of any shape, plus the scalar bias of this name, a parameter of the module that calls."""
+def add_bias(x: jax.Array, name: str) -> jax.Array:
+  """Returns the input, of any shape, plus a scalar bias, which is a parameter of the calling module.
+
+  Args:
+    x: Input.
+    name: Name of the parameter.
+  """
   return x + Scalar(0.0, name=name)(x)
 
 
-def leave(y_BxHxWxC: jax.Array, layer: int, last: bool) -> jax.Array:
-  """Returns the output of a block's convolution with its bias, and at the last one with the factor of the block."""
+def after_convolution(y_BxHxWxC: jax.Array, layer: int, last: bool) -> jax.Array:
+  """Returns the output of a convolution with its bias and, after the last one of a block, the factor of the block.
+
+  Args:
+    y_BxHxWxC: Output of the convolution.
+    layer: 1-based position of the convolution in the main branch.
+    last: Whether it is the last convolution of the main branch.
+  """
   y = Scalar(1.0, name="scale")(y_BxHxWxC) * y_BxHxWxC if last else y_BxHxWxC
-  return shift(y, f"bias{layer}b")
+  return add_bias(y, f"bias{layer}b")
 
 
 def rate_factors(net: config.Model, params: Any) -> Any:
@@ -31,7 +43,7 @@ def rate_factors(net: config.Model, params: Any) -> Any:
 
   Args:
     net: Settings of the network.
-    params: Its parameters.
+    params: Parameters of the network.
   """
-  own = SCALAR_RATE if net.structure.fixup else 1.0
-  return jax.tree.map_with_path(lambda path, _: own if path[-1].key in ("value", "bias") else 1.0, params)
+  factor = SCALAR_RATE if net.structure.fixup else 1.0
+  return jax.tree.map_with_path(lambda path, _: factor if path[-1].key in ("value", "bias") else 1.0, params)

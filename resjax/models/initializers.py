@@ -12,9 +12,9 @@ _ORTHOGONAL = ("orthogonal", "delta")
 
 
 def kernel(net: config.Model) -> nn.initializers.Initializer:
-  """Returns the initializer of the kernels of the first layer and of main branches, but for what `branch_kernel` says.
+  """Returns the initializer of the kernels of the first layer and, with the exceptions of `branch_kernel`, of branches.
 
-  He's normal initializer, or an orthogonal one scaled by the critical variance of the activation.
+  It is He's normal initializer, or an orthogonal one scaled by the critical variance of the activation.
   """
   if net.initialization not in _ORTHOGONAL:
     return HE_NORMAL
@@ -24,26 +24,26 @@ def kernel(net: config.Model) -> nn.initializers.Initializer:
     height, width, inputs, outputs = shape
     if net.initialization == "orthogonal":
       return _orthogonal(key, (height * width * inputs, outputs), scale, dtype).reshape(shape)
-    centre = _orthogonal(key, (inputs, outputs), scale, dtype)
-    return jnp.zeros(shape, dtype).at[height // 2, width // 2].set(centre)
+    center = _orthogonal(key, (inputs, outputs), scale, dtype)
+    return jnp.zeros(shape, dtype).at[height // 2, width // 2].set(center)
 
   return initialize
 
 
 def _orthogonal(key: jax.Array, shape: tuple[int, int], scale: float, dtype: jax.typing.DTypeLike) -> jax.Array:
-  """Returns scale * max(sqrt(out / in), 1) times a matrix [in, out] of orthonormal rows or columns, drawn uniformly.
+  """Returns scale * max(sqrt(out / in), 1) times a random matrix [in, out] with orthonormal rows or columns.
 
-  The mean square of a random vector's elements is multiplied by scale^2.
+  Multiplication by it changes the mean square of the elements of a random vector by the factor scale^2.
   """
   inputs, outputs = shape
   return nn.initializers.orthogonal(scale * max(outputs / inputs, 1.0) ** 0.5)(key, shape, dtype)
 
 
 def branch_kernel(net: config.Model, layer: int) -> nn.initializers.Initializer:
-  """Returns the initializer of the kernel of a main branch's layer.
+  """Returns the initializer of the kernel of a layer in a main branch.
 
-  With Fixup's shortcuts the last layer starts at zero, and the others have a variance of 2 / fan_out, divided by
-  L^(1 / (m - 1)): L blocks of m layers.
+  In a Fixup network of L blocks of m layers, the last layer is zero, and the variance of the others is 2 / fan_out,
+  divided by L^(1 / (m - 1)).
 
   Args:
     net: Settings of the network.
@@ -64,7 +64,7 @@ def bias(net: config.Model) -> nn.initializers.Initializer:
 
 
 def classifier_kernel(net: config.Model) -> nn.initializers.Initializer:
-  """Returns the initializer of the kernel of the classifier, which is zero with Fixup's shortcuts."""
+  """Returns the initializer of the kernel of the classifier, which is zero in Fixup networks."""
   return nn.initializers.zeros if net.structure.fixup else HE_NORMAL
 
 

@@ -19,7 +19,7 @@ _TARGET = "__onednn$convolution"
 
 @functools.cache
 def available() -> bool:
-  """Returns whether the CPU backend of this process has oneDNN's convolution; tries it once."""
+  """Returns whether the CPU backend of this process has oneDNN's convolution, which is tried once."""
   if jax.default_backend() != "cpu":
     return False
   x = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3) % 7 - 3
@@ -79,8 +79,8 @@ def convolution(
     "window": window,
   }
   sides = [
-    (size + sum(pad) - (sizes[axis] - 1) * apart - 1) // step + 1
-    for size, pad, axis, apart, step in zip(x.shape[1:3], pads, "HW", dilation, stride, strict=True)
+    (size + sum(pad) - (sizes[axis] - 1) * rate - 1) // step + 1
+    for size, pad, axis, rate, step in zip(x.shape[1:3], pads, "HW", dilation, stride, strict=True)
   ]
   call = jax.ffi.ffi_call(
     _TARGET,

@@ -1,8 +1,8 @@
-"""Max pooling: a window reduction on accelerators; on a CPU the maximum of shifted images, whose derivative is faster.
+"""Max pooling: a window reduction on accelerators; on a CPU the maximum of shifted images, whose gradient is faster.
 
-XLA's CPU compiler scatters the derivative of a pooling window element by element. At the stem of an ImageNet network
-that takes seven times as long as the derivative of nine maxima. The two derivatives differ only where several values
-of a window are equal, such as the zeros after a ReLU, and the ReLU passes no gradient there.
+On a CPU, XLA computes the gradient of a window reduction by a scatter, element by element. In the stem of an ImageNet
+network that takes seven times as long as the gradient of nine maxima. The two gradients differ only where several
+values of a window are equal, such as the zeros after a ReLU, which passes no gradient there.
 """
 
 import functools
@@ -26,16 +26,16 @@ def max_pool(x_BxHxWxC: jax.Array, window: int, pads: Pads) -> jax.Array:
   """
   return lax.platform_dependent(
     x_BxHxWxC,
-    cpu=functools.partial(_of_shifts, window=window, pads=pads),
-    default=functools.partial(_plain, window=window, pads=pads),
+    cpu=functools.partial(_max_of_shifted, window=window, pads=pads),
+    default=functools.partial(_window_reduction, window=window, pads=pads),
   )
 
 
-def _plain(x: jax.Array, window: int, pads: Pads) -> jax.Array:
+def _window_reduction(x: jax.Array, window: int, pads: Pads) -> jax.Array:
   return nn.max_pool(x, (window, window), (2, 2), pads)
 
 
-def _of_shifts(x: jax.Array, window: int, pads: Pads) -> jax.Array:
+def _max_of_shifted(x: jax.Array, window: int, pads: Pads) -> jax.Array:
   x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
   height, width = (
     (side - window) // 2 * 2 + 1 for side in x.shape[1:3]

@@ -15,7 +15,7 @@ from resjax.models.response_statistics import COLLECTION, sow_response
 
 
 class ResNet(nn.Module):
-  """A stem, stages of blocks, global average pooling and a fully connected layer.
+  """A network of a stem, stages of blocks, global average pooling and a fully connected layer.
 
   Attributes:
     net: Settings of the network.
@@ -34,14 +34,14 @@ class ResNet(nn.Module):
     Args:
       x_BxHxWxC: Normalized images, float32.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
-      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`, or the keys of `dropout.draw`; None: all
-        blocks, scaled by their survival.
+      kept: Result of `stochastic_depth.draw`, bool [blocks], or of `dropout.draw`, uint32 [blocks, key size]. None: no
+        block is dropped; main branches are scaled by their survival probabilities, or dropout is replaced by its mean.
 
     Returns:
       Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
     """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
-    stages, survival = self.net.structure.stages, stochastic_depth.by_stage(self.net, kept)
+    stages, survival = self.net.structure.stages, stochastic_depth.survival_by_stage(self.net, kept)
     x = Stem(stages[0].filters, self.net, name="stem")(x, train)
     for i, stage in enumerate(stages, 1):
       x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train, survival[i - 1])
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
 
 
 class Stem(nn.Module):
-  """The first layer: a 3x3 convolution; a 7x7 convolution and a 3x3 max pooling, both of stride 2; or a dense layer.
+  """First layers: a 3x3 convolution; a 7x7 convolution and a 3x3 max pooling, both of stride 2; or a dense layer.
 
   The dense layer, for networks of dense layers, is a 1x1 convolution of the image flattened to one pixel.
 
@@ -71,7 +71,7 @@ class Stem(nn.Module):
     start = initializers.kernel(self.net)
     y = Conv(self.filters, kernel, stride, padding=self.net.padding, start=start, name="conv")(x)
     if self.net.structure.fixup:
-      y = fixup.shift(y, "bias")
+      y = fixup.add_bias(y, "bias")
     elif not self.net.preactivation:
       y = normalization(self.net, train, name="norm")(y)
     sow_response(self, "conv", y)
@@ -102,7 +102,8 @@ class Stage(nn.Module):
     Args:
       x_BxHxWxC: Input.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
-      survival: `survival` of each block, [blocks], see `stochastic_depth.branch`; None: without stochastic depth.
+      survival: Argument `survival` of each block, [blocks, ...], see `Block`; None: neither stochastic depth nor
+        dropout.
 
     Returns:
       Output [B, H / stride, W / stride, output channels].
@@ -151,5 +152,5 @@ class Head(nn.Module):
       x = activation(self.net)(normalization(self.net, train, name="norm")(x))
     x = at_least_float32(x).mean((1, 2))
     if self.net.structure.fixup:
-      x = fixup.shift(x, "bias")
+      x = fixup.add_bias(x, "bias")
     return nn.Dense(self.classes, kernel_init=initializers.classifier_kernel(self.net), name="dense")(x)

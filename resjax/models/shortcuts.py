@@ -1,7 +1,7 @@
 """The shortcuts of Sec. 3.3 and 4.1, and those of other papers, by name.
 
-A shortcut is a function of a block's `Branch`, the block's input x and the output y = F(x) of its main branch. It
-returns their combination, to which the block applies its activation. To add one, write such a function and add an
+A shortcut is a function of the properties of its block, the block's input x and the output y = F(x) of its main branch.
+It returns their combination, to which the block applies its activation. To add one, write such a function and add an
 entry to `SHORTCUTS`.
 """
 
@@ -12,152 +12,161 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from resjax import config
 from resjax.models import dropout
 from resjax.models.affine import Bias, Scalar
+from resjax.models.conv import Conv
 
-GATE_START = -2.0  # initial bias of a gate: at first most of the input passes unchanged (Srivastava et al. 2015)
+HIGHWAY_GATE_BIAS = -2.0  # initial: at first most of the input passes unchanged (Srivastava et al. 2015)
 
 
 @dataclasses.dataclass(frozen=True)
-class Branch:
+class BlockSpec:
   """Properties of a block that its shortcut depends on.
 
   Attributes:
+    net: Settings of the network.
     channels: Channels of the block's output.
     stride: Stride of the block.
-    kernel: Side of the kernel of the block's first layer.
-    a_stride: Variant of option A's downsampling (`config.Model.option_a_stride`).
-    a_zeros: Variant of option A's zero padding (`config.Model.option_a_zeros`).
-    conv: Constructor of a convolution: conv(channels, kernel, stride, name=...).
-    norm: Constructor of a batch norm: norm(name=...). None in a pre-activation block, whose projection is not
-      normalized.
-    gate_bias: Initial bias of the gates (`config.Model.gate_bias`).
-    drawn: What a training step drew for dropout on the shortcut, see `dropout.shortcut`.
+    kernel: Side of the kernel of the block's first layer, in pixels.
+    norm: Constructor of a norm: norm(name=...). None in a pre-activation block, whose projection is not normalized.
+    dropout_key: Data of the key of the dropout mask, uint32 [key size]; None: no mask, see `dropout.shortcut`.
   """
 
+  net: config.Model
   channels: int
   stride: int
   kernel: int
-  a_stride: str
-  a_zeros: str
-  conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module] | None
-  gate_bias: float = 0.0
-  drawn: jax.Array | None = None
+  dropout_key: jax.Array | None = None
 
-  def changes(self, x_BxHxWxC: jax.Array) -> bool:
+  def changes_shape(self, x_BxHxWxC: jax.Array) -> bool:
     """Returns whether the shapes of the block's input and output differ."""
     return self.stride != 1 or x_BxHxWxC.shape[-1] != self.channels
 
+  def conv(self, kernel: int, name: str) -> Conv:
+    """Returns a convolution from the input of the block to the shape of its output, with a kernel of this side."""
+    return Conv(self.channels, kernel, self.stride, padding=self.net.padding, name=name)
 
-def zero_padded(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
-  """Returns the input in the shape of the block's output, without parameters (Sec. 3.3, option A).
+  def identity(self, x_BxHxWxC: jax.Array) -> jax.Array:
+    """Returns the block's input in the shape of its output, see `identity_shortcut`."""
+    return identity_shortcut(self.net, self.channels, self.stride, x_BxHxWxC)
 
-  Where the shapes differ, the feature maps are downsampled by 2 and the new channels are zero; elsewhere the input is
-  returned as it is.
+
+def identity_shortcut(net: config.Model, channels: int, stride: int, x_BxHxWxC: jax.Array) -> jax.Array:
+  """Returns the input in another shape, without parameters (Sec. 3.3, option A).
+
+  At stride 2 the feature maps are downsampled by 2; new channels are zero. If the shape stays, so does the input.
+
+  Args:
+    net: Settings of the network, of which `option_a_stride` and `option_a_zeros` are used.
+    channels: Channels of the output, at least C.
+    stride: Stride, 1 or 2.
+    x_BxHxWxC: Input.
+
+  Returns:
+    Array [B, ceil(H / stride), ceil(W / stride), channels].
   """
-  if not branch.changes(x_BxHxWxC):
-    return x_BxHxWxC
-  x = x_BxHxWxC
-  if branch.stride != 1:
-    x = HALVED[branch.a_stride](x)
-  new = branch.channels - x.shape[-1]
-  before = new // 2 if branch.a_zeros == "both" else 0
+  x = x_BxHxWxC if stride == 1 else DOWNSAMPLING[net.option_a_stride](x_BxHxWxC)
+  new = channels - x.shape[-1]
+  if new == 0:
+    return x
+  before = new // 2 if net.option_a_zeros == "both" else 0
   return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new - before)))
 
 
-def option_a(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def option_a(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option A: y plus the identity, zero-padded where shapes differ."""
-  return y_BxPxQxO + zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + block.identity(x_BxHxWxC)
 
 
-def option_b(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def option_b(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option B: y plus the input, projected where shapes differ."""
-  return y_BxPxQxO + (projected(branch, x_BxHxWxC) if branch.changes(x_BxHxWxC) else x_BxHxWxC)
+  return y_BxPxQxO + (projection_shortcut(block, x_BxHxWxC) if block.changes_shape(x_BxHxWxC) else x_BxHxWxC)
 
 
-def option_c(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def option_c(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Option C: y plus the input, projected in every block (Eq. 2)."""
-  return y_BxPxQxO + projected(branch, x_BxHxWxC)
+  return y_BxPxQxO + projection_shortcut(block, x_BxHxWxC)
 
 
-def gain_from_zero(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def rezero(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """ReZero (Bachlechner et al. 2020): y times a learned scalar, initially 0, plus the input as in option A.
 
   SkipInit (De and Smith 2020) is the same in networks without normalization.
   """
-  return Scalar(0.0, name="gain")(y_BxPxQxO) * y_BxPxQxO + zero_padded(branch, x_BxHxWxC)
+  return Scalar(0.0, name="gain")(y_BxPxQxO) * y_BxPxQxO + block.identity(x_BxHxWxC)
 
 
-def gated(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def highway(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
-  gate = branch.conv(branch.channels, branch.kernel, branch.stride, name="gate")(x_BxHxWxC)
-  t = nn.sigmoid(Bias(nn.initializers.constant(GATE_START), name="gate_bias")(gate))
-  return t * nn.relu(y_BxPxQxO) + (1 - t) * zero_padded(branch, x_BxHxWxC)
+  gate = block.conv(block.kernel, "gate")(x_BxHxWxC)
+  t = nn.sigmoid(Bias(nn.initializers.constant(HIGHWAY_GATE_BIAS), name="gate_bias")(gate))
+  return t * nn.relu(y_BxPxQxO) + (1 - t) * block.identity(x_BxHxWxC)
 
 
-def half(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def half(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Constant scaling of the shortcut alone (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return y_BxPxQxO + 0.5 * zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + 0.5 * block.identity(x_BxHxWxC)
 
 
-def mean(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def mean(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Constant scaling of both, as of gates that are frozen at 1/2 (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return 0.5 * y_BxPxQxO + 0.5 * zero_padded(branch, x_BxHxWxC)
+  return 0.5 * y_BxPxQxO + 0.5 * block.identity(x_BxHxWxC)
 
 
-def dropped(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def dropout_shortcut(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Dropout of the shortcut alone, at a rate of 0.5 (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return y_BxPxQxO + dropout.shortcut(zero_padded(branch, x_BxHxWxC), branch.drawn)
+  return y_BxPxQxO + dropout.shortcut(block.identity(x_BxHxWxC), block.dropout_key)
 
 
-def shortcut_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def shortcut_only_gating(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Gate on the shortcut alone: y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  return y_BxPxQxO + (1 - _gate(branch, x_BxHxWxC)) * zero_padded(branch, x_BxHxWxC)
+  return y_BxPxQxO + (1 - _gate(block, x_BxHxWxC)) * block.identity(x_BxHxWxC)
 
 
-def exclusive_gate(branch: Branch, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
+def exclusive_gating(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
   """Exclusive gates: g y + (1 - g) x (He et al. 2016, "Identity mappings", Sec. 3.1)."""
-  g = _gate(branch, x_BxHxWxC)
-  return g * y_BxPxQxO + (1 - g) * zero_padded(branch, x_BxHxWxC)
+  g = _gate(block, x_BxHxWxC)
+  return g * y_BxPxQxO + (1 - g) * block.identity(x_BxHxWxC)
 
 
-def _gate(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
+def _gate(block: BlockSpec, x_BxHxWxC: jax.Array) -> jax.Array:
   """Returns g(x), the sigmoid of a 1x1 convolution with a bias, in the shape of the block's output."""
-  gate = branch.conv(branch.channels, 1, branch.stride, name="gate")(x_BxHxWxC)
-  return nn.sigmoid(Bias(nn.initializers.constant(branch.gate_bias), name="gate_bias")(gate))
+  gate = block.conv(1, "gate")(x_BxHxWxC)
+  return nn.sigmoid(Bias(nn.initializers.constant(block.net.gate_bias), name="gate_bias")(gate))
 
 
-def projected(branch: Branch, x_BxHxWxC: jax.Array) -> jax.Array:
+def projection_shortcut(block: BlockSpec, x_BxHxWxC: jax.Array) -> jax.Array:
   """Returns a 1x1 projection of the input to the shape of the block's output (Eq. 2)."""
-  x = branch.conv(branch.channels, 1, branch.stride, name="projection")(x_BxHxWxC)
-  return branch.norm(name="projection_norm")(x) if branch.norm else x
+  x = block.conv(1, "projection")(x_BxHxWxC)
+  return block.norm(name="projection_norm")(x) if block.norm else x
 
 
-def subsampled(x_BxHxWxC: jax.Array) -> jax.Array:
+def subsample(x_BxHxWxC: jax.Array) -> jax.Array:
   """Returns every second pixel, starting at the first: the centres of a convolution of stride 2 with padding (1, 1)."""
   return x_BxHxWxC[:, ::2, ::2]
 
 
-def averaged(x_BxHxWxC: jax.Array) -> jax.Array:
+def average_2x2(x_BxHxWxC: jax.Array) -> jax.Array:
   """Returns the mean of each 2x2 window; at the last row and column of an odd-sized map, the mean of fewer pixels."""
   odd = [(0, side % 2) for side in x_BxHxWxC.shape[1:3]]
   return nn.avg_pool(x_BxHxWxC, (2, 2), strides=(2, 2), padding=odd, count_include_pad=False)
 
 
-HALVED = {"subsample": subsampled, "average": averaged}
+DOWNSAMPLING = {"subsample": subsample, "average": average_2x2}
 
-SHORTCUTS: dict[str, Callable[[Branch, jax.Array, jax.Array], jax.Array]] = {
+SHORTCUTS: dict[str, Callable[[BlockSpec, jax.Array, jax.Array], jax.Array]] = {
   "A": option_a,
   "B": option_b,
   "C": option_c,
-  "rezero": gain_from_zero,
-  "skipinit": gain_from_zero,
+  "rezero": rezero,
+  "skipinit": rezero,
   "fixup": option_a,  # Fixup's biases and factors are in the main branch, see resjax/models/fixup.py
-  "gated": gated,
+  "gated": highway,
   "half": half,
   "mean": mean,
-  "gate": shortcut_gate,
-  "exclusive_gate": exclusive_gate,
-  "dropout": dropped,
+  "gate": shortcut_only_gating,
+  "exclusive_gate": exclusive_gating,
+  "dropout": dropout_shortcut,
 }

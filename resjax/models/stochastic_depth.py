@@ -1,7 +1,7 @@
-"""Stochastic depth (Huang et al. 2016): each minibatch of training passes a random part of the blocks.
+"""Stochastic depth (Huang et al. 2016): each training step drops the main branches of randomly chosen blocks.
 
-Block b of B is kept with probability p_b = 1 - b / B (1 - p_B). A block that is dropped leaves its shortcut; at test,
-and wherever nothing is drawn, each main branch is multiplied by its p_b.
+Block b of L is kept with probability p_b = 1 - b / L (1 - p_L); of a dropped block only the shortcut remains. At test,
+and whenever nothing is drawn, each main branch is multiplied by its p_b.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from resjax import config
 
-_STREAM = 2  # of a run's key; 0 and 1 are the order of the images and their augmentation, see `train.step`
+_STREAM = 2  # folded into the key of a run; 0 and 1 are sample order and augmentation, see `train.step`
 
 
 def probabilities(net: config.Model) -> np.ndarray:
@@ -39,44 +39,44 @@ def draw(net: config.Model, key: jax.Array, step: jax.Array | int) -> jax.Array 
   return jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, _STREAM), step), probabilities(net))
 
 
-def by_stage(net: config.Model, kept: jax.Array | None) -> list[jax.Array | None]:
-  """Returns the `survival` of the blocks of each stage, [blocks] each; see `branch`.
+def survival_by_stage(net: config.Model, kept: jax.Array | None) -> list[jax.Array | None]:
+  """Returns the argument `survival` of the blocks of each stage, [blocks, ...] each, see `blocks.Block`.
 
   Args:
     net: Settings of the network.
-    kept: What `draw` or `dropout.draw` returned; None: at test, or where batch statistics are taken without training.
+    kept: Result of `draw` or `dropout.draw`; None at test, or if batch statistics are taken outside of training.
   """
   blocks = net.structure.blocks_per_stage
   if net.survival == 1 and kept is None:
     return [None] * len(blocks)
-  every = jnp.asarray(probabilities(net), jnp.float32) if kept is None else kept
-  return list(jnp.split(every, np.cumsum(blocks)[:-1]))
+  values = jnp.asarray(probabilities(net), jnp.float32) if kept is None else kept
+  return list(jnp.split(values, np.cumsum(blocks)[:-1]))
 
 
-def branch(
+def apply_branch(
   block: nn.Module,
-  main: Callable[[Any, jax.Array], jax.Array],
+  branch: Callable[[Any, jax.Array], jax.Array],
   x: jax.Array,
   shape: tuple[int, ...],
   survival: jax.Array | None,
 ) -> jax.Array:
-  """Applies the main branch of a block, or drops it with everything in it: its work and its batch statistics.
+  """Applies the main branch of a block, or drops it; running statistics of a dropped branch are not updated.
 
-  Outside of `vmap` a dropped branch is not computed, neither forward nor backward.
+  Outside of `vmap` a dropped branch is not computed, neither in the forward nor in the backward pass.
 
   Args:
     block: The block.
-    main: Its main branch, a function of the block and its input.
+    branch: Main branch, a function of the block and its input.
     x: Input of the main branch, [B, H, W, C].
-    shape: Shape of its output, whose type is that of the input.
-    survival: Whether the block is kept, bool scalar; or the factor of its main branch, float32 scalar; None: 1.
+    shape: Shape of the output of the main branch, whose dtype is that of the input.
+    survival: Whether the block is kept, bool []; or the factor of its main branch, float32 []; None: the factor is 1.
 
   Returns:
     Output of the main branch; zeros if it is dropped.
   """
   if survival is None:
-    return main(block, x)
+    return branch(block, x)
   if survival.dtype != bool:
-    y = main(block, x)
+    y = branch(block, x)
     return survival.astype(y.dtype) * y
-  return nn.cond(survival, main, lambda _, x: jnp.zeros(shape, x.dtype), block, x)
+  return nn.cond(survival, branch, lambda _, x: jnp.zeros(shape, x.dtype), block, x)

@@ -1,6 +1,6 @@
 """VGG networks (Simonyan and Zisserman 2014), the paper's baseline: 3x3 layers, pooling and dense layers.
 
-They have no dropout, like all networks here (Sec. 3.4).
+They have no dropout in their dense layers, as in Sec. 3.4.
 """
 
 import jax
@@ -18,7 +18,7 @@ from resjax.models.resnet import Stage
 
 
 class VGG(nn.Module):
-  """Stages of 3x3 layers, each followed by 2x2 max pooling, then three dense layers on the flattened feature maps.
+  """A network of stages of 3x3 layers, each followed by 2x2 max pooling, and three dense layers.
 
   Attributes:
     net: Settings of the network.
@@ -37,14 +37,13 @@ class VGG(nn.Module):
     Args:
       x_BxHxWxC: Normalized images, float32.
       train: Whether to normalize by the statistics of the batch and update the running statistics.
-      kept: Which blocks are kept, bool [blocks], of `stochastic_depth.draw`, or the keys of `dropout.draw`; None: all
-        blocks, scaled by their survival.
+      kept: Result of `stochastic_depth.draw` or `dropout.draw`, or None; see `ResNet`.
 
     Returns:
       Logits, float32 [B, classes]. Activations have the dtype `config.Model.precision`.
     """
     x = x_BxHxWxC if self.net.precision == "float32" else x_BxHxWxC.astype(self.net.precision)
-    survival = stochastic_depth.by_stage(self.net, kept)
+    survival = stochastic_depth.survival_by_stage(self.net, kept)
     for i, stage in enumerate(self.net.structure.stages, 1):
       x = Stage(stage, self.net, self.scan, name=f"stage{i}")(x, train, survival[i - 1])
       height, width = x.shape[1:3]

@@ -1,1 +1,1 @@
-"""What runs will take of a machine that is not there: memory by its compiler, time by its figures."""
+"""Memory, time and cost of runs on hardware that is not present, from its compiler and its published specifications."""

@@ -13,7 +13,8 @@ from resjax.config import Config
 from resjax.planning.chips import Slice
 from resjax.train import program
 
-# For ResNet-20 on v5e:2x4 this takes a third of the compile time of full effort; the program needs 13 % more memory.
+# For ResNet-20 on v5e:2x4, this effort takes a third of the compile time of full effort, and the program needs 13 %
+# more memory.
 QUICK = {"exec_time_optimization_effort": -1.0}
 TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -26,7 +27,7 @@ class Program:
   Attributes:
     seconds: Compile time in seconds.
     memory: Memory on each device in bytes: arguments, results and temporary buffers.
-    compiles: Whether the program compiled; if not, it needs more memory than the device has.
+    compiles: Whether the program could be compiled; if not, it needs more memory than the device has.
     collectives: Number of collectives of each kind; one inside a loop counts once.
   """
 
@@ -40,7 +41,7 @@ def prepare() -> None:
   """Configures JAX to use the CPU, and libtpu to compile without a TPU; must be called before any other use of JAX."""
   jax.config.update("jax_platforms", "cpu")
   os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
-  os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # several plans may run at a time, because none uses a TPU
+  os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # several plans can run at the same time, because none uses a TPU
 
 
 def compile_step(config: Config, slice_: Slice, devices: int, effort: str) -> Program:

@@ -8,7 +8,7 @@ from resjax.depth import Net
 
 
 class SpeedKey(NamedTuple):
-  """What the speed of a run depends on.
+  """The properties of a run on which its speed depends.
 
   Attributes:
     params: Number of parameters of the network.
@@ -28,7 +28,7 @@ class SpeedKey(NamedTuple):
 
 
 def read(directory: str) -> dict[SpeedKey, float]:
-  """Returns images per second by circumstances: the median over the lines of a run, and the maximum over runs.
+  """Returns images per second: the median over the lines of each run, and the maximum over runs with equal keys.
 
   Raises:
     RecordsError: The directory does not exist, or a run in it cannot be read.
@@ -52,7 +52,7 @@ def find(
   """Returns the measured speed of a run in images per second, or None.
 
   Args:
-    speeds: Speeds by circumstances, see `read`.
+    speeds: Speeds in images per second, see `read`.
     net: Layer table of the network.
     batch_size: Images per step.
     precision: Precision of the activations.

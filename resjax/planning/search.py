@@ -1,4 +1,4 @@
-"""Search for a way to execute a run that fits into the memory of a slice."""
+"""Search for execution settings with which a run fits into the memory of a slice."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from resjax.settings import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """A way to execute a run, and its requirements.
+  """Execution settings that were tried, and the memory that they need.
 
   Attributes:
     setting: Settings that were changed to make the run fit, or "".
@@ -53,26 +53,26 @@ def check(config: Config, slice_: Slice) -> None:
 
 
 def best(config: Config, slice_: Slice, effort: str) -> Trial:
-  """Returns the first way that fits, or the last one that was tried.
+  """Returns the first trial that fits into memory, or else the last one.
 
   Args:
     config: Settings of the run.
-    slice_: Slice to execute it on.
+    slice_: Slice on which it is executed.
     effort: Effort of the compiler, "quick" or "full".
   """
-  for way in alternatives(config, slice_):
-    trial = _tried(*way, effort)
+  for candidate in alternatives(config, slice_):
+    trial = _try(*candidate, effort)
     if trial.fits:
       break
   return trial
 
 
 def alternatives(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
-  """Yields ways to execute a run: unchanged, with more remat, on larger slices, and with smaller batches.
+  """Yields settings to try: unchanged, with more remat, on larger slices, and with smaller batches.
 
   Args:
     config: Settings of the run.
-    slice_: Slice to execute it on.
+    slice_: Slice on which it is executed.
 
   Yields:
     Changed settings as text, settings of the run, and slice.
@@ -100,7 +100,8 @@ def replace(config: Config, section: str, **values: Any) -> Config:
   return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
 
 
-def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
+def _try(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
+  """Compiles the training step, or estimates its memory on hardware that it cannot be compiled for."""
   devices = device_count(config, slice_)
   if not slice_.compiles:
     images = config.train.batch_size // devices
@@ -109,7 +110,7 @@ def _tried(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
   program = _compiler().compile_step(config, slice_, devices, effort)
   fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED
   if effort == "quick" and not fits:  # full effort needs less memory
-    again = _tried(setting, config, slice_, "full")
+    again = _try(setting, config, slice_, "full")
     return dataclasses.replace(again, seconds=program.seconds + (again.seconds or 0.0))
   return Trial(setting, config, slice_, program.seconds, program.memory, fits, program.collectives)
 

@@ -1,9 +1,9 @@
 """Decomposition of the gradient by path length, the number of main branches on a path (Veit et al. 2016).
 
-The derivative of a block is S + F, the sum of those of its shortcut and its main branch, at the activations of the
-whole network. The gradient through L blocks is the product of L such sums. In its expansion, the terms with k factors F
-are the gradient through paths of length k. They are propagated back as coefficients of a polynomial: through each
-block, coefficient k becomes S times coefficient k plus F times coefficient k - 1.
+The Jacobian of a block is S + F, the sum of those of its shortcut and its main branch, at the activations of the whole
+network. The gradient is backpropagated through L blocks by a product of L such sums. In its expansion, the terms with k
+factors F are the gradient through paths of length k. All of them are backpropagated together, like the coefficients of
+a polynomial: in each block, term k becomes S times term k plus F times term k - 1.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from resjax.studies.segmented_model import SegmentedModel, Variables, part
 
 
 @functools.partial(jax.jit, static_argnames=("segmented", "batch_size"))
-def parts(
+def decompose(
   segmented: SegmentedModel,
   batch_size: int,
   variables: Variables,
@@ -29,7 +29,7 @@ def parts(
   labels: jax.Array,
   statistics: Statistics,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Decomposes the gradient of the loss with respect to the first block's input, with running statistics, in float32.
+  """Decomposes the loss gradient with respect to the input of the first block, in float32, with running statistics.
 
   Args:
     segmented: Network of L blocks in segments.
@@ -40,8 +40,8 @@ def parts(
     statistics: Statistics by which images are normalized.
 
   Returns:
-    Sums over the images: inner products of each part with the whole gradient, float32 [L + 1]; squared norms of each
-    part, float32 [L + 1]; squared norm of the whole gradient, which is computed separately, float32 [].
+    Sums over the images, by path length: inner products of each part with the whole gradient, float32 [L + 1]; and
+    squared norms of each part, float32 [L + 1]. Squared norm of the whole gradient, computed separately, float32 [].
   """
   exact = dataclasses.replace(segmented, net=dataclasses.replace(segmented.net, precision="float32"))
   total = len(labels)
@@ -57,7 +57,7 @@ def parts(
 def _batch(
   segmented: SegmentedModel, variables: Variables, x: jax.Array, labels: jax.Array, counts: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns the sums of `parts` for a batch of normalized images, over those that count."""
+  """Returns the sums of `decompose` over the images of a normalized batch that count."""
   x, _ = segmented.stem(variables, x, train=False)
   inputs: dict[str, tuple[jax.Array, Any]] = {}  # inputs of the first block and of the other blocks, by stage
   for stage, blocks in segmented.stages.items():
@@ -85,16 +85,16 @@ def _batch(
 
       def backward(carry: Any, block: Any, stage: str = stage) -> tuple[Any, None]:
         x, own = block
-        return _back(segmented, stage, False, own, x, carry), None
+        return _backpropagate(segmented, stage, False, own, x, carry), None
 
       carry, _ = lax.scan(backward, carry, (rest, part(variables, stage, "rest")), reverse=True)
-    carry = _back(segmented, stage, True, part(variables, stage, "block1"), first, carry)
+    carry = _backpropagate(segmented, stage, True, part(variables, stage, "block1"), first, carry)
   whole, polynomial = carry
   axes = tuple(range(1, polynomial.ndim))
   return (polynomial * whole).sum(axes), jnp.square(polynomial).sum(axes), jnp.square(whole).sum()
 
 
-def _back(
+def _backpropagate(
   segmented: SegmentedModel,
   stage: str,
   first: bool,
@@ -102,11 +102,11 @@ def _back(
   x: jax.Array,
   carry: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """Propagates the whole gradient and its parts from the output of a block to its input `x`."""
+  """Backpropagates the whole gradient and its parts from the output of a block to its input `x`."""
   whole, polynomial = carry
   block = functools.partial(segmented.block, stage, first, variables, train=False)
   _, both = jax.vjp(lambda x: block(x)[0], x)
-  _, shortcut = jax.vjp(lambda x: block(x, disturb=lax.stop_gradient)[0], x)
+  _, shortcut = jax.vjp(lambda x: block(x, modify_branch=lax.stop_gradient)[0], x)
 
   def one(gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     along = shortcut(gradient)[0]

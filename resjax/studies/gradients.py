@@ -1,4 +1,4 @@
-"""Study of the gradient of a trained network's loss: its norm by layer, and its decomposition by path length."""
+"""Study of the loss gradient of a trained network: its norm by layer, and its decomposition by path length."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +17,8 @@ from resjax.train import gradients
 from resjax.train.progress import Progress
 
 
-def chosen(config: Config, given: Mapping[str, Any]) -> GradientFlow:
-  """Returns the settings of the study: given values, and the run's capture settings or defaults for all others."""
+def study_settings(config: Config, given: Mapping[str, Any]) -> GradientFlow:
+  """Returns the settings of the study: given values, otherwise those of the run's captures, otherwise defaults."""
   of_run = {key: getattr(config.gradients, key) for key in ("images", "batch_size", "mode")}
   return settings.freeze(GradientFlow, {**of_run, **given})
 
@@ -32,7 +32,15 @@ def check(config: Config, flow: GradientFlow) -> None:
 
 
 def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[dict[str, Any]]:
-  """Writes gradients.jsonl and paths.jsonl, unless they already have these lines; returns a row of the summary.
+  """Computes the lines of gradients.jsonl and paths.jsonl that are not recorded yet, and writes them.
+
+  Args:
+    trained: Network to study.
+    flow: Settings of the study.
+    writer: Writer of the study records.
+
+  Returns:
+    One row of the summary.
 
   Raises:
     ConfigError: The images do not fit the network, or there are too few.
@@ -49,30 +57,30 @@ def run(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> list[di
 
 def _norms(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
   images, labels = trained.first("train", flow.images)
-  own = {"step": trained.step, "images": flow.images, "batch_size": flow.batch_size, "mode": flow.mode}
-  rows = trained.known("gradients", own)
+  columns = {"step": trained.step, "images": flow.images, "batch_size": flow.batch_size, "mode": flow.mode}
+  rows = trained.recorded("gradients", columns)
   if not rows:
     found = gradients.capture(trained.net, flow, trained.variables, images, labels, trained.statistics)
     lines = gradients.lines(trained.step, trained.table, jax.device_get(found))
-    rows = [{**row, **own} for row in lines]
+    rows = [{**row, **columns} for row in lines]
     writer.append("gradients", rows)
   blocks = [row["norm"] for row in rows if row["stage"]]
-  return {"norm in first block": f"{blocks[0]:.3g}", "in last": f"{blocks[-1]:.3g}"}
+  return {"norm in first block": f"{blocks[0]:.3g}", "norm in last block": f"{blocks[-1]:.3g}"}
 
 
 def _paths(trained: TrainedModel, flow: GradientFlow, writer: RunWriter) -> dict[str, Any]:
   images, labels = trained.sample("train", flow.path_images)
-  taken = segmented_model.SegmentedModel(trained.config.model, trained.classes)
-  own = {"step": trained.step, "images": len(labels), "source": "train", "blocks": sum(taken.stages.values())}
-  rows = trained.known("paths", own)
+  segmented = segmented_model.SegmentedModel(trained.config.model, trained.classes)
+  columns = {"step": trained.step, "images": len(labels), "source": "train", "blocks": sum(segmented.stages.values())}
+  rows = trained.recorded("paths", columns)
   if not rows:
-    arguments = taken.with_survival(trained.variables), images, labels, trained.statistics
-    found = jax.device_get(gradient_paths.parts(taken, flow.path_batch_size, *arguments))
+    arguments = segmented.with_survival(trained.variables), images, labels, trained.statistics
+    found = jax.device_get(gradient_paths.decompose(segmented, flow.path_batch_size, *arguments))
     products, squares, whole = (np.asarray(array, np.float64) for array in found)
     rows = [
-      {**own, "length": length, "share": share, "norm": norm}
+      {**columns, "length": length, "share": share, "norm": norm}
       for length, (share, norm) in enumerate(zip(products / whole, np.sqrt(squares / whole), strict=True))
     ]
     writer.append("paths", rows)
   mean = sum(row["length"] * row["share"] for row in rows)
-  return {"blocks": own["blocks"], "mean length of path": f"{mean:.2f}"}
+  return {"blocks": columns["blocks"], "mean path length": f"{mean:.2f}"}

@@ -15,7 +15,7 @@ from resjax.studies.loss_surface import LossSurface
 from resjax.studies.trained_model import TrainedModel
 from resjax.train.progress import Progress
 
-DIGITS = 9  # decimals of a point's coordinates, so that grids of different sizes share points
+COORDINATE_DECIMALS = 9  # coordinates are rounded, so that grids of different sizes share points
 
 
 def check(_: Config, __: Landscape) -> None:
@@ -23,13 +23,21 @@ def check(_: Config, __: Landscape) -> None:
 
 
 def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[dict[str, Any]]:
-  """Computes and writes points and eigenvalues that are not recorded yet; returns a row of the summary.
+  """Computes points and eigenvalues that are not recorded yet, and writes them to the study records.
+
+  Args:
+    trained: Network to study.
+    settings: Settings of the study.
+    writer: Writer of the study records.
+
+  Returns:
+    One row of the summary.
 
   Raises:
     ConfigError: The images do not fit the network.
   """
   images, labels = trained.sample("train", settings.images)
-  own = {
+  columns = {
     "step": trained.step,
     "images": len(labels),
     "source": "train",
@@ -39,27 +47,27 @@ def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[d
   surface = LossSurface(
     trained.net, settings.batch_size, settings.mode, trained.variables, images, labels, trained.statistics
   )
-  points = _points(trained, settings, writer, own, surface)
-  eigenvalues = _eigenvalues(trained, settings, writer, own, surface) if settings.eigenvalues else []
+  points = _points(trained, settings, writer, columns, surface)
+  eigenvalues = _eigenvalues(trained, settings, writer, columns, surface) if settings.eigenvalues else []
   middle = min(points, key=lambda row: abs(row["alpha"]) + abs(row["beta"]))
   return [
     {
       "id": trained.id,
       "points": len(points),
-      "loss nearest the net": f"{middle['loss']:.4g}",
-      "highest": f"{max(row['loss'] for row in points):.4g}",
+      "loss nearest to the network": f"{middle['loss']:.4g}",
+      "highest loss": f"{max(row['loss'] for row in points):.4g}",
       "largest eigenvalues": ", ".join(f"{row['eigenvalue']:.4g}" for row in eigenvalues),
     }
   ]
 
 
 def _points(
-  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, columns: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
-  """Returns the lines of all points of the grid; computes and writes missing ones, one row of the grid at a time."""
-  places = np.round(np.linspace(-settings.reach, settings.reach, settings.points), DIGITS).tolist()
-  known = {(row["alpha"], row["beta"]): row for row in trained.known("landscape", own)}
-  wanted = [(alpha, beta) for alpha in places for beta in places]
+  """Returns the lines of all points of the grid, after computing and writing missing ones, a grid row at a time."""
+  coordinates = np.round(np.linspace(-settings.reach, settings.reach, settings.points), COORDINATE_DECIMALS).tolist()
+  known = {(row["alpha"], row["beta"]): row for row in trained.recorded("landscape", columns)}
+  wanted = [(alpha, beta) for alpha in coordinates for beta in coordinates]
   missing = [point for point in wanted if point not in known]
   everywhere = mesh.replicated(jax.sharding.get_mesh())
   directions = jax.device_put(
@@ -68,10 +76,12 @@ def _points(
   with Progress(f"landscape {trained.id}", len(wanted), len(wanted) - len(missing), "point") as progress:
     for at in range(0, len(missing), settings.points):
       some = missing[at : at + settings.points]
-      filled = np.array(some + some[:1] * (settings.points - len(some)), np.float32)  # one shape, one program
+      filled = np.array(
+        some + some[:1] * (settings.points - len(some)), np.float32
+      )  # equal shapes, so that one program serves all
       found = surface.losses(directions, filled)
       rows = [
-        {**own, "alpha": alpha, "beta": beta, "loss": float(loss), "error": float(error)}
+        {**columns, "alpha": alpha, "beta": beta, "loss": float(loss), "error": float(error)}
         for (alpha, beta), loss, error in zip(some, *(each[: len(some)] for each in jax.device_get(found)), strict=True)
       ]
       writer.append("landscape", rows)
@@ -81,18 +91,18 @@ def _points(
 
 
 def _eigenvalues(
-  trained: TrainedModel, settings: Landscape, writer: RunWriter, own: dict[str, Any], surface: LossSurface
+  trained: TrainedModel, settings: Landscape, writer: RunWriter, columns: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
-  """Returns the lines of the eigenvalues; computes and writes them if there are too few."""
-  known = trained.known("hessian", own)
+  """Returns the lines of the eigenvalues, after computing and writing them if too few are recorded."""
+  known = trained.recorded("hessian", columns)
   if len(known) >= settings.eigenvalues:
     return known[: settings.eigenvalues]
   size = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
   with Progress(f"hessian {trained.id}", min(settings.iterations, size), 0, "product") as progress:
-    times = surface.hessian(functools.partial(progress.show, 1))
-    found = lanczos.largest_eigenvalues(times, size, settings.eigenvalues, settings.iterations, settings.seed)
+    matvec = surface.hessian_matvec(functools.partial(progress.show, 1))
+    found = lanczos.largest_eigenvalues(matvec, size, settings.eigenvalues, settings.iterations, settings.seed)
   rows = [
-    {**own, "index": index, "eigenvalue": value, "residual": residual, "iterations": found.iterations}
+    {**columns, "index": index, "eigenvalue": value, "residual": residual, "iterations": found.iterations}
     for index, (value, residual) in enumerate(zip(found.eigenvalues.tolist(), found.residuals.tolist(), strict=True), 1)
   ]
   writer.append("hessian", [row for row in rows if row["index"] not in {line["index"] for line in known}])

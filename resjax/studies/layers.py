@@ -26,7 +26,7 @@ def check(config: Config, settings: Layers) -> None:
   """Raises ConfigError if the study does not support the network of a run, or the network it is compared with."""
   segmented_model.check(config.model)
   if settings.other:
-    (other,) = trained_model.find(_other(settings), "").values()
+    (other,) = trained_model.find(_other_directory(settings), "").values()
     segmented_model.check(other.model)
 
 
@@ -45,8 +45,8 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
     ConfigError: The images do not fit the network, or the network it is compared with.
   """
   other = None
-  if settings.other and files.absolute(_other(settings)) != files.absolute(trained.directory):
-    other = trained_model.read(_other(settings), trained.config.data.path)
+  if settings.other and files.absolute(_other_directory(settings)) != files.absolute(trained.directory):
+    other = trained_model.read(_other_directory(settings), trained.config.data.path)
     if other.image_shape != trained.image_shape:
       raise ConfigError(
         f"other = {settings.other!r}: must take images of shape {trained.image_shape}, not {other.image_shape}"
@@ -58,9 +58,9 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
     "cka_images": settings.cka_images,
     "test_images": len(test[1]),
   }
-  rows = trained.known("layers", {**about, "images": len(_images(trained, settings, "train")[1])})
+  rows = trained.recorded("layers", {**about, "images": len(_images(trained, settings, "train")[1])})
   wanted = [None] if other is None else [None, other]
-  missing = [each for each in wanted if not _matrix(trained, settings, about, each)]
+  missing = [each for each in wanted if not _recorded_matrix(trained, settings, about, each)]
   with Progress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
     if missing or not rows:
       features = _features(trained, settings, test[0])
@@ -75,7 +75,7 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
   return [_summary(trained.id, rows)]
 
 
-def _other(settings: Layers) -> Path:
+def _other_directory(settings: Layers) -> Path:
   """Returns the run directory of the network to compare with."""
   directory = files.as_path(settings.other)
   if not (directory / "run.json").is_file():
@@ -85,7 +85,7 @@ def _other(settings: Layers) -> Path:
 
 def _images(trained: TrainedModel, settings: Layers, split: str) -> tuple[jax.Array, jax.Array]:
   if settings.every:
-    return trained.every(split, settings.images, settings.every)
+    return trained.every_nth(split, settings.images, settings.every)
   return trained.sample(split, settings.images)
 
 
@@ -116,7 +116,8 @@ def _rows(
   for position, ((stage, block), features, known) in enumerate(
     zip(test.positions, train.pooled, test.pooled, strict=True)
   ):
-    finite = bool(np.isfinite(features).all() and np.isfinite(known).all())  # a network that diverged has others
+    # The features of a network that diverged are not finite.
+    finite = bool(np.isfinite(features).all() and np.isfinite(known).all())
     probe = (features, labels), (known, test_labels)
     error = loss = None
     if position >= last_stage:
@@ -166,7 +167,7 @@ def _steps(features: Features) -> dict[int, tuple[float, float]]:
     own = [position for position, place in enumerate(features.positions) if place.stage == stage]
     start = own[0] - (channels[own[0] - 1] == channels[own[0]])
     path = features.pooled[start : own[-1] + 1]
-    if len(path) > 2:  # of a single step, length and alignment are 1
+    if len(path) > 2:  # the length and alignment of a single step are 1
       found |= dict(enumerate(layer_measures.steps(path), start + 1))
   return found
 
@@ -185,7 +186,7 @@ def _cka_rows(
   """
   theirs = features if other is None else _features(other, settings, images)
   tile, other_tile = (-(-len(each.positions) // settings.tiles) for each in (features, theirs))
-  values = cka.tiled(cka.cka(features.pooled, theirs.pooled, settings.cka_images), tile, other_tile)
+  values = cka.tile_means(cka.cka(features.pooled, theirs.pooled, settings.cka_images), tile, other_tile)
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
   return [
     {
@@ -200,12 +201,12 @@ def _cka_rows(
   ]
 
 
-def _matrix(
+def _recorded_matrix(
   trained: TrainedModel, settings: Layers, about: dict[str, Any], other: TrainedModel | None
 ) -> list[dict[str, Any]]:
   """Returns the recorded lines of a CKA matrix with the tile size of the settings; none if it is not recorded."""
   named = {"other": other.id if other else None, "other_step": other.step if other else None}
-  rows = trained.known("cka", {**about, **named})
+  rows = trained.recorded("cka", {**about, **named})
   tile = -(-(sum(trained.config.model.structure.blocks_per_stage) + 1) // settings.tiles)
   return [row for row in rows if row["tile"] == tile]
 
@@ -221,7 +222,7 @@ def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
   return {
     "id": name,
     "blocks": len(rows) - 1,
-    "correlation of log D with block": f"{correlation:.3f}",
+    "correlation of log D and block": f"{correlation:.3f}",
     "factor per block": f"{np.exp(slope):.3f}",
     f"CKA > {SIMILAR_CKA} to previous": sum((row["cka_previous"] or 0) > SIMILAR_CKA for row in rows),
     "last block: nearest mean %": _percent(last["nearest_mean_error"]),

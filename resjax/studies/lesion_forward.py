@@ -15,7 +15,7 @@ from jax import lax
 
 from resjax import mesh
 from resjax.data.augment import Statistics, normalize
-from resjax.studies.segmented_model import SegmentedModel, Variables, at, part
+from resjax.studies.segmented_model import SegmentedModel, Variables, part, select_block
 
 Tree = Any
 Lesions = Mapping[str, dict[str, jax.Array]]  # see `lesion_plans.arrays`
@@ -42,7 +42,7 @@ class LesionedModel:
 
   @jax.jit
   def test(self, batch_stats: Tree, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Tests the network with each lesion.
+    """Tests the network with each lesion, without augmentation.
 
     Args:
       batch_stats: Batch statistics for each lesion, [lesions, ...]; those of undisturbed first blocks are not used.
@@ -144,26 +144,26 @@ class LesionedModel:
     outputs, statistics = undisturbed
     blocks = self.segmented.stages[stage]
     first = part(variables, stage, "block1")
-    kept = functools.partial(self.segmented.block, stage, True, first, train=train)
-    cut = functools.partial(self.segmented.without, stage, True, first, train=train)
+    with_branch = functools.partial(self.segmented.block, stage, True, first, train=train)
+    without_branch = functools.partial(self.segmented.without_branch, stage, True, first, train=train)
     x, own = lax.cond(
       lesion["shared"],
       lambda _: (outputs[lesion["start"]], statistics["block1"]),
-      lambda x: lax.cond(lesion["keep_first"], kept, cut, x),
+      lambda x: lax.cond(lesion["keep_first"], with_branch, without_branch, x),
       x,
     )
     if blocks == 1:
       return x, {"block1": own}
     rest = part(variables, stage, "rest")
 
-    def place(i: jax.Array, carry: tuple[jax.Array, Tree]) -> tuple[jax.Array, Tree]:
+    def apply_position(i: jax.Array, carry: tuple[jax.Array, Tree]) -> tuple[jax.Array, Tree]:
       x, found = carry
       block = lesion["order"][i]
-      its = at(rest, block)
-      kept = functools.partial(self.segmented.block, stage, False, its, train=train)
-      cut = functools.partial(self.segmented.without, stage, False, its, train=train)
-      x, new = lax.cond(lesion["keep"][i], kept, cut, x)
+      of_block = select_block(rest, block)
+      with_branch = functools.partial(self.segmented.block, stage, False, of_block, train=train)
+      without_branch = functools.partial(self.segmented.without_branch, stage, False, of_block, train=train)
+      x, new = lax.cond(lesion["keep"][i], with_branch, without_branch, x)
       return x, jax.tree.map(lambda all_, one: all_.at[block].set(one), found, new)
 
-    x, found = lax.fori_loop(lesion["start"], blocks - 1, place, (x, statistics["rest"]))
+    x, found = lax.fori_loop(lesion["start"], blocks - 1, apply_position, (x, statistics["rest"]))
     return x, {"block1": own, "rest": found}

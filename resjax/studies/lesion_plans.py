@@ -1,4 +1,4 @@
-"""Selection of the lesions of a network, as lines of lesions.jsonl and as arrays. Does not use JAX.
+"""Choice of the lesions of a network, as columns of lesions.jsonl and as arrays. Does not use JAX.
 
 A lesion specifies, for each stage, which block is executed at each position after the first, and at which positions
 the main branch is removed.
@@ -14,7 +14,7 @@ import numpy as np
 from resjax.config.studies import Lesions
 from resjax.study_records import DELETE, DELETE_RANDOM, NONE, REORDER, SWAP
 
-Place = tuple[int, int]  # stage and block, from 1 on
+BlockIndex = tuple[int, int]  # 1-based stage, and 1-based block of the stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Lesion:
   """
 
   kind: str
-  deleted: tuple[Place, ...]
+  deleted: tuple[BlockIndex, ...]
   order: tuple[tuple[int, ...], ...]
   count: int
   stage: int | None = None
@@ -41,8 +41,8 @@ class Lesion:
   trial: int | None = None
   seed: int | None = None
 
-  def line(self) -> dict[str, Any]:
-    """Returns the columns of lesions.jsonl that identify the lesion."""
+  def columns(self) -> dict[str, Any]:
+    """Returns the keys and values of lesions.jsonl that identify the lesion."""
     moved = [
       (stage, block)
       for stage, order in enumerate(self.order, 1)
@@ -56,7 +56,7 @@ class Lesion:
       "blocks": [list(place) for place in (*self.deleted, *sorted(moved))],
       "count": self.count,
       "trial": self.trial,
-      "tau": tau(self.order) if self.kind in (SWAP, REORDER) else None,
+      "tau": kendall_tau(self.order) if self.kind in (SWAP, REORDER) else None,
       "seed": self.seed,
     }
 
@@ -94,14 +94,14 @@ def draw(stages: Sequence[int], settings: Lesions) -> list[Lesion]:
   return lesions
 
 
-def tau(order: Sequence[Sequence[int]]) -> float:
+def kendall_tau(order: Sequence[Sequence[int]]) -> float:
   """Returns Kendall's rank correlation of the new order with the original one, over pairs within each stage."""
   signs = [np.sign(b - a) for blocks in order for a, b in itertools.combinations(blocks, 2)]
   return float(np.mean(signs))
 
 
 def arrays(lesions: Sequence[Lesion]) -> Mapping[str, dict[str, np.ndarray]]:
-  """Returns lesions as arrays by stage and name, each [lesions, ...].
+  """Returns lesions as arrays by stage and name.
 
   `order`, int32 [lesions, positions]: index of the block executed at each position after the first.
   `keep`, bool [lesions, positions]: whether its main branch is executed.
@@ -109,14 +109,15 @@ def arrays(lesions: Sequence[Lesion]) -> Mapping[str, dict[str, np.ndarray]]:
   `shared`, bool [lesions]: whether the first block of the stage and all blocks before it are undisturbed.
   `start`, int32 [lesions]: first position that is disturbed or has a disturbed input.
   """
-  rows = [list(_places(lesion)) for lesion in lesions]
+  rows = [list(_of_stages(lesion)) for lesion in lesions]
   return {
     f"stage{stage}": {key: np.stack([row[stage - 1][key] for row in rows]) for key in rows[0][0]}
     for stage in range(1, len(rows[0]) + 1)
   }
 
 
-def _places(lesion: Lesion) -> Iterator[dict[str, np.ndarray]]:
+def _of_stages(lesion: Lesion) -> Iterator[dict[str, np.ndarray]]:
+  """Yields the arrays of one lesion for each stage, see `arrays`."""
   before = False  # whether a previous stage is disturbed
   for stage, blocks in enumerate(lesion.order, 1):
     order = np.array(blocks[1:], np.int32) - 2

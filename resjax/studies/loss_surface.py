@@ -1,4 +1,4 @@
-"""The loss as a function of the parameters of a network: at points around it, and its second derivative."""
+"""The loss of a network as a function of its parameters: at points around the network, and its second derivative."""
 
 import dataclasses
 import zlib
@@ -17,7 +17,7 @@ from resjax import mesh
 from resjax.data.augment import Statistics, normalize
 
 Params = Any
-Times = Callable[[np.ndarray], np.ndarray]
+Matvec = Callable[[np.ndarray], np.ndarray]
 
 
 def direction(params: Params, seed: int, number: int) -> Params:
@@ -88,7 +88,7 @@ class LossSurface:
     return lax.map(at, points)
 
   @jax.jit
-  def hessian_times(self, vector: Params) -> Params:
+  def hessian_vector_product(self, vector: Params) -> Params:
     """Returns the Hessian of the mean loss with respect to the parameters, multiplied by a vector.
 
     It is computed in forward-over-reverse mode: in reverse-over-reverse mode JAX loses the custom derivative of the
@@ -107,26 +107,26 @@ class LossSurface:
     total, _ = lax.scan(batch, jax.tree.map(jnp.zeros_like, vector), starts)
     return jax.tree.map(lambda leaf: leaf / len(self.labels), total)
 
-  def hessian(self, show: Callable[[str], None]) -> Times:
+  def hessian_matvec(self, show: Callable[[str], None]) -> Matvec:
     """Returns the Hessian as a function that multiplies a flat vector, float64 [parameters], by it.
 
     The order of the parameters is that of `ravel_pytree`.
 
     Args:
-      show: Called after each product with a text for the progress: the curvature along the vector.
+      show: Function that shows progress, called after each product with the curvature along the vector as text.
     """
     _, unflat = ravel_pytree(self.variables["params"])
 
-    def times(vector: np.ndarray) -> np.ndarray:
+    def matvec(vector: np.ndarray) -> np.ndarray:
       tree = jax.device_put(unflat(vector.astype(np.float32)), mesh.replicated(jax.sharding.get_mesh()))
-      result = np.asarray(ravel_pytree(self.hessian_times(tree))[0], np.float64)
+      result = np.asarray(ravel_pytree(self.hessian_vector_product(tree))[0], np.float64)
       show(f"{vector @ result / (vector @ vector):.4g}")
       return result
 
-    return times
+    return matvec
 
   def _sums(self, params: Params, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the sum of the losses and the number of misclassified images of the batch that begins at `start`."""
+    """Returns the sum of the losses and the number of misclassified images of the batch that starts at an index."""
     labels = self.labels
     place = start + jnp.arange(self.batch_size)
     counts, index = place < len(labels), mesh.shard_batch(place % len(labels))

@@ -1,4 +1,4 @@
-"""Deepening of a trained network by blocks that are the identity, the construction in the paper's argument (Sec. 1).
+"""Deepening of a trained network by identity blocks, the construction in the paper's argument (Sec. 1).
 
 The new blocks are added at the end of each stage and can be trained further:
 
@@ -45,30 +45,30 @@ def model(net: config.Model, depth: int) -> config.Model:
     deeper = dataclasses.replace(net, depth=net.depth + added, blocks=blocks)
   pairs = zip(structure.blocks_per_stage, deeper.structure.blocks_per_stage, strict=False)
   if deeper.depth <= net.depth or any(new < old for old, new in pairs):
-    raise ConfigError(f"depth = {depth}: must be more than the {net.depth} of the trained net")
-  reason = _reason(net)
+    raise ConfigError(f"depth = {depth}: must be greater than {net.depth}, the depth of the trained network")
+  reason = _why_no_identity(net)
   if reason:
-    raise ConfigError(f"no block of this net can be the identity: {reason}")
+    raise ConfigError(f"no block of this network can be the identity: {reason}; choose other networks")
   return deeper
 
 
-def _reason(net: config.Model) -> str | None:
+def _why_no_identity(net: config.Model) -> str | None:
   """Returns the reason why blocks of a network cannot be the identity, or None if they can."""
   if net.family == "vgg":
     return "model.family is 'vgg'"
   if net.activation != "relu":
     return f"model.activation is {net.activation!r}"
   if net.branch_scale:
-    return f"model.branch_scale is {net.branch_scale}, by which the trained blocks would be scaled anew"
+    return f"model.branch_scale is {net.branch_scale}, which would change the scale of the trained blocks"
   if net.survival < 1:
-    return f"model.survival is {net.survival}, by which the trained blocks would be scaled anew"
+    return f"model.survival is {net.survival}, which would change the scale of the trained blocks"
   if net.kind == "residual":
     return f"model.shortcut is {net.shortcut!r}" if net.shortcut in NO_IDENTITY else None
   if net.preactivation:
-    return "it is plain and model.preactivation is set"
+    return "model.kind is 'plain' and model.preactivation is True"
   if net.norm == "layer":
-    return "it is plain and model.norm is 'layer'"
-  return "it is plain and of bottleneck blocks" if net.block == "bottleneck" else None
+    return "model.kind is 'plain' and model.norm is 'layer'"
+  return "model.kind is 'plain' and model.block is 'bottleneck'" if net.block == "bottleneck" else None
 
 
 def variables(net: config.Model, old: Variables, fresh: Variables, moments: dict[str, jax.Array]) -> Variables:
@@ -92,11 +92,11 @@ def variables(net: config.Model, old: Variables, fresh: Variables, moments: dict
 
 def _stage(net: config.Model, collection: str, old: Any, fresh: Any, moments: jax.Array) -> Any:
   """Returns the variables of a stage: the trained blocks, followed by the new ones."""
-  there = len(jax.tree.leaves(old["rest"])[0]) if "rest" in old else 0
-  new = jax.tree.map(lambda leaf: leaf[there:], fresh["rest"])
+  trained = len(jax.tree.leaves(old["rest"])[0]) if "rest" in old else 0
+  new = jax.tree.map(lambda leaf: leaf[trained:], fresh["rest"])
   identity = _identity_of_residual if net.kind == "residual" else _identity_of_plain
   new = {name: identity(net, collection, name, layer, moments) for name, layer in new.items()}
-  if not there:
+  if not trained:
     return {"block1": old["block1"], "rest": new}
   return {"block1": old["block1"], "rest": jax.tree.map(lambda a, b: jnp.concatenate([a, b]), old["rest"], new)}
 
@@ -106,8 +106,8 @@ def _identity_of_residual(net: config.Model, collection: str, name: str, layer: 
   if collection == "batch_stats" or net.shortcut in STARTS_AS_IDENTITY:
     return layer
   last = net.structure.layers_per_block
-  silent = [f"conv{last}"] if net.preactivation or net.norm == "none" else [f"norm{last}"]
-  return jax.tree.map(jnp.zeros_like, layer) if name in silent else layer
+  zeroed = [f"conv{last}"] if net.preactivation or net.norm == "none" else [f"norm{last}"]
+  return jax.tree.map(jnp.zeros_like, layer) if name in zeroed else layer
 
 
 def _identity_of_plain(net: config.Model, collection: str, name: str, layer: Any, moments: jax.Array) -> Any:
@@ -156,8 +156,8 @@ def stage_moments(
       found[stage] = jnp.stack([wide.mean((0, 1, 2)), wide.var((0, 1, 2))])
     return found
 
-  def joined(moments: jax.Array) -> jax.Array:
+  def combined(moments: jax.Array) -> jax.Array:
     means, variances = moments[:, 0], moments[:, 1]
     return jnp.stack([means.mean(0), variances.mean(0) + means.var(0)])
 
-  return jax.tree.map(joined, lax.map(batch, jnp.arange(0, len(images), batch_size)))
+  return jax.tree.map(combined, lax.map(batch, jnp.arange(0, len(images), batch_size)))

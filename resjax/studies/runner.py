@@ -32,12 +32,13 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """Functions that make up one study.
+  """The functions of a study.
 
   Attributes:
-    settings: Function from the settings of a run, and those given for the study, to the settings of the study.
+    settings: Function that returns the settings of the study, given those of the run and those set by the user.
     check: Function that raises ConfigError if the study does not support the network of a run.
-    run: Function that studies a network, writes the records and returns rows of the summary; called in `jax.set_mesh`.
+    run: Function that studies a network, writes the records and returns the rows of the summary. It is called within
+      `jax.set_mesh`.
   """
 
   settings: Callable[[Config, Given], Any]
@@ -45,31 +46,31 @@ class Study:
   run: Callable[[TrainedModel, Any, RunWriter], Rows]
 
 
-def _own(kind: type) -> Callable[[Config, Given], Any]:
-  """Returns a function to the settings of a study that do not depend on those of the run."""
+def _independent_of_run(kind: type) -> Callable[[Config, Given], Any]:
+  """Returns the function `Study.settings` of a study whose settings do not depend on those of the run."""
   return lambda _, given: settings.freeze(kind, given)
 
 
-def _mesh(its: Any) -> Mesh:
-  """Returns a mesh of as many devices as divide all batch sizes of a study."""
-  sizes = [getattr(its, field.name) for field in dataclasses.fields(its) if field.name.endswith("batch_size")]
-  return trained_model.make_mesh(math.gcd(*sizes))
+def _mesh(study_settings: Any) -> Mesh:
+  """Returns a mesh of the largest number of devices that divides all batch sizes of a study."""
+  names = [field.name for field in dataclasses.fields(study_settings) if field.name.endswith("batch_size")]
+  return trained_model.make_mesh(math.gcd(*(getattr(study_settings, name) for name in names)))
 
 
 STUDIES = {
-  "curvature": Study(_own(studies.Curvature), curvature.check, curvature.run),
-  "responses": Study(responses.chosen, responses.check, responses.run),
-  "gradients": Study(gradients.chosen, gradients.check, gradients.run),
-  "identity": Study(_own(studies.Identity), identity.check, identity.run),
-  "landscape": Study(_own(studies.Landscape), landscape.check, landscape.run),
-  "layers": Study(_own(studies.Layers), layers.check, layers.run),
-  "trajectory": Study(_own(studies.Trajectory), trajectory.check, trajectory.run),
-  "lesion": Study(_own(studies.Lesions), lesions.check, lesions.run),
+  "curvature": Study(_independent_of_run(studies.Curvature), curvature.check, curvature.run),
+  "responses": Study(responses.study_settings, responses.check, responses.run),
+  "gradients": Study(gradients.study_settings, gradients.check, gradients.run),
+  "identity": Study(_independent_of_run(studies.Identity), identity.check, identity.run),
+  "landscape": Study(_independent_of_run(studies.Landscape), landscape.check, landscape.run),
+  "layers": Study(_independent_of_run(studies.Layers), layers.check, layers.run),
+  "trajectory": Study(_independent_of_run(studies.Trajectory), trajectory.check, trajectory.run),
+  "lesion": Study(_independent_of_run(studies.Lesions), lesions.check, lesions.run),
 }
 
 
 def run(name: str, command: str, workdir: Path, only: str, path: str | None, given: Given) -> tuple[bool, Rows]:
-  """Runs a study.
+  """Runs a study on each trained network, after checking that it supports all of them.
 
   Args:
     name: Name of the study.
@@ -77,13 +78,13 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
     workdir: Work directory, experiment or run directory.
     only: Filter of the runs, as for `--only`.
     path: Path of the data set; None for the path used in training.
-    given: Settings of the study that are not defaults.
+    given: Settings of the study that the user set.
 
   Returns:
-    Whether no run of the study failed, and the rows of the summary.
+    Whether all trainings that the study started have succeeded, and the rows of the summary.
 
   Raises:
-    ConfigError: A setting is invalid or does not support a network. All networks are checked before the first study.
+    ConfigError: A setting is invalid, or the study does not support a network.
     RecordsError: A run directory cannot be read or written.
   """
   mesh.start_backend(None if (workdir / "run.json").is_file() else workdir)
@@ -96,9 +97,9 @@ def run(name: str, command: str, workdir: Path, only: str, path: str | None, giv
     except ConfigError as error:
       raise ConfigError(f"{directory}: {error}") from None
   rows = []
-  for directory, its in chosen.items():
-    with jax.set_mesh(_mesh(its)), study_records.writer(directory) as writer:
+  for directory, own in chosen.items():
+    with jax.set_mesh(_mesh(own)), study_records.writer(directory) as writer:
       net = trained_model.read(directory, path)
-      rows += study.run(net, its, writer)
+      rows += study.run(net, own, writer)
       study_records.add_command(writer, directory, {"step": net.step, "study": name, "command": command})
   return not any("status" in row and row["status"] == records.FAILED for row in rows), rows

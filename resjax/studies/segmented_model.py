@@ -1,4 +1,4 @@
-"""A network in segments: first layers, blocks one by one, last layers, as functions of their variables."""
+"""A network as separate functions of their variables: stem, single blocks, and head."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,17 +11,20 @@ from resjax import config
 from resjax.models import stochastic_depth
 from resjax.models.blocks import Block
 from resjax.models.resnet import Head, Stem
-from resjax.models.shortcuts import Branch, zero_padded
+from resjax.models.shortcuts import identity_shortcut
 from resjax.settings import ConfigError
 
 Variables = dict[str, Any]
-SURVIVAL = "survival"  # a collection beside params and batch_stats, so that it follows the blocks wherever they go
+SURVIVAL = "survival"  # collection of factors of main branches; like params, it is split and permuted with the blocks
 
 
 def check(net: config.Model) -> None:
   """Raises ConfigError for a network that does not consist of a stem, stages of blocks and a head."""
   if net.family == "vgg":
-    raise ConfigError("model.family = 'vgg': its blocks cannot be studied one by one, there is pooling between them")
+    raise ConfigError(
+      "model.family = 'vgg': its blocks cannot be studied one by one, because of the pooling between them; choose "
+      "other networks"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +45,9 @@ class SegmentedModel:
     return {f"stage{i}": blocks for i, blocks in enumerate(self.net.structure.blocks_per_stage, 1)}
 
   def with_survival(self, variables: Variables) -> Variables:
-    """Returns the variables with the factor of each main branch as collection `SURVIVAL`, if it is not 1 throughout."""
+    """Returns the variables with the factors of main branches as collection `SURVIVAL`, if any factor is not 1."""
     survival: dict[str, Any] = {}
-    for stage, each in zip(self.stages, stochastic_depth.by_stage(self.net, None), strict=True):
+    for stage, each in zip(self.stages, stochastic_depth.survival_by_stage(self.net, None), strict=True):
       if each is not None:
         survival[stage] = {"block1": each[0], "rest": each[1:]}
     return {**variables, SURVIVAL: survival} if survival else variables
@@ -61,30 +64,28 @@ class SegmentedModel:
     variables: Variables,
     x_BxHxWxC: jax.Array,
     train: bool,
-    disturb: Callable[[jax.Array], jax.Array] | None = None,
+    modify_branch: Callable[[jax.Array], jax.Array] | None = None,
   ) -> tuple[jax.Array, Any]:
     """Applies a block; returns its output and the batch statistics.
 
     Args:
       stage: Name of the stage.
       first: Whether it is the first block of the stage, the only one that may change shapes.
-      variables: of the block alone, `SURVIVAL` among them.
+      variables: Variables of the block, with the collection `SURVIVAL` if there is stochastic depth.
       x_BxHxWxC: Input.
       train: Whether to normalize by the statistics of the batch, which are then returned.
-      disturb: Function applied to F(x) before the shortcut is added.
+      modify_branch: Function applied to F(x) before the shortcut is added.
     """
     own = {name: tree for name, tree in variables.items() if name != SURVIVAL}
-    return _apply(self._module(stage, first), own, x_BxHxWxC, train, disturb, variables.get(SURVIVAL))
+    return _apply(self._module(stage, first), own, x_BxHxWxC, train, modify_branch, variables.get(SURVIVAL))
 
-  def without(
+  def without_branch(
     self, stage: str, first: bool, variables: Variables, x_BxHxWxC: jax.Array, train: bool
   ) -> tuple[jax.Array, Any]:
-    """Applies a block without its main branch, that is its shortcut, or option A's shortcut in a plain network."""
+    """Applies the shortcut of a block alone, or option A's identity in a plain network; otherwise like `block`."""
     y, statistics = self.block(stage, first, variables, x_BxHxWxC, train, jnp.zeros_like)
     if self.net.kind == "plain":
-      block = self._module(stage, first)
-      branch = Branch(y.shape[-1], block.stride, 0, self.net.option_a_stride, self.net.option_a_zeros, Block, None)
-      y = zero_padded(branch, x_BxHxWxC)
+      y = identity_shortcut(self.net, y.shape[-1], self._module(stage, first).stride, x_BxHxWxC)
     return y, statistics
 
   def head(self, variables: Variables, x_BxHxWxC: jax.Array, train: bool) -> tuple[jax.Array, Any]:
@@ -92,19 +93,27 @@ class SegmentedModel:
     return _apply(Head(self.classes, self.net), part(variables, "head"), x_BxHxWxC, train)
 
   def _module(self, stage: str, first: bool) -> Block:
-    place = self.net.structure.stages[int(stage.removeprefix("stage")) - 1]
-    return Block(place.filters, place.stride if first else 1, self.net)
+    spec = self.net.structure.stages[int(stage.removeprefix("stage")) - 1]
+    return Block(spec.filters, spec.stride if first else 1, self.net)
 
 
 def part(variables: Variables, *path: str) -> Variables:
-  """Returns the variables of the part of a network at a path; collections without variables there are omitted."""
+  """Returns the variables of the part of a network at a path, such as "stage1", "block1".
+
+  Collections without variables there are omitted.
+  """
   for name in path:
     variables = {collection: tree[name] for collection, tree in variables.items() if name in tree}
   return variables
 
 
-def at(stacked: Variables, index: Any) -> Variables:
-  """Returns the variables of one of the stacked blocks."""
+def select_block(stacked: Variables, index: Any) -> Variables:
+  """Returns the variables of one of several stacked blocks.
+
+  Args:
+    stacked: Variables, each leaf [blocks, ...].
+    index: 0-based position of the block, a Python or traced integer.
+  """
   return jax.tree.map(lambda leaf: leaf[index], stacked)
 
 

@@ -24,10 +24,14 @@ from resjax.train import run_files
 
 @functools.cache
 def load(settings: Data) -> Dataset | FileDataset:
-  """Loads a data set once per process and prints its notes to standard error."""
+  """Loads a data set once per process, and prints remarks on it to standard error.
+
+  Raises:
+    ConfigError: The data set cannot be read, or is for detectors.
+  """
   dataset = data.load(settings)
   if isinstance(dataset, DetectionDataset):
-    raise ConfigError(f"data.name = {settings.name!r}: studies take classification networks, not detectors")
+    raise ConfigError(f"data.name = {settings.name!r}: studies support classification networks, not detectors")
   for note in dataset.notes:
     print(note, file=sys.stderr)
   return dataset
@@ -67,8 +71,12 @@ class TrainedModel:
   def sample(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns `count` images of `train` or `test`, uint8 [N, H, W, C], and labels, int32 [N], on all devices.
 
-    They are evenly spaced, so that a set sorted by class is sampled representatively. If there are fewer images, all
-    are returned.
+    The images are evenly spaced over the split, so that a split sorted by class is sampled representatively. If it has
+    fewer images, all are returned.
+
+    Args:
+      split: "train" or "test".
+      count: Number of images.
 
     Raises:
       ConfigError: The images do not fit the network, or training decodes them in every epoch.
@@ -77,16 +85,16 @@ class TrainedModel:
     taken = min(count, there)
     return self._take(split, np.arange(taken) * there // taken)
 
-  def every(self, split: str, count: int, interval: int) -> tuple[jax.Array, jax.Array]:
-    """Returns every `interval`-th image, from the first on, `count` of them or as many as there are, likewise.
+  def every_nth(self, split: str, count: int, interval: int) -> tuple[jax.Array, jax.Array]:
+    """Returns every `interval`-th image from the first on, at most `count` of them, and the labels, like `sample`.
 
     Raises:
-      ConfigError: as `sample`.
+      ConfigError: The images do not fit the network, or training decodes them in every epoch.
     """
     return self._take(split, np.arange(0, self._dataset().count(split), interval)[:count])
 
   def first(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the first `count` images and labels, which captures during training use, like `sample`.
+    """Returns the first `count` images and labels, those that captures during training use, like `sample`.
 
     Raises:
       ConfigError: The images do not fit the network, training decodes them in every epoch, or there are fewer.
@@ -96,10 +104,15 @@ class TrainedModel:
       raise ConfigError(f"{self.directory}: images = {count}: must be at most {there}, the number of {split} images")
     return self._take(split, np.arange(count))
 
-  def known(self, log: str, own: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the lines of a log of the studies that were written with the settings `own`."""
+  def recorded(self, log: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines of a study record that have the given values.
+
+    Args:
+      log: Name of the record, such as "lesions".
+      values: Values by key.
+    """
     rows = study_records.read(self.directory)[0][log]
-    return [row for row in rows if all(row[key] == value for key, value in own.items())]
+    return [row for row in rows if all(row[key] == value for key, value in values.items())]
 
   def _take(self, split: str, chosen: np.ndarray) -> tuple[jax.Array, jax.Array]:
     dataset = self._dataset()
@@ -110,11 +123,11 @@ class TrainedModel:
     return jax.device_put((images[chosen], labels[chosen]), mesh.replicated(jax.sharding.get_mesh()))
 
   def _dataset(self) -> Dataset:
-    dataset = whole(self.config.data)
+    dataset = load_in_memory(self.config.data)
     if dataset.image_shape != self.image_shape or dataset.classes != self.classes:
       raise ConfigError(
-        f"{self.directory}: takes images {self.image_shape} of {self.classes} classes; "
-        f"{dataset.path or dataset.name} has {dataset.image_shape} of {dataset.classes}"
+        f"{self.directory}: needs images of shape {self.image_shape} in {self.classes} classes, but "
+        f"{dataset.path or dataset.name} has shape {dataset.image_shape} and {dataset.classes} classes"
       )
     return dataset
 
@@ -180,20 +193,20 @@ def read(directory: Path, path: str | None) -> TrainedModel:
   )
 
 
-def whole(settings: Data) -> Dataset:
-  """Returns a data set that is held in memory.
+def load_in_memory(settings: Data) -> Dataset:
+  """Loads a data set that is held in memory.
 
   Raises:
     ConfigError: The data set cannot be read, or training decodes its images in every epoch.
   """
   dataset = load(settings)
   if isinstance(dataset, FileDataset):
-    raise ConfigError(f"data.resize = {settings.resize}: studies need images held in memory (data.resize = ())")
+    raise ConfigError(f"data.resize = {settings.resize}: must be (), because studies need images held in memory")
   return dataset
 
 
 def make_mesh(batch_size: int) -> Mesh:
-  """Returns a mesh of as many devices as divide the batch size of a study."""
+  """Returns a mesh of the largest number of devices that divides the batch size of a study."""
   return mesh.make(
     Config(
       train=config.Train(batch_size=batch_size),

@@ -21,8 +21,8 @@ from resjax.studies.trained_model import TrainedModel
 from resjax.train import checkpoints, run_files, state
 from resjax.train.progress import Progress
 
-LEAST = 3  # checkpoints that span a plane, with the initial weights
-FIGURES = 6  # significant digits of coordinates
+MIN_CHECKPOINTS = 3  # checkpoints that span a plane, including the initial weights
+SIGNIFICANT_DIGITS = 6  # of coordinates in the records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +49,27 @@ def check(_: Config, __: Trajectory) -> None:
 
 
 def run(trained: TrainedModel, settings: Trajectory, writer: RunWriter) -> list[dict[str, Any]]:
-  """Computes and writes the path and points of the grid that are not recorded yet; returns a row of the summary.
+  """Computes the path and the points of the grid that are not recorded yet, and writes them to the study records.
+
+  Args:
+    trained: Network to study.
+    settings: Settings of the study.
+    writer: Writer of the study records.
+
+  Returns:
+    One row of the summary.
 
   Raises:
     ConfigError: The run has too few checkpoints, one of them is damaged, or the images do not fit the network.
   """
   path = _path(trained)
   images, labels = trained.sample("train", settings.images)
-  own = {
-    **{"step": trained.step, "images": len(labels), "source": "train"},
-    **{"batch_size": settings.batch_size, "checkpoints": len(path)},
+  columns = {
+    "step": trained.step,
+    "images": len(labels),
+    "source": "train",
+    "batch_size": settings.batch_size,
+    "checkpoints": len(path),
   }
   surface = LossSurface(
     trained.net, settings.batch_size, "batch", trained.variables, images, labels, trained.statistics
@@ -66,23 +77,23 @@ def run(trained: TrainedModel, settings: Trajectory, writer: RunWriter) -> list[
   flat = np.stack([np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)]) for params in path.values()])
   found = plane(flat)
   _, unflat = ravel_pytree(trained.variables["params"])
-  directions = _placed(tuple(map(unflat, found.directions)))
-  rows = trained.known("trajectory", own)
+  directions = _replicated(tuple(map(unflat, found.directions)))
+  rows = trained.recorded("trajectory", columns)
   if len(rows) < len(path):
-    rows = [{**own, **row} for row in _rows(trained, surface, directions, path, found)]
-    written = {row["at"] for row in trained.known("trajectory", own)}
+    rows = [{**columns, **row} for row in _rows(trained, surface, directions, path, found)]
+    written = {row["at"] for row in trained.recorded("trajectory", columns)}
     writer.append("trajectory", [row for row in rows if row["at"] not in written])
   if settings.points:
-    _grid(trained, settings, writer, own, (surface, directions, found.coordinates))
-  apart = max(rows, key=lambda row: abs(row["plane_loss"] - row["loss"]))
+    _grid(trained, settings, writer, columns, (surface, directions, found.coordinates))
+  largest_gap = max(rows, key=lambda row: abs(row["plane_loss"] - row["loss"]))
   return [
     {
       "id": trained.id,
       "checkpoints": len(path),
       "share of variance %": " + ".join(f"{100 * share:.1f}" for share in found.shares),
-      "largest gap at step": apart["at"],
-      "loss": f"{apart['loss']:.4g}",
-      "on the plane": f"{apart['plane_loss']:.4g}",
+      "largest gap at step": largest_gap["at"],
+      "loss": f"{largest_gap['loss']:.4g}",
+      "loss on the plane": f"{largest_gap['plane_loss']:.4g}",
     }
   ]
 
@@ -104,17 +115,17 @@ def plane(path: np.ndarray) -> Plane:
 
 
 def _path(trained: TrainedModel) -> dict[int, Params]:
-  """Returns the parameters at each checkpoint by its step, as NumPy arrays, those before the first step included.
+  """Returns the parameters at step 0 and at each checkpoint, as NumPy arrays by step.
 
   Raises:
     ConfigError: The run has too few checkpoints, or one of them is damaged.
   """
   folder = trained.directory / run_files.CHECKPOINTS
   kept = [step for step in checkpoints.steps(folder) if step < trained.step]
-  if len({0, *kept, trained.step}) < LEAST:
+  if len({0, *kept, trained.step}) < MIN_CHECKPOINTS:
     every = max(trained.step // 20, 1)
     raise ConfigError(
-      f"{folder}: has checkpoints of {len(kept) + 1} steps; a plane needs two after the first step: train with "
+      f"{folder}: has checkpoints of {len(kept) + 1} steps, but a plane needs two after step 0; train with "
       f"--config.checkpoint.every={every} --config.checkpoint.keep_every={every}"
     )
   found: dict[int, Params] = {}
@@ -132,17 +143,18 @@ def _path(trained: TrainedModel) -> dict[int, Params]:
 def _rows(
   trained: TrainedModel, surface: LossSurface, directions: Any, path: dict[int, Params], found: Plane
 ) -> list[dict[str, Any]]:
-  """Returns the lines of the checkpoints, without the settings they depend on."""
+  """Returns the lines of trajectory.jsonl, one per checkpoint, without the values that all lines share."""
   rows = []
   shares = {"first_share": float(found.shares[0]), "second_share": float(found.shares[1])}
   here = np.zeros((1, 2), np.float32)
   with Progress(f"trajectory {trained.id}", len(path), 0, "checkpoint") as progress:
     for i, (step, params) in enumerate(path.items()):
-      moved = dataclasses.replace(surface, variables={**surface.variables, "params": _placed(params)})
+      moved = dataclasses.replace(surface, variables={**surface.variables, "params": _replicated(params)})
       measured = jax.device_get((moved.losses(directions, here), _losses(surface, directions, found.coordinates[i])))
       (loss, error), (plane_loss, plane_error) = ((float(one[0]), float(other[0])) for one, other in measured)
       alpha, beta, distance, outside = (
-        float(f"{value:.{FIGURES}g}") for value in (*found.coordinates[i], found.distances[i], found.outside[i])
+        float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        for value in (*found.coordinates[i], found.distances[i], found.outside[i])
       )
       rows.append(
         {"at": step, "alpha": alpha, "beta": beta, "distance": distance, "plane_distance": outside, **shares}
@@ -156,7 +168,7 @@ def _grid(
   trained: TrainedModel,
   settings: Trajectory,
   writer: RunWriter,
-  own: dict[str, Any],
+  columns: dict[str, Any],
   where: tuple[LossSurface, Any, np.ndarray],
 ) -> None:
   """Computes and writes the missing points of the grid around the path, one row of the grid at a time.
@@ -164,27 +176,29 @@ def _grid(
   Args:
     trained: The network.
     settings: Settings of the study.
-    writer: Writer of its records.
-    own: Settings that the lines depend on.
-    where: Loss, directions of the plane, and coordinates of the path.
+    writer: Writer of the study records.
+    columns: Values that all lines share.
+    where: Loss surface, directions of the plane, and coordinates of the path.
   """
   surface, directions, coordinates = where
   low, high = coordinates.min(0), coordinates.max(0)
   margin = settings.margin * (high - low)
   axes = [
-    [float(f"{place:.{FIGURES}g}") for place in np.linspace(start, end, settings.points)]
+    [float(f"{place:.{SIGNIFICANT_DIGITS}g}") for place in np.linspace(start, end, settings.points)]
     for start, end in zip(low - margin, high + margin, strict=True)
   ]
-  known = {(row["alpha"], row["beta"]) for row in trained.known("trajectory_surface", own)}
+  known = {(row["alpha"], row["beta"]) for row in trained.recorded("trajectory_surface", columns)}
   wanted = [(alpha, beta) for alpha in axes[0] for beta in axes[1]]
   missing = [point for point in wanted if point not in known]
   with Progress(f"surface {trained.id}", len(wanted), len(wanted) - len(missing), "point") as progress:
     for at in range(0, len(missing), settings.points):
       some = missing[at : at + settings.points]
-      filled = np.array(some + some[:1] * (settings.points - len(some)), np.float32)  # one shape, one program
+      filled = np.array(
+        some + some[:1] * (settings.points - len(some)), np.float32
+      )  # equal shapes, so that one program serves all
       losses, errors = jax.device_get(surface.losses(directions, filled))
       rows = [
-        {**own, "alpha": alpha, "beta": beta, "loss": float(losses[i]), "error": float(errors[i])}
+        {**columns, "alpha": alpha, "beta": beta, "loss": float(losses[i]), "error": float(errors[i])}
         for i, (alpha, beta) in enumerate(some)
       ]
       writer.append("trajectory_surface", rows)
@@ -192,10 +206,10 @@ def _grid(
 
 
 def _losses(surface: LossSurface, directions: Any, point: np.ndarray) -> tuple[jax.Array, jax.Array]:
-  """Returns loss and error at one point of the plane, float32 [1] each."""
+  """Returns the loss and the error at one point of the plane, float32 [1] each."""
   return surface.losses(directions, point[None].astype(np.float32))
 
 
-def _placed(tree: Any) -> Any:
-  """Returns a tree of arrays on all devices of the current mesh."""
+def _replicated(tree: Any) -> Any:
+  """Returns a tree of arrays replicated on all devices of the current mesh."""
   return jax.device_put(tree, mesh.replicated(jax.sharding.get_mesh()))

@@ -1,4 +1,4 @@
-"""Several runs in one program: which settings may differ between them, and how a step is mapped over them."""
+"""Several runs in one program: the settings that may differ between them, and the mapping of a step over them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -35,10 +35,18 @@ def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
 
 
 def map_runs(one: Callable[..., Any], *stacked: Any) -> Any:
-  """Maps a function over the runs, which are the leading axis of all arguments and results."""
+  """Maps a function over the runs, in the way that is fastest on the platform.
+
+  Args:
+    one: Function of one run.
+    stacked: Arguments, each leaf [runs, ...].
+
+  Returns:
+    Results of the function, each leaf [runs, ...].
+  """
   runs = len(jax.tree.leaves(stacked)[0])
-  form = FORMS["unrolled" if runs == 1 else FORM_OF_PLATFORM.get(jax.default_backend(), "vmap")]
-  return form(one, *stacked)
+  mapping = MAPPINGS["unrolled" if runs == 1 else MAPPING_OF_PLATFORM.get(jax.default_backend(), "vmap")]
+  return mapping(one, *stacked)
 
 
 def _vmapped(one: Callable[..., Any], *stacked: Any) -> Any:
@@ -55,13 +63,13 @@ def _unrolled(one: Callable[..., Any], *stacked: Any) -> Any:
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
-FORMS: dict[str, Callable[..., Any]] = {
+MAPPINGS: dict[str, Callable[..., Any]] = {
   "vmap": _vmapped,  # one batched computation, which fills a device that a small network leaves idle
   "map": _looped,  # a loop over the runs
   "unrolled": _unrolled,  # that loop unrolled, so that XLA can fuse small operations across runs
 }
 # On a CPU the grouped convolutions that `vmap` makes are slow, and no core is idle.
-FORM_OF_PLATFORM = {"cpu": "map"}
+MAPPING_OF_PLATFORM = {"cpu": "map"}
 
 
 @jax.jit

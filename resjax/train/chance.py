@@ -1,23 +1,23 @@
-"""Whether a network has ever classified better than by guessing."""
+"""A test whether a network has ever classified better than by chance."""
 
 from collections.abc import Iterable
 
 from scipy import special
 
-LEVEL = 0.01  # probability that guessing throughout a run counts as learning
+SIGNIFICANCE = 0.01  # maximum probability that guessing throughout a run counts as learning
 
 
 def stays_at_chance(measured: Iterable[tuple[float, int]], classes: int) -> bool:
-  """Returns whether no error of a run is below those of guessing, one of `classes` equally likely classes an image.
+  """Returns whether no error of a run is significantly below that of guessing one of `classes` equally likely classes.
 
-  The number of right guesses among N images is binomial with N and 1 / classes. An error is below chance if as many
-  right answers have a probability of at most `LEVEL` over the number of errors measured (Bonferroni), so that guessing
-  throughout the run has at most probability `LEVEL` of one such error.
+  The number of correct guesses for N images is binomial with N and 1 / classes. An error is significantly below chance
+  if the probability of at least as many correct guesses is at most `SIGNIFICANCE` divided by the number of measured
+  errors (Bonferroni), so that guessing throughout the run yields such an error with at most this probability.
 
   Args:
-    measured: Errors, fractions, and the number of images that each is measured on.
+    measured: Errors as fractions, each with the number of images on which it was measured.
     classes: Number of classes.
   """
   pairs = list(measured)
-  right = [(round((1 - error) * images), images) for error, images in pairs]
-  return all(special.bdtrc(count - 1, images, 1 / classes) > LEVEL / len(pairs) for count, images in right)
+  correct = [(round((1 - error) * images), images) for error, images in pairs]
+  return all(special.bdtrc(count - 1, images, 1 / classes) > SIGNIFICANCE / len(pairs) for count, images in correct)

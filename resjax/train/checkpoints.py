@@ -1,7 +1,7 @@
-"""Checkpoints of a train state: the one place that knows Orbax.
+"""Checkpoints of a train state: the only module that uses Orbax.
 
-Orbax writes a checkpoint in the background and gives it its name when it is whole; what it does not see, when reading,
-is a changed bit. So each checkpoint holds the SHA-256 of every leaf, and the settings of its run.
+Orbax writes a checkpoint in the background and gives it its final name when it is complete, but it does not detect
+changed bits when reading. Each checkpoint therefore contains the SHA-256 of every leaf, and the settings of its run.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from resjax.config import Checkpoint, Config
 from resjax.settings import ConfigError
 from resjax.train.state import State
 
-VARIABLES = ("params", "batch_stats")  # the part of the state that a trained network consists of
+VARIABLES = ("params", "batch_stats")  # parts of the state that a trained network consists of
 _policies = ocp.training.preservation_policies
-# Orbax logs whole damaged files and tracebacks as errors. Here they are reported as one line, where a checkpoint is
-# refused or a save is waited for.
+# Orbax logs the content of damaged files and tracebacks as errors. This module reports them as one line, when a
+# checkpoint is refused or a save is waited for.
 logging.getLogger("absl").addFilter(lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname)
 
 
@@ -44,7 +44,7 @@ class Refusal:
 
 
 class Checkpoints:
-  """Context manager of the checkpoints of a run directory, which waits for the last save on exit.
+  """The checkpoints of a run directory, as a context manager that waits for the last save on exit.
 
   Methods that wait for a save raise OSError if it failed, for example because the disk is full.
   """
@@ -121,7 +121,7 @@ def newest_intact(directory: Path, config: Config) -> tuple[int | None, list[Ref
         refused.append(Refusal(step, str(error)))
         continue
       if differences := settings.differences(_with_later_defaults(about["config"]), _result_settings(config)):
-        raise ConfigError(f"{directory / str(step)}: a checkpoint of another config: {differences}")
+        raise ConfigError(f"{directory / str(step)}: is a checkpoint of another config: {differences}")
       return step, refused
   return None, refused
 
@@ -150,7 +150,7 @@ def restore_variables(directory: Path, step: int | None = None) -> tuple[int, di
     raise ConfigError(f"{directory}: no such directory")
   with _open(directory) as orbax:
     if orbax.latest is None:
-      raise ConfigError(f"{directory}: holds no checkpoint")
+      raise ConfigError(f"{directory}: contains no checkpoint")
     step = orbax.latest.step if step is None else step
     try:
       return step, _read(orbax, step, VARIABLES)[1]
@@ -164,7 +164,7 @@ class _DamagedCheckpoint(Exception):
 
 def _open(directory: Path, policy: Any = None) -> ocp.training.Checkpointer:
   context = ocp.Context()
-  # By default each device writes its slice of a replicated array, which compiles a program a shape and device.
+  # By default each device writes its slice of a replicated array, for which a program per shape and device is compiled.
   context.array.saving.use_replica_parallel = False
   return ocp.training.Checkpointer(
     files.absolute(directory), preservation_policy=policy, cleanup_tmp_directories=policy is not None, context=context
@@ -177,7 +177,9 @@ def _saving(directory: Path) -> Iterator[None]:
   try:
     yield
   except files.io_errors(ValueError) as error:
-    why = " ".join(str(error).split()).replace(f"{files.absolute(directory)}/", "")  # or the paths push the reason out
+    why = " ".join(str(error).split()).replace(
+      f"{files.absolute(directory)}/", ""
+    )  # long paths would cut off the reason
     raise OSError(f"{directory}: a checkpoint cannot be saved: {why[:600]}") from error
 
 
@@ -266,7 +268,7 @@ def _with_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _placeholder(_: Any) -> Any:
-  """Placeholder for parts that are not restored."""
+  """Returns the placeholder for a leaf that is not restored."""
   return ocp.PLACEHOLDER
 
 

@@ -1,4 +1,4 @@
-"""Execution of the training program: options that depend on the hardware, and their record in run.json."""
+"""Options of the training program that depend on the hardware, and their record in run.json."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from resjax.config import Config
 from resjax.depth import Net, memory
 from resjax.models import ScanOptions, onednn
 
-# Fraction of a device's memory that the estimate of `execution.remat=auto` may reach. The estimate covers activations
-# and weights only; images, workspaces of convolutions and fragmentation need the rest.
-SHARE = 0.7
+# Fraction of a device's memory that `execution.remat=auto` plans with. The estimate covers activations and weights
+# only; images, workspaces of convolutions and fragmentation need the rest.
+MEMORY_FRACTION = 0.7
 
 
 def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
@@ -32,7 +32,9 @@ def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
   if bytes_limit is None:
     return options
   images = config.train.batch_size * config.execution.runs_per_program // devices.size
-  return ScanOptions(options.unroll, memory.choose_remat(net, config.model.precision, images, SHARE * bytes_limit))
+  return ScanOptions(
+    options.unroll, memory.choose_remat(net, config.model.precision, images, MEMORY_FRACTION * bytes_limit)
+  )
 
 
 def _bytes_limit(device: Any) -> int | None:

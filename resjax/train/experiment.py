@@ -1,12 +1,7 @@
-"""Trains the runs of an experiment, each in its run directory; then prints the table and builds the report."""
+"""Training of the runs of an experiment, each in its run directory, followed by the results table and the report."""
 
 import contextlib
 import dataclasses
-import importlib.metadata
-import os
-import platform
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +15,9 @@ from resjax.data import AnyDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import batched_runs, checkpoints, execution, loop, run_files
+from resjax.train import batched_runs, checkpoints, loop, provenance, run_files
 from resjax.train.progress import Progress
 from resjax.train.run_log import DIVERGED, RunLog
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def run(question: str, runs: list[Run], workdir: str) -> int:
@@ -49,7 +42,7 @@ def run(question: str, runs: list[Run], workdir: str) -> int:
 
 
 def run_all(question: str, runs: list[Run], workdir: Path) -> int:
-  """Does what `run` does, once JAX has been started."""
+  """Does the work of `run` after JAX has been started; arguments, result and errors are the same."""
   directories, datasets = prepare(question, runs, workdir)
   first = processes.is_first()
   if first:
@@ -86,7 +79,7 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
   datasets = {wanted: data.load(wanted) for wanted in dict.fromkeys(each.config.data for each in runs)}
   backbones = {}
   for each in runs:
-    _check_images(each.config, datasets[each.config.data])
+    _check_captures(each.config, datasets[each.config.data])
     if each.config.data.has_boxes:
       from resjax.detection import backbone  # needs the extra detection
 
@@ -96,7 +89,7 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
     with RunWriter(directories[each.id], first) as writer:
       if not writer.run["config_digest"]:
         writer.write_config(each.config.to_dict())
-        facts = _initial_values(each, question, datasets[each.config.data])
+        facts = provenance.of_run(each, question, datasets[each.config.data])
         writer.update(status=records.PENDING, backbone=backbones.get(each.id), **facts)
   return directories, datasets
 
@@ -104,7 +97,7 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
 def _print_table_and_report(runs: list[Run], directories: dict[str, Path], workdir: Path) -> int:
   """Prints the table of all runs and builds the report; returns the number of failed runs."""
   table = [records.read_run(directories[each.id]).run for each in runs]
-  print(listing.table([_outcome(row) for row in table]))
+  print(listing.table([_result_row(row) for row in table]))
   print(page.build(workdir / runs[0].folder))
   return sum(row["status"] == records.FAILED for row in table)
 
@@ -116,7 +109,7 @@ class _UnfinishedRun:
   Attributes:
     run: The run.
     step: Step of its newest intact checkpoint; None: it starts from the first step.
-    refused: Damaged checkpoints that are newer.
+    refused: Damaged checkpoints of later steps.
   """
 
   run: Run
@@ -125,17 +118,18 @@ class _UnfinishedRun:
 
 
 def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_UnfinishedRun]]:
-  """Returns the runs to train in order, grouped by `execution.runs_per_program` where they can be one program.
+  """Returns the runs to train in order, in groups of up to `execution.runs_per_program` that are one program.
 
-  Such runs have equal shared settings and their newest checkpoints at the same step. All processes return the same.
+  Runs can be trained in one program if their shared settings are equal and their newest checkpoints are of the same
+  step. All processes return the same groups.
 
   Raises:
     ConfigError: A checkpoint belongs to a run with other settings.
   """
   first = processes.is_first()
-  over = processes.broadcast_from_first([first and _is_over(directories[each.id]) for each in runs])
+  finished_runs = processes.broadcast_from_first([first and _is_finished(directories[each.id]) for each in runs])
   by_program: dict[tuple[Config, int | None], list[_UnfinishedRun]] = {}
-  for each in (each for each, is_over in zip(runs, over, strict=True) if not is_over):
+  for each in (each for each, finished in zip(runs, finished_runs, strict=True) if not finished):
     step, refused = checkpoints.newest_intact(directories[each.id] / run_files.CHECKPOINTS, each.config)
     by_program.setdefault((batched_runs.shared_config(each.config), step), []).append(
       _UnfinishedRun(each, step, refused)
@@ -144,8 +138,8 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
   return [group[i : i + most] for group in by_program.values() for i in range(0, len(group), most)]
 
 
-def _is_over(directory: Path) -> bool:
-  """Returns whether a run is done, or has diverged with these settings."""
+def _is_finished(directory: Path) -> bool:
+  """Returns whether a run is done or has diverged, so that it is not trained again."""
   run = records.read_run(directory).run
   return run["status"] == records.DONE or _diverged(run)
 
@@ -155,7 +149,7 @@ def _diverged(run: dict[str, Any]) -> bool:
 
 
 def _report_diverged(directories: dict[str, Path]) -> None:
-  """Prints which runs are not trained because they diverged before."""
+  """Prints which runs are not trained because they diverged in an earlier call."""
   for run_id, directory in directories.items():
     run = records.read_run(directory).run
     if _diverged(run):
@@ -176,26 +170,28 @@ def _train(
       run = each.run
       writer = stack.enter_context(RunWriter(directories[run.id], first))
       started = writer.run["started"] or records.utc_now()
-      before, environment = (writer.run["execution"] or {}).get("convolution"), _environment(run.config)
+      before, environment = (writer.run["execution"] or {}).get("convolution"), provenance.of_environment(run.config)
       writer.update(status=records.RUNNING, reason=None, started=started, ended=None, **environment)
       now = environment["execution"]["convolution"]
       if each.step is not None and before != now:
-        detail = f"{before or 'not recorded'} before, {now} from here on: not bit-identical to a run with one form"
+        detail = (
+          f"{before or 'not recorded'} before, {now} from this step on: not bit-identical to an uninterrupted run"
+        )
         writer.event(each.step, "convolution changed", detail)
       progress = stack.enter_context(Progress(run.id, run.config.train.steps, 0, "step", visible=first))
       logs.append(RunLog(run.config, writer, progress, each.refused))
     try:
       outcomes = loop.train(logs, dataset, stop)
     except jax.errors.JaxRuntimeError as error:
-      outcomes = [loop.Outcome(records.FAILED, _reason(error, group[0].run.config))] * len(group)
+      outcomes = [loop.Outcome(records.FAILED, _device_failure(error, group[0].run.config))] * len(group)
     for log, outcome in zip(logs, outcomes, strict=True):
       log.finish(outcome.status, outcome.reason)
   statuses = [outcome.status for outcome in outcomes]
   return records.PREEMPTED if records.PREEMPTED in statuses else statuses[-1]
 
 
-def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
-  """Returns the reason for run.json of an error of the device; if memory ran out, with settings that need less."""
+def _device_failure(error: jax.errors.JaxRuntimeError, config: Config) -> str:
+  """Returns the reason for run.json of a device error; if memory ran out, it names settings that need less."""
   text = " ".join(str(error).split())[:500]
   if "RESOURCE_EXHAUSTED" not in text and "out of memory" not in text.lower():
     return text
@@ -208,7 +204,7 @@ def _reason(error: jax.errors.JaxRuntimeError, config: Config) -> str:
 
 
 def _check_directory(directory: Path, config: Config) -> None:
-  """Raises ConfigError if the run directory holds a run with other settings, or cannot take what it should hold."""
+  """Raises ConfigError if the directory contains a run with other settings, or is in a bucket and a trace is asked."""
   if config.execution.profile and files.in_bucket(directory):
     raise ConfigError(f"execution.profile = {config.execution.profile}: must be 0 in a bucket ({directory})")
   if not (directory / "run.json").exists():
@@ -219,7 +215,7 @@ def _check_directory(directory: Path, config: Config) -> None:
     raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
 
 
-def _check_images(config: Config, dataset: AnyDataset) -> None:
+def _check_captures(config: Config, dataset: AnyDataset) -> None:
   """Raises ConfigError if a capture takes more images than the data set has."""
   wanted = {} if config.data.has_boxes else {"responses": (config.responses.source, config.responses.images)}
   if config.gradients.used:
@@ -230,60 +226,8 @@ def _check_images(config: Config, dataset: AnyDataset) -> None:
       raise ConfigError(f"{key}.images = {images}: must be at most {there}, the number of {source} images")
 
 
-def _initial_values(each: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
-  """Returns the values of run.json that are known before a run starts."""
-  row = listing.row(each)
-  return {
-    **{key: row[key] for key in ("id", "experiment", "variant", "kind", "depth", "shortcut", "seed", "params", "macs")},
-    "question": question,
-    "config_digest": each.config.digest,
-    "step": 0,
-    "steps": each.config.train.steps,
-    "data": {
-      "name": dataset.name,
-      "path": dataset.path,
-      "form": dataset.form,
-      "images": dataset.count("train"),
-      "digest": dataset.digest,
-    },
-    "deviations": each.config.deviations(),
-  }
-
-
-def _environment(config: Config) -> dict[str, Any]:
-  """Returns the values of run.json on the hardware and software that execute a run."""
-  devices = mesh.make(config)
-  first = devices.devices.flat[0]
-  return {
-    "devices": {
-      "platform": first.platform,
-      "kind": first.device_kind,
-      "count": devices.size,
-      "processes": jax.process_count(),
-    },
-    "execution": execution.record(config, listing.net(config), devices),
-    "deviations": [*config.deviations(), *mesh.deviations(config, devices)],
-    "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-    "commit": _commit(),
-    "command": f"{experiment_cli.program_name()} {shlex.join(sys.argv[1:])}",
-  }
-
-
-def _commit() -> str | None:
-  """Returns the commit of this code, with "+changes" appended if files differ from it.
-
-  Outside a Git checkout it is the value of RESJAX_COMMIT, or None.
-  """
-  here = Path(__file__).parent
-  try:
-    ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--match="]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-  except (OSError, subprocess.CalledProcessError):
-    return os.environ.get("RESJAX_COMMIT")
-
-
-def _outcome(row: dict[str, Any]) -> dict[str, Any]:
-  """Returns the row of a run in the final table, errors in percent."""
+def _result_row(row: dict[str, Any]) -> dict[str, Any]:
+  """Returns the row of a run in the results table, from its run.json; errors are in percent."""
   result = row["result"] or {}
 
   def percent(key: str) -> str:

@@ -1,7 +1,7 @@
-"""The host's part of training: one run, or several in one program, from first step or checkpoint to last step.
+"""The training loop on the host, for one run or several in one program, from the first step or a checkpoint on.
 
-Runs with the same `batched_runs.shared_config` differ in seeds and hyperparameters only. Their states are stacked along
-a leading axis, and each has its own records and checkpoints, so that nothing shows how they were run.
+Runs with equal `batched_runs.shared_config` differ only in seeds and hyperparameters. Their train states are stacked
+along a leading axis. Each has its own records and checkpoints, which are the same as if it was trained alone.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from resjax.train.run_log import RunFailed, RunLog
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a run ended.
+  """The end of a run.
 
   Attributes:
-    status: `done`, `preempted` or `failed`, as in run.json.
-    reason: Why the run failed; None if it did not.
+    status: Status for run.json: `done`, `preempted` or `failed`.
+    reason: Reason for the failure of the run; None if it did not fail.
   """
 
   status: str
@@ -36,15 +36,15 @@ class Outcome:
 
 
 def train(logs: Sequence[RunLog], dataset: AnyDataset, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
-  """Trains runs with equal shared settings to their last step, from their newest checkpoints on.
+  """Trains runs with equal shared settings from their newest checkpoints to their last step.
 
   Args:
-    logs: Logs of the runs, whose newest checkpoints are of the same step.
+    logs: Logs of the runs, whose newest intact checkpoints are of the same step.
     dataset: Images of the runs.
-    asked_to_stop: Whether to save and stop; asked after each dispatch.
+    asked_to_stop: Function that returns whether to save and stop, called after each dispatch.
 
   Returns:
-    The outcome of each run. A run whose loss is not finite fails alone.
+    Outcome of each run. A run whose loss is not finite fails without affecting the others.
 
   Raises:
     ConfigError: A batch cannot be split over the devices.
@@ -60,7 +60,7 @@ def train(logs: Sequence[RunLog], dataset: AnyDataset, asked_to_stop: Callable[[
 
 
 class _Training:
-  """Runs in progress: their train states on the devices of the current mesh, their logs and their checkpoints."""
+  """Runs in progress: their train states on the devices of the current mesh, their logs and checkpoints."""
 
   def __init__(self, logs: Sequence[RunLog], dataset: AnyDataset, checkpoints: list[Checkpoints]):
     config = batched_runs.shared_config(logs[0].config)
@@ -83,6 +83,12 @@ class _Training:
       run_files.write_input(each.writer.directory, run_files.InputSpec(self.images.image_shape, self.images.statistics))
     self.states = batched_runs.stack([self.begin(i, initial) for i, initial in enumerate(states)])
 
+  @property
+  def classification(self) -> inputs.ClassificationInput:
+    """The images as those of a classification data set; the settings of a detector exclude what needs them."""
+    assert isinstance(self.images, inputs.ClassificationInput)
+    return self.images
+
   def begin(self, run: int, initial: state.State) -> state.State:
     """Returns the state of the newest intact checkpoint, or else `initial`, and rewinds the log to its step."""
     for each in self.logs[run].refused:
@@ -92,11 +98,12 @@ class _Training:
     return initial if saved is None else self.checkpoints[run].restore(initial)
 
   def run(self, asked_to_stop: Callable[[], bool]) -> list[Outcome]:
+    """Trains to the last step, or until asked to stop; returns the outcome of each run."""
     done, total = int(self.states.step[0]), self.actions.steps
     if done == 0:
       self.for_each(self.capture, 0)
-    overlapping = jax.devices()[0].platform != "cpu"  # on a CPU a dispatch returns only when its steps are done
-    waiting: tuple[int, int, step.Interval] | None = None  # to be written while the devices train on
+    overlapping = jax.devices()[0].platform != "cpu"  # on a CPU, a dispatch returns only after its steps
+    pending: tuple[int, int, step.Interval] | None = None  # interval to be logged while the devices train the next one
     stopping = False
     self.for_each(lambda run: self.logs[run].start_clock())
     while done < total and not stopping and len(self.failed) < len(self.logs):
@@ -105,14 +112,14 @@ class _Training:
       self.states, interval = self.images.advance(self.states, self.hyperparameters, done, self.actions.max_interval)
       if trace := self.profiler.end(done, self.states):
         self.logs[0].writer.event(done, "profiled", trace)
-      if waiting:
-        self.for_each(self.write, *waiting)
-      waiting = start, done, interval
+      if pending:
+        self.for_each(self.write, *pending)
+      pending = start, done, interval
       stopping = asked_to_stop()
       pausing = stopping or self.actions.any_due(done)
       if pausing or not overlapping:
-        self.for_each(self.write, *waiting)
-        waiting = None
+        self.for_each(self.write, *pending)
+        pending = None
       if pausing:
         self.errors.clear()
         self.for_each(self.measure, done)
@@ -137,16 +144,18 @@ class _Training:
           self.failed[run] = str(error)
 
   def epoch(self, done: int) -> float:
+    """Returns the number of passes through the training set after `done` steps."""
     return done * self.logs[0].config.train.batch_size / self.images.images
 
   def write(self, run: int, start: int, done: int, intervals: step.Interval) -> None:
+    """Logs the training metrics of the steps from `start` to `done`."""
     self.logs[run].log_skipped_images(done, self.images.faults())
     self.logs[run].log_interval(start, done, self.epoch(done), _one(intervals, run))
 
   def measure(self, run: int, done: int) -> None:
     """Evaluates, and captures responses and gradient norms, if due after `done` steps."""
     if done == self.actions.steps and self.logs[run].config.evaluation.statistics == "training_set":
-      self.replace(run, "batch_stats", self.images.average_statistics(self.variables(run)))
+      self.replace(run, "batch_stats", self.classification.average_statistics(self.variables(run)))
     if self.actions.evaluation_due(done):
       for split in self.images.splits:
         start = time.monotonic()
@@ -171,14 +180,16 @@ class _Training:
   def capture(self, run: int, done: int) -> None:
     """Captures responses and gradient norms if they are due after `done` steps."""
     if self.actions.responses_due(done):
-      self.logs[run].log_responses(done, self.images.capture_responses(self.variables(run)))
+      self.logs[run].log_responses(done, self.classification.capture_responses(self.variables(run)))
     if self.actions.gradients_due(done):
-      self.logs[run].log_gradients(done, self.images.capture_gradients(self.variables(run)))
+      self.logs[run].log_gradients(done, self.classification.capture_gradients(self.variables(run)))
 
   def save(self, run: int) -> None:
+    """Saves a checkpoint of a run."""
     self.checkpoints[run].save(_one(self.states, run), self.errors.get(run))
 
   def finish(self, run: int) -> None:
+    """Logs the result of a run after its last step."""
     self.logs[run].log_result(mesh.gather(self.variables(run)["params"]), int(self.states.warmup.ended[run]))
 
   def replace(self, run: int, name: str, value: Any) -> None:
@@ -193,5 +204,5 @@ class _Training:
 
 @jax.jit
 def _one(tree: Any, run: int) -> Any:
-  """Returns the part of a stacked tree that belongs to one run, traced so that many runs compile once."""
+  """Returns the part of a stacked tree that belongs to a run; the index is traced, so that it is compiled once."""
   return jax.tree.map(lambda leaf: leaf[run], tree)

@@ -1,4 +1,4 @@
-"""SGD with momentum and weight decay (Sec. 4.2), or Adagrad. The rate is that of `schedule`, at the step."""
+"""SGD with momentum and weight decay (Sec. 4.2), or Adagrad, without the learning rate, which `schedule` computes."""
 
 from typing import Any
 
@@ -7,14 +7,17 @@ import optax
 
 from resjax import config
 
-ADAGRAD_EPSILON = 1e-10  # added to the root of the sum of squares, as in PyTorch
+ADAGRAD_EPSILON = 1e-10  # added to the root of the sum of squared gradients, as in PyTorch
 
 
 def make(train: config.Train) -> optax.GradientTransformation:
-  """Returns the transformation from gradients to the direction that the rate multiplies.
+  """Returns the transformation from gradients to the direction that is multiplied by the learning rate.
 
-  Weight decay is added to the gradient, before momentum; `decay_norm_and_bias` says whether norm scales and biases, the
-  leaves named "scale" and "bias", take part.
+  Weight decay is added to the gradient before momentum is applied. Without `decay_norm_and_bias` it is limited to the
+  leaves named "kernel".
+
+  Args:
+    train: Settings of training.
   """
   decay = optax.add_decayed_weights(train.weight_decay, None if train.decay_norm_and_bias else _kernels)
   if train.optimizer == "adagrad":

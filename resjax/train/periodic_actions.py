@@ -1,4 +1,4 @@
-"""The steps at which a run logs, evaluates, captures and saves: arithmetic on its settings."""
+"""The steps at which a run logs, evaluates, captures responses or gradients, and saves, computed from its settings."""
 
 from resjax.config import Config, Gradients, Responses
 
@@ -6,7 +6,7 @@ from resjax.config import Config, Gradients, Responses
 class PeriodicActions:
   """The fixed steps at which a run stops to log, evaluate, capture or save.
 
-  They do not depend on how often a run was interrupted, and so neither do the programs executed between them.
+  They do not depend on interruptions of the run, so an interrupted run executes the same programs.
 
   Attributes:
     steps: Number of steps of the run.
@@ -22,9 +22,9 @@ class PeriodicActions:
   def next_stop(self, step: int) -> int:
     """Returns the first step after `step` at which the log or any other action is due."""
     config = self._config
-    probes = (config.responses, config.gradients)
-    every = (config.execution.log_every, config.evaluation.every, config.checkpoint.every, *(p.every for p in probes))
-    stops = [(step // n + 1) * n for n in every if n] + [n for p in probes for n in p.steps if n > step]
+    captures = (config.responses, config.gradients)
+    every = (config.execution.log_every, config.evaluation.every, config.checkpoint.every, *(c.every for c in captures))
+    stops = [(step // n + 1) * n for n in every if n] + [n for c in captures for n in c.steps if n > step]
     return min(*stops, self.steps)
 
   def evaluation_due(self, step: int) -> bool:
@@ -51,9 +51,9 @@ class PeriodicActions:
     )
 
   @staticmethod
-  def _is_captured(step: int, probe: Responses | Gradients) -> bool:
+  def _is_captured(step: int, capture: Responses | Gradients) -> bool:
     """Whether the settings of a capture name this step; step 0 counts only if `steps` lists it."""
-    return step in probe.steps or (probe.every > 0 and step > 0 and step % probe.every == 0)
+    return step in capture.steps or (capture.every > 0 and step > 0 and step % capture.every == 0)
 
   def _is_due(self, step: int, every: int) -> bool:
     """Whether an action with this interval (0: never) is due; all are due after the last step."""

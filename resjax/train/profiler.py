@@ -1,4 +1,4 @@
-"""A trace of some training steps with JAX's profiler."""
+"""Traces of training steps by JAX's profiler."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,13 @@ import jax
 
 
 class Profiler:
-  """Traces intervals of training, from the second one of this process on, because the first one compiles.
+  """Traces intervals of training, from the second one of this process on, because the first one includes compilation.
 
-  What happens between these intervals, such as evaluations, is in the trace, too.
+  The trace also contains the work between these intervals, such as evaluations.
   """
 
   def __init__(self, directory: Path, intervals: int):
-    """Traces nothing yet.
+    """Prepares a trace, which `begin` starts.
 
     Args:
       directory: Directory of the trace, in the layout of TensorBoard's profiler.
@@ -24,11 +24,11 @@ class Profiler:
     self._first: int | None = None  # step after which the trace started
 
   def begin(self, step: int, states: Any) -> None:
-    """Starts the trace, if it is due, before the interval that begins after `step`.
+    """Starts the trace before the second interval of this process.
 
     Args:
-      step: Number of steps done.
-      states: Train states after them, which are waited for.
+      step: Number of steps before the interval.
+      states: Train states before the interval, which are waited for.
     """
     if self._left and self._warm and self._first is None:
       jax.block_until_ready(states)
@@ -41,10 +41,10 @@ class Profiler:
 
     Args:
       step: Number of steps after the interval.
-      states: Train states after them, which are waited for.
+      states: Train states after the interval, which are waited for.
 
     Returns:
-      The steps in the trace and its directory, if it ended.
+      Description of the trace, its steps and its directory, if it ended with this interval; otherwise None.
     """
     if self._first is None:
       return None

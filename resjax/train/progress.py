@@ -1,4 +1,4 @@
-"""Progress of long work, such as training or a study: a bar on a terminal, one line per update elsewhere."""
+"""Progress display of training and studies: a progress bar on a terminal, otherwise one line per update."""
 
 import datetime
 import sys
@@ -42,8 +42,8 @@ class Progress:
 
     Args:
       count: Number of units completed since the last call.
-      text: Text about them for the line.
-      summary: Short text for the bar; by default `text`.
+      text: Text that describes them, printed in the line.
+      summary: Short text for the progress bar; by default `text`.
     """
     self.done += count
     if self._bar:
@@ -54,7 +54,7 @@ class Progress:
       print(line.rstrip(), flush=True)
 
   def _remaining_time(self) -> str:
-    """Returns the remaining time at the pace since the first update, such as "1:02:03 left", or "" if unknown."""
+    """Returns the remaining time at the average speed since the first update, as "1:02:03 left", or "" if unknown."""
     now = time.monotonic()
     if self._first is None:
       self._first = self.done, now

@@ -1,4 +1,4 @@
-"""The files of a run directory that hold its trained network: enough to evaluate it without the training set."""
+"""The files of a run directory that contain its trained network, so that it can be used without the training set."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ PROFILE = "profile"
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-  """The images that a network takes.
+  """The input of a network.
 
   Attributes:
     image_shape: Height, width and channels of the training images.
@@ -40,7 +40,7 @@ class RestoredRun:
   Attributes:
     directory: The run directory.
     config: Settings of the run.
-    input: The images that the network takes.
+    input: Input of the network.
     classes: Number of classes.
     step: Step of the checkpoint.
     variables: `params` and `batch_stats` in the stacked layout, on one device.
@@ -58,11 +58,13 @@ def read(directory: Path) -> RestoredRun:
   """Restores the network of a run directory from its newest checkpoint, also while the run is in progress.
 
   Raises:
-    ConfigError: The directory is no run directory, has no checkpoint or no `input.npz`, or one of them is damaged.
+    ConfigError: The directory is not a run directory, lacks a checkpoint or `input.npz`, or one of them is damaged.
     RecordsError: run.json or config.json cannot be read.
   """
   if not (directory / "run.json").is_file():
-    raise ConfigError(f"{directory}: is no run directory (it has no run.json); name one below the work directory")
+    raise ConfigError(
+      f"{directory}: is not a run directory, because it contains no run.json; name one below the work directory"
+    )
   run = records.read_run(directory)
   try:
     settings = config.freeze(run.config)
@@ -92,7 +94,7 @@ def read_input(directory: Path) -> InputSpec:
       height, width, channels = (int(size) for size in file["image_shape"])
       return InputSpec((height, width, channels), Statistics(file["mean"], file["std"]))
   except FileNotFoundError:
-    raise ConfigError(f"{path}: is missing; it holds the statistics that images are normalized with") from None
+    raise ConfigError(f"{path}: is missing; it contains the statistics with which images are normalized") from None
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     raise ConfigError(f"{path}: is damaged ({' '.join(str(error).split())})") from None
 

@@ -1,4 +1,4 @@
-"""The train state: everything that the rest of a run depends on, and that a checkpoint saves."""
+"""The train state: everything that the rest of a run depends on, and that a checkpoint contains."""
 
 import dataclasses
 import functools
@@ -15,9 +15,9 @@ from resjax.train import optimizer, schedule
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """Input and output of a training step.
+  """The state of a run between two training steps.
 
-  The best error of the result is not part of it, because it is computed from the log.
+  The best error is not part of it, because it is computed from the log.
 
   Attributes:
     step: Number of completed optimizer steps, int32 [].
@@ -38,7 +38,8 @@ class State:
   plateau: ReduceLROnPlateauState
 
 
-# Compiling random numbers of many shapes takes far longer than drawing them once, so the program is not optimized.
+# Compiling this program, with random numbers of many shapes, takes far longer than executing it once, so that it is
+# compiled without optimization.
 @functools.partial(
   jax.jit,
   static_argnames=("model", "train", "classes", "image_shape"),

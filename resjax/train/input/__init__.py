@@ -1,8 +1,8 @@
-"""Input strategies: how the images reach the devices, and what is computed on them.
+"""Input strategies: how images are transferred to the devices, and the computations on them.
 
-Images that fit into device memory stay there (`in_memory`); the others are decoded by worker processes of the host
-while the devices train (`streaming`), those with boxes for a detector (`resjax.detection.input`). All implement
-`interface.InputStrategy`.
+Images that fit into device memory are held there (`in_memory`). Others are decoded by worker processes of the host
+while the devices train (`streaming`), and so are images with boxes (`resjax.detection.input`). All implement
+`interface.InputStrategy`; the first two also `interface.ClassificationInput`.
 """
 
 from pathlib import Path
@@ -11,9 +11,9 @@ from resjax import models
 from resjax.config import Config
 from resjax.data import AnyDataset, Dataset, DetectionDataset
 from resjax.train.input.in_memory import InMemoryInput
-from resjax.train.input.interface import InputStrategy, SplitResult
+from resjax.train.input.interface import ClassificationInput, InputStrategy, SplitResult
 
-__all__ = ["InputStrategy", "SplitResult", "make"]
+__all__ = ["ClassificationInput", "InputStrategy", "SplitResult", "make"]
 
 
 def make(config: Config, dataset: AnyDataset, scan: models.ScanOptions, store: Path) -> InputStrategy:

@@ -1,4 +1,4 @@
-"""Input strategy for data sets in device memory: no step and no evaluation waits for the host."""
+"""Input strategy for data sets held in device memory, so that neither training nor evaluation waits for the host."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from resjax.config import Config
 from resjax.data import Dataset
 from resjax.data.augment import statistics
 from resjax.train import evaluate, gradients, responses, state, step
-from resjax.train.input.interface import InputStrategy, SplitResult
+from resjax.train.input.interface import ClassificationInput, SplitResult
 from resjax.train.state import State
 
 
-class InMemoryInput(InputStrategy):
-  """A data set that is copied to every device of the current mesh; see `InputStrategy`."""
+class InMemoryInput(ClassificationInput):
+  """A data set that is copied to every device of the current mesh; see `ClassificationInput`."""
 
   def __init__(self, config: Config, dataset: Dataset, net: nn.Module):
     """Copies the images to the devices.
@@ -58,7 +58,7 @@ class InMemoryInput(InputStrategy):
     return SplitResult(len(labels), float(loss) / len(labels), int(wrong) / len(labels))
 
   def average_statistics(self, variables: Any) -> Any:
-    """Averages batch statistics in one dispatch: see `InputStrategy.average_statistics`."""
+    """Averages batch statistics in one dispatch: see `ClassificationInput.average_statistics`."""
     return evaluate.training_set_statistics(
       self._net,
       self._config.train.batch_size,
@@ -68,13 +68,13 @@ class InMemoryInput(InputStrategy):
     )
 
   def capture_responses(self, variables: Any) -> Any:
-    """Measures the responses of each layer: see `InputStrategy.capture_responses`."""
+    """Captures the responses of each layer: see `ClassificationInput.capture_responses`."""
     settings = self._config.responses
     images = self.training_set.images if settings.source == "train" else self._splits["test"][0]
     return responses.capture(self._net, settings, variables, images, self.training_set.statistics)
 
   def capture_gradients(self, variables: Any) -> Any:
-    """Measures the gradient norms of each layer: see `InputStrategy.capture_gradients`."""
+    """Captures the gradient norms of each layer: see `ClassificationInput.capture_gradients`."""
     images = self.training_set
     return gradients.capture(
       self._net, self._config.gradients, variables, images.images, images.labels, images.statistics

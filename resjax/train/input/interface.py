@@ -1,4 +1,4 @@
-"""The interface of all input strategies."""
+"""The interface of all input strategies, and that of the strategies for classification."""
 
 import abc
 import dataclasses
@@ -17,9 +17,9 @@ class SplitResult:
   Attributes:
     images: Number of images that were evaluated.
     loss: Mean of their losses in nats; not finite where the evaluation computes no loss.
-    error: Share of misclassified images; of a detector 1 - mAP at overlap 0.5.
-    logs: Further lines by the name of their log, without the step.
-    final_logs: The same, of which only those of the last evaluation are kept.
+    error: Fraction of misclassified images; for a detector 1 - mAP at an IoU of 0.5.
+    logs: Further lines by the name of their log, without the keys `step` and `split`.
+    final_logs: Further lines likewise, which are written for the last evaluation of a run only.
   """
 
   images: int
@@ -30,7 +30,7 @@ class SplitResult:
 
 
 class InputStrategy(abc.ABC):
-  """The images of a data set, and what is computed on them on the devices of the current mesh.
+  """The images of a data set, and the computations on them, on the devices of the current mesh.
 
   Attributes:
     splits: Names of the splits that can be evaluated: "test" and, if images are held out for validation, first "val".
@@ -69,6 +69,17 @@ class InputStrategy(abc.ABC):
     """Evaluates a network on every readable image of a split."""
 
   @abc.abstractmethod
+  def faults(self) -> tuple[str, ...]:
+    """Returns a description of each image that could not be decoded so far."""
+
+  def close(self) -> None:  # noqa: B027  (only strategies with worker processes have something to end)
+    """Ends the worker processes, if there are any."""
+
+
+class ClassificationInput(InputStrategy):
+  """The images of a classification data set, on which the layers of a network can also be measured during training."""
+
+  @abc.abstractmethod
   def average_statistics(self, variables: Any) -> Any:
     """Returns batch statistics averaged over the training set, in batches of images without augmentation.
 
@@ -77,15 +88,8 @@ class InputStrategy(abc.ABC):
 
   @abc.abstractmethod
   def capture_responses(self, variables: Any) -> Any:
-    """Returns the moments of each layer's responses on the images of `config.Responses`, see `responses.capture`."""
+    """Returns the moments of each layer's responses to the images of `config.Responses`, see `responses.capture`."""
 
   @abc.abstractmethod
   def capture_gradients(self, variables: Any) -> Any:
-    """Returns gradient norms on the training images of `config.Gradients`, see `gradients.capture`."""
-
-  @abc.abstractmethod
-  def faults(self) -> tuple[str, ...]:
-    """Returns a description of each image that could not be decoded so far."""
-
-  def close(self) -> None:  # noqa: B027  (only strategies with worker processes have something to end)
-    """Ends the worker processes, if there are any."""
+    """Returns the gradient norms of each layer on the images of `config.Gradients`, see `gradients.capture`."""

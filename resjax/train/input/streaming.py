@@ -20,23 +20,23 @@ from resjax.data.batch_stream import Batch, Share, TestPieces, TrainPieces, batc
 from resjax.data.files import Files
 from resjax.data.image_statistics import moments
 from resjax.train import batched_runs, evaluate, gradients, responses
-from resjax.train.input.interface import InputStrategy, SplitResult
+from resjax.train.input.interface import ClassificationInput, SplitResult
 from resjax.train.state import State, initial
 from resjax.train.step import Hyperparameters, Interval, Program, update_run
 
-AHEAD = 2  # steps that are dispatched before the host waits for the first of them
+MAX_IN_FLIGHT = 2  # steps dispatched before the host waits for the first of them
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Minibatches:
-  """One minibatch for each of several runs, and what turns its pixels into the input of the network.
+  """One minibatch for each of several runs, with the statistics that its normalization and augmentation need.
 
   Attributes:
     images: Cropped and mirrored images, uint8 [runs, B, H, W, C].
     labels: int32 [runs, B].
     statistics: Mean and standard deviation that the images are normalized with.
-    components: Principal components of colour, float32 [C, C], see `augment.lighting`.
+    components: Principal components of color, float32 [C, C], see `augment.lighting`.
   """
 
   images: jax.Array
@@ -45,11 +45,11 @@ class Minibatches:
   components: jax.Array
 
 
-class StreamingInput(InputStrategy):
-  """Image files, and the worker processes that decode them; see `InputStrategy`.
+class StreamingInput(ClassificationInput):
+  """Image files, and the worker processes that decode them; see `ClassificationInput`.
 
-  Steps are dispatched one by one; the next minibatch is sent while the devices train on the last one, and nothing is
-  read back.
+  Steps are dispatched one by one. The next minibatch is transferred while the devices train on the previous one, and
+  nothing is read back.
   """
 
   def __init__(self, config: Config, dataset: FileDataset, net: nn.Module, store: Path):
@@ -76,7 +76,7 @@ class StreamingInput(InputStrategy):
     self.statistics: Statistics = jax.device_put(statistics, everywhere)
     self._components = jax.device_put(found.components / statistics.std[:, None], everywhere)
     self._streams: list[Generator[Batch, None, None]] = []
-    self._done = 0  # steps that minibatches were dispatched for; kept here so that reading it never waits for a device
+    self._done = 0  # number of dispatched steps, kept on the host so that reading it does not wait for the devices
     self._faults: dict[str, None] = {}
 
   def initial_state(self, seed: int) -> State:
@@ -89,19 +89,19 @@ class StreamingInput(InputStrategy):
     """Trains runs step by step, whatever `max_steps` is: see `InputStrategy.advance`."""
     program = Program(self._net, self._config.train, self._config.data)
     if not self._streams:
-      self._begin(states)
+      self._start_workers(states)
     intervals = jax.tree.map(lambda leaf: jnp.full(states.step.shape, leaf), Interval.empty())
-    behind = [intervals]
+    in_flight = [intervals]
     for _ in range(self._done, stop):
       states, intervals = streamed_step(program, states, intervals, hyperparameters, self._next_batches())
-      behind.append(intervals)
-      if len(behind) > AHEAD:
-        jax.block_until_ready(behind.pop(0))
+      in_flight.append(intervals)
+      if len(in_flight) > MAX_IN_FLIGHT:
+        jax.block_until_ready(in_flight.pop(0))
     self._done = stop
     return states, intervals
 
-  def _begin(self, states: State) -> None:
-    """Starts the worker processes at the step of the runs; each run has a stream of its own, given by its key."""
+  def _start_workers(self, states: State) -> None:
+    """Starts the worker processes at the step of the runs; the key of a run is the seed of its own stream."""
     self._done = int(states.step[0])
     keys = np.asarray(states.key).astype(np.uint64)
     seeds = [int(high) << 32 | int(low) for high, low in keys]
@@ -113,7 +113,7 @@ class StreamingInput(InputStrategy):
     ]
 
   def _next_batches(self) -> Minibatches:
-    """Returns the next minibatch of each run, split over the devices."""
+    """Returns the next minibatch of each run, sharded over the devices."""
     parts = [next(stream) for stream in self._streams]
     for part in parts:
       self._note(part)
@@ -127,31 +127,31 @@ class StreamingInput(InputStrategy):
     count, loss, wrong = 0, jnp.float32(0), jnp.int32(0)
     for batch in self._in_order(self._split[split], self._config.evaluation.batch_size):
       count += int(batch.counts.sum())
-      images, labels, counts = (self._spread(array) for array in (batch.images, batch.labels, batch.counts))
+      images, labels, counts = (self._shard(array) for array in (batch.images, batch.labels, batch.counts))
       losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self.statistics)
       loss, wrong = loss + losses, wrong + wrongs
     return SplitResult(count, float(loss) / count, int(wrong) / count)
 
   def average_statistics(self, variables: Any) -> Any:
-    """Averages batch statistics batch by batch: see `InputStrategy.average_statistics`."""
+    """Averages batch statistics batch by batch: see `ClassificationInput.average_statistics`."""
     size = self._config.train.batch_size
     whole = np.arange(-(-self.images // size) * size) % self.images
     total, count = None, 0
     for batch in self._in_order(self._dataset.train.take(whole), size):
-      images = self._spread(_without_gaps(batch))
+      images = self._shard(_fill_gaps(batch))
       found = evaluate.batch_statistics(self._net, variables, images, self.statistics)
       total, count = found if total is None else jax.tree.map(jnp.add, total, found), count + 1
     return jax.tree.map(lambda leaf: leaf / count, total)
 
   def capture_responses(self, variables: Any) -> Any:
-    """Measures the responses of each layer: see `InputStrategy.capture_responses`."""
+    """Captures the responses of each layer: see `ClassificationInput.capture_responses`."""
     settings = self._config.responses
     files = self._dataset.train if settings.source == "train" else self._dataset.test
     images, _ = self._first(files, settings.images, settings.batch_size)
     return responses.capture(self._net, settings, variables, images, self.statistics)
 
   def capture_gradients(self, variables: Any) -> Any:
-    """Measures the gradient norms of each layer: see `InputStrategy.capture_gradients`."""
+    """Captures the gradient norms of each layer: see `ClassificationInput.capture_gradients`."""
     settings = self._config.gradients
     images, labels = self._first(self._dataset.train, settings.images, settings.batch_size)
     return gradients.capture(self._net, settings, variables, images, labels, self.statistics)
@@ -167,6 +167,7 @@ class StreamingInput(InputStrategy):
     self._streams = []
 
   def _in_order(self, files: Files, batch_size: int, share: Any = None) -> Iterator[Batch]:
+    """Yields the minibatches of all files in order; this host's part of each, or all of it with `share` = `Share`."""
     pieces = TestPieces(files, self._config.data, (share or self._share)(batch_size))
     for batch in batches(pieces, 0, pieces.batches, self._workers):
       self._note(batch)
@@ -175,7 +176,7 @@ class StreamingInput(InputStrategy):
   def _first(self, files: Files, count: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Returns the first `count` images, without augmentation, and their labels, on all devices."""
     found = list(self._in_order(files.take(np.arange(count)), batch_size, Share))
-    images = np.concatenate([_without_gaps(batch) for batch in found])
+    images = np.concatenate([_fill_gaps(batch) for batch in found])
     labels = np.concatenate(
       [np.where(batch.counts, batch.labels, batch.labels[np.argmax(batch.counts)]) for batch in found]
     )
@@ -189,13 +190,13 @@ class StreamingInput(InputStrategy):
     return Share(batch_size, jax.process_index(), jax.process_count())
 
   @staticmethod
-  def _spread(array: np.ndarray) -> jax.Array:
-    """Returns the global batch, split over all devices, from the part of this host."""
+  def _shard(array: np.ndarray) -> jax.Array:
+    """Returns the global batch, sharded over all devices, from the share of this host."""
     split = NamedSharding(jax.sharding.get_mesh(), mesh.batch_spec())
     return jax.make_array_from_process_local_data(split, array)
 
 
-def _without_gaps(batch: Batch) -> np.ndarray:
+def _fill_gaps(batch: Batch) -> np.ndarray:
   """Returns the images, with the first readable one in place of each that could not be decoded."""
   if batch.counts.all():
     return batch.images
