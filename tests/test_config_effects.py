@@ -11,7 +11,7 @@ from resjax import config, models, registry, settings
 from resjax.config import Config, Model, effects, freeze
 from resjax.settings import ConfigError
 from resjax.sweep import Point, axis, expand
-from tests.in_process_commands import called
+from tests.in_process_commands import run_command
 
 # Networks that together have each condition on the model met and not met.
 NETWORKS = {
@@ -171,7 +171,7 @@ def test_recorded_settings_without_effect_can_still_be_read():
 
 def test_the_command_line_names_the_setting(monkeypatch):
   with pytest.raises(ConfigError) as caught:
-    called(monkeypatch, "resjax.summary", ["--config", "quickstart", "--config.model.gate_bias=0"])
+    run_command(monkeypatch, "resjax.summary", ["--config", "quickstart", "--config.model.gate_bias=0"])
   assert str(caught.value) == (
     "model.gate_bias = 0.0: has no effect in any run; it needs model.kind = 'residual' and model.shortcut = 'gate' or "
     "'exclusive_gate'; set that, or leave model.gate_bias at -6.0"

@@ -136,5 +136,3 @@ def test_missing_paths_are_named(tmp_path):
     data.load(Data(name="voc", path=str(tmp_path)))
   with pytest.raises(ConfigError, match=r"must contain one file instances_train"):
     data.load(Data(name="coco", path=str(tmp_path)))
-  with pytest.raises(ConfigError, match=r"only data.name = 'voc' or 'coco' has it"):
-    Data(train_split="trainval")

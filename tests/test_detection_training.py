@@ -100,7 +100,7 @@ def test_a_run_has_the_records_of_a_detector(uninterrupted):
 def test_the_report_has_the_section_on_detection(uninterrupted):
   page = (uninterrupted.directory.parent / "report.html").read_text("utf-8")
   assert "as backbone: mAP@.5 is" in page
-  assert "Of detectors the test error is 1 - mAP" in page
+  assert "The test error of a detector is 1 − mAP" in page
   assert "Sampling error" not in page and "Layer responses" not in page
   figures = {path.stem for path in (uninterrupted.directory.parent / "figures").iterdir()}
   assert {"precision-run", "pictures-run"} <= figures
@@ -273,7 +273,7 @@ def test_broken_images_are_replaced_and_recorded(voc, tmp_path):
     ({"model__preactivation": True}, "model.preactivation = True: must be False for a detector"),
     ({"responses__final": True}, "responses.final = True: must be False for a detector"),
     ({"detection__longer_side": 40}, "detection.longer_side = 40: must be at least detection.shorter_side = 48"),
-    ({"detection__anchor_scales": ()}, "detection.anchor_scales is empty"),
+    ({"detection__anchor_scales": ()}, "detection.anchor_scales = \(\): must contain at least one number"),
     ({"detection__frozen_stages": 6}, "detection.frozen_stages = 6: must be at most 5"),
     ({"detection__pooling": "mean"}, "must be one of align, max"),
   ],

@@ -192,7 +192,7 @@ def test_damaged_run_directories_are_errors(folder, tmp_path, capsys):
   (net / run_files.INPUT).write_bytes(taken[:100])
   assert "input.npz: is damaged" in error_line()
   (net / run_files.INPUT).unlink()
-  assert "input.npz: is missing; it holds the statistics that images are normalized with" in error_line()
+  assert "input.npz: is missing; it contains the statistics with which images are normalized" in error_line()
   (net / run_files.INPUT).write_bytes(taken)
 
 

@@ -82,7 +82,7 @@ def reference_hsic(x, y):
 
 def test_hsic_is_the_u_statistic_over_four_images(monkeypatch):
   """There are more layers than are kept in memory at once."""
-  monkeypatch.setattr(cka, "AT_ONCE", 2)
+  monkeypatch.setattr(cka, "LAYERS_PER_CHUNK", 2)
   rng = np.random.default_rng(1)
   a, b = ([rng.normal(1, 2, (7, width)) for width in widths] for widths in ((3, 2, 5), (4, 1, 2)))
   expected = [[reference_hsic(x, y) for y in b] for x in a]
