@@ -273,7 +273,7 @@ def test_broken_images_are_replaced_and_recorded(voc, tmp_path):
     ({"model__preactivation": True}, "model.preactivation = True: must be False for a detector"),
     ({"responses__final": True}, "responses.final = True: must be False for a detector"),
     ({"detection__longer_side": 40}, "detection.longer_side = 40: must be at least detection.shorter_side = 48"),
-    ({"detection__anchor_scales": ()}, "detection.anchor_scales = \(\): must contain at least one number"),
+    ({"detection__anchor_scales": ()}, r"detection.anchor_scales = \(\): must contain at least one number"),
     ({"detection__frozen_stages": 6}, "detection.frozen_stages = 6: must be at most 5"),
     ({"detection__pooling": "mean"}, "must be one of align, max"),
   ],
