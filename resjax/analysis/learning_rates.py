@@ -21,7 +21,7 @@ from resjax.depth import Structure
 
 MIN_RATES = 5  # number of learning rates from which on the runs of a network are a sweep
 MIN_DEPTHS = 3  # for a power law, because any two points lie on a line
-WINDOW = 2  # number of neighbours on each side of the lowest loss to which the parabola is fitted
+WINDOW = 2  # number of neighbors on each side of the lowest loss to which the parabola is fitted
 # Result of the search for the best rate: found between the ends of the sweep, or why not.
 INSIDE, LOWEST, HIGHEST, UNSTABLE = "measured", "at the lowest rate", "at the highest rate", "no rate is stable"
 REFERENCE_BLOCKS = 9  # of ResNet-20, see `train.rate_scale`
@@ -132,7 +132,7 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, s
   """Finds the learning rate with the lowest loss by interpolation between the swept rates.
 
   A parabola is fitted by least squares to the logarithms of rate and loss at the lowest loss and up to `WINDOW`
-  neighbours on each side. Its vertex, limited to the interval between the two nearest neighbours, is the best rate.
+  neighbors on each side. Its vertex, limited to the interval between the two nearest neighbors, is the best rate.
 
   Args:
     rates: Learning rates in increasing order.

@@ -24,7 +24,7 @@ DASHED: Any = (0, (3, 1.7))
 _PLAIN_STYLES: Sequence[Any] = (DASHED, (0, (6, 2)), (0, (1.5, 1.5)))
 _OTHER_STYLES: Sequence[Any] = (SOLID, (0, (7, 1.5, 1, 1.5)), (0, (1, 1)))
 _LEGEND_OFFSET = 0.25  # inches from the top of the axes to a legend above the title
-# Curves with more points are reduced to means of neighbouring layers, with their range as a band.
+# Curves with more points are reduced to means of neighboring layers, with their range as a band.
 MAX_POINTS = 200
 # Above this ratio of the largest value to the lowest median of a network, the vertical axis is logarithmic.
 _MAX_LINEAR_RATIO = 10
@@ -104,14 +104,14 @@ def draw_curve(axes: Axes, curve: dict[str, list[float]], x: str, line: Line, sc
 
 
 def downsample(curves: pd.DataFrame, by: str | list[str] = "net") -> pd.DataFrame:
-  """Reduces curves to at most `MAX_POINTS` points by averaging neighbouring layers.
+  """Reduces curves to at most `MAX_POINTS` points by averaging neighboring layers.
 
   Args:
     curves: Columns position, layers, mean, low, high, runs, and those of `by`, sorted by position.
     by: Columns that identify a curve.
 
   Returns:
-    The same columns; low and high are the range over seeds and neighbours.
+    The same columns; low and high are the range over seeds and neighbors.
   """
   keys = [by] if isinstance(by, str) else by
   width = -(-curves["layers"] // MAX_POINTS)

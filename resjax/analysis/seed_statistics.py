@@ -99,7 +99,7 @@ def intervals(logs: Logs) -> pd.DataFrame:
 def comparisons(logs: Logs) -> pd.DataFrame:
   """Runs paired t tests over the seeds that both networks of a pair have finished.
 
-  Pairs are neighbouring depths, and the shallowest and the deepest, of networks that differ only in depth; residual and
+  Pairs are neighboring depths, and the shallowest and the deepest, of networks that differ only in depth; residual and
   plain networks of the same depth; and networks with a swept setting and those without it. The p values of one question
   and measure are corrected together (Holm).
 

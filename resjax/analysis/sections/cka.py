@@ -40,7 +40,7 @@ def build(logs: Logs) -> Section | None:
     caption="Linear CKA of globally pooled features (unbiased HSIC over minibatches; Nguyen et al., 2021), 1 if the "
     "features of two blocks are equal up to rotation and scale. Block 0 is the input of the first block; white lines "
     "separate the stages. Bright squares along the diagonal are blocks that change the features little. Very deep "
-    "networks are drawn as means over neighbouring blocks.",
+    "networks are drawn as means over neighboring blocks.",
     panels=tuple(panels),
     data={"cka": data},
     commands=study_commands(logs, "layers"),

@@ -138,7 +138,7 @@ def _caption(logs: Logs, curves: pd.DataFrame) -> str:
     caption += f" {_INDEPENDENT}"
   if (curves["layers"] > plotting.MAX_POINTS).any():
     dense = f"more than {plotting.MAX_POINTS} layers"
-    caption += f" Networks of {dense} are drawn as means of neighbouring layers, with their range as a band."
+    caption += f" Networks of {dense} are drawn as means of neighboring layers, with their range as a band."
   if (curves["runs"] > 1).any():
     caption += " Bands: range over seeds."
   unfinished = unfinished_captures(logs)
