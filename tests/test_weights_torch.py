@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from resjax.config import Model
+from resjax.config import Config, Model, effects
 from resjax.settings import ConfigError
 from resjax.train import run_files
 from resjax.weights import export_torch, import_run, mapping, torch_files
@@ -44,6 +44,13 @@ def test_converted_networks_have_the_same_logits(case):
   project, net, path, images = case
   found = parity.logits(import_run.read(project, path, None), images)
   assert parity.relative_distance(found, parity.torch_logits(net, images)) < 1e-4
+
+
+def test_imported_networks_have_no_setting_without_effect(case):
+  project, _, path, _ = case
+  weights = import_run.read(project, path, None)
+  ineffective = effects.ineffective(Config(model=weights.model, data=weights.data))
+  assert not [key for key in ineffective if key.startswith("model.")]
 
 
 def test_an_exported_state_dict_is_the_imported_one(case, tmp_path):

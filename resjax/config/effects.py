@@ -148,6 +148,15 @@ def ineffective(config: Config) -> dict[str, Any]:
   return found
 
 
+def with_defaults(config: Config) -> Config:
+  """Returns the settings of a run with the default in place of each value without effect."""
+  for key in ineffective(config):
+    section, _, name = key.partition(".")
+    part = dataclasses.replace(getattr(config, section), **{name: _recipe_values()[key][0]})
+    config = dataclasses.replace(config, **{section: part})
+  return config
+
+
 def no_effect(key: str, value: Any, where: str) -> str:
   """Returns the error message for a setting without effect.
 

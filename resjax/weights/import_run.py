@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from resjax import records
-from resjax.config import Config
+from resjax.config import Config, effects
 from resjax.models import layout
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -24,7 +24,7 @@ CAFFE, HUGGING_FACE = "caffe", "huggingface"
 
 
 def read(project: str, file: Path, mean: Path | None) -> Weights:
-  """Reads the weights of another project.
+  """Reads the weights of another project, with the default for each setting without effect on the network.
 
   Args:
     project: Name of the project: a key of `STATE_DICTS`, `CAFFE` or `HUGGING_FACE`.
@@ -42,9 +42,11 @@ def read(project: str, file: Path, mean: Path | None) -> Weights:
   else:
     convert = functools.partial(STATE_DICTS[project], torch_files.read(file))
   try:
-    return convert()
+    weights = convert()
   except ConfigError as error:
     raise ConfigError(f"{file}: {error}") from None
+  config = effects.with_defaults(Config(model=weights.model, data=weights.data))
+  return dataclasses.replace(weights, model=config.model)
 
 
 def write(directory: Path, weights: Weights, origin: str) -> None:
