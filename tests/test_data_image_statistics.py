@@ -100,7 +100,7 @@ def test_an_unusable_cache_and_a_data_set_without_images_are_errors(photos, tmp_
 @needs_photos
 def test_photographs_have_the_color_components_of_imagenet(tmp_path):
   """They agree with the published ones within the sampling error of 144 photographs."""
-  data = Data(name="folder", path=str(PHOTOS / "imagenet-samples"))
+  data = Data(name="folder", path=str(PHOTOS))
   found = load(data)
   ours = image_statistics.moments(found.train, data, found.digest, tmp_path, 0)
   np.testing.assert_allclose(ours.channel_mean, [0.485, 0.456, 0.406], atol=0.03)
