@@ -106,6 +106,7 @@ def test_the_overview_has_one_row_per_experiment_and_variant(tmp_path, monkeypat
       "identity_mappings:digits": 8,
       "identity_mappings:small": 8,
       "learning_rate_depth": 1104,
+      "learning_rate_depth:small": 132,
       "learning_rate_depth:short": 368,
       "learning_rate_depth:digits": 1104,
       "pitfalls": 24,

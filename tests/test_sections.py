@@ -1,12 +1,14 @@
 """The sections drawn from studies: each there with its records only, and saying what the records say."""
 
+import datetime
+import json
 from pathlib import Path
 
 import pytest
 
 from resjax import analysis, study_records
 from resjax.analysis import sections
-from resjax.analysis.provenance import provenance
+from resjax.analysis.provenance import provenance, training_seconds
 from resjax.analysis.sections import blocks, gradients, identity, landscape, lesions, paths
 from resjax.analysis.sections.section import Section, join_words
 from tests import synthetic_runs
@@ -124,6 +126,25 @@ def test_deepened_nets_are_listed(studied):
 def test_a_section_names_the_commands_that_made_it_and_the_page_all_of_them(studied):
   assert lesions.build(studied).commands == ("python -m resjax.study lesion --workdir runs",)
   assert tuple(command.split()[3] for command in provenance(studied)["Studied by"]) == synthetic_runs.STUDIES
+
+
+@pytest.mark.parametrize(
+  ("starts", "expected"),
+  [
+    pytest.param((0, 0), 400, id="in one program"),
+    pytest.param((0, 150), 550, id="by two jobs"),
+    pytest.param((0, 400), 800, id="one after the other"),
+    pytest.param((0, 90_000), 800, id="with a pause"),
+  ],
+)
+def test_the_duration_counts_simultaneous_runs_once(tmp_path, starts, expected):
+  for seed, start in enumerate(starts):  # each run has two training lines and two evaluations of 100 seconds
+    run_file = synthetic_runs.write_run(tmp_path, seed=seed, every=32_000) / "run.json"
+    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=start)
+    run_file.write_text(json.dumps(json.loads(run_file.read_text()) | {"started": at.isoformat()}))
+  logs = analysis.load(tmp_path)
+  assert training_seconds(logs) == expected
+  assert provenance(logs)["Minutes"] == [f"{expected / 60:.1f}"]
 
 
 def test_a_notebook_shows_a_section(studied):

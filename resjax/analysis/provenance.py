@@ -1,5 +1,9 @@
 """Provenance of the runs: commands, versions, hardware, data and duration."""
 
+import math
+
+import pandas as pd
+
 from resjax.analysis import formats
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import run_commands
@@ -21,12 +25,28 @@ def provenance(logs: Logs) -> dict[str, list[str]]:
     logs: Logs of one experiment.
 
   Returns:
-    Values by item, without items that have none. "Minutes" is the duration of training and of the evaluations during
-    it, summed over all runs, without startup, compilation and captures.
+    Values by item, without items that have none. "Minutes" is the time during which at least one run was training or
+    being evaluated, without startup, compilation and captures.
   """
   runs = logs.runs.assign(data_images=logs.runs["data_images"].dropna().map(formats.count))
   items = {"Command": list(run_commands(logs)), "Studied by": list(logs.studies["commands"]["command"].unique())}
   items |= {name: list(runs[column].dropna().unique()) for name, column in _RECORDED.items()}
-  seconds = logs.metrics["seconds"].sum()
+  seconds = training_seconds(logs)
   items["Minutes"] = [formats.number(seconds / 60, 1)] if seconds else []
   return {name: values for name, values in items.items() if values}
+
+
+def training_seconds(logs: Logs) -> float:
+  """Returns the time in seconds during which at least one run was training; simultaneous runs count once.
+
+  The records give each run's start and the durations of its steps and evaluations. Pauses between a run and its
+  continuation are not recorded, so each run is taken as one interval of the summed durations from its start on.
+  """
+  starts = pd.to_datetime(logs.runs.set_index("id")["started"].dropna(), utc=True)
+  total, latest_end = 0.0, -math.inf
+  durations = logs.metrics.groupby("id")["seconds"].sum()
+  intervals = sorted((starts[run].timestamp(), duration) for run, duration in durations.items() if run in starts)
+  for start, duration in intervals:
+    total += max(start + duration - max(start, latest_end), 0.0)
+    latest_end = max(latest_end, start + duration)
+  return total
