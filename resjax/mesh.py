@@ -42,7 +42,8 @@ def start_backend(workdir: Path | None) -> None:
 
   With JAX's plugin for NVIDIA GPUs, XLA gets `GPU_FLAGS` and programs are not cached: cuDNN fails (status 5003) if the
   kernels of a convolution are first loaded during the capture of a CUDA graph. Compiling a program loads them earlier,
-  when it selects the algorithms of its convolutions.
+  when it selects the algorithms of its convolutions. This holds also with JAX_COMPILATION_CACHE_DIR, which the
+  launchers set, but not with JAX_ENABLE_COMPILATION_CACHE.
 
   Args:
     workdir: Work directory, or None.
@@ -57,6 +58,8 @@ def start_backend(workdir: Path | None) -> None:
     given = os.environ.get("XLA_FLAGS", "")
     wanted = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if f"--{name}" not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *wanted]).strip()
+    if "JAX_ENABLE_COMPILATION_CACHE" not in os.environ:
+      jax.config.update("jax_enable_compilation_cache", False)
   elif workdir and not files.in_bucket(workdir) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled" / platform.node()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

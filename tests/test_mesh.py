@@ -1,6 +1,9 @@
 """The mesh: shardings, results that agree with one device to rounding, and errors."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -146,3 +149,19 @@ def test_by_default_there_are_as_many_devices_as_divide_the_batch_sizes():
 
 def test_a_mesh_has_the_requested_shape():
   assert np.shape(mesh.make(settings(8, 4)).devices) == (2, 4)
+
+
+@pytest.mark.parametrize(("enabled", "cached"), [("", False), ("1", True)])
+def test_with_the_gpu_plugin_a_given_cache_is_used_only_on_request(tmp_path, enabled, cached):
+  """The launchers set JAX_COMPILATION_CACHE_DIR; on GPUs, programs from the cache fail (`mesh.start_backend`)."""
+  (tmp_path / "jax_cuda13_plugin").mkdir()
+  environment = os.environ | {
+    "PYTHONPATH": f"{tmp_path}:{GOLDEN.parents[1]}",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    **({"JAX_ENABLE_COMPILATION_CACHE": enabled} if enabled else {}),
+  }
+  program = "import jax; from resjax import mesh; mesh.start_backend(None); jax.jit(lambda x: x + 1)(1)"
+  subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+  assert any(tmp_path.glob("cache/*")) is cached
