@@ -51,7 +51,7 @@ def test_faulty_annotations_are_counted_and_named(tmp_path):
   edit(annotations / "image0_04.xml", "<difficult>0", "<difficult>1")
   dataset = data.load(Data(name="voc", path=str(root)))
   assert dataset.notes[0].startswith("1 x box that extends beyond its image, clipped: image0_00")
-  assert "1 x box without area inside of its image, omitted: image0_03" in dataset.notes
+  assert "1 x box with no area inside its image, omitted: image0_03" in dataset.notes
   assert "1 x image without a file, omitted: image0_01" in dataset.notes
   assert any(note.endswith("image without objects, not used in training: image0_02") for note in dataset.notes)
   by_name = {image.name: image for image in dataset.train}
@@ -80,6 +80,84 @@ def test_a_development_kit_may_contain_two_years(tmp_path):
     data.load(Data(name="voc", path=kit, train_split="VOC2008/trainval"))
 
 
+def write_lists(folder, **names):
+  """Writes image sets of VOC, in place of all that are there."""
+  lists = folder / "ImageSets/Main"
+  for path in lists.iterdir():
+    path.unlink()
+  for key, members in names.items():
+    (lists / f"{key}.txt").write_text("\n".join(members))
+
+
+FIRST, SECOND = [f"image0_{i:02d}" for i in range(6)], ["image0_06", "image0_07"]
+
+
+def names_of(dataset):
+  """Returns the names of the training and of the test images."""
+  return [image.name for image in dataset.train], [image.name for image in dataset.test]
+
+
+def test_without_test_images_val_is_held_out_of_training(tmp_path):
+  root = synthetic_detection.write_voc(tmp_path / "voc")
+  write_lists(root, train=FIRST, val=SECOND, trainval=FIRST + SECOND)
+  dataset = data.load(Data(name="voc", path=str(root)))
+  assert names_of(dataset) == (FIRST, SECOND)
+  assert dataset.notes[0] == "no image set test, so the test images are those of val and the training images train"
+  assert names_of(data.load(Data(name="voc", path=str(root), test_split="val"))) == (FIRST, SECOND)
+  with pytest.raises(
+    ConfigError,
+    match=r"data.train_split = 'trainval' and data.test_split = '': .* 2 are in both, such as image0_06.jpg",
+  ):
+    data.load(Data(name="voc", path=str(root), train_split="trainval"))
+
+
+@pytest.mark.parametrize("tested", ["VOC2007", "VOC2012"])
+def test_a_test_set_is_looked_for_in_every_year(tmp_path, tested):
+  """Images have the same names in both years, but differ in number of objects."""
+  test = [f"image1_{i:02d}" for i in range(4)]
+  for year in ("VOC2007", "VOC2012"):
+    folder = synthetic_detection.write_voc(tmp_path / year)
+    sets = {"train": FIRST, "val": SECOND, "trainval": FIRST + SECOND}
+    write_lists(folder, **sets, **({"test": test} if year == tested else {}))
+  dataset = data.load(Data(name="voc", path=str(tmp_path)))
+  assert names_of(dataset) == ((FIRST + SECOND) * 2, test)
+  assert {image.path.parents[1].name for image in dataset.test} == {tested}
+  assert dataset.notes == ()
+  (tmp_path / tested / "ImageSets/Main/test.txt").unlink()
+  dataset = data.load(Data(name="voc", path=str(tmp_path), validation_images=1))
+  assert sorted(names_of(dataset)[0] + [image.name for image in dataset.validation]) == sorted(FIRST * 2)
+  assert {image.path.parents[1].name for image in dataset.test} == {"VOC2007"}
+  assert "VOC2007/val and the training images VOC2007/train, VOC2012/train" in dataset.notes[0]
+
+
+def test_images_of_the_same_name_in_two_years_are_different_images(tmp_path):
+  for year in ("VOC2007", "VOC2012"):
+    synthetic_detection.write_voc(tmp_path / year, train=2)
+  path = tmp_path / "VOC2007/Annotations/image0_00.xml"
+  edit(
+    path,
+    "</annotation>",
+    "<object><name>red</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>7</xmax><ymax>9</ymax>"
+    "</bndbox></object></annotation>",
+  )
+  split = "VOC2007/trainval,VOC2012/trainval"
+  first, _, other, _ = data.load(
+    Data(name="voc", path=str(tmp_path), train_split=split, test_split="VOC2007/test")
+  ).train
+  assert (first.name, first.path) == (other.name, tmp_path / "VOC2007/JPEGImages/image0_00.jpg")
+  assert other.path == tmp_path / "VOC2012/JPEGImages/image0_00.jpg"
+  assert len(first.boxes) == len(other.boxes) + 1
+  np.testing.assert_array_equal(first.boxes[-1], (0, 0, 7, 9))
+
+
+def test_the_test_set_needs_an_object_that_is_not_ignored(tmp_path):
+  root = synthetic_detection.write_voc(tmp_path / "voc")
+  for path in (root / "Annotations").glob("image1_*.xml"):
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
+  with pytest.raises(ConfigError, match=r"voc: no test image with an object that is not ignored can be used$"):
+    data.load(Data(name="voc", path=str(root)))
+
+
 def test_the_classes_are_the_20_of_voc_if_there_are_no_others(tmp_path):
   root = synthetic_detection.write_voc(tmp_path / "voc")
   for path in (root / "Annotations").iterdir():
@@ -100,6 +178,7 @@ def test_the_classes_are_the_20_of_voc_if_there_are_no_others(tmp_path):
     ("Annotations/image0_00.xml", "<filename>", "<file>", "is not XML"),
     ("Annotations/image0_00.xml", "<width>64", "<width>0", "size = 48 x 0: height and width must be positive"),
     ("ImageSets/Main/trainval.txt", "image0_00", "image9_99", "image9_99.xml: cannot be read"),
+    ("Annotations/image0_00.xml", "<annotation>", '<?xml version="1.0" encoding="no"?><annotation>', "is not XML"),
   ],
 )
 def test_invalid_files_of_voc_are_named(tmp_path, path, old, new, says):
@@ -114,15 +193,37 @@ def test_invalid_files_of_voc_are_named(tmp_path, path, old, new, says):
   [
     ('"category_id": 10', '"category_id": 11', "has the unknown category 11"),
     ('"image_id": 0', '"image_id": 99', "is of image 99, which is not in the file"),
-    ('"annotations"', '"annotated"', "must have the list 'annotations'"),
+    ('"annotations"', '"annotated"', "train2017.json: has no list 'annotations'; must be a COCO instances file"),
     ('"bbox"', '"box"', "must be in the format of COCO"),
     ("{", "[", "is not JSON"),
+    (
+      '"height": 48',
+      '"height": 0',
+      "train2017.json: image image0_00.jpg: size = 0 x 64: height and width must be positive",
+    ),
+    ('"width": 64', '"width": -64', "size = 48 x -64: height and width must be positive"),
+    ('"height": 48', '"height": Infinity', "must be in the format of COCO"),
+    ('"name": "red"', '"title": "red"', "train2017.json: each category must have an id and a name"),
+    (
+      '"name": "red"',
+      '"name": "green"',
+      "train2017.json and .*val2017.json: must .* 10 'green' against category 10 'red'",
+    ),
+    (', {"id": 20, "name": "blue"}', "", "no category against category 20 'blue'"),
+    ('"id": 20, "name"', '"id": 10, "name"', "categories 'blue' and 'red' have the same id 10"),
   ],
 )
 def test_invalid_files_of_coco_are_named(tmp_path, old, new, says):
   root = synthetic_detection.write_coco(tmp_path / "coco")
   edit(root / "annotations/instances_train2017.json", old, new)
   with pytest.raises(ConfigError, match=says):
+    data.load(Data(name="coco", path=str(root)))
+
+
+def test_a_list_is_no_file_of_coco(tmp_path):
+  root = synthetic_detection.write_coco(tmp_path / "coco")
+  (root / "annotations/instances_val2017.json").write_text("[]")
+  with pytest.raises(ConfigError, match=r"instances_val2017.json: has no list 'images'; must be a COCO instances file"):
     data.load(Data(name="coco", path=str(root)))
 
 
@@ -136,3 +237,7 @@ def test_missing_paths_are_named(tmp_path):
     data.load(Data(name="voc", path=str(tmp_path)))
   with pytest.raises(ConfigError, match=r"must contain one file instances_train"):
     data.load(Data(name="coco", path=str(tmp_path)))
+  root = synthetic_detection.write_coco(tmp_path / "coco")
+  says = r"instances_val2014.json; the folder has instances_train2017.json, instances_val2017.json$"
+  with pytest.raises(ConfigError, match=says):
+    data.load(Data(name="coco", path=str(root), test_split="val2014"))

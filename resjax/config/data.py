@@ -24,12 +24,16 @@ class Data:
   )
   train_split: str = setting(
     "",
-    "training images of voc and coco. voc: image sets, such as trainval or VOC2007/trainval,VOC2012/trainval; coco: "
-    "such as train2017; empty: those found in data.path",
+    "training images of voc and coco. voc: image sets, such as trainval or VOC2007/trainval,VOC2012/trainval; empty: "
+    "trainval, or train if the test images are those of val. coco: such as train2017; empty: the only "
+    "instances_train*.json",
     later=True,
   )
   test_split: str = setting(
-    "", "test images of voc and coco, such as test or val2017; empty: those found in data.path", later=True
+    "",
+    "test images of voc and coco. voc: image sets; empty: the first test, or the first val if no folder has test. "
+    "coco: such as val2017; empty: the only instances_val*.json",
+    later=True,
   )
   checksum: str = setting(
     "published",

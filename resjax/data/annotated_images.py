@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from resjax.config import Data
 from resjax.settings import ConfigError
 
 
@@ -88,7 +89,7 @@ class AnnotationFaults:
     """Records a fault.
 
     Args:
-      kind: Kind of the fault, such as "box without area".
+      kind: Kind of the fault, such as "box that extends beyond its image, clipped".
       name: Name of the image.
     """
     self._found.setdefault(kind, []).append(name)
@@ -108,7 +109,7 @@ def clip_annotation(
   rows: Sequence[tuple[Sequence[float], int, bool, float | None]],
   faults: AnnotationFaults,
 ) -> AnnotatedImage:
-  """Returns an image with boxes clipped to its borders; boxes without area are omitted.
+  """Returns an image with boxes clipped to its borders; boxes with no area inside it are omitted.
 
   Args:
     name: Name of the image in messages.
@@ -124,7 +125,7 @@ def clip_annotation(
     left, top, right, bottom = box
     clipped = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
     if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]):  # also where a number is not finite
-      faults.add("box without area inside of its image, omitted", name)
+      faults.add("box with no area inside its image, omitted", name)
       continue
     if clipped != (left, top, right, bottom):
       faults.add("box that extends beyond its image, clipped", name)
@@ -167,45 +168,47 @@ def with_objects(images: Iterable[AnnotatedImage], faults: AnnotationFaults) -> 
 
 
 def build_dataset(
-  name: str,
-  root: Path,
+  data: Data,
   form: str,
   classes: Sequence[tuple[int, str]],
   read: Callable[[str, AnnotationFaults], Iterable[AnnotatedImage]],
-  validation_images: int,
 ) -> DetectionDataset:
   """Builds a data set from a reader of its splits.
 
+  The images that are held out for validation are the first ones of a fixed permutation of the training images.
+
   Args:
-    name: Value of `data.name`.
-    root: Folder of the data set.
+    data: Settings of the data set.
     form: Format of the files, "PASCAL VOC" or "COCO".
     classes: Number in the annotation files and name of each class.
     read: Function that returns the images of the split "train" or "test".
-    validation_images: Number of training images to hold out, the first ones of a fixed permutation.
 
   Raises:
-    ConfigError: A split has no image that can be used, or fewer training images than are to be held out.
+    ConfigError: A split has no image with an object that can be used, an image is in both splits, or there are fewer
+      training images than are to be held out.
   """
+  root = Path(data.path).expanduser()
   faults = AnnotationFaults()
   train = with_objects(with_files(read("train", faults), faults), faults)
   test = with_files(read("test", faults), faults)
   for split, images in (("train", train), ("test", test)):
-    if not images:
-      raise ConfigError(f"{root}: no {split} image can be used: {'; '.join(faults.notes()) or 'the split is empty'}")
-  if validation_images >= len(train):
+    if not any(image.objects for image in images):
+      why = ": " + "; ".join(faults.notes()) if faults.notes() else ""
+      raise ConfigError(f"{root}: no {split} image with an object that is not ignored can be used{why}")
+  _check_disjoint(data, train, test)
+  if data.validation_images >= len(train):
     raise ConfigError(
-      f"data.validation_images = {validation_images}: must be 0 to {len(train) - 1}, "
+      f"data.validation_images = {data.validation_images}: must be 0 to {len(train) - 1}, "
       f"the training set has {len(train)} images with boxes"
     )
-  held = set(np.random.RandomState(0).permutation(len(train))[:validation_images].tolist())
+  held = set(np.random.RandomState(0).permutation(len(train))[: data.validation_images].tolist())
   sha = hashlib.sha256()
   for image in (*train, *test):
     sha.update(f"{image.name} {image.height} {image.width} {image.path.stat().st_size}\n".encode())
     for array in (image.boxes.astype("<f4"), image.labels.astype("<i4"), image.ignored):
       sha.update(np.ascontiguousarray(array).tobytes())
   return DetectionDataset(
-    name=name,
+    name=data.name,
     path=str(root),
     form=form,
     class_names=tuple(each for _, each in classes),
@@ -216,3 +219,14 @@ def build_dataset(
     test=test,
     notes=faults.notes(),
   )
+
+
+def _check_disjoint(data: Data, train: Sequence[AnnotatedImage], test: Sequence[AnnotatedImage]) -> None:
+  """Raises ConfigError if an image file is both a training and a test image."""
+  shared = {image.path for image in train} & {image.path for image in test}
+  if shared:
+    first = min(shared)
+    raise ConfigError(
+      f"data.train_split = {data.train_split!r} and data.test_split = {data.test_split!r}: must have no image in "
+      f"common, but {len(shared)} are in both, such as {first.name}; set both, for example to train and val"
+    )

@@ -1,10 +1,14 @@
 """Reader of PASCAL VOC: Annotations/*.xml, JPEGImages/*, ImageSets/Main/*.txt, or folders VOC2007, VOC2012, ....
 
-A split is a comma-separated list of image sets, such as "trainval" or "VOC2007/trainval,VOC2012/trainval".
+A split is a comma-separated list of image sets, such as "trainval" or "VOC2007/trainval,VOC2012/trainval". Without
+settings, the test images are those of the first image set `test`, and the training images all those of `trainval`. If
+no folder has `test`, as that of VOC2012, they are those of `val` and `train` instead, because `val` is a part of
+`trainval`.
 """
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from resjax.config import Data
@@ -21,10 +25,6 @@ CLASSES = (
   *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
   *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-IMAGE_SETS = {
-  "train": ("trainval", "train"),
-  "test": ("test", "val"),
-}  # default image sets of a split, the first that exists
 
 
 def load(data: Data) -> DetectionDataset:
@@ -37,20 +37,28 @@ def load(data: Data) -> DetectionDataset:
     data: Settings of the data set.
 
   Raises:
-    ConfigError: A folder, an image set or an annotation is missing or damaged, or a test image has an unknown class.
+    ConfigError: A folder, an image set or an annotation is missing or damaged, a test image has an unknown class, or an
+      image is in both splits.
   """
   root = Path(data.path).expanduser()
-  lists = {split: _lists(data, root, split) for split in ("train", "test")}
-  parsed = {name: _parse(folder, name) for paths in lists.values() for folder, name in _entries(paths)}
-  trained = {each for folder, name in _entries(lists["train"]) for each in parsed[name].class_names}
+  lists = _lists(data, root)
+  entries = {split: list(_entries(paths)) for split, paths in lists.items()}
+  # Folders of several years may have images of the same name.
+  parsed = {(folder, name): _parse(folder, name) for folder, name in [*entries["train"], *entries["test"]]}
+  trained = {each for entry in entries["train"] for each in parsed[entry].class_names}
   names = CLASSES if trained <= set(CLASSES) else tuple(sorted(trained))
   numbers = {name: number for number, name in enumerate(names, 1)}
 
   def read(split: str, faults: AnnotationFaults) -> Iterator[AnnotatedImage]:
-    for _, name in _entries(lists[split]):
-      yield parsed[name].image(numbers, faults)
+    for entry in entries[split]:
+      yield parsed[entry].image(numbers, faults)
 
-  return build_dataset(data.name, root, "PASCAL VOC", list(enumerate(names, 1)), read, data.validation_images)
+  dataset = build_dataset(data, "PASCAL VOC", list(enumerate(names, 1)), read)
+  if data.test_split or lists["test"][0].stem == "test":
+    return dataset
+  used = {split: ", ".join(_name(path, root) for path in paths) for split, paths in lists.items()}
+  note = f"no image set test, so the test images are those of {used['test']} and the training images {used['train']}"
+  return dataclasses.replace(dataset, notes=(note, *dataset.notes))
 
 
 class _Annotation:
@@ -108,42 +116,58 @@ class _Annotation:
     return clip_annotation(self._name, self._file, self._size, rows, faults)
 
 
-def _lists(data: Data, root: Path, split: str) -> list[Path]:
-  """Returns the files of the image sets of a split."""
+def _lists(data: Data, root: Path) -> dict[str, list[Path]]:
+  """Returns the files of the image sets of each split."""
   if not data.path:
     raise ConfigError("data.path is empty: data.name = 'voc' needs a folder with Annotations, JPEGImages and ImageSets")
   if not root.is_dir():
     raise ConfigError(f"data.path = {data.path!r}: no such folder")
-  given = {"train": data.train_split, "test": data.test_split}[split]
   folders = [root] if (root / "Annotations").is_dir() else sorted(root.glob("VOC20*"))
   if not folders:
     raise ConfigError(f"data.path = {data.path!r}: must contain Annotations, or a folder such as VOC2007")
-  if given:
-    paths = [_list(root / Path(each).parent, Path(each).name) for each in given.split(",")]
-  else:
-    found = [
-      next((path for name in IMAGE_SETS[split] if (path := _list(folder, name)).is_file()), None) for folder in folders
-    ]
-    paths = [path for path in found if path]
-    if split == "test":
-      paths = paths[:1]  # that of VOC2007, if both are in the folder
-  missing = [path for path in paths if not path.is_file()]
-  if missing or not paths:
-    raise ConfigError(
-      f"{missing[0] if missing else root}: no image set of the {split} split; set data.{split}_split, for example to "
-      "trainval or VOC2007/trainval,VOC2012/trainval"
-    )
-  return paths
+  test = _given(root, data.test_split) or (_existing(folders, "test") or _existing(folders, "val"))[:1]
+  train = _given(root, data.train_split)
+  if not train:
+    names = ("train",) if any(path.stem == "val" for path in test) else ("trainval", "train")
+    train = [path for folder in folders for path in _existing([folder], *names)[:1]]
+  lists = {"train": train, "test": test}
+  for split, paths in lists.items():
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+      raise ConfigError(
+        f"{missing[0] if missing else root}: no image set of the {split} split; set data.{split}_split, for example to "
+        "trainval or VOC2007/trainval,VOC2012/trainval"
+      )
+  return lists
+
+
+def _given(root: Path, split: str) -> list[Path]:
+  """Returns the files of the image sets that a setting names."""
+  return [_list(root / Path(each).parent, Path(each).name) for each in split.split(",")] if split else []
+
+
+def _existing(folders: Sequence[Path], *names: str) -> list[Path]:
+  """Returns the files of the image sets with these names that exist, in this order."""
+  return [path for folder in folders for name in names if (path := _list(folder, name)).is_file()]
 
 
 def _list(folder: Path, name: str) -> Path:
   return folder / "ImageSets" / "Main" / f"{name}.txt"
 
 
+def _name(path: Path, root: Path) -> str:
+  """Returns the name of an image set, as `data.train_split` would have it."""
+  return (path.parents[2].relative_to(root) / path.stem).as_posix()
+
+
 def _entries(lists: list[Path]) -> Iterator[tuple[Path, str]]:
   """Yields folder and name of each image of the image sets."""
   for path in lists:
-    for line in path.read_text().splitlines():
+    try:
+      lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+      raise ConfigError(f"{path}: cannot be read ({error})") from None
+    for line in lines:
       if line.strip():
         yield path.parents[2], line.split()[0]
 
@@ -151,11 +175,12 @@ def _entries(lists: list[Path]) -> Iterator[tuple[Path, str]]:
 def _parse(folder: Path, name: str) -> _Annotation:
   path = folder / "Annotations" / f"{name}.xml"
   try:
-    return _Annotation(name, path, folder, ElementTree.parse(path).getroot())
+    tree = ElementTree.parse(path).getroot()
   except OSError as error:
     raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-  except ElementTree.ParseError as error:
+  except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: an unknown encoding
     raise ConfigError(f"{path}: is not XML ({error})") from None
+  return _Annotation(name, path, folder, tree)
 
 
 def _text(element: ElementTree.Element, key: str) -> str:
