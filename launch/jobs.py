@@ -102,14 +102,14 @@ def _row(job: Job) -> dict[str, Any]:
     "status": run["status"],
     "step": f"{_last_step(job)}/{job.run.config.train.steps}",
     "test error %": "" if error is None else f"{100 * error:.2f}",
-    "last sign": f"{_duration(time.time() - max(logs))} ago" if logs else "",
+    "last update": f"{_duration(time.time() - max(logs))} ago" if logs else "",
     "reason": run["reason"] or "",
   }
 
 
 def _record(job: Job) -> dict[str, Any]:
   if not (job.directory / "run.json").exists():
-    return {"status": "not begun", "result": None, "reason": None}
+    return {"status": "not started", "result": None, "reason": None}
   return records.read_run(job.directory).run
 
 

@@ -93,14 +93,14 @@ class Fleet:
   def _poll(self, each: Slice, ended: Callable[[str], int | None]) -> None:
     """Queries the state of a slice and reacts to it."""
     if (code := ended(each.name)) is not None:
-      self._tell(f"{each.id}: its runs are over, exit code {code}")
+      self._tell(f"{each.id}: all runs have ended, exit code {code}")
       self._delete(each)
       each.code = code
       return
     try:
       state = self._client.get_queued_resource(name=self._name(each)).state
     except NotFound:
-      self._tell(f"{each.id}: somebody deleted it")
+      self._tell(f"{each.id}: was deleted outside of this launcher")
       each.code = experiment_cli.FAILED
       return
     if state.state != each.state:

@@ -62,7 +62,7 @@ def make(jobs: int, gpus: list[str]) -> list[Slot]:
     most, of = len(cores), "cores"
   jobs = jobs or (most if gpus else 1)
   if not 1 <= jobs <= most:
-    raise ConfigError(f"--jobs {jobs}: must be 1 to {most}, as many as there are {of}")
+    raise ConfigError(f"--jobs {jobs}: must be between 1 and {most}, the number of {of}")
   return [Slot(i, tuple(_share(cores, i, jobs)), tuple(_share(gpus, i, jobs))) for i in range(jobs)]
 
 

@@ -31,7 +31,7 @@ _TASKS = flags.DEFINE_integer("tasks", 1, "Processes per node of a run.", 1)
 _CPUS = flags.DEFINE_integer("cpus", 1, "Cores per process.", 1)
 _GPUS = flags.DEFINE_integer("gpus", 0, "GPUs per process.", 0)
 _MEMORY = flags.DEFINE_float("memory", 0.0, "Memory per node in GB; 0: Slurm's default.", 0.0)
-_SBATCH = flags.DEFINE_multi_string("sbatch", [], "Further option of sbatch: KEY=VALUE, such as constraint=a100.")
+_SBATCH = flags.DEFINE_multi_string("sbatch", [], "Additional sbatch option: KEY=VALUE, such as constraint=a100.")
 flags.adopt_module_key_flags(jobs)
 
 # Runs in the batch script, which Slurm does not signal, after srun has ended. A cancelled job also exits with code 75,

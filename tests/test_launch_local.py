@@ -133,9 +133,9 @@ def test_cores_and_gpus_are_divided_among_slots(monkeypatch):
   assert [(slot.cores, slot.gpus) for slot in with_gpus][1] == ((2, 3), ("1",))
   assert with_gpus[1].environment("w")["CUDA_VISIBLE_DEVICES"] == "1"
   assert [slot.gpus for slot in resources.make(2, ["0", "1", "2", "3"])] == [("0", "1"), ("2", "3")]
-  with pytest.raises(ConfigError, match="--jobs 5: must be 1 to 4, as many as there are GPUs"):
+  with pytest.raises(ConfigError, match="--jobs 5: must be between 1 and 4, the number of GPUs"):
     resources.make(5, ["0", "1", "2", "3"])
-  with pytest.raises(ConfigError, match="--jobs 9: must be 1 to 8, as many as there are cores"):
+  with pytest.raises(ConfigError, match="--jobs 9: must be between 1 and 8, the number of cores"):
     resources.make(9, [])
 
 
@@ -178,8 +178,8 @@ def test_the_status_is_read_from_the_run_directories(monkeypatch, tmp_path, caps
     )
     == 0
   )
-  _, not_begun, failed = capsys.readouterr().out.splitlines()
-  assert not_begun.split()[:5] == ["0", "residual-A-d8-s0", "not", "begun", "0/300"]
+  _, not_started, failed = capsys.readouterr().out.splitlines()
+  assert not_started.split()[:5] == ["0", "residual-A-d8-s0", "not", "started", "0/300"]
   assert failed.split()[:5] == ["1", "plain-d8-s0", "failed", "40/300", "50.00"]
   assert failed.endswith("the loss is not finite")
 

@@ -44,7 +44,7 @@ def run(
     api: Fake API.
     script: States of the queued resources, by name.
     *names: Names of the slices.
-    over_after: Number of polls after which the runs of a slice are over, or 0 for never.
+    over_after: Number of polls after which the runs of a slice have ended, or 0 for never.
     stop_after: Number of polls after which the launcher is asked to stop.
 
   Returns:
@@ -67,13 +67,13 @@ def ids(requests) -> list[str]:
   return [getattr(each, "queued_resource_id", "") or each.name.rpartition("/")[2] for each in requests]
 
 
-def test_a_slice_is_deleted_when_its_runs_are_over():
+def test_a_slice_is_deleted_when_its_runs_have_ended():
   api, waits = FakeTpuApi(), [State.ACCEPTED, State.PROVISIONING, State.PROVISIONING, State.ACTIVE]
   code, lines = run(api, {"s-0": waits}, "s", over_after=5)
   assert code == 0
   assert lines == [
     *("s-0: ACCEPTED", "s-0: PROVISIONING", "s-0: ACTIVE"),
-    *("s-0: its runs are over, exit code 0", "s-0: deleted"),
+    *("s-0: all runs have ended, exit code 0", "s-0: deleted"),
   ]
   (created,), (deleted,) = api.created, api.deleted
   assert (created.parent, created.queued_resource_id) == (PARENT, "s-0")
@@ -96,11 +96,11 @@ def test_a_slice_that_fails_does_not_stop_the_others():
   code, lines = run(api, {"a-0": [State.FAILED], "b-0": [State.ACTIVE]}, "a", "b", over_after=3)
   assert code == 1
   assert "a-0: no capacity" in lines
-  assert "b-0: its runs are over, exit code 0" in lines
+  assert "b-0: all runs have ended, exit code 0" in lines
   assert sorted(ids(api.deleted)) == ["a-0", "b-0"]
 
 
-def test_a_slice_that_was_deleted_by_somebody_is_not_requested_again():
+def test_a_slice_that_was_deleted_outside_of_the_launcher_is_not_requested_again():
   api = FakeTpuApi()
   api.script = {"s-0": [State.ACTIVE]}
   with serve(api) as client:
@@ -108,7 +108,7 @@ def test_a_slice_that_was_deleted_by_somebody_is_not_requested_again():
     slices._create(each)
     queued_resources.delete_all(client, PARENT, "s-")
     slices._poll(each, lambda name: None)
-  assert (each.code, lines) == (1, ["s-0: somebody deleted it"])
+  assert (each.code, lines) == (1, ["s-0: was deleted outside of this launcher"])
 
 
 def test_a_launcher_that_is_stopped_deletes_its_slices():
