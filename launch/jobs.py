@@ -1,6 +1,8 @@
 """Runs selected by a command line as jobs: the command that starts each, and its status from the run directory."""
 
 import dataclasses
+import hashlib
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +92,45 @@ def unfinished(jobs: list[Job]) -> list[Job]:
 def table(jobs: list[Job]) -> str:
   """Returns a table of the status of the runs, one row per run."""
   return listing.table([_row(job) for job in jobs])
+
+
+def print_copied_status(jobs: list[Job], flag: str) -> int:
+  """Prints the status of runs whose records are elsewhere, from their copy or mount on this machine.
+
+  Args:
+    jobs: Jobs, whose work directory is the directory on this machine.
+    flag: Name of the flag that gives this directory.
+
+  Returns:
+    Exit code.
+
+  Raises:
+    ConfigError: There is no such directory.
+  """
+  directory = Path(jobs[0].workdir)
+  if not directory.is_dir():
+    raise ConfigError(
+      f"--{flag} {str(directory)!r}: --status reads this directory on this machine, and it does not exist; name the "
+      "directory with the records, their copy or the mounted volume"
+    )
+  print(f"Records in {directory.absolute()}:\n{table(jobs)}")
+  return experiment_cli.DONE
+
+
+def label(text: str, length: int) -> str:
+  """Returns a label for a text, of lowercase letters, digits and inner hyphens, which all cluster APIs allow in names.
+
+  Underscores become hyphens. If the text has other characters or is too long, a digest is appended, so that the labels
+  of different texts differ.
+
+  Args:
+    text: Text.
+    length: Largest length of the label, more than 9.
+  """
+  readable = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+  if len(readable) <= length and readable.replace("-", "_") == text:
+    return readable
+  return f"{readable[: length - 9].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     python -m launch.k8s ... --topology gpu:h100x8 --volume claim:NAME [--spot] [--dry_run]
 
 The manifests are passed to `kubectl apply`, which uses its current cluster and namespace. The volume is mounted at
-/mnt/resjax, and the work directory is below it. A run that was stopped (exit code 75), or whose node was preempted, is
-restarted.
+/mnt/resjax, and --workdir is relative to it. A run that was stopped (exit code 75), or whose node was preempted, is
+restarted; one that is finished ends at once. --status reads the records in --workdir on this machine.
 """
 
 import dataclasses
@@ -31,19 +31,23 @@ _GRACE = flags.DEFINE_integer("grace", 120, "Seconds between SIGTERM and SIGKILL
 _SPOT = flags.DEFINE_bool("spot", False, "Use spot nodes, which are cheaper and may be preempted at any time.")
 flags.adopt_module_key_flags(jobs)
 
+# Largest length of a JobSet's name: names of its pods append "-run-0-INDEX-" and five characters, and may have 63.
+NAME_LENGTH = 46
+
 
 def main() -> int:
   """Starts the runs that the command line selects; returns the exit code."""
   every = jobs.selected_jobs()
   if jobs.STATUS.value:
-    print(jobs.table(every))
-    return experiment_cli.DONE
+    return jobs.print_copied_status(every, jobs.WORKDIR.name)
   if not _IMAGE.value:
     raise ConfigError("--image is missing")
   environment = manifests.Environment(
     _IMAGE.value, chips.parse(_TOPOLOGY.value), _volume(_VOLUME.value), _GRACE.value, _SPOT.value
   )
-  job_sets = [_manifest(job, environment) for job in jobs.unfinished(every)]
+  workdir = _workdir(jobs.WORKDIR.value)
+  # All of them: which runs are finished is recorded on the volume.
+  job_sets = [_manifest(dataclasses.replace(job, workdir=workdir), environment) for job in every]
   import yaml  # imported here, because --help and --status do not need it
 
   text = yaml.safe_dump_all(job_sets, sort_keys=False)
@@ -59,14 +63,33 @@ def main() -> int:
 
 
 def _manifest(job: Job, environment: manifests.Environment) -> dict[str, Any]:
-  mounted = dataclasses.replace(job, workdir=posixpath.join(manifests.MOUNT, job.workdir))
-  name = f"resjax-{_label(job)}-{job.index}"
-  return manifests.jobset(name, _label(job), mounted.command(_PYTHON.value), environment)
+  """Returns the manifest of a run, named after its run directory, which only one JobSet may write."""
+  below = posixpath.relpath(job.workdir, manifests.MOUNT)
+  directory = f"{job.run.id}/{job.run.folder}/{below}/{_VOLUME.value}"  # the most distinctive part first
+  name = f"resjax-{jobs.label(directory, NAME_LENGTH - len('resjax-'))}"
+  return manifests.jobset(name, _label(job), job.command(_PYTHON.value), environment)
 
 
 def _label(job: Job) -> str:
-  """Returns the experiment's folder as a short label of characters that Kubernetes allows in names of pods."""
-  return re.sub("[^a-z0-9]+", "-", job.run.folder.lower())[:35].strip("-")
+  """Returns the label of all JobSets of an experiment."""
+  return jobs.label(job.run.folder, 63)
+
+
+def _workdir(text: str) -> str:
+  """Returns the work directory in a pod.
+
+  Args:
+    text: Work directory relative to the volume.
+
+  Raises:
+    ConfigError: The work directory is not below the mount of the volume.
+  """
+  path = posixpath.normpath(posixpath.join(manifests.MOUNT, text))
+  if posixpath.commonpath([manifests.MOUNT, path]) != manifests.MOUNT:
+    raise ConfigError(
+      f"--workdir {text!r}: must be a relative path that stays below {manifests.MOUNT}, where the volume is mounted"
+    )
+  return path
 
 
 def _volume(text: str) -> manifests.Volume:

@@ -49,8 +49,7 @@ def main() -> int:
   collected = files.local_path(_COLLECT.value)
   every = [dataclasses.replace(job, workdir=_COLLECT.value) for job in jobs.selected_jobs(bucket=True)]
   if jobs.STATUS.value:
-    print(jobs.table(every))
-    return experiment_cli.DONE
+    return jobs.print_copied_status(every, _COLLECT.name)
   for flag in (_PROJECT, _ZONE):
     if not flag.value:
       raise ConfigError(f"--{flag.name} is missing")

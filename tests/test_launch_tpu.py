@@ -161,6 +161,7 @@ def test_a_dry_run_prints_requests_and_scripts(monkeypatch, tmp_path, capsys):
     (["--topology=v5e:3x3", "--dry_run"], "--topology v5e:3x3: slices of v5e are 2x2,"),
     (["--topology=gpu:h100x8", "--dry_run"], "--topology gpu:h100x8: must be a TPU slice"),
     (["--collect=gs://b/here"], "gs://b/here: must be on this machine's disk"),
+    (["--collect=absent", "--status"], "--collect 'absent': --status reads this directory on this machine, and"),
   ],
 )
 def test_invalid_flags_are_errors(monkeypatch, tmp_path, changed, says):
