@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from resjax import files, processes
+from resjax import files, host, processes
 from resjax.config import Config
 from resjax.settings import ConfigError
 
@@ -29,6 +29,14 @@ DATA, FSDP = AXES = ("data", "fsdp")
 # By default each of the 56 convolutions of a training step of ResNet-20 ends a graph and is launched by the host, which
 # also waits for the device in each iteration of the loop over steps. With the flags, 100 steps are one graph.
 GPU_FLAGS = {"xla_gpu_enable_command_buffer": "+CONVOLUTION,+WHILE"}
+
+
+# Arithmetic of float32 convolutions by platform, and the values of jax_default_matmul_precision with which it is used.
+# Other platforms, and higher precisions, do not round the factors.
+_ROUNDED_FLOAT32 = {
+  "gpu": ("TF32: factors rounded to 10 bits", (None, "default", "bfloat16", "high", "tensorfloat32")),
+  "tpu": ("factors rounded to bfloat16, sums in float32", (None, "default", "bfloat16")),
+}
 
 
 def start_backend(workdir: Path | None) -> None:
@@ -53,7 +61,7 @@ def start_backend(workdir: Path | None) -> None:
   """
   gpu = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
   if "JAX_NUM_CPU_DEVICES" not in os.environ:
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    jax.config.update("jax_num_cpu_devices", host.cpu_cores())
   if gpu:
     given = os.environ.get("XLA_FLAGS", "")
     wanted = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if f"--{name}" not in given]
@@ -119,21 +127,24 @@ def _log_of_jax() -> Iterator[list[str]]:
 
 def deviations(config: Config, devices: Mesh) -> list[dict[str, str]]:
   """Returns the deviations of the devices' arithmetic from the paper's, as listed in run.json."""
-  device = devices.devices.flat[0]
-  if device.platform != "gpu" or config.model.precision != "float32":
+  here, precisions = _ROUNDED_FLOAT32.get(devices.devices.flat[0].platform, ("", ()))
+  if config.model.precision != "float32" or jax.config.jax_default_matmul_precision not in precisions:
     return []
-  if jax.config.jax_default_matmul_precision not in (None, "default", "tensorfloat32"):
-    return []
-  return [{"name": "float32 convolutions", "paper": "float32", "here": "TF32: factors rounded to 10 bits"}]
+  return [{"name": "float32 convolutions", "paper": "float32", "here": here}]
 
 
 def make(config: Config) -> Mesh:
   """Returns the mesh of a run: `execution.devices` devices, or if that is 0 as many as divide all batch sizes.
 
+  With several processes, the mesh has the same number of devices of each.
+
   Raises:
-    ConfigError: There are fewer devices than requested, or a batch size or `execution.fsdp` does not fit their number.
+    ConfigError: There are fewer devices than requested, or a batch size, `execution.fsdp` or the number of processes
+      does not fit their number.
   """
-  there, wanted, split = jax.device_count(), config.execution.devices, config.execution.fsdp
+  wanted, split = config.execution.devices, config.execution.fsdp
+  by_process = [jax.local_devices(process) for process in range(jax.process_count())]
+  processes, there = len(by_process), len(by_process) * min(map(len, by_process))
   batches = {
     "train.batch_size": config.train.batch_size,
     "evaluation.batch_size": config.evaluation.batch_size,
@@ -144,20 +155,24 @@ def make(config: Config) -> Mesh:
     raise ConfigError(
       f"execution.devices = {wanted}: must be at most {there}, the number of devices ({jax.devices()[0].device_kind})"
     )
+  if wanted % processes:
+    raise ConfigError(f"execution.devices = {wanted}: must be a multiple of {processes}, the number of processes")
   for key, size in batches.items():
-    if wanted and size % wanted:
+    if size % (wanted or processes):
+      parts, of = (wanted, "execution.devices") if wanted else (processes, "the number of processes")
       raise ConfigError(
-        f"{key} = {size}: cannot be split over execution.devices = {wanted}; "
-        f"nearest: {max(size // wanted, 1) * wanted} and {(size // wanted + 1) * wanted}"
+        f"{key} = {size}: cannot be split over {of} = {parts}; "
+        f"nearest: {max(size // parts, 1) * parts} and {(size // parts + 1) * parts}"
       )
   common = math.gcd(*batches.values())
-  fitting = [n for n in range(1, there + 1) if common % n == 0 and n % split == 0]
+  fitting = [n for n in range(processes, there + 1, processes) if common % n == 0 and n % split == 0]
   if wanted % split or not (wanted or fitting):
     raise ConfigError(
       f"execution.fsdp = {split}: must divide the number of devices, {wanted or there}, and the batch sizes, of which "
       f"{common} is the greatest common divisor"
     )
-  return from_devices(jax.devices()[: wanted or fitting[-1]], split)
+  of_each = (wanted or fitting[-1]) // processes
+  return from_devices([device for devices in by_process for device in devices[:of_each]], split)
 
 
 def from_devices(devices: Sequence[jax.Device], split: int) -> Mesh:

@@ -7,6 +7,7 @@ the records.
 import importlib.util
 import os
 import signal
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from resjax import host
 from resjax.settings import ConfigError
 
 # Environment variables for processes that are started without a batch system; JAX itself reads only the first.
@@ -25,7 +27,8 @@ def start() -> None:
   """Initializes JAX's distributed runtime if the environment describes several processes.
 
   It must be called before any other use of JAX. JAX itself detects Slurm, Open MPI, Kubernetes and Cloud TPU; elsewhere
-  the variables `ADDRESS`, `COUNT` and `NUMBER` describe the processes.
+  the variables `ADDRESS`, `COUNT` and `NUMBER` describe the processes. Under Slurm and Open MPI, where JAX would give
+  each process one GPU, a process uses its share of the GPUs of its host.
 
   Raises:
     ConfigError: One of the variables is missing or not a number, or the number is too large.
@@ -36,18 +39,40 @@ def start() -> None:
     count, number = (_read_number(name) for name in (COUNT, NUMBER))
     if number >= count:
       raise ConfigError(f"{NUMBER} = {number}: must be less than {COUNT} = {count}")
-    jax.distributed.initialize(os.environ[ADDRESS], count, number)
+    jax.distributed.initialize(os.environ[ADDRESS], count, number, local_device_ids=host.gpu_ordinals())
   elif _is_distributed():
-    jax.distributed.initialize()
+    jax.distributed.initialize(local_device_ids=host.gpu_ordinals())
 
 
 def _is_distributed() -> bool:
   """Returns whether a batch system started several processes, or this host is one of several of a TPU slice."""
-  counts = [os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")]
+  counts = [
+    os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")
+  ]
   hosts = [os.environ.get(name, "") for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")]
   indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
   indexed = indexed and importlib.util.find_spec("kubernetes") is not None  # JAX needs it to find the other processes
-  return any(count != "1" for count in counts) or any("," in names for names in hosts) or indexed
+  if any(count != "1" for count in counts) or any("," in names for names in hosts) or indexed:
+    return True
+  return not any(hosts) and "," in _compute_engine_hosts()
+
+
+def _compute_engine_hosts() -> str:
+  """Returns the hosts of this machine's TPU slice, separated by commas, as Compute Engine's metadata server has them.
+
+  The variables of Cloud TPU are set on Kubernetes only. Without libtpu or TPU (for which JAX sets TPU_SKIP_MDS_QUERY)
+  the server is not asked; "" if it does not answer.
+  """
+  if importlib.util.find_spec("libtpu") is None or "TPU_SKIP_MDS_QUERY" in os.environ:
+    return ""
+  server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
+  url = f"http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
+  direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this server
+  try:
+    with direct.open(urllib.request.Request(url, headers={"Metadata-Flavor": "Google"}), timeout=5) as reply:
+      return reply.read().decode()
+  except OSError:  # not a machine of Compute Engine, or one without this attribute
+    return ""
 
 
 def _read_number(name: str) -> int:

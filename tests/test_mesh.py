@@ -1,9 +1,11 @@
 """The mesh: shardings, results that agree with one device to rounding, and errors."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -165,3 +167,22 @@ def test_with_the_gpu_plugin_a_given_cache_is_used_only_on_request(tmp_path, ena
   program = "import jax; from resjax import mesh; mesh.start_backend(None); jax.jit(lambda x: x + 1)(1)"
   subprocess.run([sys.executable, "-c", program], env=environment, check=True)
   assert any(tmp_path.glob("cache/*")) is cached
+
+
+@pytest.mark.parametrize(
+  ("platform", "precision", "here"),
+  [
+    ("tpu", None, ["factors rounded to bfloat16, sums in float32"]),
+    ("tpu", "highest", []),
+    ("gpu", "high", ["TF32: factors rounded to 10 bits"]),
+    ("gpu", "float32", []),
+    ("cpu", None, []),
+  ],
+)
+def test_rounding_of_float32_on_accelerators_is_a_deviation(platform, precision, here):
+  """There is no accelerator here, so the mesh is one in name only; the function reads nothing but its platform."""
+  device = types.SimpleNamespace(platform=platform)
+  devices = types.SimpleNamespace(devices=np.array([device], object))
+  with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
+    assert [each["here"] for each in mesh.deviations(Config(), devices)] == here
+    assert mesh.deviations(Config(model=Model(precision="bfloat16")), devices) == []

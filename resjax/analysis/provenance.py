@@ -1,8 +1,7 @@
 """Provenance of the runs: commands, versions, hardware, data and duration."""
 
+import datetime
 import math
-
-import pandas as pd
 
 from resjax.analysis import formats
 from resjax.analysis.logs import Logs
@@ -42,11 +41,11 @@ def training_seconds(logs: Logs) -> float:
   The records give each run's start and the durations of its steps and evaluations. Pauses between a run and its
   continuation are not recorded, so each run is taken as one interval of the summed durations from its start on.
   """
-  starts = pd.to_datetime(logs.runs.set_index("id")["started"].dropna(), utc=True)
-  total, latest_end = 0.0, -math.inf
+  started = logs.runs.set_index("id")["started"].dropna()
+  starts = {run: datetime.datetime.fromisoformat(text).timestamp() for run, text in started.items()}
   durations = logs.metrics.groupby("id")["seconds"].sum()
-  intervals = sorted((starts[run].timestamp(), duration) for run, duration in durations.items() if run in starts)
-  for start, duration in intervals:
+  total, latest_end = 0.0, -math.inf
+  for start, duration in sorted((starts[run], duration) for run, duration in durations.items() if run in starts):
     total += max(start + duration - max(start, latest_end), 0.0)
     latest_end = max(latest_end, start + duration)
   return total

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
+from resjax import host
 from resjax.config import Data
 from resjax.data.files import Encoded, Files, Unreadable
 from resjax.data.image_decoder import crop, decode
@@ -238,4 +239,4 @@ def _begin(*_: int) -> None:
 
 def worker_count(workers: int) -> int:
   """Returns the number of worker processes for `execution.workers`; a negative value means one per available core."""
-  return len(os.sched_getaffinity(0)) if workers < 0 else workers
+  return host.cpu_cores() if workers < 0 else workers

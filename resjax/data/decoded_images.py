@@ -1,10 +1,10 @@
 """Image files decoded once to arrays of one size, for data sets that are small at that size, such as Tiny ImageNet."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from resjax import host
 from resjax.config import Data
 from resjax.data.dataset import Images
 from resjax.data.files import Files, Unreadable
@@ -46,7 +46,7 @@ def decode_all(files: Files, size: int) -> tuple[Images, tuple[str, ...]]:
       return str(error)
     return ""
 
-  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders release the GIL
+  with ThreadPoolExecutor(host.cpu_cores()) as pool:  # the decoders release the GIL
     faults = list(pool.map(one, range(len(files))))
   if not any(faults):
     return Images(pixels, labels), ()

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from resjax import data
+from resjax import data, host
 from resjax.config import Data
 from resjax.data import cifar_detection
 from resjax.data.annotated_images import DetectionDataset
@@ -118,7 +117,7 @@ def _decode(parts: Sequence[Files], skipped: list[str], side: int) -> Pairs:
 
   skipped.clear()
   positions = [(files, index) for files in parts for index in range(len(files))]
-  with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the decoders release the GIL
+  with ThreadPoolExecutor(host.cpu_cores()) as pool:  # the decoders release the GIL
     for start in range(0, len(positions), CHUNK):
       for found in pool.map(decode_one, positions[start : start + CHUNK]):
         if isinstance(found, str):

@@ -34,8 +34,8 @@ def evaluate(
     statistics: Mean and standard deviation with which images are normalized.
 
   Returns:
-    Sum of the losses (float32, nats) and number of misclassified images (int32). The last minibatch is padded with
-    images that do not count.
+    Sum of the losses (float32, nats) and number of misclassified images (int32). The last minibatch is padded, and the
+    padding is masked out.
   """
   total = len(labels_N)
 

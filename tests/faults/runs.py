@@ -18,15 +18,23 @@ SETTINGS = {
 class Runs:
   """Starts runs that share a cache of compiled programs, so that a restart takes seconds."""
 
-  def __init__(self, cache: Path):
+  def __init__(self, cache: Path, devices_of_pair: int = 1):
     """Creates the object.
 
     Args:
       cache: Directory for compiled programs.
+      devices_of_pair: Number of simulated devices of each of two processes that train one run.
     """
-    self._cache = cache
+    self._cache, self._devices = cache, str(devices_of_pair)
 
-  def start(self, workdir: Path, only: str = short_run.ONLY, process: int | None = None, port: int = 0):
+  def start(
+    self,
+    workdir: Path,
+    only: str = short_run.ONLY,
+    process: int | None = None,
+    port: int = 0,
+    **changes: str,
+  ) -> subprocess.Popen[str]:
     """Starts the command and returns its process.
 
     Args:
@@ -34,28 +42,30 @@ class Runs:
       only: Filter of the runs, as for `--only`.
       process: Index of this process if two processes train one run, or None.
       port: Port of the coordinator of the two processes.
+      **changes: Values of settings by key, with "__" in place of the dot.
     """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_COMPILATION_CACHE_DIR": str(self._cache)}
     if process is not None:
       environment |= {
-        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_NUM_CPU_DEVICES": self._devices,
         "JAX_COMPILATION_CACHE_DIR": f"{self._cache}{process}",
         "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
         "JAX_NUM_PROCESSES": "2",
         "JAX_PROCESS_ID": str(process),
       }
-    return short_run.start_main("quickstart", workdir, SETTINGS, environment, only)
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    return short_run.start_main("quickstart", workdir, settings, environment, only)
 
-  def start_pair(self, workdir: Path) -> list[subprocess.Popen[str]]:
-    """Starts two processes that train one run."""
+  def start_pair(self, workdir: Path, **changes: str) -> list[subprocess.Popen[str]]:
+    """Starts two processes that train one run; `changes` are settings as in `start`."""
     with socket.socket() as free:
       free.bind(("localhost", 0))
       port = free.getsockname()[1]
-    return [self.start(workdir, process=process, port=port) for process in (0, 1)]
+    return [self.start(workdir, process=process, port=port, **changes) for process in (0, 1)]
 
-  def run_to_completion(self, workdir: Path, only: str = short_run.ONLY) -> tuple[int, str]:
+  def run_to_completion(self, workdir: Path, only: str = short_run.ONLY, **changes: str) -> tuple[int, str]:
     """Runs the command until it exits; returns its exit code and what it wrote to stderr."""
-    code, _, err = short_run.finish(self.start(workdir, only))
+    code, _, err = short_run.finish(self.start(workdir, only, **changes))
     return code, err
 
 

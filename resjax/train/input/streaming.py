@@ -124,13 +124,13 @@ class StreamingInput(ClassificationInput):
 
   def evaluate(self, variables: Any, split: str) -> SplitResult:
     """Evaluates a network batch by batch: see `InputStrategy.evaluate`."""
-    count, loss, wrong = 0, jnp.float32(0), jnp.int32(0)
+    total, loss, wrong = jnp.int32(0), jnp.float32(0), jnp.int32(0)
     for batch in self._in_order(self._split[split], self._config.evaluation.batch_size):
-      count += int(batch.counts.sum())
+      # Counted on the devices, like the losses: `batch` is only this host's share.
       images, labels, counts = (self._shard(array) for array in (batch.images, batch.labels, batch.counts))
       losses, wrongs = evaluate.evaluate_batch(self._net, variables, images, labels, counts, self.statistics)
-      loss, wrong = loss + losses, wrong + wrongs
-    return SplitResult(count, float(loss) / count, int(wrong) / count)
+      total, loss, wrong = total + jnp.sum(counts), loss + losses, wrong + wrongs
+    return SplitResult(int(total), float(loss) / int(total), int(wrong) / int(total))
 
   def average_statistics(self, variables: Any) -> Any:
     """Averages batch statistics batch by batch: see `ClassificationInput.average_statistics`."""
