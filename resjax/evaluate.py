@@ -8,9 +8,9 @@ file, CIFAR as an archive or a folder, an image folder, or the name digits or im
 training. An ensemble averages the probabilities of its networks. The command prints images, wrong, error and top5_error
 (fractions). Images that cannot be decoded are listed and counted as skipped; all others are tested.
 
-For a detector PATH is a data set of the kind it was trained on. The command prints mAP at overlap 0.5, COCO's mAP and
-the average precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by
-box voting.
+For a detector PATH is a data set of the kind it was trained on, with the same classes. The command prints mAP at an IoU
+of 0.5 and its definition (for VOC also by that of VOC 2007, the mean over eleven recalls), COCO's mAP, and the average
+precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by box voting.
 """
 
 import json
@@ -41,7 +41,7 @@ def _evaluate(directories: list[Path], path: str, protocol: str, form: str) -> i
   from resjax.evaluation import score
 
   mesh.start_backend(None)
-  if _is_detector(directories[0]):
+  if any(_is_detector(directory) for directory in directories):
     return _evaluate_detectors(directories, path, protocol, form)
   try:
     result, tested = score.evaluate_runs(directories, path, protocol)
@@ -80,6 +80,8 @@ def _evaluate_detectors(directories: list[Path], path: str, protocol: str, form:
   row = {
     "images": result.images,
     "map50": result.map50,
+    "map50_definition": result.definition,
+    **({} if result.map50_11_points is None else {"map50_11_points": result.map50_11_points}),
     "map": result.map,
     **{f"ap50 {name}": None if value != value else value for name, value in result.by_class.items()},
     "skipped": len(result.skipped),

@@ -64,7 +64,10 @@ class Detection:
   )
   pool_size: int = setting(14, "number of bins of a pooled region along each axis", allowed=Range(1, 64))
   objects: int = setting(
-    100, "maximum number of objects per training image; further ones are left out", allowed=POSITIVE
+    100,
+    "training: number of boxes for which memory is reserved per image, at least the largest number of boxes in a "
+    "training image",
+    allowed=POSITIVE,
   )
   global_context: bool = setting(False, "the classification layer also has the features of the whole image (appendix)")
   refine: bool = setting(

@@ -17,6 +17,7 @@ from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.files import Encoded, Unreadable
 from resjax.data.image_decoder import decode
 from resjax.data.random_crops import crops, order
+from resjax.settings import ConfigError
 
 SIZE_MULTIPLE = 32  # height and width of padded images are multiples of it
 MAX_BROKEN = 1000  # successive images that cannot be decoded, after which training stops
@@ -186,6 +187,27 @@ class TestBatches:
     return concatenate(rows, faults)
 
 
+def check_objects(images: Sequence[AnnotatedImage], settings: Detection) -> None:
+  """Checks that all boxes of each training image fit into a minibatch.
+
+  A box that was left out would be trained as background, so that there is no good choice of boxes to leave out.
+
+  Args:
+    images: Training images.
+    settings: Settings of the detector.
+
+  Raises:
+    ConfigError: An image has more boxes than `detection.objects`.
+  """
+  over = [image for image in images if len(image.boxes) > settings.objects]
+  if over:
+    most = max(over, key=lambda image: len(image.boxes))
+    raise ConfigError(
+      f"detection.objects = {settings.objects}: must be at least {len(most.boxes)}, the number of boxes in "
+      f"{most.name} ({len(over)} training images have more than {settings.objects})"
+    )
+
+
 def single_example(image: AnnotatedImage, index: int, shape: Shape, settings: Detection, mirror: bool) -> Minibatch:
   """Decodes, resizes and pads an image.
 
@@ -221,7 +243,7 @@ def single_example(image: AnnotatedImage, index: int, shape: Shape, settings: De
   if mirror:
     pixels, boxes = pixels[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
   row = empty_example(shape, settings.objects)
-  count = min(len(boxes), settings.objects)
+  count = min(len(boxes), settings.objects)  # the boxes of test images, which may be more, are not used
   row.pixels[0, :height, :width] = pixels
   row.sizes[0] = height, width
   row.boxes[0, :count], row.labels[0, :count] = boxes[:count], image.labels[:count]

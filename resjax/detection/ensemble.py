@@ -1,6 +1,7 @@
 """Evaluation of trained detectors, alone or as an ensemble, on the test images of a data set."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from resjax import data, mesh
-from resjax.config import Execution
+from resjax.config import Data, Execution
 from resjax.data import DetectionDataset
 from resjax.data.batch_stream import worker_count
 from resjax.detection import average_precision, evaluation
@@ -19,6 +20,10 @@ from resjax.settings import ConfigError
 from resjax.train import run_files
 from resjax.train.run_files import RestoredRun
 
+DEFINITIONS = {
+  "voc": "area under the precision-recall curve (VOC 2010 and later)",
+  "coco": "mean precision over 101 recalls (COCO)",
+}  # definition of average precision by `data.name`
 PROTOCOLS = {"single": (1.0,), "multiscale": evaluation.SCALES}  # factors of the image size by protocol
 
 
@@ -28,7 +33,9 @@ class EnsembleScores:
 
   Attributes:
     images: Number of evaluated images.
-    map50: Mean average precision over classes at an IoU of 0.5, by the definition of the data set (VOC or COCO).
+    definition: Definition of average precision in `map50` and `by_class`.
+    map50: Mean average precision over classes at an IoU of 0.5.
+    map50_11_points: The same as the mean over eleven recalls, the definition of VOC 2007; None for COCO.
     map: Mean average precision over classes and IoUs from 0.5 to 0.95 (COCO).
     by_class: Average precision at an IoU of 0.5 by the name of the class; NaN for a class without objects.
     notes: Remarks on the data set.
@@ -36,7 +43,9 @@ class EnsembleScores:
   """
 
   images: int
+  definition: str
   map50: float
+  map50_11_points: float | None
   map: float
   by_class: dict[str, float]
   notes: tuple[str, ...]
@@ -52,21 +61,19 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
     protocol: "single" for the image size of training, "multiscale" for the sizes of `evaluation.SCALES`.
 
   Raises:
-    ConfigError: The protocol does not exist, a directory or the data set cannot be used, or the classes differ.
+    ConfigError: The protocol does not exist, a directory or the data set cannot be used, or their classes differ.
   """
   if protocol not in PROTOCOLS:
     raise ConfigError(f"--protocol {protocol}: must be one of {', '.join(PROTOCOLS)} for a detector")
   runs = [run_files.read(directory) for directory in directories]
-  config = dataclasses.replace(runs[0].config, execution=Execution())
-  if not all(run.config.data.has_boxes for run in runs):
-    raise ConfigError("--checkpoint: must name either detectors or classification networks, not both")
-  dataset = data.load(dataclasses.replace(config.data, path=path, train_split="", test_split=config.data.test_split))
-  assert isinstance(dataset, DetectionDataset)
   for run in runs:
-    if run.classes != dataset.classes:
+    if not run.config.data.has_boxes:
       raise ConfigError(
-        f"--data {path}: must have {run.classes} classes, as {run.directory}, but has {dataset.classes}"
+        f"--checkpoint {run.directory}: is not a detector; must name either detectors or classification networks"
       )
+  config = dataclasses.replace(runs[0].config, execution=Execution())
+  dataset = _read(config.data, path)
+  _check_classes(runs, dataset, path)
   faults: dict[str, None] = {}
   with jax.set_mesh(mesh.make(config)):
     passes = [
@@ -75,8 +82,8 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
       for scale in PROTOCOLS[protocol]
     ]
   readable = [i for i, each in enumerate(passes[0]) if each is not None]
-  if not readable:
-    raise ConfigError(f"--data {path}: none of its test images can be decoded")
+  if not any(dataset.test[i].objects for i in readable):
+    raise ConfigError(f"--data {path}: none of its test images with objects can be decoded")
   settings = config.detection
   found = [
     only[0]
@@ -85,15 +92,42 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
     for i in readable
   ]
   by_class = average_precision.score_classes([dataset.test[i] for i in readable], found, dataset.classes)
-  precisions = [each.coco50 if config.data.name == "coco" else each.voc for each in by_class]
+  coco = config.data.name == "coco"
+  precisions = [each.coco50 if coco else each.voc for each in by_class]
   return EnsembleScores(
     len(readable),
+    DEFINITIONS[config.data.name],
     float(np.nanmean(precisions)),
+    None if coco else float(np.nanmean([each.voc07 for each in by_class])),
     float(np.nanmean([each.coco for each in by_class])),
     dict(zip(dataset.class_names, precisions, strict=True)),
     dataset.notes,
     tuple(faults),
   )
+
+
+def _read(trained_on: Data, path: str) -> DetectionDataset:
+  """Reads the data set at a path, with the splits of training if it is that of training."""
+  same = Path(path).expanduser().resolve() == Path(trained_on.path).expanduser().resolve()
+  train_split = trained_on.train_split if same else ""  # the training images may determine the classes
+  dataset = data.load(dataclasses.replace(trained_on, path=path, train_split=train_split, validation_images=0))
+  assert isinstance(dataset, DetectionDataset)
+  return dataset
+
+
+def _check_classes(runs: Sequence[RestoredRun], dataset: DetectionDataset, path: str) -> None:
+  """Raises ConfigError if the classes of the runs differ from each other or from those of the data set."""
+  for run in runs:
+    if run.classes != dataset.classes:
+      raise ConfigError(
+        f"--data {path}: must have {run.classes} classes, as {run.directory}, but has {dataset.classes}"
+      )
+  # Runs of earlier versions have no record of the names.
+  named = [(str(run.directory), run.class_names) for run in runs if run.class_names]
+  for (one, names), (other, others) in itertools.pairwise([*named, (f"--data {path}", dataset.class_names)]):
+    for number, (name, another) in enumerate(zip(names, others, strict=True), 1):
+      if name != another:
+        raise ConfigError(f"{other}: class {number} is {another!r}, must be {name!r} as of {one}")
 
 
 def _evaluator(run: RestoredRun) -> evaluation.Evaluator:

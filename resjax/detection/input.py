@@ -23,6 +23,7 @@ from resjax.detection.matching import GroundTruth
 from resjax.detection.network import Detector
 from resjax.train import batched_runs, optimizer, schedule
 from resjax.train.input.interface import InputStrategy, SplitResult
+from resjax.train.run_log import RunFailed
 from resjax.train.state import State
 from resjax.train.step import Hyperparameters, Interval, sgd_step
 
@@ -134,11 +135,19 @@ class DetectionInput(InputStrategy):
     return Images(placed("pixels"), placed("sizes")), GroundTruth(*map(placed, ("boxes", "labels", "ignored")))
 
   def evaluate(self, variables: Any, split: str) -> SplitResult:
-    """Evaluates all readable images of a split; the error is 1 - mAP at an IoU of 0.5."""
+    """Evaluates all readable images of a split; the error is 1 - mAP at an IoU of 0.5.
+
+    Average precision is the area under the precision-recall curve (VOC 2010 and later), or that of COCO for COCO.
+
+    Raises:
+      RunFailed: No image with an object can be decoded.
+    """
     images = self._images_of[split]
     found = self._evaluator.detect(variables, images, self._faults)
     readable = [index for index, each in enumerate(found) if each is not None]
     tested = [images[index] for index in readable]
+    if not any(image.objects for image in tested):
+      raise RunFailed(f"no {split} image with an object can be decoded: {next(iter(self._faults))}")
     detections = [each for each in found if each is not None]
     by_class = average_precision.score_classes(tested, detections, self._dataset.classes)
     coco = self._config.data.name == "coco"

@@ -26,7 +26,7 @@ RUN_KEYS = (
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
   "execution": ("remat", "convolution"),
-  "data": ("name", "path", "form", "images", "digest"),
+  "data": ("name", "path", "form", "images", "digest", "class_names", "category_ids"),  # the last two of detectors
   "backbone": ("id", "step", "test_error", "params_digest"),  # of a detector: the classification run it starts from
   "result": (
     *("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map", "training_macs"),

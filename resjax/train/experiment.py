@@ -11,7 +11,7 @@ import jax
 from resjax import data, experiment_cli, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
 from resjax.config import Config, Data
-from resjax.data import AnyDataset
+from resjax.data import AnyDataset, DetectionDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
@@ -80,10 +80,12 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
   backbones = {}
   for each in runs:
     _check_captures(each.config, datasets[each.config.data])
-    if each.config.data.has_boxes:
-      from resjax.detection import backbone  # needs the extra detection
+    dataset = datasets[each.config.data]
+    if isinstance(dataset, DetectionDataset):
+      from resjax.detection import backbone, batches  # needs the extra detection
 
       backbones[each.id] = backbone.check(each.config)
+      batches.check_objects(dataset.train, each.config.detection)
   first = processes.is_first()
   for each in runs:
     with RunWriter(directories[each.id], first) as writer:

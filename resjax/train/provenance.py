@@ -13,7 +13,7 @@ import jax
 
 from resjax import experiment_cli, listing, mesh
 from resjax.config import Config
-from resjax.data import AnyDataset
+from resjax.data import AnyDataset, DetectionDataset
 from resjax.sweep import Run
 from resjax.train import execution
 
@@ -41,9 +41,17 @@ def of_run(run: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
       "form": dataset.form,
       "images": dataset.count("train"),
       "digest": dataset.digest,
+      **_classes(dataset),
     },
     "deviations": run.config.deviations(),
   }
+
+
+def _classes(dataset: AnyDataset) -> dict[str, Any]:
+  """Returns names of the classes and their numbers in the annotation files, in the order of a detector's outputs."""
+  if not isinstance(dataset, DetectionDataset):
+    return {}
+  return {"class_names": dataset.class_names, "category_ids": dataset.category_ids}
 
 
 def of_environment(config: Config) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class RestoredRun:
     classes: Number of classes.
     step: Step of the checkpoint.
     variables: `params` and `batch_stats` in the stacked layout, on one device.
+    class_names: Names of the classes of a detector; None if they are not recorded.
   """
 
   directory: Path
@@ -52,6 +53,7 @@ class RestoredRun:
   classes: int
   step: int
   variables: dict[str, Any]
+  class_names: tuple[str, ...] | None = None
 
 
 def read(directory: Path) -> RestoredRun:
@@ -78,7 +80,10 @@ def read(directory: Path) -> RestoredRun:
     )
   head = variables["params"]["head"]
   classes = len(head["dense"]["bias"]) if "dense" in head else len(head["classes"]["bias"]) - 1  # of a detector
-  return RestoredRun(directory, settings, read_input(directory), classes, step, variables)
+  names = run.run["data"]["class_names"]
+  return RestoredRun(
+    directory, settings, read_input(directory), classes, step, variables, tuple(names) if names else None
+  )
 
 
 def read_input(directory: Path) -> InputSpec:
