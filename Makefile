@@ -54,7 +54,7 @@ faults: setup
 WEIGHTS ?= data/weights
 DATA ?= data/cifar10
 published-nets: setup
-	PYTHON=$(BIN)/python experiments/published_nets.sh $(WEIGHTS) $(DATA) results
+	PYTHON=$(BIN)/python experiments/published_nets.sh $(WEIGHTS) $(DATA) $(WORKDIR)
 
 # Rebuilds from the logs alone: pages, tables and figures of results/, and the generated parts of its Markdown files and the README.
 report: setup

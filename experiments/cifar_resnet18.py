@@ -1,4 +1,4 @@
-"""What test error does the ResNet-18 reach that most work on CIFAR-10 uses?
+"""What test error does the ResNet-18 used in most work on CIFAR-10 reach?
 
     python -m resjax.main --config experiments/cifar_resnet18.py
     python -m resjax.main --config experiments/cifar_resnet18.py:small

@@ -12,7 +12,7 @@ one program, and the report fits the exponent of the best rate. The complete swe
 et al. 2024) at 8 to 110 layers. `:short` is 1,000 steps, 1/64 of the paper's schedule, at 8 to 32 layers, for a GPU or
 a day and a half on two CPU cores. `:small` is as many steps of 32 images at half the width, without the networks with
 norms and with learning rates in factors of two, in about an hour on two CPU cores. `:digits` is 6 to 62 dense layers on
-8x8 digits, in about 10 minutes on two CPU cores.
+8x8 digits, in about half an hour on two CPU cores.
 """
 
 from resjax import config

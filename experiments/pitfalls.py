@@ -1,11 +1,11 @@
-"""What does each common departure from the paper's recipe do to the error, one at a time?
+"""What does each common variation of the recipe do to the error, one at a time?
 
     python -m resjax.main --config experiments/pitfalls.py --config.data.path=FOLDER
 
 Residual networks of 8 layers on CIFAR-10 with three seeds. The reference is the paper's recipe with a proportionally
 shortened schedule. Each variant changes one thing: `SAME` padding, zero-initialized scale of the last norm of a block,
-weight decay on kernels only, Nesterov momentum, running statistics with momentum 0.99, training on 45,000 images, or
-batch statistics of 64 images as on two GPUs. `:digits` is the same on 8x8 digits and takes minutes.
+weight decay on kernels only, Nesterov momentum, running statistics with momentum 0.99, training on 45,000 images, or,
+as on the paper's two GPUs, batch statistics over 64 images instead of the whole batch. `:digits` is the same on 8x8 digits and takes minutes.
 """
 
 from resjax import config
@@ -26,7 +26,7 @@ def get_config(variant: str = ""):
 
 
 def sweep(variant: str = ""):
-  """Returns the recipe and its departures, all of one seed before the next seed."""
+  """Returns the recipe and its variations, all of one seed before the next seed."""
   recipes = chain(
     axis("model.depth", (8,)),
     axis("model.padding", ("same",)),

@@ -17,7 +17,7 @@
 # Two measurements show what a shortcut does: how strong the gradient still is at the first layer, and how much the
 # error of a trained network rises when a block is deleted.
 #
-# Gradients are recorded during training, with `--config.gradients.steps=(0,5,20)`, or from a checkpoint. Lesions are
+# Gradients are recorded during training, with `'--config.gradients.steps=(0,5,20)'`, or from a checkpoint. Lesions are
 # a study of checkpoints:
 #
 #     python -m resjax.study gradients --workdir runs

@@ -39,9 +39,9 @@ laws[["kind", "measure", "against", "runs", "exponent", "low", "high", "r_square
 
 # %% [markdown]
 # The frontier is the depth with the lowest error for each training budget, at the last test within the budget. A
-# depth replaces another one when it is better by more than two standard errors. Before its end, a curve belongs to a
-# longer schedule whose learning rate has not dropped yet. With a schedule of the length of the budget, the network
-# would be better there.
+# depth replaces another one when it is better by more than two standard errors. Before its last step, a run is still
+# on a schedule longer than the budget, so its learning rate has not dropped yet. A schedule as long as the budget would
+# give a lower error.
 
 # %%
 scaling.frontier(logs)[["label", "from_macs", "to_macs", "error", "than_label", "difference", "sampling_error"]]
