@@ -38,16 +38,13 @@ class Bucket:
           files.write_atomically(local / name, content)
 
   def ended(self, name: str) -> int | None:
-    """Returns the exit code that a slice wrote after all of its runs ended, or None."""
-    path = self._exit_code_path(name)
+    """Returns the exit code that a slice wrote after all of its runs ended, or None.
+
+    Args:
+      name: Name that `startup.script` got.
+    """
+    path = self._root / ".launch" / f"{name}.ended"
     return int(path.read_text()) if path.exists() else None
-
-  def forget(self, name: str) -> None:
-    """Removes the exit code of a slice."""
-    self._exit_code_path(name).unlink(missing_ok=True)
-
-  def _exit_code_path(self, name: str) -> Path:
-    return self._root / ".launch" / f"{name}.ended"
 
 
 def _size(path: Path) -> int:

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 # Exit code 75 of a run means that the machine is about to be preempted; the next start continues. After the last run,
-# the first worker writes the exit code to a file in the work directory, which the launcher waits for.
+# the first worker writes the exit code to a file in the work directory, which the launcher waits for. Which extras an
+# experiment needs is not known here; `detection` includes those for image files.
 SCRIPT = """\
 #!/bin/bash
 # Made by launch.tpu; runs as root on every worker, at every start of the machine.
@@ -13,7 +14,7 @@ mkdir -p /opt/resjax && cd /opt/resjax || exit 1
 if [ ! -e installed ]; then
   gcloud storage cp {source} - | tar xz || exit 1
   python3 -m pip install -q uv && python3 -m uv venv -q --python 3.12 --clear .venv || exit 1
-  python3 -m uv pip install -q --python .venv/bin/python '.[tpu,imagenet,cloud]' && touch installed || exit 1
+  python3 -m uv pip install -q --python .venv/bin/python '.[tpu,detection,cloud]' && touch installed || exit 1
 fi
 worst=0
 for index in {indices}; do
@@ -37,7 +38,7 @@ def script(command: Sequence[str], indices: Sequence[int], workdir: str, source:
     indices: Indices of the runs, which are executed one after another.
     workdir: gs:// path of the work directory.
     source: gs:// path of the code, made by `git archive --format=tar.gz`.
-    name: Name of the slice.
+    name: Name of the file with the exit code, which no other launch uses: WORKDIR/.launch/NAME.ended.
   """
   return SCRIPT.format(
     source=shlex.quote(source),

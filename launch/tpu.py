@@ -6,15 +6,20 @@
     python -m launch.tpu --config FILE --collect runs --status
 
 Each slice executes its share of the runs, one after another, on all of its workers. Preempted spot slices are requested
-again and continue from the latest checkpoints. On SIGTERM or SIGINT the launcher deletes the slices and exits with code
-75; the same command continues. Records are copied from the bucket to --collect while runs are in progress.
+again and continue from the latest checkpoints. On SIGTERM, SIGINT or SIGHUP the launcher deletes the slices and exits
+with code 75; the same command continues. Records are copied from the bucket to --collect while runs are in progress.
+An experiment has one launcher at a time in a zone.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import re
+import shlex
 import signal
 import sys
+import uuid
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -53,15 +58,37 @@ def main() -> int:
   for flag in (_PROJECT, _ZONE):
     if not flag.value:
       raise ConfigError(f"--{flag.name} is missing")
+  from google.api_core.exceptions import GoogleAPIError
+
+  try:
+    return _delete(every) if _DELETE.value else _launch(every, collected)
+  except GoogleAPIError as error:
+    raise ConfigError(f"Cloud TPU API: {error}") from error
+
+
+def _delete(every: list[Job]) -> int:
+  """Deletes all slices of the experiment; returns the exit code."""
+  from launch import queued_resources
+
+  if jobs.DRY_RUN.value:
+    for name in queued_resources.find(client(), _parent(), _prefix(every[0])):
+      print(f"{name}: would be deleted")
+    return experiment_cli.DONE
+  complete = queued_resources.delete_all(client(), _parent(), _prefix(every[0]), print)
+  return experiment_cli.DONE if complete else experiment_cli.FAILED
+
+
+def _launch(every: list[Job], collected: Path) -> int:
+  """Executes the unfinished runs on slices; returns the exit code.
+
+  Args:
+    every: All runs that the command line selects.
+    collected: Local work directory into which records are copied.
+  """
   from google.cloud import tpu_v2
 
   from launch import queued_resources
 
-  parent, prefix = f"projects/{_PROJECT.value}/locations/{_ZONE.value}", _prefix(every[0])
-  if _DELETE.value:
-    for name in queued_resources.delete_all(client(), parent, prefix):
-      print(f"{name}: deleted")
-    return experiment_cli.DONE
   for flag in (jobs.WORKDIR, _SOURCE):
     if not re.match(r"gs://[^/]+/.+", flag.value):
       raise ConfigError(f"--{flag.name} {flag.value!r}: must be gs://BUCKET/...")
@@ -71,19 +98,26 @@ def main() -> int:
   if not (wanted := jobs.unfinished(every)):
     print("all runs are done")
     return experiment_cli.DONE
+  prefix, launch = _prefix(every[0]), uuid.uuid4().hex[:8]
   shares = [share for i in range(_SLICES.value) if (share := wanted[i :: _SLICES.value])]
   slices = [
-    queued_resources.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}", tpu_v2)) for i, share in enumerate(shares)
+    queued_resources.Slice(f"{prefix}{i}", _resource(share, f"{prefix}{i}-{launch}", tpu_v2))
+    for i, share in enumerate(shares)
   ]
   if not bucket:
     for each in slices:
-      print(_request_text(queued_resources.request(each, parent)))
+      print(_request_text(queued_resources.request(each, _parent())))
     return experiment_cli.DONE
-  stop = _Stop()
-  for each in slices:
-    bucket.forget(each.name)
-  fleet = queued_resources.Fleet(client(), parent, slices, lambda line: print(line, file=sys.stderr, flush=True))
-  code = fleet.run(bucket.ended, lambda: bucket.collect(wanted, collected), lambda: stop.came, _POLL.value)
+  stop, api = _Stop(), client()
+  if existing := queued_resources.find(api, _parent(), prefix):
+    raise queued_resources.taken(existing[0], _to_delete())
+  fleet = queued_resources.Fleet(api, _parent(), slices, _tell, _to_delete())
+  code = fleet.run(
+    lambda name: bucket.ended(f"{name}-{launch}"),
+    lambda: bucket.collect(wanted, collected),
+    lambda: stop.came,
+    _POLL.value,
+  )
   print(jobs.table(every))
   return code
 
@@ -111,12 +145,18 @@ def _request_text(request: Any) -> str:
   return f"{fields}\nmetadata startup-script:\n{script}"
 
 
+def _tell(line: str) -> None:
+  """Prints a line for the user, whose terminal may be closed while slices still have to be deleted."""
+  with contextlib.suppress(OSError):
+    print(line, file=sys.stderr, flush=True)
+
+
 class _Stop:
-  """Records whether SIGTERM or SIGINT was received."""
+  """Records whether SIGTERM, SIGINT or SIGHUP was received."""
 
   def __init__(self) -> None:
     self.came = False
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
       signal.signal(number, self._on_signal)
 
   def _on_signal(self, number: int, _: Any) -> None:
@@ -124,8 +164,19 @@ class _Stop:
 
 
 def _prefix(job: Job) -> str:
-  """Returns the prefix of the names of an experiment's slices, in allowed characters."""
-  return f"resjax-{re.sub('[^a-z0-9]+', '-', job.run.folder.lower())[:40]}-"
+  """Returns the prefix of the names of an experiment's slices."""
+  return f"resjax-{jobs.label(job.run.folder, 40)}-"
+
+
+def _parent() -> str:
+  """Returns the location of the slices."""
+  return f"projects/{_PROJECT.value}/locations/{_ZONE.value}"
+
+
+def _to_delete() -> str:
+  """Returns the command that deletes all slices of the experiment."""
+  place = [f"--project={_PROJECT.value}", f"--zone={_ZONE.value}"]
+  return shlex.join(["python", "-m", "launch.tpu", *experiment_cli.arguments_for_same_runs(), *place, "--delete"])
 
 
 def _workdir() -> str:
@@ -134,7 +185,13 @@ def _workdir() -> str:
 
 
 def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
-  """Returns the queued resource of a slice whose workers execute a share of the runs."""
+  """Returns the queued resource of a slice whose workers execute a share of the runs.
+
+  Args:
+    share: Runs of the slice.
+    name: Name of the file with the exit code, see `startup.script`.
+    tpu_v2: Client library of the Cloud TPU API.
+  """
   kind, _, shape = chips.parse(_TOPOLOGY.value).name.partition(":")
   if kind not in TYPES:
     raise ConfigError(f"--topology {_TOPOLOGY.value}: must be a TPU slice")
@@ -148,11 +205,10 @@ def _resource(share: list[Job], name: str, tpu_v2: Any) -> Any:
       email=_SERVICE_ACCOUNT.value, scope=["https://www.googleapis.com/auth/cloud-platform"]
     ),
     metadata={"startup-script": script},
-    labels={"resjax": re.sub("[^a-z0-9_-]+", "-", share[0].run.folder.lower())[:63]},
+    labels={"resjax": jobs.label(share[0].run.folder, 63)},
   )
-  parent = f"projects/{_PROJECT.value}/locations/{_ZONE.value}"
   resource = tpu_v2.QueuedResource(
-    tpu=tpu_v2.QueuedResource.Tpu(node_spec=[tpu_v2.QueuedResource.Tpu.NodeSpec(parent=parent, node=node)]),
+    tpu=tpu_v2.QueuedResource.Tpu(node_spec=[tpu_v2.QueuedResource.Tpu.NodeSpec(parent=_parent(), node=node)]),
     queueing_policy=tpu_v2.QueuedResource.QueueingPolicy(valid_until_duration=datetime.timedelta(hours=_HOURS.value)),
   )
   if _SPOT.value:

@@ -9,7 +9,7 @@ import re
 import pytest
 import yaml
 
-from launch import jobs, manifests
+from launch import manifests
 from resjax.planning import chips
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -156,21 +156,6 @@ def test_names_of_long_experiments_differ(monkeypatch, capsys, tmp_path):
     jsonschema.validate(each, JOBSET)
   assert len({*names(found)}) == 4
   assert len({each["metadata"]["labels"]["resjax"] for each in found}) == 2
-
-
-def test_labels_of_different_texts_differ():
-  assert jobs.label("cifar_depth_sweep", 20) == "cifar-depth-sweep"
-  others = (
-    "cifar-depth-sweep",
-    "cifar_depth_sweep_",
-    "Cifar_depth_sweep",
-    "cifar__depth_sweep",
-    "cifar_depth_sweeps_ba",
-  )
-  labels = [jobs.label(text, 20) for text in others]
-  assert len({*labels}) == len(others)
-  for label in labels:
-    assert re.fullmatch("cifar-depth-[0-9a-f]{8}", label), label
 
 
 def test_finished_runs_are_left_to_the_cluster(monkeypatch, capsys, tmp_path):

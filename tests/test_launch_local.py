@@ -1,6 +1,7 @@
 """The launcher for this machine: slots, restarts, signals and exit codes. Most jobs are small shell scripts."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,6 +189,21 @@ def test_an_index_selects_one_run(monkeypatch, capsys, tmp_path):
   arguments = ["--config=quickstart", "--index=3", "--gpus=none", "--dry_run", f"--workdir={tmp_path}"]
   assert run_command(monkeypatch, "launch.local", arguments) == 0
   assert [line.rpartition("--index=")[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["3"]
+
+
+def test_labels_of_different_texts_differ():
+  assert jobs.label("cifar_depth_sweep", 20) == "cifar-depth-sweep"
+  others = (
+    "cifar-depth-sweep",
+    "cifar_depth_sweep_",
+    "Cifar_depth_sweep",
+    "cifar__depth_sweep",
+    "cifar_depth_sweeps_ba",
+  )
+  labels = [jobs.label(text, 20) for text in others]
+  assert len({*labels}) == len(others)
+  for label in labels:
+    assert re.fullmatch("cifar-depth-[0-9a-f]{8}", label), label
 
 
 def test_a_missing_extra_is_named(monkeypatch, tmp_path):

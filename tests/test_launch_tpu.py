@@ -1,12 +1,14 @@
-"""The launcher for Cloud TPU against a fake API: waiting, failure, preemption, deletion, records in a bucket."""
+"""The launcher for Cloud TPU against a fake API: its requests and records, a second launcher, errors, --delete."""
 
+import os
+import re
 import signal
 
 import pytest
 
 pytest.importorskip("google.cloud.tpu_v2", reason="the extra cloud is not installed")
 
-from google.cloud import tpu_v2
+from grpc import StatusCode
 
 from launch import queued_resources, startup
 from launch.bucket import Bucket
@@ -15,10 +17,10 @@ from resjax import records
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from tests.fake_tpu_api import FakeTpuApi, State, serve
+from tests.extras import requirements
+from tests.fake_tpu_api import PARENT, FakeTpuApi, State, fleet, ids, serve
 from tests.in_process_commands import run_command
 
-PARENT = "projects/p/locations/z"
 REQUIRED_FLAGS = [
   "--config=quickstart",
   "--project=p",
@@ -28,115 +30,90 @@ REQUIRED_FLAGS = [
 ]
 
 
-def fleet(client, *names: str) -> tuple[queued_resources.Fleet, list[queued_resources.Slice], list[str]]:
-  """Returns a fleet of slices, the slices, and the list to which the fleet logs."""
-  resource = tpu_v2.QueuedResource(tpu={"node_spec": [{"parent": PARENT, "node": {"runtime_version": "v"}}]})
-  slices, lines = [queued_resources.Slice(name, resource) for name in names], []
-  return queued_resources.Fleet(client, PARENT, slices, lines.append), slices, lines
+@pytest.fixture
+def handlers():
+  """Restores the signal handlers of this process after the test."""
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  for number, handler in zip(numbers, before, strict=True):
+    signal.signal(number, handler)
 
 
-def run(
-  api: FakeTpuApi, script: dict[str, list[State]], *names: str, over_after: int = 0, stop_after: int = 10**6
-) -> tuple[int, list[str]]:
-  """Runs a fleet of slices.
-
-  Args:
-    api: Fake API.
-    script: States of the queued resources, by name.
-    *names: Names of the slices.
-    over_after: Number of polls after which the runs of a slice have ended, or 0 for never.
-    stop_after: Number of polls after which the launcher is asked to stop.
-
-  Returns:
-    Exit code and logged lines.
-  """
-  api.script, polls, rounds = script, dict.fromkeys(names, 0), []
-
-  def ended(name: str) -> int | None:
-    polls[name] += 1
-    return 0 if over_after and polls[name] > over_after else None
-
+def launch(monkeypatch, api: FakeTpuApi, *arguments: str) -> int:
+  """Executes the launcher with the fake API and returns its exit code."""
   with serve(api) as client:
-    slices, _, lines = fleet(client, *names)
-    code = slices.run(ended, lambda: rounds.append(1), lambda: len(rounds) >= stop_after, 0.001)
-  return code, lines
+    return run_command(monkeypatch, "launch.tpu", [*REQUIRED_FLAGS, *arguments], {"client": lambda: client})
 
 
-def ids(requests) -> list[str]:
-  """Returns the ids of the queued resources of requests."""
-  return [getattr(each, "queued_resource_id", "") or each.name.rpartition("/")[2] for each in requests]
-
-
-def test_a_slice_is_deleted_when_its_runs_have_ended():
-  api, waits = FakeTpuApi(), [State.ACCEPTED, State.PROVISIONING, State.PROVISIONING, State.ACTIVE]
-  code, lines = run(api, {"s-0": waits}, "s", over_after=5)
-  assert code == 0
-  assert lines == [
-    *("s-0: ACCEPTED", "s-0: PROVISIONING", "s-0: ACTIVE"),
-    *("s-0: all runs have ended, exit code 0", "s-0: deleted"),
-  ]
-  (created,), (deleted,) = api.created, api.deleted
-  assert (created.parent, created.queued_resource_id) == (PARENT, "s-0")
-  assert created.queued_resource.tpu.node_spec[0].node_id == "s-0"
-  assert deleted == tpu_v2.DeleteQueuedResourceRequest(name=f"{PARENT}/queuedResources/s-0", force=True)
-
-
-def test_a_preempted_slice_is_requested_again():
-  api = FakeTpuApi()
-  script = {"s-0": [State.ACTIVE, State.SUSPENDING], "s-1": [State.PROVISIONING, State.ACTIVE]}
-  code, lines = run(api, script, "s", over_after=5)
-  assert code == 0
-  assert ids(api.created) == ["s-0", "s-1"]
-  assert ids(api.deleted) == ["s-0", "s-1"]
-  assert "s-0: SUSPENDING" in lines
-
-
-def test_a_slice_that_fails_does_not_stop_the_others():
-  api = FakeTpuApi()
-  code, lines = run(api, {"a-0": [State.FAILED], "b-0": [State.ACTIVE]}, "a", "b", over_after=3)
-  assert code == 1
-  assert "a-0: no capacity" in lines
-  assert "b-0: all runs have ended, exit code 0" in lines
-  assert sorted(ids(api.deleted)) == ["a-0", "b-0"]
-
-
-def test_a_slice_that_was_deleted_outside_of_the_launcher_is_not_requested_again():
-  api = FakeTpuApi()
-  api.script = {"s-0": [State.ACTIVE]}
+def create(api: FakeTpuApi, *names: str) -> None:
+  """Creates queued resources with these names."""
   with serve(api) as client:
-    slices, (each,), lines = fleet(client, "s")
-    slices._create(each)
-    queued_resources.delete_all(client, PARENT, "s-")
-    slices._poll(each, lambda name: None)
-  assert (each.code, lines) == (1, ["s-0: was deleted outside of this launcher"])
+    for name in names:
+      _, (each,), _ = fleet(client, name.rpartition("-")[0])
+      each.attempt = int(name.rpartition("-")[2])
+      client.create_queued_resource(request=queued_resources.request(each, PARENT))
 
 
-def test_a_launcher_that_is_stopped_deletes_its_slices():
+def test_a_second_launcher_of_an_experiment_changes_nothing(in_memory_bucket, handlers, monkeypatch, tmp_path):
+  """Its slices would have other names than the one that the first launcher has requested after a preemption."""
   api = FakeTpuApi()
-  code, _ = run(api, {"a-0": [State.ACTIVE], "b-0": [State.ACCEPTED]}, "a", "b", stop_after=2)
-  assert code == 75
-  assert sorted(ids(api.deleted)) == ["a-0", "b-0"]
+  create(api, "resjax-quickstart-1-2")
+  in_memory_bucket.pipe_file("/b/runs/.launch/resjax-quickstart-1-0a1b2c3d.ended", b"0\n")
+  before = dict(in_memory_bucket.store)
+  with pytest.raises(ConfigError) as raised:
+    launch(monkeypatch, api, "--only=depth=20", f"--collect={tmp_path}")
+  assert str(raised.value) == (
+    "slice resjax-quickstart-1-2 exists: another launcher of this experiment is running, or its slices are still being "
+    "deleted; wait until that has ended, or delete the slices: python -m launch.tpu --config=quickstart "
+    "--only=depth=20 --project=p --zone=z --delete"
+  )
+  assert (len(api.created), api.deleted, in_memory_bucket.store) == (1, [], before)
 
 
-def test_slices_are_deleted_after_an_exception():
+@pytest.mark.parametrize("method", ["list", "create"])
+def test_a_refusal_of_the_api_is_a_one_line_error(in_memory_bucket, handlers, monkeypatch, tmp_path, method):
+  """The slice that was requested before is deleted."""
   api = FakeTpuApi()
-  api.script = {"s-0": [State.ACTIVE]}
+  api.errors = {"list": [StatusCode.PERMISSION_DENIED], "create": [None, StatusCode.RESOURCE_EXHAUSTED]}
+  api.errors = {method: api.errors[method]}
+  with pytest.raises(
+    ConfigError, match=r"^Cloud TPU API: (403 list: PERMISSION_DENIED|429 create: RESOURCE_EXHAUSTED)$"
+  ):
+    launch(monkeypatch, api, "--slices=3", f"--collect={tmp_path}")
+  assert ids(api.created) == {"list": [], "create": ["resjax-quickstart-0-0", "resjax-quickstart-1-0"]}[method]
+  assert (ids(api.deleted), api.existing) == (ids(api.created)[:1], [])
 
-  def broken() -> None:
-    raise OSError("the bucket is gone")
 
-  with serve(api) as client, pytest.raises(OSError, match="the bucket is gone"):
-    fleet(client, "s")[0].run(lambda name: None, broken, lambda: False, 0.001)
-  assert ids(api.deleted) == ["s-0"]
-
-
-def test_slices_of_earlier_launches_are_deleted_by_name():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_deletes_the_slices(in_memory_bucket, handlers, monkeypatch, tmp_path, number):
   api = FakeTpuApi()
-  with serve(api) as client:
-    slices, each, _ = fleet(client, "resjax-a-0", "resjax-b-0", "other")
-    for one in each:
-      slices._create(one)
-    assert queued_resources.delete_all(client, PARENT, "resjax-a-") == [f"{PARENT}/queuedResources/resjax-a-0-0"]
+  api.script = {"resjax-quickstart-0-0": [State.ACTIVE]}
+
+  def get(request, context):
+    os.kill(os.getpid(), number)
+    return FakeTpuApi.get(api, request, context)
+
+  api.get = get
+  assert launch(monkeypatch, api, f"--collect={tmp_path}", "--poll=0.01") == 75
+  assert (ids(api.deleted), api.existing) == (["resjax-quickstart-0-0"], [])
+
+
+def test_slices_of_earlier_launches_are_deleted_by_name(monkeypatch, capsys):
+  """A failure does not keep the others, and slices of variants and of other experiments remain."""
+  api = FakeTpuApi()
+  own = [f"resjax-quickstart-{number}" for number in ("0-0", "1-12", "23-0")]
+  others = [f"resjax-quickstart-{rest}" for rest in ("small-0-0", "0-0-0", "0")] + ["my-resjax-quickstart-0-0"]
+  create(api, *own, *others)
+  assert launch(monkeypatch, api, "--delete", "--dry_run") == 0
+  assert capsys.readouterr().out.splitlines() == [f"{name}: would be deleted" for name in own]
+  api.errors = {"delete": [None, StatusCode.PERMISSION_DENIED]}
+  assert launch(monkeypatch, api, "--delete") == 1
+  assert api.existing == [own[1], *others]
+  failed = f"{own[1]}: not deleted (403 delete: PERMISSION_DENIED)"
+  assert capsys.readouterr().out.splitlines() == [f"{own[0]}: deleted", failed, f"{own[2]}: deleted"]
+  assert launch(monkeypatch, api, "--delete") == 0
+  assert api.existing == others
 
 
 def test_a_dry_run_prints_requests_and_scripts(monkeypatch, tmp_path, capsys):
@@ -150,7 +127,7 @@ def test_a_dry_run_prints_requests_and_scripts(monkeypatch, tmp_path, capsys):
   assert "for index in 0 4; do\n" in shown
   assert "-m resjax.main --config=quickstart --workdir=gs://b/runs --index=$index\n" in shown
   assert "gcloud storage cp gs://b/code.tar.gz - | tar xz" in shown
-  assert "gcloud storage cp - gs://b/runs/.launch/resjax-quickstart-0.ended\n" in shown
+  assert re.search("gcloud storage cp - gs://b/runs/.launch/resjax-quickstart-0-[0-9a-f]{8}.ended\n", shown)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +147,10 @@ def test_invalid_flags_are_errors(monkeypatch, tmp_path, changed, says):
   assert says in str(raised.value)
 
 
-def test_a_launch_collects_the_records_of_its_workers(in_memory_bucket, monkeypatch, tmp_path, capsys):
+def test_a_launch_collects_the_records_of_its_workers(in_memory_bucket, handlers, monkeypatch, tmp_path, capsys):
   """The test plays the worker: it writes records of completed runs and the marker of the end."""
   api = FakeTpuApi()
   api.script = {"resjax-quickstart-0-0": [State.PROVISIONING, State.ACTIVE]}
-  handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
   def work(request, context):
     for name in ("residual-A-d8-s0", "plain-d8-s0"):
@@ -182,23 +158,21 @@ def test_a_launch_collects_the_records_of_its_workers(in_memory_bucket, monkeypa
         writer.update(id=name, status="done", result={"test_error": 0.125})
         writer.append("metrics", [{"step": 300, "split": "train"}])
     in_memory_bucket.put(str(tmp_path / "worker"), "/b/runs/quickstart", recursive=True)
-    in_memory_bucket.pipe_file("/b/runs/.launch/resjax-quickstart-0.ended", b"0\n")
+    script = api.created[0].queued_resource.tpu.node_spec[0].node.metadata["startup-script"]
+    in_memory_bucket.pipe_file(re.search(r"cp - gs:/(/b/runs/\S+)", script)[1], b"0\n")
     return FakeTpuApi.get(api, request, context)
 
   api.get = work
-  with serve(api) as client:
-    here = tmp_path / "here"
-    arguments = [*REQUIRED_FLAGS, "--only=depth=8", f"--collect={here}", "--poll=0.01"]
-    assert run_command(monkeypatch, "launch.tpu", arguments, {"client": lambda: client}) == 0
-    assert len(api.created) == 1
-    assert "12.50" in capsys.readouterr().out
-    assert (
-      run_command(monkeypatch, "launch.tpu", arguments, {"client": lambda: client}) == 0
-    )  # all runs are done, so no slice is requested
-    assert len(api.created) == 1
+  here = tmp_path / "here"
+  arguments = ["--only=depth=8", f"--collect={here}", "--poll=0.01"]
+  # The exit code of an earlier launch, whose slice had the same name, is ignored.
+  in_memory_bucket.pipe_file("/b/runs/.launch/resjax-quickstart-0.ended", b"1\n")
+  assert launch(monkeypatch, api, *arguments) == 0
+  assert len(api.created) == 1
+  assert "12.50" in capsys.readouterr().out
+  assert launch(monkeypatch, api, *arguments) == 0  # all runs are done, so no slice is requested
+  assert len(api.created) == 1
   assert (here / "quickstart" / "plain-d8-s0" / "metrics.jsonl").exists()
-  for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
-    signal.signal(number, handler)
 
 
 def test_only_new_records_are_copied_from_a_bucket(in_memory_bucket, tmp_path):
@@ -230,3 +204,9 @@ def test_the_script_of_a_worker_is_valid(tmp_path):
   text = startup.script(["python", "-m", "resjax.main", "--only=depth=8 seed=0"], [0, 1], "gs://b/x", "gs://c/d", "n")
   assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
   assert "'--only=depth=8 seed=0' --index=$index" in text
+
+
+def test_the_packages_of_all_experiments_are_installed_on_a_worker():
+  extras = re.search(r"'\.\[(.*?)\]'", startup.SCRIPT)[1]
+  installed = {each.name for each in requirements(extras)}
+  assert installed >= {each.name for each in requirements("tpu,imagenet,detection,cloud")}
