@@ -2,10 +2,10 @@
 
     python -m resjax.main --config experiments/cifar_highway.py
 
-Highway-19 and -32 on CIFAR-10: single 3x3 layers with gated shortcuts, without normalization. The paper does not give their
-widths; those used here result in its 2.3M and 1.25M parameters to within 3 %. The paper's test errors are 7.54
-(7.72 +- 0.16) and 8.80 %, from the recipe of the Highway authors; the recipe here is that of the residual networks, at a
-tenth of the learning rate.
+Highway-19 and -32 on CIFAR-10: single 3x3 layers with gated shortcuts, without normalization. The paper does not give
+their widths; those used here result in its 2.3M and 1.25M parameters to within 3 %. The paper's test errors are 7.54
+(7.72 +- 0.16) and 8.80 %, from the recipe of the Highway authors; the recipe here is that of the residual networks, at
+a tenth of the learning rate.
 """
 
 from resjax import config

@@ -3,8 +3,8 @@
     python -m resjax.main --config experiments/gradient_flow.py
 
 Plain and residual networks of 8, 20 and 44 layers on scikit-learn's handwritten digits, with and without batch norm,
-with ReLU and with sigmoid. gradients.jsonl holds the norm of the gradient with respect to the kernel of each layer, before the first
-step and during the first hundred steps. `:cifar` is the same at 20, 56 and 110 layers on CIFAR-10.
+with ReLU and with sigmoid. gradients.jsonl holds the norm of the gradient with respect to the kernel of each layer,
+before the first step and during the first hundred steps. `:cifar` is the same at 20, 56 and 110 layers on CIFAR-10.
 """
 
 from resjax import config

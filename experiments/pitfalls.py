@@ -5,7 +5,8 @@
 Residual networks of 8 layers on CIFAR-10 with three seeds. The reference is the paper's recipe with a proportionally
 shortened schedule. Each variant changes one thing: `SAME` padding, zero-initialized scale of the last norm of a block,
 weight decay on kernels only, Nesterov momentum, running statistics with momentum 0.99, training on 45,000 images, or,
-as on the paper's two GPUs, batch statistics over 64 images instead of the whole batch. `:digits` is the same on 8x8 digits and takes minutes.
+as on the paper's two GPUs, batch statistics over 64 images instead of the whole batch. `:digits` is the same on 8x8
+digits and takes minutes.
 """
 
 from resjax import config
