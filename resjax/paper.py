@@ -144,7 +144,8 @@ class DetectorScore:
     trained_on: Training images. "07+12" stands for the trainval sets of VOC 2007 and 2012, "07++12" for these and the
       test set of 2007.
     tested_on: Test images.
-    map50: Mean average precision at an intersection over union (IoU) of 0.5, a fraction.
+    map50: Mean average precision at an intersection over union (IoU) of 0.5, a fraction; of VOC 2007 as the mean over
+      eleven recalls, of VOC 2012 the area under the precision-recall curve, of COCO the mean over 101 recalls.
     map: COCO's mean average precision over IoUs from 0.5 to 0.95, a fraction; None for VOC.
   """
 

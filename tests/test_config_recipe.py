@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from resjax import config, settings
+from resjax import config, registry, settings
 from resjax.config import Config, freeze
 from resjax.settings import UNSPECIFIED
 from tests.config_values import LEAVES, REQUIRED, other_value, with_other_value
@@ -76,6 +76,32 @@ def test_imagenet_networks_are_compared_with_the_imagenet_recipe():
   assert [row["name"] for row in here.deviations()] == ["model.block", "model.shortcut"]
 
 
+def test_detectors_are_compared_with_the_detection_recipe():
+  """They have the paper's learning rate, not that of classification, and RoIAlign in place of its RoI pooling."""
+  c = config.detection()
+  pooling = {"name": "detection.pooling", "paper": "max", "here": "align"}
+  decay = {"name": "train.weight_decay", "paper": 0.0005, "here": 0.0001}
+  assert freeze(c.to_dict()).deviations() == [pooling, decay]
+  c.model.update({"family": "cifar", "depth": 20})
+  c.detection.pooling, c.train.weight_decay = "max", 0.0005
+  assert freeze(c.to_dict()).deviations() == []
+  c.data.name = "coco"
+  steps = {"name": "train.steps", "paper": 320_000, "here": 70_000}
+  drops = {"name": "train.drops", "paper": [0.75], "here": [5 / 7]}
+  assert freeze(c.to_dict()).deviations() == [steps, drops]
+  c.train.update({"steps": 320_000, "drops": (0.75,), "batch_size": 16, "learning_rate": 0.002})
+  c.model.update({"family": "imagenet", "depth": 18, "width": 32})
+  rate = {"name": "train.learning_rate", "paper": 0.001, "here": 0.002}
+  width = {"name": "model.width", "paper": 0, "here": 32}
+  assert freeze(c.to_dict()).deviations() == [width, rate]
+
+
+def test_the_recipe_of_coco_has_the_steps_of_the_paper():
+  for each in registry.find("detection_depth").runs("coco"):
+    assert [row["name"] for row in each.config.deviations()] == ["detection.pooling"]
+    assert each.config.train.steps * each.config.train.drops[0] == 240_000
+
+
 def test_a_tenth_of_the_imagenet_schedule_deviates_in_steps_only():
   tenth = freeze(config.imagenet(0.1).to_dict())
   assert tenth.deviations() == [{"name": "train.steps", "paper": 600_000, "here": 60_000}]
@@ -90,5 +116,9 @@ def test_a_value_other_than_that_of_the_paper_is_one_deviation(key):
 
 @pytest.mark.parametrize("key", [key for key in LEAVES if key not in SPECIFIED])
 def test_settings_that_the_paper_does_not_specify_cause_no_deviation(key):
-  expected = set() if key == "model.family" else set(REQUIRED.get(key, {})) & set(SPECIFIED)
+  expected = set()  # of the CIFAR recipe for a detector, or with a given normalization
+  if "data.name" in REQUIRED.get(key, {}) and key != "model.family":
+    expected = {"detection.pooling", "train.learning_rate", "train.weight_decay"}
+  elif key != "model.family":
+    expected = set(REQUIRED.get(key, {})) & set(SPECIFIED)
   assert {row["name"] for row in with_other_value(key).deviations()} == expected

@@ -11,7 +11,7 @@ from matplotlib import image
 from scipy import stats
 
 from resjax import analysis, paper, records
-from resjax.analysis import sections, seed_statistics
+from resjax.analysis import formats, sections, seed_statistics
 from resjax.analysis.sections import detection
 
 SCORES = {10: [0.50, 0.54], 18: [0.58, 0.61], 34: [0.70, 0.72]}
@@ -37,6 +37,7 @@ def detectors(root: Path, scores: dict[int, list[float]]) -> analysis.Logs:
         )
         for label, by in (("red", -0.1), ("blue", 0.1)):
           line = {"class": label, "objects": 5, "ap50": score + by, "coco_ap50": score, "coco_ap": score / 2}
+          line["ap50_11_points"] = score + by - 0.02
           writer.append("average_precision", [{"step": 9, "split": "test", **line, "precision": [1.0] * 101}])
         writer.append("metrics", [{"step": 9, "split": "test", "error": 1 - score, "images": 72}])
   return analysis.load(root)
@@ -47,6 +48,11 @@ def test_the_table_has_the_classification_error_and_the_interval_of_each_backbon
   rows = {row[0]: row[1:] for row in section.tables[0].rows}
   assert [rows[f"ResNet-{depth}"][0] for depth in SCORES] == ["60.00", "55.00", "50.00"]
   assert [rows[f"ResNet-{depth}"][2] for depth in SCORES] == ["52.00", "59.50", "71.00"]
+  assert [rows[f"ResNet-{depth}"][4] for depth in SCORES] == [
+    "50.00",
+    "57.50",
+    "69.00",
+  ]  # by the definition of VOC 2007
   spread = (sum((a - b) ** 2 / 2 for a, b in SCORES.values()) / 3) ** 0.5
   half = stats.t.ppf(0.975, 3) * spread / 2**0.5
   assert rows["ResNet-10"][3] == f"{100 * (0.52 - half):.2f} to {100 * (0.52 + half):.2f}"
@@ -63,12 +69,10 @@ def test_findings_compare_backbones_and_correlate_with_classification(tmp_path):
   assert more[0].startswith(
     "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 52.00 to 71.00 % (95% interval"
   )
-  assert more[0].endswith("a deeper backbone finds more.")
-  assert (
-    more[1] == "Over 3 backbones, the correlation of mAP@.5 with the error of classification is \N{MINUS SIGN}0.99."
-  )
+  assert more[0].endswith("the detector with the deeper backbone is more accurate.")
+  assert more[1] == "Over 3 backbones, the correlation between mAP@.5 and classification error is \N{MINUS SIGN}0.99."
   same = detection.build(detectors(tmp_path / "same", {10: [0.5, 0.6], 34: [0.52, 0.62]})).findings
-  assert same[0].endswith("(95% interval of the difference \N{MINUS SIGN}28.4 to +32.4): no difference is shown.")
+  assert same[0].endswith("(95% interval of the difference \N{MINUS SIGN}28.4 to +32.4): no significant difference.")
   single = detection.build(detectors(tmp_path / "single", {10: [0.5], 34: [0.6]})).findings
   assert single == (
     "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 50.00 to 60.00 % (one seed each): "
@@ -86,9 +90,17 @@ def test_mean_average_precision_has_no_sampling_error(tmp_path):
 
 
 def test_the_table_of_the_paper_has_its_detectors(tmp_path):
-  table = detection.build(detectors(tmp_path, SCORES)).tables[2]
+  own, of_classes, table = detection.build(detectors(tmp_path, SCORES)).tables
   assert len(table.rows) == len(paper.DETECTION) == 14
-  assert ["ResNet-101", "baseline", "COCO train", "COCO val", "48.40", "27.20", "Table 8"] in table.rows
+  none = formats.MISSING
+  assert ["ResNet-101", "baseline", "COCO train", "COCO val", "48.40", none, "27.20", "Table 8"] in table.rows
+  assert ["VGG-16", "baseline", "VOC 07+12", "VOC 2007 test", none, "73.20", none, "Table 7"] in table.rows
+  assert ["VGG-16", "baseline", "VOC 07++12", "VOC 2012 test", "70.40", none, none, "Table 7"] in table.rows
+  assert table.columns[5] == own.columns[5] and own.columns[5].title == "mAP@.5, 11 points"
+  assert "the area under the precision-recall curve" in own.caption and "VOC 2007" in own.caption
+  assert of_classes.caption.endswith(
+    "at an IoU of 0.5, in percent: the area under the precision-recall curve, as in VOC 2010 and later."
+  )
   coco = {each.network: each for each in paper.DETECTION if each.source == "Table 8"}
   gain = coco["ResNet-101"].map / coco["VGG-16"].map - 1
   assert round(100 * gain) == 28  # "28% relative improvement", in the abstract

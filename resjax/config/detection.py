@@ -12,6 +12,22 @@ setting = functools.partial(_setting, later=True)
 SIDE = Range(16, 8192)
 
 
+# The paper's values of settings outside of `model` by `data.name` (appendix A). For VOC it refers to Ren et al. (2015),
+# who train the two stages in alternation, so that their steps have no counterpart here. For COCO both stages have
+# 240,000 steps at 0.001 and 80,000 at 0.0001, the first with 8 images per step and the second with 16.
+_BOTH = {
+  "detection.pooling": "max",
+  "detection.test_proposals": 300,
+  "train.learning_rate": 0.001,
+  "train.schedule": "steps",
+  "train.drop_factor": 0.1,
+}
+PAPER = {
+  "voc": _BOTH | {"train.momentum": 0.9, "train.weight_decay": 0.0005},
+  "coco": _BOTH | {"train.steps": 320_000, "train.drops": (0.75,)},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Detection:
   """Settings of the detector that is trained if `data.name` is voc or coco."""
@@ -59,7 +75,8 @@ class Detection:
   )
   pooling: str = setting(
     "align",
-    "pooling of the features of a region. align: RoIAlign (bilinear sampling); max: maximum of each bin",
+    "pooling of the features of a region. align: RoIAlign (bilinear sampling, He et al. 2017); max: maximum of each "
+    "bin, as in the paper",
     allowed=("align", "max"),
   )
   pool_size: int = setting(14, "number of bins of a pooled region along each axis", allowed=Range(1, 64))

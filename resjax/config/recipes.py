@@ -69,10 +69,11 @@ def small_images() -> ml_collections.ConfigDict:
 
 
 def detection() -> ml_collections.ConfigDict:
-  """Returns the paper's detection recipe for VOC 2007 (appendix A): Faster R-CNN on a residual network of 18 layers.
+  """Returns a recipe for detection on VOC (appendix A): Faster R-CNN on a residual network of 18 layers.
 
-  The schedule is that of Faster R-CNN (Ren et al. 2015): 70,000 steps at a learning rate of 0.001 that drops after
-  50,000.
+  The paper takes the hyperparameters of Ren et al. (2015), who train the two stages of the detector in alternation:
+  60,000 steps at a learning rate of 0.001 and 20,000 at 0.0001, with a weight decay of 0.0005. Here both stages are
+  trained together, for 50,000 and 20,000 steps with 8 images each and the weight decay of the backbone.
   """
   c = imagenet()
   c.data.name = "voc"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resjax import settings
+from resjax.config import detection
 from resjax.config.data import Data
 from resjax.config.detection import Detection
 from resjax.config.model import Model
@@ -123,11 +124,18 @@ class Config:
     here = settings.flatten(self.to_dict())
     found = []
     for key, field in settings.leaves(Config):
-      value = settings.paper_value(field, self.model.family)
+      value = self._paper_value(key, field)
       paper = list(value) if isinstance(value, tuple) else value
       if value is not settings.UNSPECIFIED and here[key] != paper:
         found.append({"name": key, "paper": paper, "here": here[key]})
     return found
+
+  def _paper_value(self, key: str, field: dataclasses.Field) -> Any:
+    """Returns the paper's value of a setting, or UNSPECIFIED; a detector has its own recipe, except for the network."""
+    # Batch norm is frozen in a detector, so that the number of images in its statistics has no effect.
+    if self.data.has_boxes and (not key.startswith("model.") or key == "model.norm_images"):
+      return detection.PAPER[self.data.name].get(key, settings.UNSPECIFIED)
+    return settings.paper_value(field, self.model.family)
 
 
 def freeze(values: Mapping[str, Any]) -> Config:

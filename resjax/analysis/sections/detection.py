@@ -22,15 +22,20 @@ MIN_SCORE = 0.5  # of the detections that are drawn
 JPEG_QUALITY = 70
 RECALLS = np.linspace(0, 1, 101)
 _INTERVAL = f"{seed_statistics.LEVEL:.0%} interval"
+_ELEVEN_POINTS = Column("mAP@.5, 11 points", "%")
 _COLUMNS = (
   *(Column("backbone", number=False), Column("classification error", "of the backbone, %"), Column("seeds")),
-  *(Column("mAP@.5", "%"), Column(_INTERVAL, "of mAP@.5"), Column("mAP@[.5, .95]", "%")),
+  *(Column("mAP@.5", "%"), Column(_INTERVAL, "of mAP@.5"), _ELEVEN_POINTS, Column("mAP@[.5, .95]", "%")),
 )
 _PAPER_COLUMNS = (
   *(Column("network", number=False), Column("detector", number=False), Column("trained on", number=False)),
-  *(Column("tested on", number=False), Column("mAP@.5", "%"), Column("mAP@[.5, .95]", "%")),
+  *(Column("tested on", number=False), Column("mAP@.5", "%"), _ELEVEN_POINTS, Column("mAP@[.5, .95]", "%")),
   Column("source", number=False),
 )
+# Definitions of average precision.
+_COCO = "COCO's average precision, the mean over 101 recalls"
+_VOC = "the area under the precision-recall curve, as in VOC 2010 and later"
+_VOC_2007 = "11 points: the mean over eleven recalls, by which VOC 2007 is scored"
 
 
 def build(logs: Logs) -> Section | None:
@@ -40,7 +45,8 @@ def build(logs: Logs) -> Section | None:
     return None
   last = scores[scores["step"] == scores.groupby("id")["step"].transform("max")]
   coco = set(logs.settings.loc[logs.settings["key"] == "data.name", "value"]) == {"coco"}
-  by_run = _by_run(logs, last, "coco_ap50" if coco else "ap50")
+  key, definition = ("coco_ap50", _COCO) if coco else ("ap50", _VOC)
+  by_run = _by_run(logs, last, key)
   networks = plotted_networks(logs, last)
   panels = [_precision_panel(net, last[last["net"] == net.key]) for net in networks]
   pictures = [_picture_panel(logs, net) for net in networks]
@@ -54,13 +60,13 @@ def build(logs: Logs) -> Section | None:
     findings=_findings(networks, by_run),
     headlines=_findings(networks, by_run)[:1],
     caption=(
-      "Precision against recall at overlap 0.5. Pictures: detections with a score of at least 0.5 (solid) and objects "
-      "(dotted) in the test images with the fewest and the most mistakes of the first seed."
+      "Precision against recall at an IoU of 0.5. Pictures: detections with a score of at least 0.5 (solid) and "
+      "objects (dotted) in the test images with the fewest and the most mistakes of the first seed."
     ),
     panels=(*panels, *(panel for panel in pictures if panel is not None)),
     tables=(
-      _table(networks, by_run),
-      _classes_table(networks, last, "coco_ap50" if coco else "ap50"),
+      _table(networks, by_run, definition),
+      _classes_table(networks, last, key, definition),
       _paper_table(),
     ),
     data=data,
@@ -69,9 +75,21 @@ def build(logs: Logs) -> Section | None:
 
 
 def _by_run(logs: Logs, last: pd.DataFrame, key: str) -> pd.DataFrame:
-  """Returns net, seed, map50 (mAP at overlap 0.5), map and backbone_error (classification error) of each run."""
-  grouped = last.groupby(["id", "net", "seed"], sort=False)
-  by_run = grouped.agg(map50=(key, "mean"), map=("coco_ap", "mean")).reset_index()
+  """Returns the scores of each run.
+
+  Args:
+    logs: Records of the runs.
+    last: Average precision of each class after the last step.
+    key: Column of the average precision at an IoU of 0.5.
+
+  Returns:
+    Frame of net, seed, map50 (mAP at an IoU of 0.5), map50_11_points (by the definition of VOC 2007), map (COCO), and
+    backbone_error (classification error).
+  """
+  grouped = last.astype({"ap50_11_points": float}).groupby(["id", "net", "seed"], sort=False)
+  by_run = grouped.agg(
+    map50=(key, "mean"), map50_11_points=("ap50_11_points", "mean"), map=("coco_ap", "mean")
+  ).reset_index()
   by_run["backbone_error"] = by_run["id"].map(logs.runs.set_index("id")["backbone_test_error"])
   return by_run.drop(columns="id")
 
@@ -81,39 +99,35 @@ def _half_width(by_run: pd.DataFrame, *counts: int) -> float:
   return seed_statistics.pooled_half_width([list(runs["map50"]) for _, runs in by_run.groupby("net")], counts)
 
 
-def _table(networks: list[Network], by_run: pd.DataFrame) -> Table:
+def _table(networks: list[Network], by_run: pd.DataFrame, definition: str) -> Table:
   rows = []
   for net in networks:
     runs = by_run[by_run["net"] == net.key]
     mean, half = runs["map50"].mean(), _half_width(by_run, len(runs))
     interval = formats.MISSING if pd.isna(half) else f"{formats.percent(mean - half)} to {formats.percent(mean + half)}"
     of_backbone = formats.percent(runs["backbone_error"].mean())
-    rows.append(
-      [net.label, of_backbone, str(len(runs)), formats.percent(mean), interval, formats.percent(runs["map"].mean())]
-    )
+    others = (formats.percent(runs[key].mean()) for key in ("map50_11_points", "map"))
+    rows.append([net.label, of_backbone, str(len(runs)), formats.percent(mean), interval, *others])
   caption = (
-    "Mean average precision on the test images. Intervals are over seeds of the detector, with one standard deviation "
-    "for all backbones; they do not include the variation between test images or between trainings of a backbone."
+    f"Mean average precision on the test images. mAP@.5: {definition}. {_VOC_2007}. Intervals are over seeds of the "
+    "detector, with one standard deviation for all backbones; they do not include the variation between test images or "
+    "between trainings of a backbone."
   )
   return Table(caption, _COLUMNS, rows)
 
 
 def _paper_table() -> Table:
-  rows = [
-    [
-      each.network,
-      each.detector,
-      each.trained_on,
-      each.tested_on,
-      *map(formats.percent, (each.map50, each.map)),
-      each.source,
-    ]
-    for each in paper.DETECTION
-  ]
-  return Table("In the paper: mean average precision.", _PAPER_COLUMNS, rows, folded=True)
+  rows = []
+  for each in paper.DETECTION:
+    of_2007 = "2007" in each.tested_on
+    scores = (None, each.map50, each.map) if of_2007 else (each.map50, None, each.map)
+    names = each.network, each.detector, each.trained_on, each.tested_on
+    rows.append([*names, *map(formats.percent, scores), each.source])
+  caption = f"In the paper: mean average precision. mAP@.5 of VOC 2012: {_VOC}; of COCO: {_COCO}. {_VOC_2007}."
+  return Table(caption, _PAPER_COLUMNS, rows, folded=True)
 
 
-def _classes_table(networks: list[Network], last: pd.DataFrame, key: str) -> Table:
+def _classes_table(networks: list[Network], last: pd.DataFrame, key: str, definition: str) -> Table:
   objects = last.drop_duplicates("class").set_index("class")["objects"]
   means = last.pivot_table(index="class", columns="net", values=key, aggfunc="mean", sort=False)
   columns = (Column("class", number=False), Column("objects"), *(Column(net.label) for net in networks))
@@ -125,7 +139,8 @@ def _classes_table(networks: list[Network], last: pd.DataFrame, key: str) -> Tab
     ]
     for name in means.index
   ]
-  return Table("Average precision of each class at overlap 0.5, in percent.", columns, rows, folded=True)
+  caption = f"Average precision of each class at an IoU of 0.5, in percent: {definition}."
+  return Table(caption, columns, rows, folded=True)
 
 
 def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
@@ -148,8 +163,8 @@ def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
     if not pd.isna(half):
       low, high = (formats.signed(100 * end, 1) for end in (gain - half, gain + half))
       interval = f"{_INTERVAL} of the difference {low} to {high}"
-      verdict = "a deeper backbone finds more" if gain > 0 else "a deeper backbone finds less"
-      verdict = verdict if abs(gain) > half else "no difference is shown"
+      verdict = f"the detector with the deeper backbone is {'more' if gain > 0 else 'less'} accurate"
+      verdict = verdict if abs(gain) > half else "no significant difference"
     sentences.append(
       f"From {first.label} to {last.label} as backbone, mAP@.5 changes from {start} to {end} % ({interval}): {verdict}."
     )
@@ -157,7 +172,7 @@ def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
   if len(known) > 2 and (known.std() > 0).all():
     correlation = formats.number(known["map50"].corr(known["backbone_error"]))
     sentences.append(
-      f"Over {len(known)} backbones, the correlation of mAP@.5 with the error of classification is {correlation}."
+      f"Over {len(known)} backbones, the correlation between mAP@.5 and classification error is {correlation}."
     )
   return tuple(sentences)
 

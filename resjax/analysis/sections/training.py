@@ -22,8 +22,8 @@ def build(logs: Logs) -> Section | None:
   caption = f"Fig. 6: {bold} error (bold) and training error (dashed) against step. Labels are depths."
   if len(logs.average_precision):
     caption += (
-      " The test error of a detector is 1 − mAP at overlap 0.5, its training error the fraction of sampled regions "
-      "with a wrong class."
+      " The test error of a detector is 1 − mAP at an IoU of 0.5, its training error the fraction of sampled regions "
+      "that are misclassified."
     )
   if (curves["runs"] > 1).any():
     caption += " Bands: range over seeds."
