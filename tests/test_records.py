@@ -190,13 +190,14 @@ def test_a_file_in_place_of_a_directory_is_an_error(tmp_path):
   [
     ('{"schema": 2, "status": "some later form"}', "schema 2; this version reads up to 1"),
     ('{"id": "a"}', "schema None"),
-    ("[]", "no JSON object"),
+    ("[]", "run.json: does not contain a JSON object"),
     ("", "is not JSON"),
-    ('{"schema": 1, "result": 5}', "'result' has an invalid value"),
-    ('{"schema": 1, "events": [5]}', "'events' has an invalid value"),
-    ('{"schema": 1, "id": ["a"]}', "'id' has an invalid value"),
-    ('{"schema": 1, "depth": "20"}', "'depth' has an invalid value"),
-    ('{"schema": 1, "result": {"test_error": "x"}}', "'test_error' has an invalid value"),
+    ('{"schema": 1, "result": 5}', "'result' is 5, must be an object"),
+    ('{"schema": 1, "events": 3}', "'events' is 3, must be a list of objects"),
+    ('{"schema": 1, "events": [{}, 5]}', r"'events' is \[\{\}, 5\], must be a list of objects"),
+    ('{"schema": 1, "id": ["a"]}', r"'id' is \['a'\], must be a string"),
+    ('{"schema": 1, "depth": "20"}', "'depth' is '20', must be an integer"),
+    ('{"schema": 1, "result": {"test_error": "x"}}', "'result.test_error' is 'x', must be a number"),
   ],
 )
 def test_an_unreadable_record_is_a_one_line_error(tmp_path, content, says):

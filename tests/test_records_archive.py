@@ -2,12 +2,16 @@
 
 import io
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from resjax import records, report
-from resjax.records import ARCHIVE, RecordsError
+from resjax.records import ARCHIVE, RecordsError, RunWriter
 from tests.synthetic_runs import write_run, write_studies
 
 
@@ -61,6 +65,39 @@ def test_unpacking_does_not_replace_existing_runs(experiment):
   records.unpack(experiment)
   assert (run / "config.json").read_text() == "{}"
   assert (experiment / "residual-A-d32-s0" / "run.json").exists()
+
+
+def test_unpacking_adds_nothing_to_a_run_that_is_trained_again(experiment):
+  records.pack(experiment)
+  run = experiment / "residual-A-d20-s0"
+  shutil.rmtree(run)
+  with RunWriter(run) as writer:
+    writer.update(id=run.name, status=records.RUNNING)
+  (experiment / "residual-A-d32-s0" / "metrics.jsonl").unlink()
+  before = contents(experiment)
+  records.unpack(experiment)
+  assert contents(experiment) == before
+
+
+def test_an_interrupted_extraction_is_not_taken_for_a_run(experiment):
+  """The process is killed after the extraction to a temporary folder, before the first directory is renamed."""
+  records.pack(experiment)
+  run = experiment / "residual-A-d32-s0"
+  expected = {name: content for name, content in contents(run).items() if name in ("run.json", "metrics.jsonl")}
+  shutil.rmtree(run)
+  remaining = records.find_runs(experiment)
+  code = (
+    "import os, pathlib, signal, sys\n"
+    "from resjax import records\n"
+    "pathlib.Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    "records.unpack(sys.argv[1])\n"
+  )
+  ended = subprocess.run([sys.executable, "-c", code, experiment], cwd=Path(__file__).parents[1], check=False)
+  assert ended.returncode == -signal.SIGKILL
+  assert list(experiment.glob(".unpacking-*/**/run.json"))
+  assert records.find_runs(experiment) == remaining == records.find_runs(experiment.parent)
+  records.unpack(experiment)
+  assert expected.items() <= contents(run).items() and len(expected) == 2
 
 
 def test_only_the_directory_of_an_experiment_can_be_packed(experiment, capsys):

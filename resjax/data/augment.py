@@ -73,7 +73,7 @@ def statistics(images: np.ndarray, data: Data) -> Statistics:
   if 0 in scatter:
     raise ConfigError(
       f"data.normalize = {data.normalize!r}: channel {scatter.index(0)} is constant over all training images, "
-      "so that its deviation is 0; use data.normalize=pixel_mean"
+      "so that its standard deviation is 0; use data.normalize=pixel_mean"
     )
   std = np.array([value**0.5 / (255 * count) for value in scatter])
   return Statistics((np.array(sums) / (255 * count)).astype(np.float32), std.astype(np.float32))

@@ -148,7 +148,7 @@ def _builder(name: str, family: Family) -> tfds.core.DatasetBuilder:
       }
       return tfds.core.DatasetInfo(
         builder=self,
-        description=f"Colour images of 32x32 pixels in {family.labels['label']} classes, from {family.binary.archive}.",
+        description=f"Color images of 32x32 pixels in {family.labels['label']} classes, from {family.binary.archive}.",
         features=tfds.features.FeaturesDict(features),
         supervised_keys=("image", "label"),
         homepage=family.homepage,

@@ -14,7 +14,7 @@ from resjax.data.files import Encoded, Unreadable
 
 # There is one worker process per core, so threads of OpenCV would only compete with them.
 cv2.setNumThreads(0)
-CENTRE = 0.5
+CENTER = 0.5
 SMALLEST = 8  # a JPEG is decoded at no less than 1/8 of its size
 
 
@@ -61,7 +61,7 @@ def _decode_any(image: Encoded) -> np.ndarray:
 
 
 def crop(
-  image: np.ndarray, side: int, size: int, row: float = CENTRE, column: float = CENTRE, mirrored: bool = False
+  image: np.ndarray, side: int, size: int, row: float = CENTER, column: float = CENTER, mirrored: bool = False
 ) -> np.ndarray:
   """Returns a square crop of the resized image, without resizing the rest of it.
 

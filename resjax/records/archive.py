@@ -3,7 +3,8 @@
 import lzma
 import os
 import tarfile
-from pathlib import Path
+import tempfile
+from pathlib import Path, PurePosixPath
 
 from resjax import files
 from resjax.records.reader import find_runs
@@ -43,7 +44,9 @@ def pack(experiment: str | os.PathLike[str]) -> Path:
 
 
 def unpack(root: str | os.PathLike[str]) -> None:
-  """Extracts the archives at `root`, or one level below, whose run directories are not there.
+  """Extracts from the archives at `root`, or one level below, the runs whose directories do not exist.
+
+  Nothing is added to an existing run directory, because the run in it may be another one with the same id.
 
   Raises:
     RecordsError: An archive is damaged.
@@ -53,8 +56,30 @@ def unpack(root: str | os.PathLike[str]) -> None:
     return
   for path in sorted({*root.glob(ARCHIVE), *root.glob(f"*/{ARCHIVE}")}):
     try:
-      with tarfile.open(path) as archive:
-        missing = [member for member in archive if not (path.parent / member.name).exists()]
-        archive.extractall(path.parent, missing, filter="data")
+      _unpack_missing(path)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
       raise RecordsError(f"{path}: cannot be unpacked: {error}") from error
+
+
+def _unpack_missing(path: Path) -> None:
+  """Extracts the missing run directories of one archive; each appears complete or not at all."""
+  existing = {entry.name for entry in path.parent.iterdir()}
+  with tarfile.open(path) as archive:
+    missing = [member for member in archive if PurePosixPath(member.name).parts[0] not in existing]
+    if not missing:
+      return
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:
+      # One level deeper than `find_runs` searches, so that what an interrupted extraction leaves is not taken for runs.
+      folder = Path(temporary) / "runs"
+      archive.extractall(folder, missing, filter="data")
+      for run in folder.iterdir():
+        _move(run, path.parent / run.name)
+
+
+def _move(run: Path, target: Path) -> None:
+  """Renames a run directory, unless another process has created the target in the meantime."""
+  try:
+    run.rename(target)
+  except OSError:
+    if not target.exists():
+      raise

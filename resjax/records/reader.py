@@ -2,6 +2,8 @@
 
 import json
 import os
+import reprlib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ from resjax.records.schema import (
   parse,
   parts,
 )
+
+_FORM_NAMES: dict[Any, str] = {
+  str: "a string",
+  int: "an integer",
+  int | float: "a number",
+  dict: "an object",
+  list[dict]: "a list of objects",
+}
 
 
 def find_runs(root: str | os.PathLike[str]) -> list[Path]:
@@ -41,21 +51,21 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
   """Reads a run directory, which may still be written to. Missing logs are empty.
 
   Raises:
-    RecordsError: run.json or config.json cannot be read, or the schema is newer than this version supports.
+    RecordsError: run.json or config.json cannot be read, a value has another type, or the schema is newer than this
+      version supports.
   """
   directory = files.as_path(directory)
-  run = EMPTY_RUN | read_run_json(directory)
-  try:
-    for key, form in FORMS.items():
-      _check(run[key], form)
-    for key, names in NESTED_KEYS.items():
-      run[key] = {**dict.fromkeys(names), **(run[key] or {})}
-    for key, names in LIST_KEYS.items():
-      run[key] = [{**dict.fromkeys(names), **item} for item in run[key] or []]
-    for key in NESTED_KEYS["result"]:
-      _check(run["result"][key], int | float)
-  except TypeError as e:
-    raise RecordsError(f"{directory / 'run.json'}: {key!r} has an invalid value") from e
+  run, path = EMPTY_RUN | read_run_json(directory), directory / "run.json"
+  for key, form in FORMS.items():
+    _check(path, key, run[key], form)
+  for key, names in NESTED_KEYS.items():
+    _check(path, key, run[key], dict)
+    run[key] = {**dict.fromkeys(names), **(run[key] or {})}
+  for key, names in LIST_KEYS.items():
+    _check(path, key, run[key], list[dict])
+    run[key] = [{**dict.fromkeys(names), **item} for item in run[key] or []]
+  for key in NESTED_KEYS["result"]:
+    _check(path, f"result.{key}", run["result"][key], int | float)
   logs, torn = read_logs(directory, LOG_KEYS)
   return Run(directory, _read_config(directory / "config.json"), run, torn=torn, **logs)
 
@@ -92,9 +102,15 @@ def read_logs(directory: Path, keys: Mapping[str, tuple[str, ...]]) -> tuple[dic
   return logs, sum(len(parsed[log]) - len(logs[log]) for log in keys)
 
 
-def _check(value: Any, form: Any) -> None:
-  if value is not None and not isinstance(value, form):
-    raise TypeError
+def _check(path: Path, key: str, value: Any, form: Any) -> None:
+  """Raises RecordsError if a value of a file is neither null nor of the type `form`, a key of `_FORM_NAMES`."""
+  outer, items = typing.get_origin(form), typing.get_args(form)
+  if outer is list:
+    valid = isinstance(value, list) and all(isinstance(item, items) for item in value)
+  else:
+    valid = isinstance(value, form)
+  if value is not None and not valid:
+    raise RecordsError(f"{path}: {key!r} is {reprlib.repr(value)}, must be {_FORM_NAMES[form]}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -105,7 +121,7 @@ def _read_json(path: Path) -> dict[str, Any]:
   except ValueError as e:
     raise RecordsError(f"{path}: is not JSON: {e}") from e
   if not isinstance(value, dict):
-    raise RecordsError(f"{path}: holds no JSON object")
+    raise RecordsError(f"{path}: does not contain a JSON object")
   return value
 
 
