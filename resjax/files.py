@@ -53,6 +53,14 @@ def local_path(address: str | os.PathLike[str]) -> Path:
   return Path(address)
 
 
+def printable(name: str) -> str:
+  r"""Returns a file name that can be printed and recorded: each byte that is not UTF-8 is an escape, as in "caf\xe9".
+
+  Python represents such bytes by surrogates, which UTF-8 cannot encode.
+  """
+  return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def in_bucket(path: Path) -> bool:
   """Returns whether a path is in a bucket."""
   return str(path).startswith(BUCKET)

@@ -1,13 +1,19 @@
 """Image folders: layouts, validation splits, errors, and data sets that are decoded to memory."""
 
+import hashlib
 import importlib.util
+import os
+import re
+import shutil
 
 import numpy as np
 import pytest
 
 from resjax.config import Data
-from resjax.data import decoded_images, describe, load
+from resjax.data import decoded_images, describe, folder, load
 from resjax.data.dataset import FileDataset
+from resjax.data.files import Unreadable
+from resjax.data.image_decoder import decode
 from resjax.settings import ConfigError
 from tests.synthetic_images import TINY, encode, gradient_image, needs_tiny_imagenet, write_files, write_train_and_val
 
@@ -64,9 +70,89 @@ def test_a_share_of_a_folder_without_val_is_the_test_set(tmp_path, top):
   assert found.test.names == load(Data(name="folder", path=str(tmp_path), test_share=0.2)).test.names
   for share in (0.0, 0.01, 1.0):
     with pytest.raises(
-      ConfigError, match=rf"data.test_share = {share}: selects \d+ of the 20 images of .* which has no val/"
+      ConfigError,
+      match=rf"data.test_share = {share}: selects \d+ of the 20 images of .* which has neither val/ nor test/",
     ):
       describe(Data(name="folder", path=str(tmp_path), test_share=share))
+
+
+def test_folders_train_and_test_are_the_two_splits(tmp_path):
+  """A folder test/ without folders of classes has no labels; then, and next to val/, it is not read."""
+  write_train_and_val(tmp_path)
+  (tmp_path / "val").rename(tmp_path / "test")
+  data = Data(name="folder", path=str(tmp_path))
+  found = load(data)
+  assert (len(found.train), describe(data).train_images, describe(data).test_images) == (10, 10, 6)
+  assert [name.split("/")[:2] for name in found.test.names] == [["test", "class0"]] * 3 + [["test", "class1"]] * 3
+  assert found.test.labels.tolist() == [0] * 3 + [1] * 3
+  assert found.class_names == ("class0", "class1")
+  (tmp_path / "test/class1").rename(tmp_path / "test/class2")
+  with pytest.raises(ConfigError, match=r"test/class2: not a class of .*train$"):
+    load(data)
+  shutil.copytree(tmp_path / "test/class0", tmp_path / "val/class0")
+  with pytest.raises(ConfigError, match="val and test both have folders of the classes; move the one that is not"):
+    load(data)
+  shutil.rmtree(tmp_path / "test/class0")  # as in Tiny ImageNet, a folder without the name of a class remains
+  assert {name.split("/")[0] for name in load(data).test.names} == {"val"}
+  shutil.rmtree(tmp_path / "val")
+  (tmp_path / "test/class2").rename(tmp_path / "elsewhere")
+  (tmp_path / "test/0.JPEG").write_bytes(encode(gradient_image(9, 9)))
+  assert {name.split("/")[0] for name in load(data).test.names} == {"train"}  # data.test_share
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+  """The class `a` contains its own images, those of two linked folders, and links that lead nowhere new."""
+  image = encode(gradient_image(9, 9))
+  write_files(tmp_path, {f"set/{name}.png": image for name in ("a/0", "a/own/1", "b/2")})
+  write_files(tmp_path, {f"{name}.png": image for name in ("more/3", "more/deeper/4", "other/5")})
+  for name, target in (
+    ("a/before", "set/a/own"),  # sorts before the folder that it leads to
+    ("a/first", "more"),
+    ("a/second", "more"),
+    ("a/own/again", "more/deeper"),
+    ("a/third", "other"),
+    ("a/up", "set"),
+    ("b/self", "set/b"),
+  ):
+    (tmp_path / "set" / name).symlink_to(tmp_path / target)
+  (tmp_path / "set/c").symlink_to(tmp_path / "other")
+  found = folder.find(Data(name="folder", path=str(tmp_path / "set"), test_share=0.2))
+  assert found[2] == ("a", "b", "c")
+  names = {name: label for part in found[:2] for name, label in zip(part.names, part.labels.tolist(), strict=True)}
+  assert names == {
+    **{f"a/{name}.png": 0 for name in ("0", "own/1", "first/3", "first/deeper/4", "third/5")},
+    "b/2.png": 1,
+    "c/5.png": 2,
+  }
+
+
+@pytest.mark.parametrize("resize", [(), (40, 50)])
+def test_names_that_are_not_utf8_are_recorded_with_escapes(tmp_path, resize):
+  """The digest is that of the bytes on disk; the expected value is computed here from them."""
+  image = encode(gradient_image(40, 40))
+  files = {
+    b"train/tee/\xe9.png": (0, image),
+    b"train/th\xe9/0.png": (1, image),
+    b"val/tee/0.png": (0, image),
+    b"val/th\xe9/0.png": (1, image),
+    b"val/th\xe9/\xe9.png": (1, b""),
+  }
+  write_files(tmp_path, {os.fsdecode(name): content for name, (_, content) in files.items()})
+  sha = hashlib.sha256()
+  for split in (b"train", b"val"):
+    lines = [(name, len(content), label) for name, (label, content) in files.items() if name.startswith(split)]
+    sha.update(b"".join(b"%s\0%d\0%d\n" % line for line in lines) + b"\n")
+  data = Data(name="folder", path=str(tmp_path), image_size=32, resize=resize)
+  found = load(data)
+  assert found.class_names == ("tee", "th\\xe9")
+  fault = r"val/th\xe9/\xe9.png: not an image, or truncated at its beginning"
+  if resize:
+    assert found.digest == sha.hexdigest()
+    with pytest.raises(Unreadable, match=re.escape(fault)):
+      decode(found.test.read(2), 32)
+  else:
+    assert found.skipped == (fault,)
+    assert found.test_labels.tolist() == [0, 1]
 
 
 def test_files_can_be_held_out_for_validation(tmp_path):

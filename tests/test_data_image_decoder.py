@@ -57,6 +57,14 @@ def test_gray_images_get_three_equal_channels(content):
   assert found.std() > 20
 
 
+def test_the_orientation_in_exif_data_is_not_applied():
+  """The file says that its pixels have to be turned by 90 degrees for display."""
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  found = decode(Encoded("a.JPEG", encode(PIXELS, exif=exif.tobytes()), 0), 60)
+  np.testing.assert_array_equal(found, decode(Encoded("a.JPEG", encode(PIXELS), 0), 60))
+
+
 def test_a_transparent_palette_causes_no_warning():
   with warnings.catch_warnings():
     warnings.simplefilter("error")

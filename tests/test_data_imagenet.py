@@ -63,7 +63,8 @@ def test_the_prepared_data_set_has_the_files_and_labels_of_the_archives(data, ca
   }
   assert train["n01440764_0.JPEG"][1] == encode(gradient_image(30, 40, 0)), "files are not re-encoded"
   assert test["ILSVRC2012_val_00000002.JPEG"][1] == encode(gradient_image(30, 40, 100))
-  assert found.classes == 1000
+  assert found.classes == len(found.class_names) == 1000
+  assert [found.class_names[label] for label in (0, 1, 999)] == list(TRAIN)
   (batch,) = batch_stream.batches(InOrder(found.train, data, Share(6)), 0, 1, 0)
   assert batch.counts.all(), "files with PNG and CMYK content are decoded"
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,19 @@ def test_find_runs_takes_a_run_an_experiment_or_its_parent(tmp_path):
 
 def test_times_are_utc_without_fractions_of_seconds():
   assert records.utc_now().endswith("+00:00") and "." not in records.utc_now()
+
+
+def test_names_that_are_not_utf8_are_escaped_in_records_but_not_in_settings(tmp_path):
+  """A file name from the system has a surrogate for each byte that is not UTF-8; a path in config.json stays usable."""
+  name = os.fsdecode(b"caf\xe9")
+  with RunWriter(tmp_path) as writer:
+    writer.write_config({"data": {"path": name}})
+    writer.update(data={"path": name, "class_names": ("tea", name)})
+    writer.event(0, "image skipped", f"{name}/1.png")
+  run = read_run(tmp_path)
+  assert run.run["data"]["path"] == "caf\\xe9" and run.run["data"]["class_names"] == ["tea", "caf\\xe9"]
+  assert run.run["events"][0]["detail"] == "caf\\xe9/1.png"
+  assert run.config["data"]["path"] == name
 
 
 def test_settings_are_read_under_their_current_names(tmp_path):

@@ -62,6 +62,7 @@ class Source:
     form: Form in which it was found, such as "binary" or "npz".
     notes: Sentences for the record of a run.
     skipped: Error message of each image that could not be decoded and was left out.
+    class_names: Names of the classes in the order of the labels; empty if they are not known.
   """
 
   train: Images
@@ -71,6 +72,7 @@ class Source:
   form: str
   notes: tuple[str, ...] = ()
   skipped: tuple[str, ...] = ()
+  class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Dataset:
     test_labels: Test labels, int32 [T].
     notes: Sentences for the record of a run.
     skipped: Error message of each image that could not be decoded and was left out.
+    class_names: Names of the classes in the order of the labels; empty if they are not known.
   """
 
   name: str
@@ -106,6 +109,7 @@ class Dataset:
   test_labels: np.ndarray
   notes: tuple[str, ...]
   skipped: tuple[str, ...]
+  class_names: tuple[str, ...] = ()
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -132,6 +136,7 @@ class FileDataset:
     validation: Images held out of the training set; may be empty.
     test: Test images.
     notes: Sentences for the record of a run.
+    class_names: Names of the classes in the order of the labels; empty if they are not known.
   """
 
   name: str
@@ -144,6 +149,7 @@ class FileDataset:
   validation: Files
   test: Files
   notes: tuple[str, ...]
+  class_names: tuple[str, ...] = ()
 
   def count(self, split: str) -> int:
     """Returns the number of images of a split: `train`, `val` or `test`."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from resjax import files
+
 
 class Unreadable(Exception):
   """An image cannot be read or decoded; the message is one line that names the image and the reason."""
@@ -62,10 +64,11 @@ class FolderFiles:
   def read(self, index: int) -> Encoded:
     """Returns the image at an index; see `Files.read`."""
     name = self.names[index]
+    shown = files.printable(name)
     try:
-      return Encoded(name, (self.root / name).read_bytes(), int(self.labels[index]))
+      return Encoded(shown, (self.root / name).read_bytes(), int(self.labels[index]))
     except OSError as error:
-      raise Unreadable(f"{name}: {error.strerror}") from None
+      raise Unreadable(f"{shown}: {error.strerror}") from None
 
   def take(self, indices: np.ndarray) -> "FolderFiles":
     """Returns the images at `indices`, int [M], in that order."""

@@ -23,6 +23,7 @@ def decode(image: Encoded, side: int) -> np.ndarray:
 
   A JPEG whose shorter side is at least twice as long as needed is decoded at a half, a quarter or an eighth of its
   size, for which the inverse cosine transform computes fewer pixels. Other fractions would save pixels, but no time.
+  The orientation in EXIF data is not applied: pixels stay in the order of the file, as in most work on ImageNet.
 
   Args:
     image: Encoded image.

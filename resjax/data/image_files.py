@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from resjax import files
 from resjax.config import Data
 from resjax.data import folder
 from resjax.data.dataset import Description, FileDataset, Source, hold_out
@@ -19,6 +20,7 @@ class ImageFiles:
     train: Training images.
     test: Test images.
     classes: Number of classes.
+    class_names: Names of the classes in the order of the labels; empty if they are not known.
     path: Path of the data set.
     form: Form of the data set, "image files" or "tensorflow-datasets".
     digest: SHA-256 over names, sizes and labels, which does not require reading the images.
@@ -27,6 +29,7 @@ class ImageFiles:
   train: Files
   test: Files
   classes: int
+  class_names: tuple[str, ...]
   path: str
   form: str
   digest: str
@@ -51,14 +54,15 @@ def load(data: Data) -> Source:
   found = _find(data)
   decoded_images.check_size(data, len(found.train) + len(found.test))
   decoded = {
-    name: decoded_images.decode_all(files, data.image_size)
-    for name, files in (("train", found.train), ("test", found.test))
+    name: decoded_images.decode_all(part, data.image_size)
+    for name, part in (("train", found.train), ("test", found.test))
   }
   for name, (images, skipped) in decoded.items():
     if not len(images):
       raise ConfigError(f"{found.path}: no {name} image can be decoded; the first: {skipped[0]}")
   (train, train_skipped), (test, test_skipped) = decoded.values()
-  return Source(train, test, found.classes, found.path, found.form, skipped=(*train_skipped, *test_skipped))
+  skipped = (*train_skipped, *test_skipped)
+  return Source(train, test, found.classes, found.path, found.form, skipped=skipped, class_names=found.class_names)
 
 
 def load_files(data: Data) -> FileDataset:
@@ -80,14 +84,16 @@ def load_files(data: Data) -> FileDataset:
     validation=validation,
     test=found.test,
     notes=(),
+    class_names=found.class_names,
   )
 
 
 def _find(data: Data) -> ImageFiles:
   if data.name == "folder":
     train, test, classes = folder.find(data)
-    return ImageFiles(train, test, len(classes), str(train.root), "image files", folder.digest(train, test))
+    names = tuple(map(files.printable, classes))
+    return ImageFiles(train, test, len(names), names, str(train.root), "image files", folder.digest(train, test))
   from resjax.data import imagenet_tfds  # slow to import
 
-  records, validation, path, digest = imagenet_tfds.find(data)
-  return ImageFiles(records, validation, IMAGENET_CLASSES, path, "tensorflow-datasets", digest)
+  records, validation, names, path, digest = imagenet_tfds.find(data)
+  return ImageFiles(records, validation, IMAGENET_CLASSES, names, path, "tensorflow-datasets", digest)

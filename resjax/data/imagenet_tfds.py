@@ -55,11 +55,12 @@ class RecordFiles:
     return RecordFiles(self.source, self.indices[indices])
 
 
-def find(data: Data) -> tuple[RecordFiles, RecordFiles, str, str]:
+def find(data: Data) -> tuple[RecordFiles, RecordFiles, tuple[str, ...], str, str]:
   """Finds the prepared data set, and prepares it if necessary.
 
   Returns:
-    Training images, validation images, path, and a SHA-256 digest of the names, numbers and sizes of the records.
+    Training images, validation images, names of the classes, path, and a SHA-256 digest of the names, numbers and sizes
+    of the records.
 
   Raises:
     ConfigError: The data set cannot be prepared, or the number of images differs from the published one.
@@ -81,7 +82,8 @@ def find(data: Data) -> tuple[RecordFiles, RecordFiles, str, str]:
       )
     sha.update(f"\n{split} {found} {info.num_bytes} {info.shard_lengths}".encode())
   train, test = (RecordFiles(source, np.arange(len(source))) for source in sources.values())
-  return train, test, str(builder.data_path), sha.hexdigest()
+  names = tuple(builder.info.features["label"].names)
+  return train, test, names, str(builder.data_path), sha.hexdigest()
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, data: Data) -> None:

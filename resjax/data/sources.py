@@ -76,6 +76,7 @@ def load(data: Data) -> AnyDataset:
     test_labels=source.test.labels,
     notes=source.notes,
     skipped=source.skipped,
+    class_names=source.class_names,
   )
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from resjax import files
+
 SCHEMA = 1
+CONFIG = "config.json"
 
 PENDING, RUNNING, DONE, FAILED, PREEMPTED = "pending", "running", "done", "failed", "preempted"
 AT_CHANCE = "stayed at chance"  # name of an event
@@ -26,7 +29,7 @@ RUN_KEYS = (
 NESTED_KEYS = {
   "devices": ("platform", "kind", "count", "processes"),
   "execution": ("remat", "convolution"),
-  "data": ("name", "path", "form", "images", "digest", "class_names", "category_ids"),  # the last two of detectors
+  "data": ("name", "path", "form", "images", "digest", "class_names", "category_ids"),  # the last of detectors
   "backbone": ("id", "step", "test_error", "params_digest"),  # of a detector: the classification run it starts from
   "result": (
     *("train_error", "test_error", "best_test_error", "best_step", "test_images", "map50", "map", "training_macs"),
@@ -101,7 +104,9 @@ def plain(value: Any, where: str) -> Any:
   """
   if isinstance(value, np.generic | np.ndarray):
     value = value.tolist()
-  if value is None or isinstance(value, str | bool | int):
+  if isinstance(value, str):
+    return value if where == CONFIG else files.printable(value)  # a path in the settings must stay usable
+  if value is None or isinstance(value, bool | int):
     return value
   if isinstance(value, float):
     return value if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from typing import Any
 from resjax import files
 from resjax.records.reader import read_run_json
 from resjax.records.schema import (
+  CONFIG,
   EMPTY_RUN,
   LOG_KEYS,
   PENDING,
@@ -116,7 +117,7 @@ class RunWriter:
 
   def write_config(self, config: Mapping[str, Any]) -> None:
     """Replaces config.json."""
-    self._replace_json("config.json", plain(config, "config.json"))
+    self._replace_json(CONFIG, plain(config, CONFIG))
 
   def append(self, log: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends one JSON line per row to a log and syncs the file to disk.

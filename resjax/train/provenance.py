@@ -48,10 +48,10 @@ def of_run(run: Run, question: str, dataset: AnyDataset) -> dict[str, Any]:
 
 
 def _classes(dataset: AnyDataset) -> dict[str, Any]:
-  """Returns names of the classes and their numbers in the annotation files, in the order of a detector's outputs."""
-  if not isinstance(dataset, DetectionDataset):
-    return {}
-  return {"class_names": dataset.class_names, "category_ids": dataset.category_ids}
+  """Returns the names of the classes in the order of the outputs; of a detector also their numbers in annotations."""
+  if isinstance(dataset, DetectionDataset):
+    return {"class_names": dataset.class_names, "category_ids": dataset.category_ids}
+  return {"class_names": dataset.class_names} if dataset.class_names else {}
 
 
 def of_environment(config: Config) -> dict[str, Any]:
