@@ -9,7 +9,10 @@
 Each file is JSON lines, as in the run directory itself. Every line has the `step` of the checkpoint and the settings
 that its numbers depend on (`images`, `source`, `mode`, `seed`, ...). A file may hold lines of several settings, which a
 reader groups by them. Errors are fractions. Losses are in nats, means over the images. `source` is the data split,
-`train` or `test`. `mode` is the batch norm's statistics, `running` or `batch`.
+`train` or `test`. `mode` is the batch norm's statistics, `running` or `batch`. `batch_size` is the number of images
+over which batch statistics are taken; in `lesions`, `landscape`, `hessian`, `spectrum` and `trace` it is null where the
+numbers do not depend on it. Lines of earlier versions may lack a setting that their numbers depend on. Reports show
+them, and a study computes them again.
 
 - `responses`: The keys of the run's responses.jsonl, and the settings of the capture (`source`, `batch_size`,
   `pooling`, `first_conv`).
@@ -31,12 +34,13 @@ reader groups by them. Errors are fractions. Losses are in nats, means over the 
   the [stage, block] of all deleted or moved blocks. `tau` is Kendall's rank correlation between the new and the
   original order, over pairs of blocks of one stage: 1 for the original order, null for deletions. First blocks of
   stages, which may change shapes, are never moved. `reestimated` tells whether the batch statistics were computed again
-  with the lesion, over `statistics_images` training images.
+  with the lesion, over `statistics_images` training images in batches of `batch_size`.
 - `landscape`: Loss and error at params + `alpha` * first + `beta` * second direction. The directions are random, with
   each filter scaled to the norm of the network's filter (Li et al. 2018) and zero for norms and biases. `seed` is that
   of the directions.
 - `hessian`: The `index`-th (1-based) largest eigenvalue of the Hessian of the loss by all parameters, from `iterations`
-  iterations of the Lanczos algorithm. `residual` is the norm of H v - eigenvalue * v, an upper bound of its error.
+  iterations of the Lanczos algorithm, which ends after `max_iterations`, or before, once the largest `eigenvalues` have
+  converged. `residual` is the norm of H v - eigenvalue * v, an upper bound of its error.
 - `spectrum`: Lanczos quadrature of the density of the Hessian's eigenvalues from random vector number `probe`
   (1-based): the density is about the mean over the probes of point masses `weights`, which sum to 1, at `values`.
 - `trace`: v^T H v for the Hessian H of the parameters of one `part` (`stem`, `stage1`, ..., `head`) and random vector
@@ -63,7 +67,8 @@ reader groups by them. Errors are fractions. Losses are in nats, means over the 
   images. `every` is the interval between the images used; 0: images evenly spread over the set.
 - `cka`: A row of a CKA matrix whose positions are averaged in tiles: `values` are those of the tile of `tile` positions
   from position `first` on, with each tile of `other_tile` positions of the run `other` at step `other_step`. Where
-  these are null, the matrix is that of the network with itself.
+  these are null, the matrix is that of the network with itself. `other_digest` is the `params_digest` of the other
+  run's parameters.
 - `init`: A block of a network at initialization, from one batch of `images` training images and its batch statistics.
   `input_squared_mean` and `input_variance` are means over the channels of the squared channel mean and of the channel
   variance of the block's input; `branch_squared_mean` and `branch_variance` those of the main branch.
@@ -92,12 +97,18 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   "paths": ("step", "length", "share", "norm", "blocks", "images", "source"),
   "lesions": (
     *("step", "kind", "stage", "block", "blocks", "count", "trial", "tau", "reestimated"),
-    *("statistics_images", "images", "source", "seed", "error", "loss"),
+    *("statistics_images", "images", "source", "seed", "error", "loss", "batch_size"),
   ),
-  "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed"),
-  "hessian": ("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed"),
-  "spectrum": ("step", "probe", "values", "weights", "parameters", "iterations", "images", "source", "mode", "seed"),
-  "trace": ("step", "probe", "part", "trace", "parameters", "images", "source", "mode", "seed"),
+  "landscape": ("step", "alpha", "beta", "loss", "error", "images", "source", "mode", "seed", "batch_size"),
+  "hessian": (
+    *("step", "index", "eigenvalue", "residual", "iterations", "images", "source", "mode", "seed", "batch_size"),
+    *("eigenvalues", "max_iterations"),
+  ),
+  "spectrum": (
+    *("step", "probe", "values", "weights", "parameters", "iterations"),
+    *("images", "source", "mode", "seed", "batch_size"),
+  ),
+  "trace": ("step", "probe", "part", "trace", "parameters", "images", "source", "mode", "seed", "batch_size"),
   "trajectory": (
     *("step", "at", "alpha", "beta", "first_share", "second_share", "distance", "plane_distance"),
     *("loss", "error", "plane_loss", "plane_error", "checkpoints", "images", "source", "batch_size"),
@@ -111,7 +122,7 @@ LOG_KEYS: dict[str, tuple[str, ...]] = {
   ),
   "cka": (
     *("step", "first", "values", "tile", "other", "other_step", "other_tile"),
-    *("test_images", "every", "cka_images"),
+    *("test_images", "every", "cka_images", "other_digest"),
   ),
   "init": (
     *("step", "position", "stage", "block", "layers_above"),

@@ -149,3 +149,19 @@ def test_a_trace_without_a_density_is_a_section(tmp_path):
   section = curvature_section.build(analysis.load(directory))
   assert [panel.name for panel in section.panels] == ["hessian-trace"]
   assert "±" not in section.tables[0].rows[0][4]  # one vector has no standard error
+
+
+def test_the_batch_size_is_a_setting_of_batch_statistics(tmp_path):
+  """With batches of all 20 images, the numbers are those of a run directory that was studied so only."""
+  for name, sizes in (("net", (10, 20, 20)), ("fresh", (20,))):
+    random_networks.write_digits_run(tmp_path / name, hessian_reference.MODEL)
+    for size in sizes:
+      settings = ("--mode=batch", "--images=20", f"--batch_size={size}", "--iterations=3", "--traces=1", "--probes=1")
+      assert study.main(["curvature", "--workdir", str(tmp_path / name), *settings]) == 0
+  logs, fresh = (study_records.read(tmp_path / name)[0] for name in ("net", "fresh"))
+  assert [row["batch_size"] for row in logs["spectrum"]] == [10, 20]
+  assert [row["batch_size"] for row in logs["trace"]] == [10] * 3 + [20] * 3
+  assert logs["spectrum"][1:] == fresh["spectrum"] and logs["trace"][3:] == fresh["trace"]
+  traces = curvature_analysis.traces(analysis.load(tmp_path / "net")).set_index("part")
+  assert traces.loc["all", "trace"] == pytest.approx(sum(row["trace"] for row in fresh["trace"]))
+  assert traces.loc["all", "vectors"] == 1

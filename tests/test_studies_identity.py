@@ -58,7 +58,7 @@ def test_deepening_does_not_change_the_logits(images, changes):
     (Model(), 21, "not 6n"),
     (Model(survival=0.5), 0, "model.survival is 0.5"),
     (Model(branch_scale=0.5), 0, "model.branch_scale is 0.5"),
-    (Model(shortcut="C"), 0, "model.shortcut is 'C'"),
+    (Model(shortcut="C"), 0, "model.shortcut is 'C'; exclude it with --only"),
     (Model(kind="plain", norm="layer"), 0, "'plain' and model.norm is 'layer'"),
     (Model(activation="sigmoid"), 0, "model.activation is 'sigmoid'"),
     (Model(kind="plain", preactivation=True), 0, "'plain' and model.preactivation"),
@@ -112,6 +112,9 @@ def test_the_command_trains_the_deepened_network_and_one_from_scratch(tmp_path, 
   assert (tmp_path / row["run"] / "metrics.jsonl").read_bytes() == before
   assert len(study_records.read(directory)[0]["identity"]) == 1
   assert "8 to 14" in capsys.readouterr().out
+  assert study.main([argument.replace("=12", "=24") for argument in command]) == 0
+  assert (tmp_path / row["run"] / "metrics.jsonl").read_bytes() == before
+  assert [each["images"] for each in study_records.read(directory)[0]["identity"]] == [12, 24]
 
 
 def test_without_training_only_logits_are_compared(tmp_path, capsys):
@@ -126,3 +129,6 @@ def test_without_training_only_logits_are_compared(tmp_path, capsys):
   (row,) = study_records.read(directory)[0]["identity"]
   assert row["difference"] < 1e-4 and row["error"] == row["error_before"] and row["run"] is row["scratch"] is None
   assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+  assert study.main([argument.replace("=12", "=24") for argument in command]) == 0
+  added = study_records.read(directory)[0]["identity"][1:]
+  assert [each["images"] for each in added] == [24] and (24 * added[0]["error"]) % 1 == pytest.approx(0)

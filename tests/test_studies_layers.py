@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import analysis, models, study, study_records
+from resjax import analysis, models, records, study, study_records
 from resjax.analysis.sections import cka as cka_section, layers as layers_section
 from resjax.config import Config, Model
 from resjax.config.studies import Layers
@@ -194,6 +194,33 @@ def test_other_settings_append_further_lines(studied):
   assert {row["every"] for row in added} == {3}
 
 
+def test_a_matrix_is_that_of_the_other_network_and_its_tiles(tmp_path):
+  """Networks of two experiments have the same id, and with fewer tiles only the deeper network is averaged."""
+  own = random_networks.write_digits_run(tmp_path / "own", Model(depth=8, blocks=(3,), width=2))
+  others = [
+    random_networks.write_run(tmp_path / name / "same", NET, random_networks.DIGITS, 8, 10, seed=seed, channels=1)
+    for name, seed in (("first", 0), ("second", 1))
+  ]
+
+  def matrix(other, tiles):
+    before = study_records.read(own)[0]["cka"]
+    command = ["layers", "--workdir", str(own), f"--other={other}", f"--tiles={tiles}", *SMALL_STUDY]
+    assert study.main(command) == 0
+    rows = study_records.read(own)[0]["cka"][len(before) :]
+    return np.array([row["values"] for row in rows if row["other"]]), [row["first"] for row in rows if not row["other"]]
+
+  first, diagonal = matrix(others[0], 120)
+  assert first.shape == (4, 7) and diagonal == [0, 1, 2, 3]
+  second, diagonal = matrix(others[1], 120)
+  assert second.shape == (4, 7) and diagonal == [] and np.abs(first - second).max() > 1e-2
+  averaged, diagonal = matrix(others[1], 4)
+  pairs = [second[:, :2].mean(1), second[:, 2:4].mean(1), second[:, 4:6].mean(1), second[:, 6]]
+  assert diagonal == [] and averaged == pytest.approx(np.stack(pairs, 1), abs=1e-4)  # of rounded values
+  assert all(len(matrix(other, 120)[0]) == 0 for other in others)
+  data = cka_section.build(analysis.load(own)).data["cka"]
+  assert data[["rows", "columns"]].values.tolist() == [[4, 4], [4, 4]]  # itself, and the last matrix with `same`
+
+
 def test_the_section_tells_whether_the_separation_law_holds(studied):
   logs = analysis.load(studied)
   section = layers_section.build(logs)
@@ -212,7 +239,7 @@ def test_the_section_tells_whether_the_separation_law_holds(studied):
 @pytest.mark.parametrize(
   ("change", "said"),
   [
-    (["--other=nowhere"], "other = 'nowhere': must be a run directory, but contains no run.json"),
+    (["--other=nowhere"], "resjax.study layers: other = 'nowhere': must be a run directory, but contains no run.json"),
     (["--images=3"], "images = 3: must be 20 to"),
     (["--cka_images=3"], "cka_images = 3: must be 4 to"),
     (["--every=-1"], "every = -1: must be 0 to"),
@@ -227,8 +254,19 @@ def test_invalid_settings_are_a_one_line_error(studied, capsys, change, said):
 
 def test_networks_that_cannot_be_compared_are_refused(studied, tmp_path, capsys):
   vgg = Config(model=Model("vgg", "plain", 16, block="single", norm="none"))
-  with pytest.raises(ConfigError, match="cannot be studied one by one"):
+  with pytest.raises(ConfigError, match=r"cannot be studied one by one.*; exclude it with --only"):
     layers.check(vgg, Layers())
+  empty = tmp_path / "empty"
+  with records.RunWriter(empty) as writer:
+    writer.update(id="empty")
+  assert study.main(["layers", "--workdir", str(studied), f"--other={empty}"]) == 2
+  assert f"other = '{empty}': has no checkpoint; choose a run directory with one\n" in capsys.readouterr().err
+  with records.RunWriter(empty) as writer:
+    writer.write_config(vgg.to_dict())
+  (empty / "checkpoints" / "1").mkdir(parents=True)
+  assert study.main(["layers", "--workdir", str(studied), f"--other={empty}"]) == 2
+  error = capsys.readouterr().err
+  assert f"other = '{empty}': model.family = 'vgg': " in error and error.endswith("; choose another network\n")
   larger = random_networks.write_digits_run(tmp_path / "larger", PREACTIVATED, side=16)
   assert study.main(["layers", "--workdir", str(studied), *SMALL_STUDY, f"--other={larger}"]) == 2
   assert "must take images of shape (8, 8, 1), not (16, 16, 1)" in capsys.readouterr().err

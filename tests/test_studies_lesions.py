@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import models, study, study_records
+from resjax import analysis, models, study, study_records
+from resjax.analysis.sections import lesions as lesions_section
 from resjax.config import Model
 from resjax.config.studies import Lesions
 from resjax.settings import ConfigError
-from resjax.studies import lesion_plans, segmented_model
+from resjax.studies import lesion_plans, segmented_model, trained_model
 from resjax.studies.lesion_forward import LesionedModel
 from resjax.train import evaluate
 from tests import random_networks
@@ -146,6 +147,30 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
   assert made_by == [{"step": 0, "study": "lesion", "command": call} for call in calls]
 
 
+def test_the_batch_size_is_a_setting_of_reestimated_statistics(tmp_path):
+  """The expected losses are those of the network with statistics reestimated in batches of each size."""
+  directory = random_networks.write_digits_run(tmp_path / "net", Model(depth=8))
+  few = ["--images=40", "--statistics_images=24", "--reestimate=yes", "--counts=", "--trials=0"]
+  for size in (8, 12, 12):
+    assert study.main(["lesion", "--workdir", str(directory), f"--batch_size={size}", *few]) == 0
+  rows = study_records.read(directory)[0]["lesions"]
+  assert [(row["kind"], row["batch_size"]) for row in rows] == [
+    (kind, size) for size in (8, 12) for kind in ("none", "delete", "delete", "delete")
+  ]
+  with jax.set_mesh(trained_model.make_mesh(1)):
+    net = trained_model.read(directory, None)
+    training, tested = net.sample("train", 24)[0], net.sample("test", 40)
+    for row in (rows[0], rows[4]):
+      size = row["batch_size"]
+      found = evaluate.training_set_statistics(net.net, size, net.variables, training, net.statistics)
+      variables = {**net.variables, "batch_stats": found}
+      loss, wrong = evaluate.evaluate(net.net, size, variables, *tested, net.statistics)
+      assert row["loss"] == pytest.approx(float(loss) / 40, rel=1e-4) and row["error"] == int(wrong) / 40
+  assert abs(rows[0]["loss"] / rows[4]["loss"] - 1) > 1e-3
+  (shown,) = lesions_section.build(analysis.load(directory)).data["lesions"].to_dict("records")
+  assert (shown["blocks"], shown["undisturbed"]) == (3, rows[4]["error"])  # of the last batch size
+
+
 @pytest.mark.parametrize(
   ("arguments", "says"),
   [
@@ -153,7 +178,10 @@ def test_the_command_writes_each_lesion_once(tmp_path, capsys):
     (["lesion", "--counts=2,x"], "counts = '2,x': must be comma-separated numbers, such as 2,4,8"),
     (["lesion", "--reestimate=maybe"], "reestimate = 'maybe': must be one of no, yes, both"),
     (["lesion"], "no such directory"),
-    (["lesion", "--workdir=EMPTY"], "contains no run with a checkpoint"),
+    (
+      ["lesion", "--workdir=EMPTY"],
+      "contains no run with a checkpoint; train first, or give a work directory that has checkpoints/",
+    ),
   ],
 )
 def test_invalid_arguments_are_a_one_line_error(tmp_path, capsys, arguments, says):

@@ -9,7 +9,7 @@ from resjax.analysis.logs import Logs
 WIDTH = 0.01  # standard deviation of the smoothing Gaussian, relative to the largest eigenvalue in magnitude
 LARGE = 0.01  # eigenvalues above this fraction of the largest one are counted as large
 POINTS = 400  # at which the density is evaluated
-_SETTINGS = ["images", "mode", "draw_seed"]
+_SETTINGS = ["images", "mode", "batch_size", "draw_seed"]
 
 
 def _latest(logs: Logs, log: str) -> pd.DataFrame:

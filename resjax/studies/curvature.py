@@ -46,6 +46,7 @@ def run(trained: TrainedModel, settings: Curvature, writer: RunWriter) -> list[d
     "images": len(labels),
     "source": "train",
     "mode": settings.mode,
+    "batch_size": settings.batch_size if settings.mode == "batch" else None,
     "seed": settings.seed,
   }
   surface = LossSurface(

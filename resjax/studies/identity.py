@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from resjax import experiment_cli, files, mesh, models, records, study_records
+from resjax import experiment_cli, files, mesh, models, records
 from resjax.config import Config
 from resjax.config.studies import Identity
 from resjax.records import RunWriter
@@ -62,13 +62,15 @@ def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[di
   workdir = files.absolute(trained.directory).parents[1]
   directory = workdir / deepened.folder / deepened.id
   facts = {"run": f"{deepened.folder}/{deepened.id}", "scratch": f"{scratch.folder}/{scratch.id}"}
-  known = [row for row in study_records.read(trained.directory)[0]["identity"] if row["step"] == trained.step]
-  rows = [row for row in known if row["run"] == facts["run"] and has_checkpoint(directory)]
+  # The checkpoint of step 0 is written once; another number of images changes only the comparison.
+  known = trained.recorded("identity", {"step": trained.step, "run": facts["run"]}) if has_checkpoint(directory) else []
+  rows = [row for row in known if row["images"] == _images(trained, settings)]
   with Progress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
       variables, found = _deepen(trained, config, settings)
       rows = [{"step": trained.step, **found, **facts}]
-      _save(directory, trained, config, variables)
+      if not known:
+        _save(directory, trained, config, variables)
       writer.append("identity", rows)
       progress.show(1, f"logits differ by at most {found['difference']:.2g}")
   if experiment.run_all(QUESTION, [deepened, scratch], workdir) == experiment_cli.PREEMPTED:
@@ -86,17 +88,18 @@ def run(trained: TrainedModel, settings: Identity, writer: RunWriter) -> list[di
 def _compare(trained: TrainedModel, config: Config, settings: Identity, writer: RunWriter) -> dict[str, Any]:
   """Records the change of the logits by deepening, unless it is recorded already; returns a row of the summary."""
   columns = {"step": trained.step, "depth": config.model.depth, "run": None, "scratch": None}
-  rows = [
-    row
-    for row in study_records.read(trained.directory)[0]["identity"]
-    if all(row[key] == value for key, value in columns.items())
-  ]
+  rows = trained.recorded("identity", {**columns, "images": _images(trained, settings)})
   with Progress(f"identity {trained.id}", 1, len(rows[:1]), "net") as progress:
     if not rows:
       rows = [{**columns, **_deepen(trained, config, settings)[1]}]
       writer.append("identity", rows)
       progress.show(1, f"logits differ by at most {rows[0]['difference']:.2g}")
   return {"id": trained.id, **_change_columns(rows[-1])}
+
+
+def _images(trained: TrainedModel, settings: Identity) -> int:
+  """Returns the number of images on which the logits are compared."""
+  return len(trained.sample("test", settings.images)[1])
 
 
 def _change_columns(row: dict[str, Any]) -> dict[str, str]:

@@ -42,6 +42,7 @@ def run(trained: TrainedModel, settings: Landscape, writer: RunWriter) -> list[d
     "images": len(labels),
     "source": "train",
     "mode": settings.mode,
+    "batch_size": settings.batch_size if settings.mode == "batch" else None,
     "seed": settings.seed,
   }
   surface = LossSurface(
@@ -93,11 +94,15 @@ def _points(
 def _eigenvalues(
   trained: TrainedModel, settings: Landscape, writer: RunWriter, columns: dict[str, Any], surface: LossSurface
 ) -> list[dict[str, Any]]:
-  """Returns the lines of the eigenvalues, after computing and writing them if too few are recorded."""
-  known = trained.recorded("hessian", columns)
-  if len(known) >= settings.eigenvalues:
-    return known[: settings.eigenvalues]
+  """Returns the lines of the eigenvalues, after computing and writing them if too few are recorded.
+
+  The eigenvalues depend on both settings, which tell when the Lanczos iteration ends.
+  """
   size = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
+  columns = {**columns, "eigenvalues": settings.eigenvalues, "max_iterations": settings.iterations}
+  known = trained.recorded("hessian", columns)
+  if len(known) >= min(settings.eigenvalues, settings.iterations, size):
+    return known
   with Progress(f"hessian {trained.id}", min(settings.iterations, size), 0, "product") as progress:
     matvec = surface.hessian_matvec(functools.partial(progress.show, 1))
     found = lanczos.largest_eigenvalues(matvec, size, settings.eigenvalues, settings.iterations, settings.seed)

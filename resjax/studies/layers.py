@@ -1,6 +1,7 @@
 """Study of layers: class separation and probe errors of the features of each block, and CKA between blocks."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from resjax import files
 from resjax.config import Config
 from resjax.config.studies import Layers
+from resjax.models import layout
 from resjax.records import RunWriter
-from resjax.settings import ConfigError
+from resjax.settings import ConfigError, freeze
 from resjax.studies import cka, layer_measures, segmented_model, trained_model
 from resjax.studies.layer_features import Features, capture
 from resjax.studies.trained_model import TrainedModel
@@ -22,12 +24,24 @@ DECIMALS = 4  # of the CKA values in the records
 SIGNIFICANT_DIGITS = 6  # of the other measures in the records
 
 
-def check(config: Config, settings: Layers) -> None:
-  """Raises ConfigError if the study does not support the network of a run, or the network it is compared with."""
-  segmented_model.check(config.model)
+def study_settings(_: Config, given: Mapping[str, Any]) -> Layers:
+  """Returns the settings of the study, after checking that a network with which others are compared is supported."""
+  settings = freeze(Layers, given)
   if settings.other:
-    (other,) = trained_model.find(_other_directory(settings), "").values()
-    segmented_model.check(other.model)
+    directory = _other_directory(settings)
+    if not trained_model.has_checkpoint(directory):
+      raise ConfigError(f"other = {settings.other!r}: has no checkpoint; choose a run directory with one")
+    try:
+      (other,) = trained_model.find(directory, "").values()
+      segmented_model.check(other.model, remedy="choose another network")
+    except ConfigError as error:
+      raise ConfigError(f"other = {settings.other!r}: {error}") from None
+  return settings
+
+
+def check(config: Config, _: Layers) -> None:
+  """Raises ConfigError if the study does not support the network of a run."""
+  segmented_model.check(config.model)
 
 
 def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict[str, Any]]:
@@ -60,7 +74,8 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
   }
   rows = trained.recorded("layers", {**about, "images": len(_images(trained, settings, "train")[1])})
   wanted = [None] if other is None else [None, other]
-  missing = [each for each in wanted if not _recorded_matrix(trained, settings, about, each)]
+  matrices = [(each, {**about, **_matrix_columns(trained, settings, each)}) for each in wanted]
+  missing = [(each, columns) for each, columns in matrices if not trained.recorded("cka", columns)]
   with Progress(f"layers {trained.id}", 2, 2 - bool(missing) - (not rows), "part") as progress:
     if missing or not rows:
       features = _features(trained, settings, test[0])
@@ -69,8 +84,8 @@ def run(trained: TrainedModel, settings: Layers, writer: RunWriter) -> list[dict
       writer.append("layers", rows)
       progress.show(1, "probes")
     if missing:
-      for each in missing:
-        writer.append("cka", _cka_rows(settings, features, about, each, test[0]))
+      for each, columns in missing:
+        writer.append("cka", _cka_rows(settings, features, columns, each, test[0]))
       progress.show(1, "CKA")
   return [_summary(trained.id, rows)]
 
@@ -173,42 +188,37 @@ def _steps(features: Features) -> dict[int, tuple[float, float]]:
 
 
 def _cka_rows(
-  settings: Layers, features: Features, about: dict[str, Any], other: TrainedModel | None, images: jax.Array
+  settings: Layers, features: Features, columns: dict[str, Any], other: TrainedModel | None, images: jax.Array
 ) -> list[dict[str, Any]]:
   """Returns the lines of cka.jsonl of a network with itself or with another network.
 
   Args:
     settings: Settings of the study.
     features: Features of the test images in the network.
-    about: Keys and values that all lines share.
+    columns: Keys and values that all lines share.
     other: Other network; None for the network itself.
     images: Test images, uint8 [images, height, width, channels].
   """
   theirs = features if other is None else _features(other, settings, images)
-  tile, other_tile = (-(-len(each.positions) // settings.tiles) for each in (features, theirs))
+  tile, other_tile = columns["tile"], columns["other_tile"]
   values = cka.tile_means(cka.cka(features.pooled, theirs.pooled, settings.cka_images), tile, other_tile)
-  named = {"other": other.id if other else None, "other_step": other.step if other else None}
-  return [
-    {
-      **about,
-      **named,
-      "first": row * tile,
-      "tile": tile,
-      "other_tile": other_tile,
-      "values": list(np.round(line, DECIMALS)),
-    }
-    for row, line in enumerate(values)
-  ]
+  return [{**columns, "first": row * tile, "values": list(np.round(line, DECIMALS))} for row, line in enumerate(values)]
 
 
-def _recorded_matrix(
-  trained: TrainedModel, settings: Layers, about: dict[str, Any], other: TrainedModel | None
-) -> list[dict[str, Any]]:
-  """Returns the recorded lines of a CKA matrix with the tile size of the settings; none if it is not recorded."""
-  named = {"other": other.id if other else None, "other_step": other.step if other else None}
-  rows = trained.recorded("cka", {**about, **named})
-  tile = -(-(sum(trained.config.model.structure.blocks_per_stage) + 1) // settings.tiles)
-  return [row for row in rows if row["tile"] == tile]
+def _matrix_columns(trained: TrainedModel, settings: Layers, other: TrainedModel | None) -> dict[str, Any]:
+  """Returns the keys of cka.jsonl that tell the other network and the tiles of a matrix, with their values."""
+
+  def tile(net: TrainedModel) -> int:
+    positions = sum(net.config.model.structure.blocks_per_stage) + 1
+    return -(-positions // settings.tiles)
+
+  return {
+    "other": other.id if other else None,
+    "other_step": other.step if other else None,
+    "other_digest": layout.digest(other.variables["params"]) if other else None,  # ids repeat in other experiments
+    "tile": tile(trained),
+    "other_tile": tile(other or trained),
+  }
 
 
 def _summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from resjax.study_records import DELETE, NONE
 from resjax.train.progress import Progress
 
 LESIONS_PER_PROGRAM = 15  # lesions tested by one call, in addition to the undisturbed network
-KEY = ("step", "kind", "stage", "block", "count", "trial", "seed", "reestimated", "statistics_images", "images")
+KEY = (
+  *("step", "kind", "stage", "block", "count", "trial", "seed"),
+  *("reestimated", "statistics_images", "batch_size", "images"),
+)
 
 
 def check(config: Config, _: Lesions) -> None:
@@ -88,6 +91,7 @@ class _Tests:
       **lesion.columns(),
       "reestimated": reestimated,
       "statistics_images": self.settings.statistics_images if reestimated else None,
+      "batch_size": self.settings.batch_size if reestimated else None,
       "images": len(self.labels),
       "source": "test",
     }

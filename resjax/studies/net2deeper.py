@@ -48,7 +48,7 @@ def model(net: config.Model, depth: int) -> config.Model:
     raise ConfigError(f"depth = {depth}: must be greater than {net.depth}, the depth of the trained network")
   reason = _why_no_identity(net)
   if reason:
-    raise ConfigError(f"no block of this network can be the identity: {reason}; choose other networks")
+    raise ConfigError(f"no block of this network can be the identity: {reason}; exclude it with --only")
   return deeper
 
 

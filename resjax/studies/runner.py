@@ -63,7 +63,7 @@ STUDIES = {
   "gradients": Study(gradients.study_settings, gradients.check, gradients.run),
   "identity": Study(_independent_of_run(studies.Identity), identity.check, identity.run),
   "landscape": Study(_independent_of_run(studies.Landscape), landscape.check, landscape.run),
-  "layers": Study(_independent_of_run(studies.Layers), layers.check, layers.run),
+  "layers": Study(layers.study_settings, layers.check, layers.run),
   "trajectory": Study(_independent_of_run(studies.Trajectory), trajectory.check, trajectory.run),
   "lesion": Study(_independent_of_run(studies.Lesions), lesions.check, lesions.run),
 }

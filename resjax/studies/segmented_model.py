@@ -18,12 +18,16 @@ Variables = dict[str, Any]
 SURVIVAL = "survival"  # collection of factors of main branches; like params, it is split and permuted with the blocks
 
 
-def check(net: config.Model) -> None:
-  """Raises ConfigError for a network that does not consist of a stem, stages of blocks and a head."""
+def check(net: config.Model, remedy: str = "exclude it with --only") -> None:
+  """Raises ConfigError for a network that does not consist of a stem, stages of blocks and a head.
+
+  Args:
+    net: Settings of the network.
+    remedy: End of the error message, what the user can do.
+  """
   if net.family == "vgg":
     raise ConfigError(
-      "model.family = 'vgg': its blocks cannot be studied one by one, because of the pooling between them; choose "
-      "other networks"
+      f"model.family = 'vgg': its blocks cannot be studied one by one, because of the pooling between them; {remedy}"
     )
 
 

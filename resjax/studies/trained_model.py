@@ -152,7 +152,9 @@ def find(workdir: Path, only: str) -> dict[Path, Config]:
       )
       found[directory] = named
   if not found:
-    raise ConfigError(f"{workdir}: contains no run with a checkpoint")
+    raise ConfigError(
+      f"{workdir}: contains no run with a checkpoint; train first, or give a work directory that has checkpoints/"
+    )
   chosen = listing.filter_runs(list(found.values()), only)
   return {directory: run.config for directory, run in found.items() if run in chosen}
 

@@ -4,12 +4,13 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from resjax.analysis import formats, plotting, style
-from resjax.analysis.curves import last_capture
+from resjax.analysis.curves import last_capture, latest_settings
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
+_SETTINGS = ["images", "mode", "batch_size", "draw_seed"]
 _COLUMNS = (
   *(Column("network", number=False), Column("seed"), Column("eigenvalue", "1 is the largest")),
   *(Column("value"), Column("residual", "bound on the error")),
@@ -19,7 +20,9 @@ _COLUMNS = (
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if neither surfaces nor eigenvalues were studied."""
   surface = last_capture(logs.studies["landscape"]).dropna(subset=["loss"])
+  surface = latest_settings(surface, _SETTINGS)
   hessian = last_capture(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
+  hessian = latest_settings(hessian, [*_SETTINGS, "eigenvalues", "max_iterations"])
   if surface.empty and hessian.empty:
     return None
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
@@ -61,7 +64,6 @@ def _panels(logs: Logs, surface: pd.DataFrame) -> list[Panel]:
 
 def _panel(net: Network, lines: pd.DataFrame, norm: LogNorm) -> Panel:
   first = lines[lines["id"] == lines["id"].iloc[0]]
-  first = first[first["draw_seed"].fillna(-1) == first["draw_seed"].fillna(-1).iloc[0]]
   with style.panel() as (figure, axes):
     plotting.loss_surface(axes, first, norm)
     axes.plot(0, 0, "+", color="white", markersize=8)

@@ -20,6 +20,7 @@ from resjax.analysis.sections.section import (
 )
 
 _SETTING = ["reestimated", "images", "source"]  # columns of the settings of a study
+_STATISTICS = ["statistics_images", "batch_size"]  # of re-estimated batch statistics
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
   *(Column("network", number=False), Column("batch statistics", number=False), Column("images"), Column("intact")),
@@ -34,7 +35,7 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no network was lesioned."""
-  lines = last_capture(logs.studies["lesions"]).dropna(subset=["error"])
+  lines = _latest_statistics(last_capture(logs.studies["lesions"]).dropna(subset=["error"]))
   if lines.empty:
     return None
   first = _first_setting(lines)
@@ -105,6 +106,12 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
       undisturbed = part[part["lesion"] == study_records.NONE]["error"].mean()
       rows.append((key, label, reestimated, images, undisturbed, *by_seed))
   return pd.DataFrame(rows, columns=_SUMMARY)
+
+
+def _latest_statistics(lines: pd.DataFrame) -> pd.DataFrame:
+  """Returns the lines with the last recorded settings of re-estimated statistics, for each run and other settings."""
+  others = ["id", *_SETTING]
+  return lines.merge(lines.drop_duplicates(others, keep="last")[[*others, *_STATISTICS]], on=[*others, *_STATISTICS])
 
 
 def _first_setting(lines: pd.DataFrame) -> pd.DataFrame:
