@@ -111,7 +111,7 @@ def _flags(argv: list[str]) -> list[str]:
   except flags.IllegalFlagValueError as error:
     if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL):
       kind: Any = dict(settings.leaves(Config))[match[1]].type
-      raise ConfigError(f"{match[1]} = {match[2]!r}: must be {kind.__name__}") from None
+      raise ConfigError(f"{match[1]} = {match[2]!r}: must be {settings.type_name(kind)}") from None
     raise
 
 
@@ -126,7 +126,7 @@ def _named(argv: list[str]) -> tuple[str, str, list[str]]:
     if match := re.fullmatch(r"--?config(?:=(.*))?", arg):
       name = next(remaining, "") if match[1] is None else match[1]
       if not name or name.startswith("-"):
-        raise ConfigError("--config names no experiment; --list shows them")
+        raise ConfigError("--config needs the name of an experiment; --list shows them")
     else:
       others.append(arg)
   path, colon, variant = name.rpartition(":")

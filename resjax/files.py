@@ -21,14 +21,14 @@ def as_path(address: str | os.PathLike[str]) -> Path:
   """Returns the path of an address; in a bucket a path of etils, which has pathlib's methods.
 
   Raises:
-    OSError: The scheme of the address is unknown, or the libraries for buckets are not installed.
+    OSError: The scheme of the address is not supported, or the libraries for buckets are not installed.
   """
   text = os.fspath(address)
   scheme, separator, _ = text.partition("://")
   if not separator:
     return Path(text)
   if not text.startswith(BUCKET):
-    raise OSError(f"{text}: {scheme}:// is not known; a directory, or {BUCKET}BUCKET/FOLDER")
+    raise OSError(f"{text}: unsupported scheme {scheme}://; use a local directory or {BUCKET}BUCKET/FOLDER")
   try:
     import gcsfs  # noqa: F401
     from etils import epath

@@ -51,11 +51,11 @@ class Experiment:
     """
     if variant and variant not in self.variants:
       known = ", ".join(self.variants) or "none"
-      raise ConfigError(f"experiment {self.name} has no variant {variant}; there is {known}")
+      raise ConfigError(f"experiment {self.name} has no variant {variant}; available variants: {known}")
     values = _called(self.path, "get_config", lambda: self.module.get_config(variant))
     keys = settings.flatten(values.to_dict()) if isinstance(values, ml_collections.ConfigDict) else {}
     if not all(key in keys for key, _ in settings.leaves(Config)):
-      raise ConfigError(f"experiment {self.path}: get_config must return what config.default() returns, changed")
+      raise ConfigError(f"experiment {self.path}: get_config must return a (modified) config.default()")
     return values
 
   def runs(self, variant: str = "", pinned: Point | None = None) -> list[Run]:

@@ -105,7 +105,7 @@ def suggestion(word: str, known: Collection[str]) -> str:
   options = same or difflib.get_close_matches(word, known, n=3, cutoff=0.5)
   if options:
     return f"; did you mean {' or '.join(options)}?"
-  return f"; there is {', '.join(known) or 'none'}"
+  return f"; available: {', '.join(known) or 'none'}"
 
 
 def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
@@ -130,6 +130,11 @@ def freeze(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
   return cls(**made)
 
 
+def type_name(kind: Any) -> str:
+  """Returns the type of a setting in words, such as "an integer"."""
+  return {int: "an integer", float: "a number", bool: "true or false", str: "text"}.get(kind, "a tuple")
+
+
 def checked(key: str, value: Any, kind: Any, allowed: Range | tuple[str, ...] | None) -> Any:
   """Returns a value converted to a type: an int may become a float, a list a tuple.
 
@@ -144,7 +149,7 @@ def checked(key: str, value: Any, kind: Any, allowed: Range | tuple[str, ...] | 
     with contextlib.suppress(OverflowError):
       value = float(value)
   if type(value) is not kind:
-    raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}, not {type(value).__name__}")
+    raise ConfigError(f"{key} = {value!r}: must be {type_name(kind)}, not {type(value).__name__}")
   if kind is float and not math.isfinite(value):
     raise ConfigError(f"{key} = {value!r}: must be finite")
   if allowed is not None and value not in allowed:

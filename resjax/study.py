@@ -157,7 +157,8 @@ def _value(wanted: Any, key: str, text: str) -> Any:
       return tuple(typing.get_args(wanted)[0](item) for item in text.strip("()").split(",") if item)
     return wanted(text)
   except ValueError:
-    kinds = "comma-separated numbers, such as 2,4,8" if typing.get_origin(wanted) is tuple else wanted.__name__
+    numbers = typing.get_origin(wanted) is tuple
+    kinds = "comma-separated numbers, such as 2,4,8" if numbers else settings.type_name(wanted)
     raise ConfigError(f"{key} = {text!r}: must be {kinds}") from None
 
 

@@ -155,7 +155,9 @@ def test_commands_that_need_a_local_directory_refuse_a_bucket(in_memory_bucket, 
 @pytest.mark.parametrize("address", ["s3://bucket/runs", "memory://runs", "http://runs"])
 def test_addresses_of_other_file_systems_are_refused(address):
   scheme = address.partition(":")[0]
-  with pytest.raises(OSError, match=rf"{address}: {scheme}:// is not known; a directory, or gs://BUCKET/FOLDER"):
+  with pytest.raises(
+    OSError, match=rf"{address}: unsupported scheme {scheme}://; use a local directory or gs://BUCKET/FOLDER"
+  ):
     files.as_path(address)
 
 

@@ -31,7 +31,7 @@ def test_slices_are_parsed_by_name(name, count, kind):
   [
     ("v5e", "slices of v5e are 2x2, 2x4,"),
     ("v5p:3x3x3", "slices of v5p are 2x2x1,"),
-    ("v9:2x2", "unknown chip 'v9'; there is v5e, v6e, v5p, gpu"),
+    ("v9:2x2", "unknown chip 'v9'; available: v5e, v6e, v5p, gpu"),
     ("gpu:h100x9", "must be gpu:NAMExN with NAME one of a100, h100, h200, N 1 to 8"),
   ],
 )

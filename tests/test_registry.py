@@ -44,8 +44,8 @@ BROKEN_FILES = {
 }
 BROKEN_FUNCTIONS = {
   "def get_config(): pass": "get_config raised TypeError",
-  "def get_config(variant): return None": "get_config must return what config.default() returns, changed",
-  "def get_config(variant): return {}": "get_config must return what config.default() returns, changed",
+  "def get_config(variant): return None": "get_config must return a (modified) config.default()",
+  "def get_config(variant): return {}": "get_config must return a (modified) config.default()",
   "def get_config(variant):\n  c = config.default()\n  del c.model.depth\n  return c": "get_config must return",
   "def get_config(variant):\n  c = config.default()\n  c.train.steps = 'x'\n  return c": "get_config raised TypeError",
   "def get_config(variant):\n  c = config.default()\n  c.train.stpes = 3\n  return c": "unknown key 'train.stpes'",
@@ -55,7 +55,7 @@ BROKEN_FUNCTIONS = {
   "def sweep(variant): return ['seed']": "sweep raised ValueError",
   "def sweep(variant): raise KeyError('a\\nb')": "sweep raised KeyError",
   "def sweep(variant): return [{'sede': 1}]": "unknown key 'sede'",
-  "def sweep(variant): return [{'seed': [1]}]": "seed = [1]: must be int",
+  "def sweep(variant): return [{'seed': [1]}]": "seed = [1]: must be an integer",
 }
 
 
@@ -177,7 +177,7 @@ def test_variants_and_pinned_settings_are_applied_to_the_runs(tmp_path):
   (mini,) = experiment.runs("mini")
   assert (mini.config.train.steps, mini.folder) == (10, "study-mini")
   assert [run.id for run in experiment.runs(pinned={"model.depth": 8, "seed": 5})] == ["residual-A-d8-s5"]
-  with pytest.raises(ConfigError, match=r"^experiment study has no variant mni; there is mini$"):
+  with pytest.raises(ConfigError, match=r"^experiment study has no variant mni; available variants: mini$"):
     experiment.runs("mni")
 
 
@@ -198,7 +198,7 @@ def test_files_with_a_leading_underscore_and_missing_folders_are_ignored(tmp_pat
   [
     (
       "nope",
-      "unknown experiment nope; there is cifar_depth_sweep, cifar_highway, cifar_precision, cifar_resnet18, cifar",
+      "unknown experiment nope; available: cifar_depth_sweep, cifar_highway, cifar_precision, cifar_resnet18, cifar",
     ),
     ("quickstrt", r"unknown experiment quickstrt; did you mean quickstart\?"),
     ("somewhere/quickstart.py", r"unknown experiment somewhere/quickstart.py; did you mean quickstart\?"),
@@ -242,7 +242,7 @@ def test_without_any_experiment_the_overview_is_empty(tmp_path, monkeypatch):
   monkeypatch.setattr(registry, "SHIPPED", tmp_path / "none")
   monkeypatch.chdir(tmp_path)
   assert registry.overview() == []
-  with pytest.raises(ConfigError, match=r"there is none$"):
+  with pytest.raises(ConfigError, match=r"available: none$"):
     registry.find("quickstart")
 
 

@@ -58,7 +58,10 @@ def test_records_are_those_of_the_contract(uninterrupted):
   rates = {row["step"]: row["learning_rate"] for row in run.metrics if row["split"] == "train"}
   assert [rates[step] for step in (5, 20, 40, 45, 60)] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01], rel=1e-5)
   dropped = [(event["step"], event["detail"]) for event in run.run["events"] if event["name"] == "rate dropped"]
-  assert dropped == [(40, "to 0.01: no new best error in 1"), (60, "to 0.001: no new best error in 1")]
+  assert dropped == [
+    (40, "to 0.01: no new best error in 1 evaluation"),
+    (60, "to 0.001: no new best error in 1 evaluation"),
+  ]
   assert out.splitlines()[-1] == str(workdir / "quickstart" / "report.html")
   assert (workdir / "quickstart" / "report.html").is_file()
 

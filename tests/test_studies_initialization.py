@@ -212,7 +212,7 @@ def test_fits_find_what_was_put_in(tmp_path):
   [
     (["--images=1"], "images = 1: must be 2 to"),
     (["--config.model.depht=8"], "unknown key 'model.depht'; did you mean model.depth or"),
-    (["--config.model.depth=x"], "model.depth = 'x': must be int"),
+    (["--config.model.depth=x"], "model.depth = 'x': must be an integer"),
     (["--config.model.norm=batch_norm"], "model.norm = 'batch_norm': must be one of batch, none"),
     (
       ["--config.model.family=vgg", "--config.model.block=single", "--config.model.depth=16", "--only", "kind=plain"],

@@ -141,8 +141,8 @@ def test_the_id_has_the_pinned_value_of_a_swept_setting():
     ({"model": {"depth": 20}}, "model is a section"),
     ({3: 20}, "unknown key 3"),
     ({"model.depth": 21}, "model.depth = 21: .* nearest: 20 and 26"),
-    ({"model.depth": "20"}, "model.depth = '20': must be int, not str"),
-    ({"seed": None}, "seed = None: must be int"),
+    ({"model.depth": "20"}, "model.depth = '20': must be an integer, not str"),
+    ({"seed": None}, "seed = None: must be an integer"),
   ],
 )
 def test_invalid_points_are_errors(point, says):

@@ -63,7 +63,7 @@ class Data:
     allowed=COUNT,
     paper={"cifar": 4},
   )
-  mirror: bool = setting(True, "mirror each training image with probability 1/2", paper=True)
+  mirror: bool = setting(True, "flip each training image horizontally with probability 1/2", paper=True)
   image_size: int = setting(
     224, "image files: side of the square input of the network, in pixels", allowed=Range(1, 4096), paper=224
   )
@@ -77,8 +77,8 @@ class Data:
   )
   lighting: float = setting(
     0.1,
-    "image files decoded in every epoch: standard deviation of the random multiple of each principal component of "
-    "color that is added to an image",
+    "image files decoded in every epoch: strength of AlexNet's PCA color augmentation, the standard deviation of the "
+    "random multiple of each principal component of color that is added to an image",
     allowed=NON_NEGATIVE,
     paper=0.1,
   )

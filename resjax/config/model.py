@@ -168,7 +168,8 @@ class Model:
   )
   norm_images: int = setting(
     0,
-    "images over which batch norm computes statistics; 0: the whole batch; 64: as on each of the paper's two GPUs",
+    'group size of batch norm in images ("ghost batch norm"); 0: the whole batch; 64: as on each of the paper\'s two '
+    "GPUs",
     allowed=COUNT,
     paper={"cifar": 64},
   )

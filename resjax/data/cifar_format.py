@@ -189,7 +189,7 @@ def parse(contents: Mapping[str, bytes], family: Family, path: str, form: str, n
     contents: Contents of the binary files, of checked size, by name without suffix.
     family: The data set.
     path: Path of the data set, also named in error messages.
-    form: Form in which the data set was found.
+    form: Storage format of the data set.
     notes: Sentences for the record of a run.
 
   Raises:

@@ -59,7 +59,7 @@ class Source:
     test: Test set.
     classes: Number of classes.
     path: Path it was read from; empty if it is part of a package.
-    form: Form in which it was found, such as "binary" or "npz".
+    form: Storage format, such as "binary" or "npz".
     notes: Sentences for the record of a run.
     skipped: Error message of each image that could not be decoded and was left out.
     class_names: Names of the classes in the order of the labels; empty if they are not known.
@@ -82,7 +82,7 @@ class Dataset:
   Attributes:
     name: Name of the data set, `data.name`.
     path: Path it was read from; empty if it is part of a package.
-    form: Form in which it was found, such as "binary" or "npz".
+    form: Storage format, such as "binary" or "npz".
     classes: Number of classes.
     digest: SHA-256 over the shapes and bytes of all images and labels; independent of the number held out.
     train_images: Training images without those held out, uint8 [N, H, W, C].
@@ -128,7 +128,7 @@ class FileDataset:
   Attributes:
     name: Name of the data set, `data.name`.
     path: Path it is read from.
-    form: Form in which it was found, such as "image files".
+    form: Storage format, such as "image files".
     classes: Number of classes.
     digest: SHA-256 over names, sizes in bytes and labels of all files; independent of the number held out.
     image_shape: Height and width in pixels, and number of channels, of the network's input.

@@ -114,7 +114,9 @@ class RunLog:
 
   def log_rate_drop(self, step: int, rate: float) -> None:
     """Records that the learning rate drops to `rate` because the validation error has stopped falling."""
-    self.writer.event(step, "rate dropped", f"to {rate:.3g}: no new best error in {self.config.train.plateau_patience}")
+    patience = self.config.train.plateau_patience
+    detail = f"to {rate:.3g}: no new best error in {patience} evaluation{'s' if patience > 1 else ''}"
+    self.writer.event(step, "rate dropped", detail)
 
   def log_responses(self, step: int, moments: Any) -> None:
     """Writes the responses of each layer, given the moments returned by `responses.capture`."""
