@@ -11,6 +11,7 @@ from resjax import config, models, registry, settings
 from resjax.config import Config, Model, effects, freeze
 from resjax.settings import ConfigError
 from resjax.sweep import Point, axis, expand
+from tests.config_values import with_values
 from tests.in_process_commands import run_command
 
 # Networks that together have each condition on the model met and not met.
@@ -167,6 +168,43 @@ def test_recorded_settings_without_effect_can_still_be_read():
   recorded = freeze({"model": {"shortcut": "B", "option_a_zeros": "both"}, "data": {"train_split": "trainval"}})
   assert freeze(recorded.to_dict()) == recorded
   assert effects.ineffective(recorded) == {"model.option_a_zeros": "both", "data.train_split": "trainval"}
+
+
+@pytest.mark.parametrize(
+  ("changes", "says"),
+  [
+    (
+      {"checkpoint.every": 0, "checkpoint.keep_every": 50},
+      "checkpoint.keep_every = 50: needs checkpoint.every above 0, of which it must be a multiple",
+    ),
+    (
+      {"checkpoint.keep_every": 1500},
+      "checkpoint.keep_every = 1500: must be a multiple of checkpoint.every = 1000",
+    ),
+    *(
+      (
+        {"checkpoint.keep_best": True, "checkpoint.every": saved, "evaluation.every": evaluated},
+        "checkpoint.keep_best = True: needs an evaluation at each checkpoint; set "
+        f"checkpoint.every = {saved} to a multiple of evaluation.every = {evaluated}, both above 0",
+      )
+      for saved, evaluated in ((1000, 352), (0, 1000), (1000, 0))
+    ),
+  ],
+  ids=str,
+)
+def test_checkpoints_to_keep_must_be_saved_and_evaluated(changes, says):
+  """Only new runs are checked: records of earlier versions with such settings can be read."""
+  for pinned in ({}, changes):
+    with pytest.raises(ConfigError) as caught:
+      expanded(base=changes if not pinned else {}, pinned=pinned)
+    assert str(caught.value) == says
+  assert freeze(with_values(changes)).checkpoint.every == changes.get("checkpoint.every", 1000)
+
+
+def test_checkpoints_at_multiples_and_at_evaluations_can_be_kept():
+  kept = {"checkpoint.every": 500, "checkpoint.keep_every": 1500, "checkpoint.keep_best": True, "evaluation.every": 250}
+  (run,) = expanded(base=kept)
+  assert run.config.checkpoint.keep_every == 1500
 
 
 def test_the_command_line_names_the_setting(monkeypatch):

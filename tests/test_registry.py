@@ -118,6 +118,7 @@ def test_the_overview_has_one_row_per_experiment_and_variant(tmp_path, monkeypat
       "rezero_mlp": 4,
       "rezero_mlp:small": 4,
       "stochastic_depth": 4,
+      "stochastic_depth:1202": 2,
       "stochastic_depth:small": 8,
       "stochastic_depth:digits": 8,
     },

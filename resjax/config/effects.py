@@ -15,6 +15,7 @@ from resjax.config.detection import Detection
 from resjax.config.model import Model
 from resjax.config.root import Config
 from resjax.config.training import uses_warmup
+from resjax.settings import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +156,23 @@ def with_defaults(config: Config) -> Config:
     part = dataclasses.replace(getattr(config, section), **{name: _recipe_values()[key][0]})
     config = dataclasses.replace(config, **{section: part})
   return config
+
+
+def check_checkpoints(config: Config) -> None:
+  """Raises ConfigError if `checkpoint.keep_every` or `keep_best` names checkpoints that are not saved or not evaluated.
+
+  Records with such settings can still be read.
+  """
+  saved, evaluated, kept = config.checkpoint.every, config.evaluation.every, config.checkpoint.keep_every
+  if kept and not saved:
+    raise ConfigError(f"checkpoint.keep_every = {kept}: needs checkpoint.every above 0, of which it must be a multiple")
+  if kept and kept % saved:
+    raise ConfigError(f"checkpoint.keep_every = {kept}: must be a multiple of checkpoint.every = {saved}")
+  if config.checkpoint.keep_best and not (saved and evaluated and saved % evaluated == 0):
+    raise ConfigError(
+      f"checkpoint.keep_best = True: needs an evaluation at each checkpoint; set checkpoint.every = {saved} to a "
+      f"multiple of evaluation.every = {evaluated}, both above 0"
+    )
 
 
 def no_effect(key: str, value: Any, where: str) -> str:

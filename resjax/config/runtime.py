@@ -83,9 +83,13 @@ class Checkpoint:
   every: int = setting(1000, "steps between checkpoints; 0: only after the last step", allowed=COUNT)
   keep: int = setting(2, "number of newest checkpoints that are kept", allowed=POSITIVE)
   keep_best: bool = setting(
-    False, "also keep the checkpoint with the lowest validation error, or test error if no images are held out"
+    False,
+    "also keep the checkpoint with the lowest validation error, or test error if no images are held out; `every` must "
+    "be a multiple of evaluation.every",
   )
-  keep_every: int = setting(0, "also keep checkpoints at multiples of this many steps; 0: none", allowed=COUNT)
+  keep_every: int = setting(
+    0, "also keep checkpoints at multiples of this many steps, a multiple of `every`; 0: none", allowed=COUNT
+  )
 
 
 @dataclasses.dataclass(frozen=True)

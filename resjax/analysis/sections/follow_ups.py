@@ -14,13 +14,19 @@ from resjax.follow_up_papers import (
   LAST,
   LOSS_AT_EPOCH_10,
   NETWORK,
+  ONE_RUN,
   RECIPE,
   RESULTS,
+  WARMUP_RATE,
   PublishedResult,
 )
 
 _EPOCHS = 10  # after which the training loss is compared
-_DATA = ("label", "net", "paper", "place", "measure", "here", "runs", "published", "published_spread", "reason")
+_DATA = (
+  *("label", "net", "paper", "place", "measure", "here", "runs"),
+  *("published", "published_spread", "statistic", "published_runs", "reason"),
+)
+_WARMUP_DEPTH = 110  # of residual CIFAR networks, from which on train.warmup = 'auto' is a warm-up
 
 
 def build(logs: Logs) -> Section | None:
@@ -79,12 +85,33 @@ def _row(logs: Logs, net: Network, result: PublishedResult) -> dict[str, Any]:
     for key, value in {**RECIPE, **result.recipe}.items()
     if key in settings and settings[key] != value
   ]
+  if warms_up(settings) or result.warmup_steps:
+    reasons.append(_warmup_difference(settings, result.warmup_steps))
   here = _measured(logs, net, result.measure)
   return {
     **{"label": net.label, "net": net.key, "paper": result.paper, "place": result.place, "measure": result.measure},
     **{"here": here.mean(), "runs": int(here.count()), "published": result.value, "published_spread": result.spread},
+    **{"statistic": result.statistic, "published_runs": result.runs},
     "reason": "; ".join(reasons),
   }
+
+
+def warms_up(settings: Mapping[str, Any]) -> bool:
+  """Returns whether a run has a warm-up, given its settings by dotted key."""
+  deep = settings.get("model.depth", 0) >= _WARMUP_DEPTH
+  auto = deep and settings.get("model.family") == "cifar" and settings.get("model.kind") == "residual"
+  return settings.get("train.warmup") == "on" or (settings.get("train.warmup") == "auto" and auto)
+
+
+def _warmup_difference(settings: Mapping[str, Any], steps: int) -> str:
+  """Returns the difference between the warm-up of a run, which ends at an error, and that of a paper, of some steps."""
+  here = there = "none"
+  if warms_up(settings):
+    rate, error = (settings[f"train.warmup_{key}"] for key in ("rate", "error"))
+    here = f"at rate {rate:g} until the training error is below {error:g}"
+  if steps:
+    there = f"at rate {WARMUP_RATE:g} for {steps} steps"
+  return f"warm-up {here} here, {there} in the paper"
 
 
 def _measured(logs: Logs, net: Network, measure: str) -> pd.Series:
@@ -104,9 +131,11 @@ def _measured(logs: Logs, net: Network, measure: str) -> pd.Series:
 
 
 def _published(row: Mapping[str, Any]) -> str:
+  """Formats a published number, with its statistic if it is one of several runs."""
   if row["published"] is None:
     return "failed"
-  return _number(row["measure"], row["published"], row["published_spread"])
+  number = _number(row["measure"], row["published"], row["published_spread"])
+  return number if row["statistic"] == ONE_RUN else f"{number} ({row['statistic']} of {row['published_runs']})"
 
 
 def _number(measure: str, value: float, spread: float | None = None) -> str:
