@@ -65,7 +65,7 @@ def test_matching_with_padding_and_ties(seed):
   candidates[:3] = truth[0] + np.float32([3, 0, 3, 0])  # three candidates tie for the first object
   padded = np.concatenate([truth, np.zeros((4, 4), np.float32)])
   labels = np.array([1] * 8 + [0] * 4)
-  found = matching.match(candidates, matching.GroundTruth(padded, labels, np.zeros(12, bool)))
+  found = matching.match(candidates, matching.GroundTruth(padded, labels, np.zeros(12, bool)), np.ones(300, bool))
   matcher = _utils.Matcher(0.7, 0.3, allow_low_quality_matches=True)
   expected = matcher(ops.box_iou(torch.tensor(truth), torch.tensor(candidates))).numpy()
   positive = np.asarray((found.iou >= 0.7) | found.best)

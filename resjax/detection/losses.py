@@ -48,8 +48,8 @@ def proposal_loss(
 ) -> jax.Array:
   """Returns the loss of the region proposals of one image: cross-entropy plus smooth L1, the mean over sampled anchors.
 
-  An anchor is positive if its IoU with an object is at least 0.7, or the highest of all anchors. It is negative if its
-  IoU with every object is below 0.3.
+  An anchor is positive if its IoU with an object is at least 0.7, or the highest of all trained anchors. It is negative
+  if its IoU with every object is below 0.3.
 
   Args:
     settings: Settings of the detector.
@@ -60,10 +60,11 @@ def proposal_loss(
     size: Height and width of the image without its padding, [2]. Anchors that cross the border of the image are not
       trained unless `crossing_anchors` is set.
   """
-  (objectness, deltas), found = outputs, match(anchors_Nx4, truth)
-  inside = jnp.ones(len(anchors_Nx4), bool) if settings.crossing_anchors else _inside(anchors_Nx4, size)
-  positive = ((found.iou >= POSITIVE_ANCHORS) | found.best) & inside
-  negative = (found.iou < NEGATIVE_ANCHORS) & ~positive & ~found.excluded & inside
+  objectness, deltas = outputs
+  trained = jnp.ones(len(anchors_Nx4), bool) if settings.crossing_anchors else _inside(anchors_Nx4, size)
+  found = match(anchors_Nx4, truth, trained)
+  positive = (found.iou >= POSITIVE_ANCHORS) | found.best
+  negative = (found.iou < NEGATIVE_ANCHORS) & ~positive & ~found.excluded & trained
   count = min(settings.anchors, len(anchors_Nx4))
   chosen, valid, is_positive = sample(key, positive, negative, count, max(count // 2, 1))
   return sampled_proposal_loss(
@@ -110,8 +111,8 @@ def sample_regions(
   """
   candidates = jnp.concatenate([proposals_Px4, truth.boxes])
   usable = jnp.concatenate([valid_P, truth.present])
-  found = match(candidates, truth)
-  positive = (found.iou >= POSITIVE_REGIONS) & usable
+  found = match(candidates, truth, usable)
+  positive = found.iou >= POSITIVE_REGIONS
   background = (found.iou < POSITIVE_REGIONS) & (found.iou >= settings.background_overlap)
   negative = background & ~found.excluded & usable
   count = min(settings.regions, len(candidates))

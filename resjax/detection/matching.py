@@ -34,8 +34,8 @@ class Matches(NamedTuple):
 
   Attributes:
     indices: Index of the object with which the candidate has the highest IoU, int32 [N].
-    iou: Intersection over union with that object, 0 without any object, float32 [N].
-    best: Whether the candidate has the highest IoU of all candidates with some object, bool [N].
+    iou: Intersection over union with that object, 0 without any object or if not eligible, float32 [N].
+    best: Whether the candidate has the highest IoU of all eligible candidates with some object, bool [N].
     excluded: Whether the candidate is in an ignored box and must not be background, bool [N].
   """
 
@@ -45,16 +45,18 @@ class Matches(NamedTuple):
   excluded: jax.Array
 
 
-def match(candidates_Nx4: jax.Array, truth: GroundTruth) -> Matches:
+def match(candidates_Nx4: jax.Array, truth: GroundTruth, eligible_N: jax.Array) -> Matches:
   """Matches each candidate box with an object.
 
   Args:
     candidates_Nx4: Anchors or regions.
     truth: Ground truth of the image.
+    eligible_N: Whether a candidate may be trained, bool. The others match no object, so that the best candidate of an
+      object is one that is trained.
   """
-  table = jnp.where(truth.present, boxes.iou(candidates_Nx4, truth.boxes), -1.0)
+  table = jnp.where(truth.present & eligible_N[:, None], boxes.iou(candidates_Nx4, truth.boxes), -1.0)
   indices, highest = table.argmax(1), table.max(0)
-  # All candidates that tie for the highest IoU with an object are best.
+  # All eligible candidates that tie for the highest IoU with an object are best.
   best = ((table == highest) & (highest > 0)).any(1)
   covered = jnp.where(truth.ignored, boxes.intersections(candidates_Nx4, truth.boxes), 0).max(1)
   excluded = covered > IGNORED_SHARE * jnp.maximum(boxes.areas(candidates_Nx4), 1e-6)
