@@ -194,7 +194,9 @@ def test_detections_of_a_whole_detector_are_those_of_torchvision():
   rng = np.random.default_rng(7)
   pixels = rng.integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)
   fresh = detector.init(jax.random.key(0), jnp.zeros((1, 96, 128, 3)))
-  variables = backbone.replace_matching(fresh, backbone.Backbone(run.variables, run.input.statistics))
+  variables = backbone.replace_matching(
+    fresh, backbone.Backbone(run.directory, run.variables, run.input.statistics), settings
+  )
   deviations = {"proposals": 0.05, "head": 0.02}  # the initial weights are so small that all scores are nearly equal
   params = {
     name: jax.tree.map(lambda p, n=name: jnp.asarray(rng.normal(0, deviations[n], p.shape), jnp.float32), part)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from resjax import files, records, settings
 from resjax.config import Config, Detection, Model, freeze
@@ -15,12 +18,15 @@ from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.augment import Statistics
 from resjax.data.files import Encoded, Unreadable
 from resjax.data.image_decoder import decode
+from resjax.detection.network import Detector
+from resjax.models import ScanOptions
 from resjax.settings import ConfigError
 from resjax.train import run_files
 
 # Settings in which the classification network may differ from that of the detector, because parameters do not depend
 # on them.
 UNCHECKED_SETTINGS = ("precision", "norm_images", "norm_momentum", "zero_init_scale")
+CLASSIFIER = "params/head/dense/"  # path of the classification layer, the only one that the detector replaces
 MEAN_IMAGES = 256  # training images from which the channel means are estimated without a backbone
 MAX_PIXEL = 255.0  # largest value of a pixel
 
@@ -47,11 +53,16 @@ def read(config: Config) -> Backbone | None:
     config: Settings of the run of the detector.
 
   Raises:
-    ConfigError: There is no such run, or its network differs from that of the detector.
+    ConfigError: There is no such run, it is a detector, or its network differs from that of this detector.
   """
   if not config.detection.backbone:
     return None
   run = run_files.read(_find_run(config))
+  if run.config.data.has_boxes:
+    raise ConfigError(
+      f"detection.backbone = {config.detection.backbone!r}: must be a classification network, but is a detector "
+      f"(data.name = {run.config.data.name!r}); name the run that this detector was trained from"
+    )
   if differing := _differences(run.config, config):
     raise ConfigError(
       f"detection.backbone = {config.detection.backbone!r}: must have the same network as this run, but differs in "
@@ -70,20 +81,27 @@ def read(config: Config) -> Backbone | None:
 def _find_run(config: Config) -> Path:
   """Returns the run directory that `detection.backbone` names, or chooses one of several below it.
 
-  A run with the same network is chosen: the one with the seed of the detector, otherwise the one with the lowest seed.
+  A classification run with the same network is chosen: the one with the seed of the detector, otherwise the one with
+  the lowest seed.
 
   Args:
     config: Settings of the run of the detector.
 
   Raises:
-    ConfigError: No run has the network of the detector.
+    ConfigError: No classification run has the network of the detector.
   """
   root = files.as_path(config.detection.backbone)
   if not root.is_dir() or (root / "run.json").is_file():
     return root
-  configs = {directory: freeze(records.read_run(directory).config) for directory in records.find_runs(root)}
-  if not configs:
+  every = {directory: freeze(records.read_run(directory).config) for directory in records.find_runs(root)}
+  if not every:
     return root
+  configs = {directory: other for directory, other in every.items() if not other.data.has_boxes}
+  if not configs:
+    raise ConfigError(
+      f"detection.backbone = {config.detection.backbone!r}: must contain a classification network, but has only "
+      "detectors"
+    )
   fitting = [directory for directory, other in configs.items() if not _differences(other, config)]
   if not fitting:
     directory, other = next(iter(configs.items()))
@@ -97,8 +115,9 @@ def _find_run(config: Config) -> Path:
 def _differences(there: Config, here: Config) -> str:
   """Describes the settings that give two networks different parameters; empty if there are none."""
   models = (
-    {f"model.{key}": value for key, value in dataclasses.asdict(model).items() if key not in UNCHECKED_SETTINGS}
-    for model in (there.model, here.model)
+    {f"model.{key}": value for key, value in dataclasses.asdict(each.model).items() if key not in UNCHECKED_SETTINGS}
+    | {"model.shortcut": each.shortcut}  # None for plain networks, in which the setting has no effect
+    for each in (there, here)
   )
   return settings.differences(*models)
 
@@ -117,27 +136,47 @@ def check(config: Config) -> dict[str, Any] | None:
   backbone = read(config)
   if backbone is None:
     return None
+  detector = Detector(config.model, config.detection, 1, ScanOptions())
+  shapes = jax.eval_shape(detector.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  replace_matching(shapes, backbone, config.detection)
   run = records.read_run(backbone.directory).run
   return {key: run[key] for key in ("id", "step", "params_digest")} | {"test_error": run["result"]["test_error"]}
 
 
-def replace_matching(variables: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-  """Returns the variables of a detector, with those of the backbone wherever name and shape are the same.
+def replace_matching(variables: dict[str, Any], backbone: Backbone, detection: Detection) -> dict[str, Any]:
+  """Returns the variables of a detector, with those of the backbone in place of all that have the same name.
 
   Args:
-    variables: Collections `params` and `batch_stats` of the detector.
+    variables: Collections `params` and `batch_stats` of the detector, or their shapes.
     backbone: Classification network.
+    detection: Settings of the detector.
+
+  Raises:
+    ConfigError: A variable of the backbone outside its classification layer does not fit the detector.
   """
+  own = traverse_util.flatten_dict(variables, sep="/")
+  others = {
+    path: leaf
+    for path, leaf in traverse_util.flatten_dict(backbone.variables, sep="/").items()
+    if not path.startswith(CLASSIFIER)
+  }
+  for path, leaf in others.items():
+    shape = own[path].shape if path in own else None
+    if leaf.shape != shape:
+      raise ConfigError(
+        f"detection.backbone: {path.partition('/')[2]} has the shape {leaf.shape} in {backbone.directory}, but {shape} "
+        f"in the detector; {_advice(path, leaf.shape, shape, detection)}"
+      )
+  return {**variables, **traverse_util.unflatten_dict(own | others, sep="/")}
 
-  def replaced(path: Any, own: jax.Array) -> Any:
-    other: Any = backbone.variables
-    for key in path:
-      if not isinstance(other, dict) or key.key not in other:
-        return own
-      other = other[key.key]
-    return other if getattr(other, "shape", None) == own.shape else own
 
-  return jax.tree.map_with_path(replaced, variables)
+def _advice(path: str, there: tuple[int, ...], here: tuple[int, ...] | None, detection: Detection) -> str:
+  """Returns what to do about a variable that has the shape `there` in the backbone, but `here` in the detector."""
+  if here and path == "params/head/dense1/kernel":  # it takes all bins of a pooled region
+    squared = detection.pool_size**2 * there[0] // here[0]
+    if squared == math.isqrt(squared) ** 2:
+      return f"set detection.pool_size = {math.isqrt(squared)}"
+  return "choose a run with the same network"
 
 
 def frozen_parameters(model: Model, detection: Detection) -> Callable[[Any], bool]:

@@ -82,7 +82,7 @@ class DetectionInput(InputStrategy):
     if self._backbone is None:
       return state
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    variables = backbone.replace_matching(variables, self._backbone)
+    variables = backbone.replace_matching(variables, self._backbone, self._config.detection)
     return dataclasses.replace(state, **variables)
 
   def advance(
