@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from resjax import mesh
 from resjax.config import Detection, Model
@@ -13,7 +14,7 @@ from resjax.data.augment import Statistics
 from resjax.detection import forward, losses
 from resjax.detection.anchors import anchors
 from resjax.detection.matching import GroundTruth
-from resjax.detection.network import Detector
+from resjax.detection.network import Detector, RegionHead
 from resjax.models import ScanOptions
 from tests import synthetic_detection
 from tests.small_detectors import NET, SMALL, VGG
@@ -124,3 +125,74 @@ def test_the_best_trained_anchor_of_an_object_is_positive(crossing):
 
   slopes = np.asarray(jax.grad(loss)(jnp.full((len(grid), 4), 9.0)))
   np.testing.assert_array_equal((slopes != 0).all(1), expected)  # only positive anchors have regression targets
+
+
+def selected(settings: Detection, scores: list[float], found: list[list[float]]) -> np.ndarray:
+  """Returns the boxes of the detections among boxes of one class with the given scores."""
+  probabilities = np.stack([1 - np.array(scores), scores], 1).astype(np.float32)
+  each = np.repeat(np.array(found, np.float32)[:, None], 2, 1)
+  result = forward._select_detections(settings, probabilities, each, np.ones(len(scores), bool))
+  return np.asarray(result.boxes)[np.asarray(result.labels) > 0]
+
+
+def test_detections_without_area_are_dropped():
+  found = [[0, 0, 0, 50], [10, 10, 30, 30], [40, 60, 90, 60.005], [50, 20, 50.02, 40]]
+  np.testing.assert_array_equal(selected(Detection(), [0.9, 0.8, 0.7, 0.6], found), np.array(found, np.float32)[[1, 3]])
+
+
+def test_box_voting_is_the_weighted_mean_in_full_precision():
+  """The default precision of accelerators, which a CPU does not have, would round coordinates by up to two pixels."""
+  found = np.array([[501, 333, 777, 999], [507, 331, 779, 995], [10, 10, 20, 20]], np.float32)
+  scores = np.array([0.9, 0.6, 0.3], np.float32)
+  boxes = selected(Detection(box_voting=True), scores.tolist(), found.tolist())
+  expected = [np.average(found[:2], axis=0, weights=scores[:2]), found[2]]
+  np.testing.assert_allclose(boxes, expected, rtol=1e-6)  # rounding of float32
+  program = jax.jit(forward._vote).lower(found, scores, found).as_text().splitlines()
+  products = [line for line in program if "dot_general" in line]
+  assert products and all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+def test_global_context_is_a_further_input_of_both_output_layers_once_per_image():
+  made = Detector(NET, dataclasses.replace(SMALL, global_context=True), 2, ScanOptions())
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(made.init, jax.random.key(0), jnp.zeros((1, 48, 64, 3)))
+  variables = jax.tree.map(lambda leaf: rng.uniform(0, 0.1, leaf.shape).astype(np.float32), shapes)
+  regions, images = (rng.normal(size=(count, 4, 4, 32)).astype(np.float32) for count in (6, 2))
+  logits, deltas = made.apply(variables, regions, images, method="classify")
+  own, context = (made.apply(variables, each, method="_last_stage") for each in (regions, images))
+  both = np.concatenate([own, np.repeat(context, 3, 0)], 1)
+  head = jax.tree.map(np.asarray, variables["params"]["head"])
+  for name, found in (("classes", logits), ("boxes", deltas.reshape(6, -1))):
+    expected = both @ head[name]["kernel"] + head[name]["bias"]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+  counts = []
+
+  def record(call, arguments, keywords, context):
+    if context.module.name == "stage4" and context.method_name == "__call__":
+      counts.append(len(arguments[0]))
+    return call(*arguments, **keywords)
+
+  pixels, _ = batch(SMALL, 2)
+  with nn.intercept_methods(record):
+    jax.eval_shape(lambda: forward.detect(made, variables, STATISTICS, pixels))
+  assert counts == [2 * SMALL.test_proposals, 2]
+
+
+def test_the_layer_table_counts_the_context_as_one_region():
+  tables = [dataclasses.replace(SMALL, global_context=context).net(NET, 2) for context in (False, True)]
+  per_region = sum(layer.macs for layer in tables[0].table if layer.stage == 4) / SMALL.test_proposals
+  heads = SMALL.test_proposals * 64 * 5 * 3  # 64 more inputs of 3 classes and 3 boxes
+  assert tables[1].macs - tables[0].macs == per_region + heads
+
+
+def test_dense_layers_have_the_activation_of_the_network():
+  head = RegionHead(2, dataclasses.replace(VGG, activation="tanh"))
+  x = jax.random.normal(jax.random.key(0), (3, 8))
+  variables = head.init(jax.random.key(1), x, None)
+  params = jax.tree.map(np.asarray, variables["params"])
+  expected = np.asarray(x)
+  for layer in ("dense1", "dense2"):
+    expected = np.tanh(expected @ params[layer]["kernel"] + params[layer]["bias"])
+  expected = expected @ params["classes"]["kernel"] + params["classes"]["bias"]
+  np.testing.assert_allclose(head.apply(variables, x, None)[0], expected, atol=1e-4 * np.abs(expected).max())

@@ -39,7 +39,7 @@ class Detection:
   )
   frozen_stages: int = setting(
     0,
-    "number of first parts whose weights are not trained; 1: the stem, 2: the stem and the first stage",
+    "number of leading stages that are frozen, counting the stem as the first; VGG has no stem",
     allowed=COUNT,
   )
   shorter_side: int = setting(600, "length of the shorter side of a resized image, in pixels", allowed=SIDE)
@@ -53,9 +53,9 @@ class Detection:
     (0.5, 1.0, 2.0), "aspect ratios of the anchors, height over width", allowed=Range(0.05, 20.0)
   )
   anchors: int = setting(
-    256, "anchors per image on which the proposals are trained, at most half of them positive", allowed=POSITIVE
+    256, "anchors sampled per image for the RPN loss, at most half of them positive", allowed=POSITIVE
   )
-  crossing_anchors: bool = setting(False, "also train anchors that cross the border of the image")
+  crossing_anchors: bool = setting(False, "also use anchors that cross the image border in the RPN loss")
   train_candidates: int = setting(
     12_000, "training: highest-scoring anchors before non-maximum suppression", allowed=POSITIVE
   )
@@ -68,11 +68,11 @@ class Detection:
     0.7, "IoU with a better proposal above which a proposal is suppressed", allowed=FRACTION
   )
   regions: int = setting(
-    128, "regions per image on which the second stage is trained, at most a quarter of them positive", allowed=POSITIVE
+    128,
+    "RoIs sampled per image for the loss of the second stage, at most a quarter of them positive",
+    allowed=POSITIVE,
   )
-  background_overlap: float = setting(
-    0.0, "smallest IoU with an object at which a region is trained as background", allowed=FRACTION
-  )
+  background_overlap: float = setting(0.0, "lower IoU bound of background RoIs", allowed=FRACTION)
   pooling: str = setting(
     "align",
     "pooling of the features of a region. align: RoIAlign (bilinear sampling, He et al. 2017); max: maximum of each "
@@ -86,16 +86,16 @@ class Detection:
     "training image",
     allowed=POSITIVE,
   )
-  global_context: bool = setting(False, "the classification layer also has the features of the whole image (appendix)")
+  global_context: bool = setting(
+    False, "the classification and box layers also take the features of the whole image (appendix)"
+  )
   refine: bool = setting(
     False, "test: the regressed boxes are scored and regressed a second time (appendix, box refinement)"
   )
   box_voting: bool = setting(
     False, "test: a box is replaced by the weighted mean of overlapping boxes of its class (appendix)"
   )
-  overlap: float = setting(
-    0.3, "test: IoU with a better detection of the same class above which a detection is suppressed", allowed=FRACTION
-  )
+  overlap: float = setting(0.3, "test: IoU threshold of the per-class non-maximum suppression", allowed=FRACTION)
   score_threshold: float = setting(0.05, "test: smallest class probability of a detection", allowed=FRACTION)
   detections: int = setting(100, "test: maximum number of detections per image", allowed=POSITIVE)
 

@@ -20,7 +20,8 @@ class DetectorNet(Net):
     anchors: Number of anchors per position of the shared features.
     pool_size: Number of bins of a pooled region along each axis.
     regions: Number of regions per image.
-    global_context: Whether the classification layer also takes the features of the whole image (appendix).
+    global_context: Whether the classification and box layers also take the features of the whole image, which is a
+      further region for the layers before them (appendix).
   """
 
   anchors: int = 9
@@ -56,11 +57,12 @@ class DetectorNet(Net):
       layers: Layer table of the classification network.
       features: Layer whose output is pooled.
     """
+    maps = self.regions + self.global_context
     if self.structure.family == "vgg":
       found, width = [], self.pool_size**2 * features.outputs
       for i in (1, 2):
         found.append(
-          Layer(f"head/dense{i}", "dense", 0, 0, 1, 1, width, VGG_DENSE, (self.regions, 1), weighted=True, biased=True)
+          Layer(f"head/dense{i}", "dense", 0, 0, 1, 1, width, VGG_DENSE, (maps, 1), weighted=True, biased=True)
         )
         width = VGG_DENSE
     else:
@@ -72,11 +74,13 @@ class DetectorNet(Net):
       found, size = [], pooled if first == 1 else half
       for layer in scaled:
         size = half if layer.stride > 1 or size == half else pooled
-        found.append(dataclasses.replace(layer, size=(self.regions * size[0], size[1])))
+        found.append(dataclasses.replace(layer, size=(maps * size[0], size[1])))
       width = found[-1].outputs
-    seen = width * (2 if self.global_context else 1)
+    width *= 2 if self.global_context else 1
     return [
       *found,
-      Layer("head/classes", "dense", 0, 0, 1, 1, seen, self.classes + 1, (self.regions, 1), weighted=True, biased=True),
+      Layer(
+        "head/classes", "dense", 0, 0, 1, 1, width, self.classes + 1, (self.regions, 1), weighted=True, biased=True
+      ),
       Layer("head/boxes", "dense", 0, 0, 1, 1, width, 4 * (self.classes + 1), (self.regions, 1), biased=True),
     ]

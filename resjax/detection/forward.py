@@ -16,6 +16,8 @@ from resjax.detection.network import Detector, feature_stride
 from resjax.detection.pooling import POOLING
 from resjax.detection.proposals import ProposalLimits, propose
 
+MIN_SIDE = 1e-2  # smallest side of a detection in pixels, as in torchvision; clipping can leave boxes without area
+
 
 class Images(NamedTuple):
   """Resized images of one shape.
@@ -117,8 +119,7 @@ def _second_stage(
   context = None
   if settings.global_context:
     whole = jnp.concatenate([jnp.zeros((images, 2)), sizes[:, ::-1]], 1)[:, None]
-    context = jnp.broadcast_to(jax.vmap(pool)(features, whole), pooled.shape)
-    context = mesh.shard_batch(context.reshape(-1, *pooled.shape[2:]))
+    context = mesh.shard_batch(jax.vmap(pool)(features, whole)[:, 0])
   flat = mesh.shard_batch(pooled.reshape(-1, *pooled.shape[2:]))
   logits, deltas = detector.apply(variables, flat, context, method="classify")
   return logits.reshape(images, count, -1), deltas.reshape(images, count, -1, 4)
@@ -145,7 +146,9 @@ def _select_detections(
     found: Boxes of the regions for each class, [R, classes + 1, 4].
     valid: Whether a region is valid, bool [R].
   """
-  scores = jnp.where(valid[:, None] & (probabilities > settings.score_threshold), probabilities, -jnp.inf)
+  usable = valid[:, None] & (probabilities > settings.score_threshold)
+  usable &= (found[..., 2:] - found[..., :2] >= MIN_SIDE).all(-1)
+  scores = jnp.where(usable, probabilities, -jnp.inf)
   count = min(settings.detections, len(scores))
 
   def of_class(scores: jax.Array, found: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -171,7 +174,9 @@ def _vote(found: jax.Array, scores: jax.Array, kept: jax.Array) -> jax.Array:
   """
   weights = jnp.where((boxes.iou(kept, found) >= 0.5) & jnp.isfinite(scores), jnp.maximum(scores, 0), 0)
   total = weights.sum(1, keepdims=True)
-  return jnp.where(total > 0, weights @ found / jnp.where(total > 0, total, 1), kept)
+  # Accelerators round the factors of a product to fewer bits by default: coordinates would be off by pixels.
+  means = jnp.matmul(weights, found, precision="highest") / jnp.where(total > 0, total, 1)
+  return jnp.where(total > 0, means, kept)
 
 
 def anchor_count(net: config.Model, settings: config.Detection, shape: tuple[int, int]) -> int:

@@ -17,7 +17,9 @@ from resjax.depth import VGG_DENSE
 from resjax.depth.detector import PROPOSAL_CHANNELS
 from resjax.detection.proposals import ProposalHead
 from resjax.models import stochastic_depth
+from resjax.models.activations import activation
 from resjax.models.block_scan import ScanOptions
+from resjax.models.conv import HE_NORMAL
 from resjax.models.pool import max_pool
 from resjax.models.precision import at_least_float32
 from resjax.models.resnet import Stage, Stem
@@ -61,14 +63,14 @@ class Detector(nn.Module):
     channels = self.net.structure.layers(stages[-1 if self._vgg else -2].filters)[-1][1]
     anchors = len(self.detection.anchor_scales) * len(self.detection.anchor_ratios)
     self.proposals = ProposalHead(min(PROPOSAL_CHANNELS, channels), anchors)
-    self.head = RegionHead(self.classes, self._vgg)
+    self.head = RegionHead(self.classes, self.net)
 
   def __call__(self, images_BxHxWx3: jax.Array) -> tuple[jax.Array, ...]:
     """Calls every submodule once, for initialization."""
     features = self.shared_features(images_BxHxWx3)
     size = self.detection.pool_size
     pooled = jnp.zeros((1, size, size, features.shape[-1]), features.dtype)
-    context = pooled if self.detection.global_context else None
+    context = pooled if self.detection.global_context else None  # of one image with one region
     return *self.propose(features), *self.classify(pooled, context)
 
   def shared_features(self, images_BxHxWx3: jax.Array) -> jax.Array:
@@ -87,15 +89,15 @@ class Detector(nn.Module):
     """Returns objectness logits [B, N] and regression outputs [B, N, 4] of all anchors."""
     return self.proposals(features_BxHxWxC)
 
-  def classify(self, pooled_NxPxPxC: jax.Array, context_NxPxPxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+  def classify(self, pooled_NxPxPxC: jax.Array, context_BxPxPxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Returns class logits [N, classes + 1] and regression outputs [N, classes + 1, 4] of regions, both float32.
 
     Args:
-      pooled_NxPxPxC: Pooled features of the regions.
-      context_NxPxPxC: Pooled features of the whole image of each region (appendix, "global context"), or None.
+      pooled_NxPxPxC: Pooled features of the regions, N / B of each image in the order of the images.
+      context_BxPxPxC: Pooled features of the whole images (appendix, "global context"), or None.
     """
     regions = self._last_stage(pooled_NxPxPxC)
-    return self.head(regions, None if context_NxPxPxC is None else self._last_stage(context_NxPxPxC))
+    return self.head(regions, None if context_BxPxPxC is None else self._last_stage(context_BxPxPxC))
 
   def _last_stage(self, pooled: jax.Array) -> jax.Array:
     """Returns the features of pooled regions after the last stage, [N, C]."""
@@ -113,29 +115,31 @@ class RegionHead(nn.Module):
 
   Attributes:
     classes: Number of classes without the background.
-    dense: Whether there are hidden dense layers.
+    net: Settings of the network.
   """
 
   classes: int
-  dense: bool
+  net: config.Model
 
   @nn.compact
-  def __call__(self, regions_NxC: jax.Array, context_NxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+  def __call__(self, regions_NxC: jax.Array, context_BxC: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Returns class logits [N, classes + 1] and regression outputs [N, classes + 1, 4].
 
     Args:
-      regions_NxC: Features of the regions.
-      context_NxC: Features of the whole image of each region, a further input of the classification layer, or None.
+      regions_NxC: Features of the regions, N / B of each image in the order of the images.
+      context_BxC: Features of the whole images, which are appended to those of their regions, or None.
     """
-    layers = [nn.Dense(VGG_DENSE, name=f"dense{i}") for i in (1, 2)] if self.dense else []
+    names = ("dense1", "dense2") if self.net.family == "vgg" else ()
+    layers = [nn.Dense(VGG_DENSE, kernel_init=HE_NORMAL, name=name) for name in names]
 
     def run(x: jax.Array) -> jax.Array:
       for layer in layers:
-        x = nn.relu(layer(x))
+        x = activation(self.net)(layer(x))
       return x
 
     x = run(regions_NxC)
-    of_class = x if context_NxC is None else jnp.concatenate([x, run(context_NxC)], -1)
-    logits = nn.Dense(self.classes + 1, kernel_init=CLASS_KERNEL_INIT, name="classes")(of_class)
+    if context_BxC is not None:
+      x = jnp.concatenate([x, jnp.repeat(run(context_BxC), len(x) // len(context_BxC), axis=0)], -1)
+    logits = nn.Dense(self.classes + 1, kernel_init=CLASS_KERNEL_INIT, name="classes")(x)
     deltas = nn.Dense(4 * (self.classes + 1), kernel_init=BOX_KERNEL_INIT, name="boxes")(x)
     return logits, deltas.reshape(len(x), self.classes + 1, 4)
