@@ -1,14 +1,21 @@
 """Does a deeper backbone find more objects? (Sec. 4.3, Tables 7 and 8)
 
-    python -m resjax.main --config experiments/detection_depth.py --config.data.path=VOCdevkit
-    python -m resjax.main --config experiments/detection_depth.py:coco --config.data.path=COCO
-    python -m resjax.main --config experiments/detection_depth.py:small --config.data.path=FOLDER
+    python -m resjax.main --config experiments/detection_depth.py --config.data.path=VOCdevkit \\
+        --only "kind=residual" --config.detection.backbone=runs/imagenet_depth
+    python -m resjax.main --config experiments/detection_depth.py:coco --config.data.path=COCO \\
+        --only "kind=residual" --config.detection.backbone=runs/imagenet_depth
+    python -m resjax.main --config experiments/detection_depth.py:small --config.data.path=FOLDER \\
+        --config.detection.backbone=runs/detection_backbones
 
 The same Faster R-CNN on VGG-16, on residual networks of 18 to 101 layers, and on plain networks of the same depths. The
 paper compares VGG-16 and ResNet-101: 73.2 and 76.4 % mAP on VOC 2007 (trained on 2007 and 2012), 41.5 and 48.4 % mAP@.5
 on COCO. `:small` is for a few hundred images of 256 pixels, with narrow networks from
-`experiments/detection_backbones.py`. With `--config.detection.backbone=runs/detection_backbones` each run starts from
-the weights of the run there that has its network and seed.
+`experiments/detection_backbones.py`.
+
+Each run starts from the weights of a classification run in `detection.backbone` that has its network, if possible with
+its seed. `experiments/imagenet_depth.py` trains the residual networks, and `experiments/imagenet_plain_vs_residual.py`
+the plain ones of 18 and 34 layers. Without a backbone, the frozen batch norm of random weights normalizes nothing, and
+the events of the run say so.
 """
 
 from resjax import config

@@ -1,12 +1,14 @@
-"""Average precision against a plain implementation, on random detections with ties and ignored boxes."""
+"""Average precision against a plain implementation, on random detections with ties and ignored boxes; merging."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from resjax.config import Detection
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.detection import average_precision
+from resjax.detection.evaluation import merge_detections
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
@@ -105,3 +107,30 @@ def test_coco_and_voc_agree_approximately_at_an_overlap_of_one_half():
   for each in by_class:
     assert each.coco50 == pytest.approx(each.voc, abs=0.05)
     assert each.coco <= each.coco50
+
+
+def passes() -> list[average_precision.ImageDetections]:
+  """Returns the detections of two passes: an object that both find, one of each, and one of another class."""
+  first = [[10, 10, 30, 30], [60, 60, 80, 90]], [0.8, 0.5], [1, 2]
+  second = [[12, 10, 32, 30], [40, 5, 50, 15], [10, 10, 30, 30]], [0.4, 0.7, 0.6], [1, 1, 2]
+  return [average_precision.ImageDetections(*map(np.array, each)) for each in (first, second)]
+
+
+def test_merging_suppresses_per_class_and_votes_only_if_asked():
+  plain = merge_detections(passes(), Detection(detections=3))
+  np.testing.assert_array_equal(plain.boxes, [[10, 10, 30, 30], [40, 5, 50, 15], [10, 10, 30, 30]])
+  np.testing.assert_array_equal(plain.scores, [0.8, 0.7, 0.6])
+  np.testing.assert_array_equal(plain.labels, [1, 1, 2])
+  voted = merge_detections(passes(), Detection(detections=3, box_voting=True))
+  mean = (10 * 0.8 + 12 * 0.4) / 1.2  # of the left sides; the IoU of both boxes is 18 / 22
+  np.testing.assert_allclose(voted.boxes, [[mean, 10, mean + 20, 30], [40, 5, 50, 15], [10, 10, 30, 30]])
+
+
+@pytest.mark.parametrize("voting", [False, True])
+def test_boxes_without_area_overlap_nothing(voting):
+  """Two such boxes have an empty union; the division by it must not appear."""
+  flat = np.array([[5, 5, 5, 40], [0, 0, 20, 20]], float)
+  np.testing.assert_array_equal(average_precision.iou(flat[0], flat), [0, 0])
+  one = average_precision.ImageDetections(flat, np.array([0.9, 0.5]), np.array([1, 1]))
+  merged = merge_detections([one], Detection(box_voting=voting))
+  np.testing.assert_array_equal(merged.boxes, flat)

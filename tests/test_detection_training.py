@@ -1,4 +1,4 @@
-"""Training of detectors: records, bit-identical resumption, devices, settings and evaluation options."""
+"""Training of detectors: records, bit-identical resumption, ensembles and settings."""
 
 import dataclasses
 import json
@@ -6,37 +6,21 @@ import shutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resjax import config, data, experiment_cli, mesh, records
-from resjax.config import Config, Detection, Model
-from resjax.detection import backbone, batches, forward
-from resjax.detection.matching import GroundTruth
-from resjax.detection.network import Detector
-from resjax.models import ScanOptions
+from resjax import config, data, experiment_cli, records
+from resjax.config import Config, Detection
+from resjax.detection import batches, ensemble
 from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import experiment, run_files
+from resjax.train.run_log import RANDOM_BACKBONE
 from tests import random_networks, synthetic_detection
 from tests.short_run import without_times
+from tests.small_detectors import NET, SMALL, VGG
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
-
-SMALL = Detection(
-  shorter_side=48,
-  longer_side=64,
-  anchor_scales=(16.0, 32.0),
-  train_candidates=100,
-  train_proposals=30,
-  test_candidates=50,
-  test_proposals=10,
-  regions=16,
-  pool_size=4,
-  objects=4,
-)
-NET = Model(family="imagenet", depth=10, blocks=(1, 1, 1, 1), width=8, shortcut="B")
 
 
 def settings(path: Path, name: str = "voc", **changes) -> Config:
@@ -106,14 +90,17 @@ def test_the_report_has_the_section_on_detection(uninterrupted):
   assert {"precision-run", "pictures-run"} <= figures
 
 
-def test_a_run_that_is_stopped_is_continued_bit_identically(voc, uninterrupted, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_is_continued_bit_identically(voc, uninterrupted, tmp_path, monkeypatch, capsys):
   stop_requests = iter([False, True])  # polled after steps 2 and 3
   with monkeypatch.context() as patch:
     patch.setattr(experiment.processes, "StopSignal", lambda: lambda: next(stop_requests))
     stopped = Run("run-s0", "detection", "", settings(voc))
     assert experiment.run_all("A question?", [stopped], tmp_path) == experiment_cli.PREEMPTED
+  warning = "run-s0: random weights with frozen batch norm: nothing is normalized"
+  assert warning in capsys.readouterr().err
   again = run(tmp_path, settings(voc))[0]
-  assert [event["name"] for event in again.run["events"]] == ["restored"]
+  assert warning not in capsys.readouterr().err
+  assert [(event["step"], event["name"]) for event in again.run["events"]] == [(0, RANDOM_BACKBONE), (3, "restored")]
   assert again.run["params_digest"] == uninterrupted.run["params_digest"]
   assert without_times(again.metrics) == without_times(uninterrupted.metrics)
   assert again.average_precision == uninterrupted.average_precision
@@ -129,6 +116,7 @@ def test_a_detector_starts_from_its_backbone_and_does_not_train_frozen_layers(vo
   values = settings(voc, detection__backbone=str(start), detection__frozen_stages=2, train__steps=2)
   trained = run(tmp_path / "runs", values)[0]
   there = records.read_run(start).run
+  assert trained.run["events"] == []
   assert trained.run["backbone"] == {"test_error": 0.25} | {key: there[key] for key in ("id", "step", "params_digest")}
   _, variables = run_files.restore_variables(trained.directory / run_files.CHECKPOINTS)
   for path, leaf in jax.tree.leaves_with_path(given.variables):
@@ -144,6 +132,17 @@ def test_a_detector_starts_from_its_backbone_and_does_not_train_frozen_layers(vo
   np.testing.assert_allclose(statistics.mean, np.mean(given.input.statistics.mean, (0, 1)), rtol=1e-6)
 
 
+def test_an_ensemble_takes_the_batch_size_of_its_first_run(voc, uninterrupted, tmp_path):
+  """Two detectors with the same weights find what one does; batches of 3 could not be split over eight devices."""
+  second = Path(shutil.copytree(uninterrupted.directory, tmp_path / "second"))
+  values = json.loads((second / "config.json").read_text())
+  values["evaluation"]["batch_size"] = 3
+  (second / "config.json").write_text(json.dumps(values))
+  alone = ensemble.evaluate([uninterrupted.directory], str(voc), "single")
+  both = ensemble.evaluate([uninterrupted.directory, second], str(voc), "single")
+  assert both == alone and both.images == 4
+
+
 def test_two_runs_in_one_program_agree_with_separate_runs(voc, uninterrupted, tmp_path):
   other = dataclasses.replace(settings(voc, execution__runs_per_program=2), seed=1)
   both = run(tmp_path, settings(voc, execution__runs_per_program=2), other)
@@ -151,87 +150,6 @@ def test_two_runs_in_one_program_agree_with_separate_runs(voc, uninterrupted, tm
   separate = [row["loss"] for row in uninterrupted.metrics if row["split"] == "train"]
   assert losses[0] == pytest.approx(separate, rel=1e-3)  # to rounding, as the contract says
   assert losses[1] != losses[0]
-
-
-def batch(detection: Detection, images: int = 8):
-  """Returns a batch of images with two objects each, and its ground truth."""
-  rng = np.random.default_rng(0)
-  pixels, sizes, boxes, labels = [], [], [], []
-  for _ in range(images):
-    image, objects = synthetic_detection.draw(rng, 48, 64, 2)
-    pixels.append(image)
-    sizes.append((48, 64))
-    boxes.append([row[1:] for row in objects] + [(0, 0, 0, 0)] * (detection.objects - 2))
-    labels.append([1 + (row[0] == "blue") for row in objects] + [0] * (detection.objects - 2))
-  truth = GroundTruth(
-    np.array(boxes, np.float32), np.array(labels, np.int32), np.zeros((images, detection.objects), bool)
-  )
-  return forward.Images(np.stack(pixels), np.array(sizes, np.int32)), truth
-
-
-def detector(model: Model = NET, **changes):
-  """Returns a detector and its initial variables."""
-  detection = dataclasses.replace(SMALL, **changes)
-  built = Detector(model, detection, 2, ScanOptions())
-  variables = jax.jit(built.init)(jax.random.key(1), jnp.zeros((1, 48, 64, 3)))
-  return built, variables
-
-
-STATISTICS = backbone.Statistics(np.full(3, 0.4, np.float32), np.full(3, 0.25, np.float32))
-
-
-def test_gradients_on_eight_devices_are_those_on_one():
-  made, variables = detector()
-  images, truth = batch(SMALL)
-  gradients = {}
-  for count in (1, 8):
-    devices = mesh.from_devices(jax.devices()[:count], 1)
-    with jax.set_mesh(devices):
-      everywhere = mesh.replicated(devices)
-      by_batch = jax.sharding.NamedSharding(devices, mesh.batch_spec())
-
-      def loss(params, images, truth):
-        weights = {**variables, "params": params}
-        return forward.training_loss(made, weights, STATISTICS, images, truth, jax.random.key(3))[0]
-
-      params = jax.device_put(variables["params"], everywhere)
-      found = jax.jit(jax.grad(loss))(params, *jax.device_put((images, truth), by_batch))
-      gradients[count] = jax.device_get(found)
-  scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients[1]))
-  for one, other in zip(*map(jax.tree.leaves, (gradients[1], gradients[8])), strict=True):
-    np.testing.assert_allclose(one, other, atol=1e-5 * scale)
-
-
-FAMILIES = {
-  "basic": NET,
-  "bottleneck": dataclasses.replace(NET, kind="plain", block="bottleneck", depth=14),
-  "cifar": Model(family="cifar", depth=14, width=8),
-  "vgg": Model(family="vgg", kind="plain", block="single", depth=16, width=4, norm="none"),
-}
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("context", [False, True])
-def test_the_layer_table_has_the_parameters_of_every_family(name, context):
-  detection = dataclasses.replace(SMALL, global_context=context, pool_size=1 if name == "vgg" else 4)
-  made = Detector(FAMILIES[name], detection, 2, ScanOptions())
-  variables = jax.eval_shape(made.init, jax.random.key(0), jnp.zeros((1, 48, 64, 3)))
-  assert detection.net(made.net, 2).params == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-
-
-@pytest.mark.parametrize("name", ["bottleneck", "vgg"])
-def test_all_evaluation_options_work_on_padded_images(name):
-  changes = {"global_context": True, "refine": True, "box_voting": True, "pooling": "max", "score_threshold": 0.0}
-  made, variables = detector(FAMILIES[name], **changes, pool_size=1 if name == "vgg" else 4)
-  images, _ = batch(SMALL, 2)
-  padded = forward.Images(np.pad(images.pixels, ((0, 0), (0, 16), (0, 32), (0, 0))), images.sizes)
-  found = jax.jit(forward.detect, static_argnums=0)(made, variables, STATISTICS, padded)
-  assert found.boxes.shape == (2, 2 * 2 * 10, 4)  # two classes of ten proposals, each scored twice
-  assert (np.asarray(found.labels) > 0).any()
-  assert (np.diff(found.scores) <= 0).all()
-  boxes = np.asarray(found.boxes)[np.asarray(found.labels) > 0]
-  # No box extends into the padding, except by rounding in the means of box voting.
-  assert (boxes >= 0).all() and (boxes[:, 2] <= 64 + 1e-4).all() and (boxes[:, 3] <= 48 + 1e-4).all()
 
 
 def test_the_order_of_images_is_a_function_of_the_step_and_split_over_hosts(voc):
@@ -274,7 +192,14 @@ def test_broken_images_are_replaced_and_recorded(voc, tmp_path):
     ({"responses__final": True}, "responses.final = True: must be False for a detector"),
     ({"detection__longer_side": 40}, "detection.longer_side = 40: must be at least detection.shorter_side = 48"),
     ({"detection__anchor_scales": ()}, r"detection.anchor_scales = \(\): must contain at least one number"),
-    ({"detection__frozen_stages": 6}, "detection.frozen_stages = 6: must be at most 5"),
+    (
+      {"detection__frozen_stages": 6},
+      "detection.frozen_stages = 6: must be 0 to 5: the stem and 4 stages",
+    ),
+    (
+      {"detection__frozen_stages": 6, "model": dataclasses.asdict(VGG)},
+      "detection.frozen_stages = 6: must be 0 to 5: 5 stages, there is no stem",
+    ),
     ({"detection__pooling": "mean"}, "must be one of align, max"),
   ],
 )

@@ -86,9 +86,12 @@ class Config:
       raise ConfigError(
         "model.shortcut = 'fixup': cannot be the backbone of a detector, which has other heads; choose another shortcut"
       )
-    parts = len(self.model.structure.stages) + (self.model.family != "vgg")
-    if self.detection.frozen_stages > parts:
-      raise ConfigError(f"detection.frozen_stages = {self.detection.frozen_stages}: must be at most {parts}")
+    stages, has_stem = len(self.model.structure.stages), self.model.family != "vgg"
+    if self.detection.frozen_stages > stages + has_stem:
+      parts = f"the stem and {stages} stages" if has_stem else f"{stages} stages, there is no stem"
+      raise ConfigError(
+        f"detection.frozen_stages = {self.detection.frozen_stages}: must be 0 to {stages + has_stem}: {parts}"
+      )
 
   @property
   def shortcut(self) -> str | None:

@@ -205,7 +205,8 @@ def _corner_and_sides(box: np.ndarray) -> list[float]:
 
 
 def iou(box: np.ndarray, boxes_Mx4: np.ndarray) -> np.ndarray:
-  """Returns the intersection over union of a box [4] with each of several boxes, [M]."""
+  """Returns the intersection over union of a box [4] with each of several boxes, [M]; 0 where both are empty."""
   sides = np.minimum(box[2:], boxes_Mx4[:, 2:]) - np.maximum(box[:2], boxes_Mx4[:, :2])
   shared = np.prod(np.maximum(sides, 0), 1)
-  return shared / (np.prod(box[2:] - box[:2]) + np.prod(boxes_Mx4[:, 2:] - boxes_Mx4[:, :2], 1) - shared)
+  union = np.prod(box[2:] - box[:2]) + np.prod(boxes_Mx4[:, 2:] - boxes_Mx4[:, :2], 1) - shared
+  return shared / np.where(union > 0, union, 1)

@@ -1,4 +1,7 @@
-"""Evaluation of trained detectors, alone or as an ensemble, on the test images of a data set."""
+"""Evaluation of trained detectors, alone or as an ensemble, on the test images of a data set.
+
+The final detections of the detectors and image sizes are merged, which differs from the paper; see `evaluation`.
+"""
 
 import dataclasses
 import itertools
@@ -56,7 +59,8 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
   """Evaluates an ensemble on the test images of a data set, on all devices.
 
   Args:
-    directories: Run directories of the detectors.
+    directories: Run directories of the detectors. The settings of the first apply to the merging of detections, and its
+      `evaluation.batch_size` to all.
     path: Path of the data set, in the format of the training data of the first detector.
     protocol: "single" for the image size of training, "multiscale" for the sizes of `evaluation.SCALES`.
 
@@ -77,18 +81,19 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
   faults: dict[str, None] = {}
   with jax.set_mesh(mesh.make(config)):
     passes = [
-      _evaluator(run).at_scale(scale).detect(_replicated_variables(run), dataset.test, faults)
+      _evaluator(run, config.evaluation.batch_size)
+      .at_scale(scale)
+      .detect(_replicated_variables(run), dataset.test, faults)
       for run in runs
       for scale in PROTOCOLS[protocol]
     ]
   readable = [i for i, each in enumerate(passes[0]) if each is not None]
   if not any(dataset.test[i].objects for i in readable):
     raise ConfigError(f"--data {path}: none of its test images with objects can be decoded")
-  settings = config.detection
   found = [
     only[0]
     if len(only := [each for one in passes if (each := one[i]) is not None]) == 1
-    else evaluation.merge_detections(only, settings.overlap, settings.detections)
+    else evaluation.merge_detections(only, config.detection)
     for i in readable
   ]
   by_class = average_precision.score_classes([dataset.test[i] for i in readable], found, dataset.classes)
@@ -130,11 +135,11 @@ def _check_classes(runs: Sequence[RestoredRun], dataset: DetectionDataset, path:
         raise ConfigError(f"{other}: class {number} is {another!r}, must be {name!r} as of {one}")
 
 
-def _evaluator(run: RestoredRun) -> evaluation.Evaluator:
+def _evaluator(run: RestoredRun, batch_size: int) -> evaluation.Evaluator:
   detector = Detector(run.config.model, run.config.detection, run.classes, ScanOptions())
   everywhere = mesh.replicated(jax.sharding.get_mesh())
   statistics = jax.device_put(run.input.statistics, everywhere)
-  return evaluation.Evaluator(detector, statistics, run.config.evaluation.batch_size, worker_count(-1))
+  return evaluation.Evaluator(detector, statistics, batch_size, worker_count(-1))
 
 
 def _replicated_variables(run: RestoredRun) -> Any:

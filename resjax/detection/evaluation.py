@@ -1,4 +1,9 @@
-"""Detection in all images of a data set, and merging of the detections at several image sizes (appendix)."""
+"""Detection in all images of a data set, and merging of the detections of several passes over an image.
+
+A pass has one detector and one image size. What is merged are its final detections. The paper's appendix merges
+earlier: over sizes by the maximum of the features of two adjacent ones, and in ensembles by the union of the proposals
+and the mean of the classifiers.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -8,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from resjax import mesh
+from resjax import config, mesh
 from resjax.data.annotated_images import AnnotatedImage
 from resjax.data.augment import Statistics
 from resjax.data.batch_stream import in_order
@@ -17,7 +22,7 @@ from resjax.detection.batches import AspectGroups, Minibatch, TestBatches
 from resjax.detection.forward import Images, detect
 from resjax.detection.network import Detector
 
-SCALES = (1 / 3, 2 / 3, 1.0, 4 / 3, 5 / 3)  # factors of the shorter side: 200 to 1,000 pixels from 600, as in the paper
+SCALES = (1 / 3, 2 / 3, 1.0, 4 / 3, 5 / 3)  # factors of the shorter side: the paper's 200 to 1,000 pixels from 600
 
 detect_batch = jax.jit(detect, static_argnames="detector")
 
@@ -76,27 +81,30 @@ class Evaluator:
     yield from in_order(batches, 0, len(batches.batch_starts), self.workers)
 
 
-def merge_detections(parts: Sequence[ImageDetections], overlap: float, most: int) -> ImageDetections:
-  """Merges the detections of several passes over one image by non-maximum suppression per class and box voting.
+def merge_detections(parts: Sequence[ImageDetections], settings: config.Detection) -> ImageDetections:
+  """Merges the final detections of several passes over one image by non-maximum suppression per class.
+
+  With `box_voting`, a detection that is kept becomes the mean of all detections of its class that have an IoU of at
+  least 0.5 with it, weighted by their scores.
 
   Args:
     parts: Detections of each pass.
-    overlap: Intersection over union above which the detection of the lower score of the same class is suppressed.
-    most: Largest number of detections.
+    settings: Settings of the detector.
   """
   boxes, scores, labels = (
     np.concatenate([getattr(each, key) for each in parts]) for key in ("boxes", "scores", "labels")
   )
   kept: list[int] = []
-  voted = boxes.astype(float)
+  merged = boxes.astype(float)
   for index in np.argsort(-scores, kind="stable"):
     same = [other for other in kept if labels[other] == labels[index]]
-    if not same or iou(boxes[index], boxes[same]).max() <= overlap:
+    if not same or iou(boxes[index], boxes[same]).max() <= settings.overlap:
       kept.append(int(index))
-      near = (labels == labels[index]) & (iou(boxes[index], boxes) >= 0.5)
-      voted[index] = np.average(boxes[near], axis=0, weights=scores[near])
-  kept = kept[:most]
-  return ImageDetections(voted[kept], scores[kept], labels[kept])
+      weights = np.where((labels == labels[index]) & (iou(boxes[index], boxes) >= 0.5), scores, 0)
+      if settings.box_voting and weights.any():
+        merged[index] = np.average(boxes, axis=0, weights=weights)
+  kept = kept[: settings.detections]
+  return ImageDetections(merged[kept], scores[kept], labels[kept])
 
 
 def _shard(array: np.ndarray) -> jax.Array:

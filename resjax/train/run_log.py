@@ -19,6 +19,7 @@ from resjax.train.input import SplitResult
 from resjax.train.progress import Progress
 from resjax.train.step import Interval
 
+RANDOM_BACKBONE = "random backbone"  # event of a detector with frozen batch norm that is trained from random weights
 DIVERGED = "the loss is not finite at step"  # start of the reason of a run that diverged
 
 
@@ -67,6 +68,14 @@ class RunLog:
       return
     for note in notes:
       self.writer.event(0, "data", note)
+    config = self.config
+    if config.data.has_boxes and not config.detection.backbone and config.model.norm == "batch":
+      detail = (
+        "random weights with frozen batch norm: nothing is normalized; detection.backbone names a trained network"
+      )
+      self.writer.event(0, RANDOM_BACKBONE, detail)
+      if self.writer.active:
+        print(f"{self.writer.run['id']}: {detail}", file=sys.stderr)
 
   def log_skipped_images(self, step: int, faults: tuple[str, ...]) -> None:
     """Records each unreadable image as an event, once per run even if the run is continued."""
