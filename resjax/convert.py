@@ -24,6 +24,7 @@ The command prints the mapping of the parameters.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from resjax import cli, files
@@ -53,19 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read(given: argparse.Namespace) -> int:
   from resjax import mesh  # after parsing: --help need not wait for JAX
-  from resjax.evaluation import images, record
+  from resjax.evaluation import images, record, score
   from resjax.weights import import_run
 
   source, out = files.local_path(given.source), files.local_path(given.out)
   mean = files.local_path(given.mean) if given.mean else None
   mesh.start_backend(None)
   weights = import_run.read(given.project, source, mean)
-  tested = images.read(given.data, weights.data) if given.data else None
+  net = import_run.restored(out, weights)
+  tested = images.read(given.data) if given.data else None
+  try:
+    measured = record.measure(net, tested) if tested else None  # before anything is written
+  except score.NotFinite as error:
+    print(f"resjax.convert: {error}", file=sys.stderr)
+    return cli.FAILED
   import_run.write(out, weights, f"{given.project}: {source.name}")
   for theirs, ours in weights.mapped.items():
     print(f"{theirs} -> {ours}")
-  if tested:
-    result = record.record(out, tested)
+  if tested and measured:
+    record.write(out, net, tested, measured)
+    for line in (*tested.notes, *(f"skipped: {fault}" for fault in measured.skipped)):
+      print(line, file=sys.stderr)
+    result = measured.score
     print(f"images: {result.images}\nwrong: {result.wrong}\nerror: {result.error}\ntop5_error: {result.top5_error}")
   print(out)
   return cli.DONE

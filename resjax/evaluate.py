@@ -8,6 +8,9 @@ file, CIFAR as an archive or a folder, an image folder, or the name digits or im
 training. An ensemble averages the probabilities of its networks. The command prints images, wrong, error and top5_error
 (fractions). Images that cannot be decoded are listed and counted as skipped; all others are tested.
 
+An image folder without val/ and test/ is tested on the images that were held out in training, if one of the networks
+was trained on these files. Otherwise all images are tested, or a tenth of those in train/, and a note says so.
+
 For a detector PATH is a data set of the kind it was trained on, with the same classes. The command prints mAP at an IoU
 of 0.5 and its definition (for VOC also by that of VOC 2007, the mean over eleven recalls), COCO's mAP, and the average
 precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by box voting.

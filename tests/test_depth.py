@@ -237,6 +237,21 @@ def test_highway_networks_have_the_parameters_of_table_6(depth, blocks, width, p
   assert len(weighted(highway)) == depth
 
 
+@pytest.mark.parametrize(
+  ("settings", "side", "stride"),
+  [
+    ({"family": "imagenet", "depth": 50, "block": "bottleneck", "shortcut": "C"}, 225, 32),  # last feature map: 8x8
+    ({"family": "imagenet", "depth": 18, "shortcut": "B"}, 224, 32),
+    ({"family": "imagenet", "depth": 50, "block": "bottleneck", "bottleneck_stride": "3x3", "shortcut": "B"}, 200, 32),
+    ({"depth": 20, "shortcut": "gate"}, 33, 4),
+    ({"depth": 20, "shortcut": "C", "stem": "7x7"}, 30, 16),
+    ({"family": "vgg", "block": "single", "depth": 16, "kind": "plain"}, 224, 32),
+  ],
+)
+def test_the_total_stride_does_not_depend_on_the_size_of_the_image(settings, side, stride):
+  assert Model(**settings).net((side, side, 3), 10).stride == stride
+
+
 @pytest.mark.parametrize(("block", "period", "family"), [("single", 3, "cifar"), ("dense", 2, "mlp")])
 def test_legal_depths_of_single_and_dense_blocks(block, period, family):
   assert set(blocks_per_stage(family=family, block=block, depth=7 * period + 2)) == {7}

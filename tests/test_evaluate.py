@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from resjax import convert, evaluate, records, report
 from resjax.config import Data, Model
@@ -82,6 +83,28 @@ def test_a_converted_network_has_a_record_and_responses(folder, tmp_path, capsys
   assert "trained elsewhere" in page and ">Training<" not in page
 
 
+def test_few_images_suffice_to_test_a_converted_network(folder, tmp_path, capsys):
+  """There are fewer test images than `responses.images`, and a number that the number of devices does not divide."""
+  x, y = np.random.default_rng(0).integers(0, 256, (21, 32, 32, 3), np.uint8), np.arange(21) % 10
+  np.savez(tmp_path / "few.npz", x_train=x[:10], y_train=y[:10], x_test=x, y_test=y)
+  arguments = ["--from", "akamaster", str(folder / "net.safetensors"), "--out", str(tmp_path / "net")]
+  assert convert.main([*arguments, "--data", str(tmp_path / "few.npz")]) == 0
+  run = records.read_run(tmp_path / "net")
+  assert run.run["result"]["test_images"] == 21
+  assert [(row["layer"], row["images"]) for row in run.responses] == [(layer, 21) for layer in range(1, 8)]
+  assert run.run["events"] == [{"step": 0, "name": "converted", "detail": "akamaster: net.safetensors"}]
+
+
+def test_a_converted_network_with_outputs_that_are_not_finite_fails_and_is_not_written(folder, tmp_path, capsys):
+  arrays = {name: np.array(array) for name, array in load_file(folder / "net.safetensors").items()}
+  arrays["linear.weight"][:] = np.finfo(np.float32).max
+  save_file(arrays, tmp_path / "large.safetensors")
+  arguments = ["--from", "akamaster", str(tmp_path / "large.safetensors"), "--out", str(tmp_path / "net")]
+  assert convert.main([*arguments, "--data", str(folder / "ten.npz")]) == 1
+  assert capsys.readouterr().err == "resjax.convert: the probabilities of image 1 are not finite\n"
+  assert not (tmp_path / "net").exists()
+
+
 def test_the_error_of_a_trained_network_is_that_of_its_record(tmp_path, capsys):
   settings = ["--config.train.steps=30", "--config.model.depth=8", "--config.train.batch_size=32"]
   line = [sys.executable, "-m", "resjax.main", "--config=quickstart", "--only=kind=residual", *settings]
@@ -114,7 +137,10 @@ def test_files_written_for_pytorch_can_be_loaded_by_it_and_converted_back(folder
     (["--checkpoint", "net", "--data", "two.npz"], "two.npz has 2 classes, must be 10"),
     (["--checkpoint", "net", "--data", "grey.npz"], "grey.npz: images have 1 channels, must have 3"),
     (["--checkpoint", "net", "--data", "net.safetensors"], "net.safetensors: neither an .npz file, nor CIFAR"),
-    (["--checkpoint", "net", "seven", "--data", "ten.npz"], "not an ensemble: classes of .*seven are 7, must be 10"),
+    (
+      ["--checkpoint", "net", "seven", "--data", "ten.npz"],
+      "not an ensemble: number of classes of seven is 7, must be 10",
+    ),
     (["--checkpoint", "net"], "the following arguments are required: --data"),
     (["--checkpoint", "net", "--data", "ten.npz", "--protocol", "12crop"], "invalid choice: '12crop'"),
   ],
@@ -135,6 +161,14 @@ def test_an_invalid_command_is_a_one_line_error(arguments, said, folder, monkeyp
     pytest.param(["--from", "akamaster", "ten.npz", "--out", "new"], "ten.npz: ", marks=needs_torch),
     (["--from", "akamaster", "net.safetensors", "--out", "net"], "net: exists; choose another --out"),
     (["--from", "akamaster", "net.safetensors", "--out", "new", "--data", "absent"], "absent: no such file or folder"),
+    (
+      ["--from", "akamaster", "net.safetensors", "--out", "new", "--data", "two.npz"],
+      "two.npz has 2 classes, must be 10",
+    ),
+    (
+      ["--from", "akamaster", "net.safetensors", "--out", "new", "--data", "grey.npz"],
+      "grey.npz: images have 1 channels",
+    ),
     (["--from", "akamaster", "net.safetensors", "--out", "new", "--mean", "m"], "--mean needs --from caffe"),
     (["--to", "torch", "net", "--out", "new.pth", "--data", "ten.npz"], "--data needs --from"),
     (["--to", "torch", "net", "--out", "net.safetensors"], "net.safetensors: exists"),

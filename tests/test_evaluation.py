@@ -255,9 +255,9 @@ def test_images_of_many_sizes_have_views_of_few_shapes(nets):
   [
     (
       lambda nets: [nets[0], dataclasses.replace(nets[1], classes=9)],
-      "classes of .*other are 9, must be 7 as of .*resized",
+      "number of classes of .*other is 9, must be 7 as that of .*resized",
     ),
-    (lambda nets: [nets[0], nets[2]], "not an ensemble: images of .*cifar are"),
+    (lambda nets: [nets[0], nets[2]], "not an ensemble: size of the input of .*cifar is 32, must be 64 as that of .*"),
     (lambda nets: [dataclasses.replace(nets[0], classes=9)], "photos has 7 classes, must be 9"),
   ],
 )
@@ -265,6 +265,72 @@ def test_members_and_data_that_do_not_match_are_refused(change, said, nets, phot
   some = [run_files.read(nets[name]) for name in ("resized", "other", "cifar")]
   with pytest.raises(ConfigError, match=said):
     score.evaluate(change(some), image_set(photos), PROTOCOLS["single"])
+
+
+def with_settings(net, model=None, **changes):
+  """Returns a network with other settings of its data set, and of itself."""
+  config = dataclasses.replace(net.config, data=dataclasses.replace(net.config.data, **changes))
+  return dataclasses.replace(net, config=config if model is None else dataclasses.replace(config, model=model))
+
+
+def test_an_ensemble_needs_equal_settings_only_where_its_protocol_uses_them(nets, photos):
+  """Settings of the data set differ. They have an effect on one network alone, which is tested as a reference."""
+  cifar, resized = (run_files.read(nets[name]) for name in ("cifar", "resized"))
+  pad, shorter = with_settings(cifar, pad=0), with_settings(resized, resize=(80, 90))
+  pictures = image_set(photos[:2])
+  for some, protocol, said in (
+    ([cifar, pad], "single", ""),
+    ([cifar, pad], "multiscale", ""),
+    ([cifar, pad], "10crop", "data.pad of .*cifar is 0, must be 4 as that of .*cifar$"),
+    ([resized, with_settings(resized, pad=0)], "10crop", ""),  # its crops are not padded
+    ([resized, shorter], "multiscale", ""),
+    ([resized, shorter], "single", "shorter side of the resized images of .* is 80, must be 73 as that of .*"),
+  ):
+    with jax.set_mesh(mesh.from_devices(jax.devices(), 1)):
+      if said:
+        with pytest.raises(ConfigError, match=f"not an ensemble: {said}"):
+          Ensemble(some, PROTOCOLS[protocol])
+      else:
+        assert Ensemble(some, PROTOCOLS[protocol]).size == size_of(some[0])
+  assert score.evaluate([cifar, pad], pictures, PROTOCOLS["single"]).wrong == (
+    score.evaluate([cifar], pictures, PROTOCOLS["single"]).wrong
+  )
+
+
+def test_the_stride_of_an_ensemble_is_a_multiple_of_those_of_its_networks(nets):
+  """The second network, whose stride is 16, is one of stride 4 with other settings, because it is not executed."""
+  cifar = run_files.read(nets["cifar"])
+  other = with_settings(cifar, model=Model(depth=8, stem="7x7", shortcut="C"))
+  with jax.set_mesh(mesh.from_devices(jax.devices(), 1)):
+    assert [Ensemble(some, PROTOCOLS["multiscale"]).size.stride for some in ([cifar], [cifar, other])] == [4, 16]
+
+
+@pytest.mark.parametrize(
+  "model",
+  [
+    Model(family="vgg", kind="plain", depth=16, block="single", norm="none"),
+    Model(family="mlp", depth=8, block="dense"),
+  ],
+)
+def test_networks_with_dense_layers_are_not_tested_at_several_scales(nets, model):
+  net = with_settings(run_files.read(nets["cifar"]), model=model)
+  said = (
+    f"^{net.directory}: a network with dense layers takes images of one size only; use --protocol single or 10crop$"
+  )
+  with pytest.raises(ConfigError, match=said):
+    score.evaluate([net], image_set([]), PROTOCOLS["multiscale"])
+
+
+def test_classes_of_other_names_are_refused_where_names_are_recorded(nets, photos):
+  net, names = run_files.read(nets["cifar"]), tuple("abcdefg")
+  named, tested = dataclasses.replace(net, class_names=names), image_set(photos[:1])
+  other = dataclasses.replace(tested, class_names=("a", "b", "C", "d", "e", "f", "g"))
+  for nets_, some in (([named], tested), ([net], other), ([net, named], dataclasses.replace(other, class_names=names))):
+    assert score.evaluate(nets_, some, PROTOCOLS["single"]).images == 1
+  with pytest.raises(ConfigError, match=f"^photos: class 3 is 'C', must be 'c' as that of {net.directory}$"):
+    score.evaluate([net, named], other, PROTOCOLS["single"])
+  with pytest.raises(ConfigError, match=f"^{net.directory}: class 1 is 'g', must be 'a' as that of {net.directory}$"):
+    score.evaluate([named, dataclasses.replace(net, class_names=names[::-1])], tested, PROTOCOLS["single"])
 
 
 def test_gray_images_and_empty_test_sets_are_refused(nets):
@@ -281,5 +347,7 @@ def test_each_member_normalizes_images_with_its_own_statistics(nets):
   other = dataclasses.replace(net, input=taken)
   view = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
   with jax.set_mesh(mesh.from_devices(jax.devices(), 1)):
-    one, both = (Ensemble(some).probabilities(PROTOCOLS["single"], view) for some in ([net], [net, other]))
+    one, both = (
+      Ensemble(some, PROTOCOLS["single"]).probabilities(PROTOCOLS["single"], view) for some in ([net], [net, other])
+    )
   assert np.abs(one - both).max() > 0.01

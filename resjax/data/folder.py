@@ -44,20 +44,44 @@ def find(data: Data) -> tuple[FolderFiles, FolderFiles, tuple[str, ...]]:
     ConfigError: The folder does not exist, a class has no images, a test class is not in the training set, or both
       val/ and test/ have labels.
   """
+  root = _root(data)
+  try:
+    top, classes, split = _layout(root)
+    train = _images(root, {name: top / name for name in classes})
+    if split:
+      return train, _test_images(root, split, classes), classes
+    return *_hold_out_test_images(train, data), classes
+  except OSError as error:
+    raise ConfigError(f"{error.filename or root}: cannot be read ({error.strerror})") from None
+
+
+def has_test_folder(data: Data) -> bool:
+  """Returns whether the test images are in a folder of their own, so that `data.test_share` has no effect.
+
+  Raises:
+    ConfigError: The folder does not have a supported layout.
+  """
+  root = _root(data)
+  try:
+    return bool(_layout(root)[2])
+  except OSError as error:
+    raise ConfigError(f"{error.filename or root}: cannot be read ({error.strerror})") from None
+
+
+def _root(data: Data) -> Path:
   if not data.path:
     raise ConfigError("data.path is empty: data.name = 'folder' needs the path of an image folder")
   root = Path(data.path).expanduser()
   if not root.is_dir():
     raise ConfigError(f"data.path = {data.path!r}: no such folder")
-  try:
-    top = root / "train" if (root / "train").is_dir() else root
-    classes = tuple(_folders(top))
-    train = _images(root, {name: top / name for name in classes})
-    if top != root and (split := _test_split(root, classes)):
-      return train, _test_images(root, split, classes), classes
-    return *_hold_out_test_images(train, data), classes
-  except OSError as error:
-    raise ConfigError(f"{error.filename or root}: cannot be read ({error.strerror})") from None
+  return root
+
+
+def _layout(root: Path) -> tuple[Path, tuple[str, ...], str]:
+  """Returns the folder of the training images, the names of the classes and the folder of the test images, or ""."""
+  top = root / "train" if (root / "train").is_dir() else root
+  classes = tuple(_folders(top))
+  return top, classes, "" if top == root else _test_split(root, classes)
 
 
 def digest(*parts: FolderFiles) -> str:

@@ -1,6 +1,7 @@
 """Layer table of a network."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 from resjax.depth.layer import Layer
@@ -36,6 +37,11 @@ class Net:
         channels, size = layers[-1].outputs, strided_size(layers[-1].size, 2)
         layers.append(Layer(f"stage{number}/pool", "pool", number, 0, 2, 2, channels, channels, size))
     return [*layers[1:], *self._head(layers[-1])]
+
+  @property
+  def stride(self) -> int:
+    """Total stride: pixels of the image, vertically or horizontally, per pixel of the last feature map."""
+    return math.prod(layer.stride for layer in self.table if layer.weighted or layer.kind == "pool")
 
   @property
   def params(self) -> int:

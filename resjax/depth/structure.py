@@ -143,6 +143,11 @@ class Structure:
     return self._published_blocks(family) if family.published else (self._equal_blocks(family.stages),) * family.stages
 
   @property
+  def has_fixed_input_size(self) -> bool:
+    """Whether the network takes images of one size only, because a dense layer takes all pixels of its input."""
+    return self.family == "vgg" or self.first_layers == "flat"
+
+  @property
   def fixup(self) -> bool:
     """Whether the network is one of Fixup (Zhang et al. 2019): no norms, and scalar biases around each convolution."""
     return self.kind == "residual" and self.shortcut == "fixup"

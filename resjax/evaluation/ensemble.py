@@ -1,6 +1,8 @@
 """Ensembles of trained networks, whose probabilities are averaged (Sec. 4.1)."""
 
+import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,29 +21,25 @@ class Ensemble:
   """One or more trained networks whose probabilities are averaged; for use inside `jax.set_mesh`.
 
   Attributes:
-    size: Size of the networks' input.
+    size: Size of the networks' input, as far as the test protocol uses it.
     channels: Channels of the networks' input.
     classes: Number of classes.
   """
 
-  def __init__(self, nets: Sequence[RestoredRun]):
+  def __init__(self, nets: Sequence[RestoredRun], protocol: Protocol):
     """Copies the networks to the devices.
 
+    Args:
+      nets: Networks of the ensemble.
+      protocol: Test protocol.
+
     Raises:
-      ConfigError: The networks differ in their input or their number of classes.
+      ConfigError: A network cannot be tested by the protocol, or the networks differ in their classes or in what the
+        protocol uses of their input.
     """
-    first = nets[0]
-    self.size, self.channels, self.classes = size_of(first), first.input.image_shape[-1], first.classes
-    for other in nets[1:]:
-      for what, one, another in (
-        ("images", self.size, size_of(other)),
-        ("channels", self.channels, other.input.image_shape[-1]),
-        ("classes", self.classes, other.classes),
-      ):
-        if one != another:
-          raise ConfigError(
-            f"not an ensemble: {what} of {other.directory} are {another}, must be {one} as of {first.directory}"
-          )
+    self.size = _common_size(nets, protocol)
+    self.channels = _common_value("number of channels", nets, [net.input.image_shape[-1] for net in nets])
+    self.classes = _common_value("number of classes", nets, [net.classes for net in nets])
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     self._nets = [
       (
@@ -65,6 +63,36 @@ class Ensemble:
     return np.mean([np.asarray(member, np.float64) for member in each], axis=0)
 
 
+def _common_size(nets: Sequence[RestoredRun], protocol: Protocol) -> Size:
+  """Returns the size of the input of all networks; values that the protocol does not use are those of the first."""
+  for net in nets:
+    if "stride" in protocol.uses and net.config.model.structure.has_fixed_input_size:
+      raise ConfigError(
+        f"{net.directory}: a network with dense layers takes images of one size only; use --protocol single or 10crop"
+      )
+  sizes = [size_of(net) for net in nets]
+  _common_value("size of the input", nets, [size.side for size in sizes])
+  if "shorter" in protocol.uses:
+    _common_value("shorter side of the resized images", nets, [size.shorter for size in sizes])
+  if "pad" in protocol.uses and sizes[0].shorter == sizes[0].side:
+    _common_value("data.pad", nets, [size.pad for size in sizes])
+  return dataclasses.replace(sizes[0], stride=math.lcm(*(size.stride for size in sizes)))
+
+
+def _common_value(name: str, nets: Sequence[RestoredRun], values: Sequence[int]) -> int:
+  """Returns the value that all networks have.
+
+  Raises:
+    ConfigError: Two networks differ in it.
+  """
+  for net, value in zip(nets, values, strict=True):
+    if value != values[0]:
+      raise ConfigError(
+        f"not an ensemble: {name} of {net.directory} is {value}, must be {values[0]} as that of {nets[0].directory}"
+      )
+  return values[0]
+
+
 def size_of(net: RestoredRun) -> Size:
   """Returns the size of a network's input.
 
@@ -76,9 +104,8 @@ def size_of(net: RestoredRun) -> Size:
     raise ConfigError(f"{net.directory}: takes images of {height}x{width} pixels; evaluation needs square images")
   data = net.config.data
   shorter = data.resize[0] if data.is_streamed else height
-  table = net.config.model.net(net.input.image_shape, net.classes).table
-  last = [layer for layer in table if layer.kind == "conv"][-1]
-  return Size(side=height, shorter=shorter, pad=data.pad, stride=height // last.size[0])
+  stride = net.config.model.net(net.input.image_shape, net.classes).stride
+  return Size(side=height, shorter=shorter, pad=data.pad, stride=stride)
 
 
 @functools.partial(jax.jit, static_argnames=("net", "protocol", "size"))

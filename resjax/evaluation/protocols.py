@@ -31,13 +31,14 @@ LONGEST = 4  # maximum aspect ratio; of a longer image, multiscale uses the midd
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """Size of a network's input.
+  """Size of the input of a network, or of all networks of an ensemble.
 
   Attributes:
     side: Side of the square training images in pixels.
     shorter: Shorter side in pixels to which an image is resized before the crop; at least `side`.
     pad: Zero padding in pixels on each side of a training image before its random crop, if `shorter` equals `side`.
-    stride: Total stride of the network: pixels of the image per pixel of the last feature map.
+    stride: Total stride of the network: pixels of the image per pixel of the last feature map. Of several networks
+      the least common multiple.
   """
 
   side: int
@@ -56,12 +57,14 @@ class Protocol:
     inputs: Function, executed on the device, from views of one shape, uint8 [B, h, w, C], to K inputs of each view,
       float32 [K, B, h', w', C].
     crops: Number of inputs per view, K.
+    uses: Attributes of `Size` that the protocol uses, besides `side`.
   """
 
   shorter: Callable[[Size], int]
   views: Callable[[np.ndarray, Size], list[np.ndarray]]
   inputs: Callable[[jax.Array, Statistics, Size], jax.Array]
   crops: int
+  uses: tuple[str, ...]
 
 
 def single_view(image: np.ndarray, size: Size) -> list[np.ndarray]:
@@ -146,7 +149,7 @@ def _with_mirrors(images: jax.Array) -> jax.Array:
 
 
 PROTOCOLS = {
-  "single": Protocol(lambda size: size.shorter, single_view, one_input, 1),
-  "10crop": Protocol(lambda size: size.shorter, ten_crop_view, ten_inputs, 10),
-  "multiscale": Protocol(lambda size: SIDES[-1] * size.side // CROP, scale_views, mirrored_inputs, 2),
+  "single": Protocol(lambda size: size.shorter, single_view, one_input, 1, ("shorter",)),
+  "10crop": Protocol(lambda size: size.shorter, ten_crop_view, ten_inputs, 10, ("shorter", "pad")),
+  "multiscale": Protocol(lambda size: SIDES[-1] * size.side // CROP, scale_views, mirrored_inputs, 2, ("stride",)),
 }

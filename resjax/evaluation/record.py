@@ -1,8 +1,9 @@
-"""Records error and layer responses (Fig. 7) of an imported network in its run directory."""
+"""Test of an imported network: its error and layer responses (Fig. 7), and their record in its run directory."""
 
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,47 +14,70 @@ from resjax.evaluation import protocols, score
 from resjax.evaluation.ensemble import size_of
 from resjax.evaluation.images import ImageSet
 from resjax.records import RunWriter
-from resjax.settings import ConfigError
-from resjax.train import responses, run_files
+from resjax.train import responses
+from resjax.train.run_files import RestoredRun
 
 
-def record(directory: Path, tested: ImageSet) -> score.Score:
-  """Tests a network and records its error, and its responses to the first test images.
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """Results of the test of a network.
+
+  Attributes:
+    score: Numbers of tested and of misclassified images.
+    responses: Lines of responses.jsonl.
+    skipped: Error message of each image that could not be decoded.
+  """
+
+  score: score.Score
+  responses: list[dict[str, Any]]
+  skipped: tuple[str, ...]
+
+
+def measure(net: RestoredRun, tested: ImageSet) -> Measured:
+  """Tests a network and measures its responses to the first test images.
 
   Args:
-    directory: Run directory; `responses` in its settings applies.
+    net: Network; `responses` in its settings applies. If there are fewer images than `responses.images`, all are used.
     tested: Test images.
 
   Raises:
-    ConfigError: The images do not fit the network, or there are fewer than `responses.images`.
+    ConfigError: The images do not fit the network.
     NotFinite: An output of the network is not finite.
   """
-  net = run_files.read(directory)
   single = protocols.PROTOCOLS["single"]
   result = score.evaluate([net], tested, single)
-  skipped = list(tested.skipped)
+  skipped = tuple(tested.skipped)
   settings, size = net.config.responses, size_of(net)
   if result.images < settings.images:
-    raise ConfigError(
-      f"responses.images = {settings.images}: must be at most {result.images}, the number of test images"
-    )
+    settings = dataclasses.replace(settings, images=result.images, batch_size=result.images)
   first = itertools.islice(tested.pairs(single.shorter(size)), settings.images)
   views = np.concatenate([single.views(image, size) for image, _ in first])
-  with jax.set_mesh(mesh.make(dataclasses.replace(net.config, execution=Execution()))):
+  with jax.set_mesh(mesh.make(dataclasses.replace(net.config, execution=Execution(), responses=settings))):
     everywhere = mesh.replicated(jax.sharding.get_mesh())
     arrays = jax.device_put((net.variables, views, net.input.statistics), everywhere)
     moments = responses.capture(models.build(net.config.model, net.classes), settings, *arrays)
-  table = net.config.model.net(net.input.image_shape, net.classes).table
+    table = net.config.model.net(net.input.image_shape, net.classes).table
+    return Measured(result, responses.lines(settings, net.step, table, moments), skipped)
+
+
+def write(directory: Path, net: RestoredRun, tested: ImageSet, measured: Measured) -> None:
+  """Adds the results of a test to the records of an imported network.
+
+  Args:
+    directory: Run directory.
+    net: The network.
+    tested: Test images.
+    measured: Results of the test.
+  """
+  result = measured.score
   with RunWriter(directory) as writer:
-    writer.rewind(-1)
     writer.append("metrics", [{"step": net.step, "split": "test", "error": result.error, "images": result.images}])
-    writer.append("responses", responses.lines(settings, net.step, table, moments))
+    writer.append("responses", measured.responses)
     writer.update(
       data={**writer.run["data"], "name": tested.name, "path": tested.path, "form": tested.form},
       result={"test_error": result.error, "test_images": result.images},
     )
     for note in tested.notes:
       writer.event(net.step, "data", note)
-    for fault in skipped:
+    for fault in measured.skipped:
       writer.event(net.step, "image skipped", fault)
-  return result

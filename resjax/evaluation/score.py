@@ -83,7 +83,7 @@ def evaluate_runs(directories: Sequence[Path], path: str, protocol: str) -> tupl
     NotFinite: An output of a network is not finite.
   """
   nets = [run_files.read(directory) for directory in directories]
-  tested = images.read(path, nets[0].config.data)
+  tested = images.read(path, nets)
   return evaluate(nets, tested, PROTOCOLS[protocol]), tested
 
 
@@ -99,14 +99,16 @@ def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) 
     protocol: Test protocol.
 
   Raises:
-    ConfigError: The images do not fit the networks, the networks differ in their input, or there is no image.
+    ConfigError: The images do not fit the networks, the networks do not fit each other or the protocol, or there is no
+      image.
     NotFinite: An output of a network is not finite.
   """
   here = dataclasses.replace(nets[0].config, execution=Execution())
   with jax.set_mesh(mesh.make(here)):
-    ensemble = Ensemble(nets)
+    ensemble = Ensemble(nets, protocol)
     if tested.classes != ensemble.classes:
       raise ConfigError(f"{tested} has {tested.classes} classes, must be {ensemble.classes} as in the network")
+    _check_class_names(nets, tested)
     score, batcher = Score(ensemble.classes), ViewBatcher(ensemble, protocol, here.evaluation.batch_size)
     for image, label in tested.pairs(protocol.shorter(ensemble.size)):
       if image.shape[-1] != ensemble.channels:
@@ -120,3 +122,13 @@ def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) 
   if not score.images:
     raise ConfigError(f"{tested}: no image to test on")
   return score
+
+
+def _check_class_names(nets: Sequence[RestoredRun], tested: ImageSet) -> None:
+  """Raises ConfigError if classes have different names in the networks or the data set, as far as they are known."""
+  known = [(str(net.directory), net.class_names) for net in nets] + [(str(tested), tested.class_names)]
+  named = [(owner, names) for owner, names in known if names]
+  for owner, names in named[1:]:
+    for number, (name, wanted) in enumerate(zip(names, named[0][1], strict=True), 1):
+      if name != wanted:
+        raise ConfigError(f"{owner}: class {number} is {name!r}, must be {wanted!r} as that of {named[0][0]}")

@@ -44,7 +44,8 @@ class RestoredRun:
     classes: Number of classes.
     step: Step of the checkpoint.
     variables: `params` and `batch_stats` in the stacked layout, on one device.
-    class_names: Names of the classes of a detector; None if they are not recorded.
+    class_names: Names of the classes; None if they are not recorded.
+    data_digest: Digest of the data set that the network was trained on; None if it is not recorded.
   """
 
   directory: Path
@@ -54,6 +55,7 @@ class RestoredRun:
   step: int
   variables: dict[str, Any]
   class_names: tuple[str, ...] | None = None
+  data_digest: str | None = None
 
 
 def read(directory: Path) -> RestoredRun:
@@ -80,9 +82,16 @@ def read(directory: Path) -> RestoredRun:
     )
   head = variables["params"]["head"]
   classes = len(head["dense"]["bias"]) if "dense" in head else len(head["classes"]["bias"]) - 1  # of a detector
-  names = run.run["data"]["class_names"]
+  trained_on = run.run["data"]
   return RestoredRun(
-    directory, settings, read_input(directory), classes, step, variables, tuple(names) if names else None
+    directory,
+    settings,
+    read_input(directory),
+    classes,
+    step,
+    variables,
+    class_names=tuple(trained_on["class_names"] or ()) or None,
+    data_digest=trained_on["digest"],
   )
 
 

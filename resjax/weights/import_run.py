@@ -16,6 +16,7 @@ from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.train import run_files, state
 from resjax.train.checkpoints import Checkpoints
+from resjax.train.run_files import RestoredRun
 from resjax.weights import akamaster, caffe, caffe_files, huggingface, mapping, torch_files, torchvision
 from resjax.weights.mapping import Weights
 
@@ -49,6 +50,23 @@ def read(project: str, file: Path, mean: Path | None) -> Weights:
   return dataclasses.replace(weights, model=config.model)
 
 
+def restored(directory: Path, weights: Weights) -> RestoredRun:
+  """Returns the network as `run_files.read` will return it after `write`.
+
+  Args:
+    directory: Run directory to write, which must be new or empty.
+    weights: Settings and arrays of the network.
+
+  Raises:
+    ConfigError: The directory is not empty, or is a file.
+  """
+  if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    raise ConfigError(f"{directory}: exists; choose another --out")
+  variables = {key: jax.tree.map(jnp.asarray, layout.stacked(weights.variables[key])) for key in mapping.COLLECTIONS}
+  spec = run_files.InputSpec(weights.image_shape, weights.statistics)
+  return RestoredRun(directory, Config(model=weights.model, data=weights.data), spec, weights.classes, 0, variables)
+
+
 def write(directory: Path, weights: Weights, origin: str) -> None:
   """Writes config.json, run.json, input.npz and a checkpoint of step 0.
 
@@ -60,20 +78,15 @@ def write(directory: Path, weights: Weights, origin: str) -> None:
   Raises:
     ConfigError: The directory is not empty, or is a file.
   """
-  if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-    raise ConfigError(f"{directory}: exists; choose another --out")
-  config = Config(model=weights.model, data=weights.data)
-  model = config.model
+  net = restored(directory, weights)
+  config, model, params = net.config, net.config.model, net.variables["params"]
   table = model.net(weights.image_shape, weights.classes)
   with RunWriter(directory) as writer:
     writer.write_config(config.to_dict())
-    run_files.write_input(directory, run_files.InputSpec(weights.image_shape, weights.statistics))
-    params, batch_stats = (
-      jax.tree.map(jnp.asarray, layout.stacked(weights.variables[key])) for key in mapping.COLLECTIONS
-    )
+    run_files.write_input(directory, net.input)
     fresh = state.initial(model, config.train, weights.classes, weights.image_shape, config.seed)
     with Checkpoints(directory / run_files.CHECKPOINTS, config) as checkpoints:
-      checkpoints.save(dataclasses.replace(fresh, params=params, batch_stats=batch_stats))
+      checkpoints.save(dataclasses.replace(fresh, params=params, batch_stats=net.variables["batch_stats"]))
     writer.update(
       id=directory.name,
       experiment="converted",
