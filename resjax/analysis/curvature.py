@@ -3,17 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from resjax.analysis.curves import last_capture, latest_settings
+from resjax.analysis import study_lines
 from resjax.analysis.logs import Logs
 
 WIDTH = 0.01  # standard deviation of the smoothing Gaussian, relative to the largest eigenvalue in magnitude
 LARGE = 0.01  # eigenvalues above this fraction of the largest one are counted as large
 POINTS = 400  # at which the density is evaluated
-_SETTINGS = ["images", "mode", "batch_size", "draw_seed"]
-
-
-def _latest(logs: Logs, log: str) -> pd.DataFrame:
-  return latest_settings(last_capture(logs.studies[log]), _SETTINGS)
 
 
 def traces(logs: Logs) -> pd.DataFrame:
@@ -23,7 +18,7 @@ def traces(logs: Logs) -> pd.DataFrame:
     Columns id, net, seed, part ("all" for the whole network), parameters (number), trace (mean over the random
     vectors), error (standard error of the mean; missing for a single vector), vectors (number).
   """
-  lines = _latest(logs, "trace").dropna(subset=["trace"])
+  lines = study_lines.of_last_step(logs, "trace").dropna(subset=["trace"])
   if lines.empty:
     return pd.DataFrame(columns=["id", "net", "seed", "part", "parameters", "trace", "error", "vectors"])
   by_run = ["id", "net", "seed"]
@@ -43,7 +38,7 @@ def spectra(logs: Logs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     By run id: nodes and weights of all random vectors, float64 [vectors * iterations]. The weights sum to 1.
   """
   by_run = {}
-  for run, lines in _latest(logs, "spectrum").groupby("id", sort=False):
+  for run, lines in study_lines.of_last_step(logs, "spectrum").groupby("id", sort=False):
     nodes, weights = (np.concatenate([np.asarray(row, float) for row in lines[key]]) for key in ("values", "weights"))
     by_run[str(run)] = nodes, weights / len(lines)
   return by_run
@@ -73,7 +68,7 @@ def summaries(logs: Logs) -> pd.DataFrame:
     Columns id, net, seed, parameters, largest, smallest, large (estimated number of eigenvalues above `LARGE` times the
     largest), trace (of the quadrature), vectors, iterations.
   """
-  lines, rows = _latest(logs, "spectrum"), []
+  lines, rows = study_lines.of_last_step(logs, "spectrum"), []
   for run, (nodes, weights) in spectra(logs).items():
     of_run = lines[lines["id"] == run]
     first = of_run.iloc[0]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from resjax.analysis.logs import Logs
 from resjax.analysis.measurements import measured_responses
+from resjax.analysis.study_lines import last_capture
 
 NET_COLUMNS = ["label", "kind", "depth", "shortcut", "net"]
 
@@ -41,31 +42,6 @@ def response_curves(logs: Logs, order: str, measurement: Mapping[str, Any] | Non
     network), mean, low and high (minimum and maximum over seeds), runs; in original order also name, stage, block.
   """
   return layer_curves(last_capture(measured_responses(logs, measurement)), "std", logs, order)
-
-
-def last_capture(captured: pd.DataFrame) -> pd.DataFrame:
-  """Returns the lines of each network's last recorded step."""
-  return captured[captured["step"] == captured.groupby("net")["step"].transform("max")]
-
-
-def first_settings(lines: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
-  """Returns the lines of each network's first settings, if it was studied with several.
-
-  Args:
-    lines: Lines of a study.
-    settings: Columns of the settings.
-  """
-  return lines.merge(lines.drop_duplicates("net")[["net", *settings]], on=["net", *settings])
-
-
-def latest_settings(lines: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
-  """Returns the lines of each run's last recorded settings, if it was studied with several.
-
-  Args:
-    lines: Lines of a study.
-    settings: Columns of the settings.
-  """
-  return lines.merge(lines.drop_duplicates("id", keep="last")[["id", *settings]], on=["id", *settings])
 
 
 def layer_curves(lines: pd.DataFrame, value: str, logs: Logs, order: str = "original") -> pd.DataFrame:

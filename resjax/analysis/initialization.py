@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis import linear_fit
-from resjax.analysis.curves import first_settings, last_capture
+from resjax.analysis import linear_fit, study_lines
 from resjax.analysis.logs import Logs
 from resjax.analysis.seed_statistics import interval
 
@@ -41,12 +40,8 @@ class Prediction:
 
 
 def init_lines(logs: Logs) -> pd.DataFrame:
-  """Returns the lines of the study of networks at initialization.
-
-  If a network was studied with several settings, only the lines of the first one are returned.
-  """
-  lines = first_settings(last_capture(logs.studies["init"]), ["images", "draw_seed"])
-  return lines.drop_duplicates(["id", "position"])
+  """Returns the lines of the study of networks at initialization, with one choice of settings for each network."""
+  return study_lines.of_last_step(logs, "init").drop_duplicates(["id", "position"])
 
 
 def predictions(settings: Mapping[str, Any], layers_per_block: int) -> list[Prediction]:

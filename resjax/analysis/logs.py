@@ -25,7 +25,8 @@ _INTEGERS = frozenset(
   | {"images", "data_images", "backbone_step", "best_step", "test_images", "torn"}
   | {"count", "trial", "length", "blocks_of_net", "index", "iterations", "batch_size", "to_depth", "from_depth"}
   | {"position", "channels", "every", "cka_images", "first", "tile", "other_step", "other_tile", "layers_above"}
-  | {"probe", "parameters", "at", "checkpoints", "eigenvalues", "max_iterations"}
+  | {"probe", "parameters", "at", "checkpoints", "draw_seed", "statistics_images"}
+  | {"eigenvalues", "max_iterations"}
 )
 _FLOATS = frozenset(
   {"training_macs", "epoch", "loss", "error", "learning_rate", "seconds", "images_per_second", "std", "mean"}

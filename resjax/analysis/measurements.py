@@ -10,6 +10,7 @@ import pandas as pd
 
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import check_unique_ids
+from resjax.analysis.study_lines import common_settings
 
 # A measurement has a value for each of these keys, None if it was not recorded.
 KEYS = ("mode", "source", "images", "pooling", "first_conv")
@@ -42,9 +43,19 @@ def measured_responses(logs: Logs, measurement: Mapping[str, Any] | None = None)
 
 def distinct_measurements(logs: Logs) -> list[dict[str, Any]]:
   """Returns the distinct measurements, those of training first, each with a value for every one of `KEYS`."""
-  distinct = _all_responses(logs)[list(KEYS)].drop_duplicates()
-  rows = distinct.itertuples(index=False, name=None)
+  return measurements_of(_all_responses(logs))
+
+
+def measurements_of(captured: pd.DataFrame) -> list[dict[str, Any]]:
+  """Returns the distinct measurements of lines with the columns `KEYS`, each with a value for every one of them."""
+  rows = captured[list(KEYS)].drop_duplicates().itertuples(index=False, name=None)
   return [{key: None if pd.isna(value) else value for key, value in zip(KEYS, row, strict=True)} for row in rows]
+
+
+def other_measurements(logs: Logs) -> list[dict[str, Any]]:
+  """Returns the distinct measurements of studies that differ from those of training."""
+  in_training = measurements_of(_training_responses(logs))
+  return [each for each in measurements_of(logs.studies["responses"]) if each not in in_training]
 
 
 def select(captured: pd.DataFrame, measurement: Mapping[str, Any]) -> pd.DataFrame:
@@ -86,9 +97,12 @@ def describe(measurement: Mapping[str, Any]) -> str:
 
 
 def _all_responses(logs: Logs) -> pd.DataFrame:
-  studied = logs.studies["responses"].drop(columns="batch_size")
+  studied = common_settings(logs.studies["responses"], ("batch_size",), within=("net", *KEYS))
+  studied = studied.drop(columns="batch_size")
   trained = _training_responses(logs)
-  return pd.concat([trained, studied], ignore_index=True) if len(studied) else trained
+  both = [frame for frame in (trained, studied) if len(frame)]
+  # A study may repeat a measurement of training.
+  return pd.concat(both, ignore_index=True).drop_duplicates(["id", "step", "layer", *KEYS]) if both else trained
 
 
 def _training_responses(logs: Logs) -> pd.DataFrame:

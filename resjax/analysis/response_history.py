@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis.curves import last_capture, layer_curves
+from resjax.analysis.curves import layer_curves
 from resjax.analysis.logs import Logs
 from resjax.analysis.measurements import measured_responses
+from resjax.analysis.study_lines import last_capture
 
 _MEANS = ["label", "net", "id", "kind", "depth", "seed", "step", "layers", "mean"]
 

@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 
 from resjax import study_records
-from resjax.analysis import linear_fit
-from resjax.analysis.curves import first_settings, last_capture
+from resjax.analysis import linear_fit, study_lines
 from resjax.analysis.logs import Logs
 from resjax.analysis.seed_statistics import interval
 
 MAX_CORRELATION = -0.9  # of log D with the block, if the law holds
 
-_SETTINGS = ["images", "test_images", "every", "cka_images"]
 _COLUMNS = [
   *("label", "kind", "depth", "net", "runs", "blocks", "correlation", "slope", "low", "high", "fall", "holds"),
   *("alike", "nearest_mean_error", "ridge_error", "head_error", "alignment"),
@@ -21,14 +19,12 @@ _COLUMNS = [
 
 
 def layer_lines(logs: Logs) -> pd.DataFrame:
-  """Returns the lines of the study of layers, at the last step of each network.
-
-  If a network was studied with several settings, only the lines of the first one are returned.
+  """Returns the lines of the study of layers at the last step, with one choice of settings for each network.
 
   Returns:
     The columns of `logs.studies["layers"]` and log_separation (missing where the separation D is not positive).
   """
-  lines = first_settings(last_capture(logs.studies["layers"]), _SETTINGS).drop_duplicates(["id", "position"])
+  lines = study_lines.of_last_step(logs, "layers").drop_duplicates(["id", "position"])
   return lines.assign(log_separation=np.log(lines["separation"].where(lines["separation"] > 0)))
 
 

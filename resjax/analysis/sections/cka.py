@@ -6,8 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from resjax import study_records
-from resjax.analysis import formats, plotting, style
-from resjax.analysis.curves import last_capture, latest_settings
+from resjax.analysis import formats, plotting, study_lines, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
@@ -15,12 +14,11 @@ from resjax.analysis.sections.section import Section, plotted_networks, study_co
 from resjax.analysis.separation import layer_lines
 
 _NORM = Normalize(0, 1)
-_SETTINGS = ["test_images", "every", "cka_images", "tile", "other_tile", "other_step", "other_digest"]
 
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no CKA was recorded."""
-  lines = last_capture(logs.studies["cka"])
+  lines = study_lines.last_capture(logs.studies["cka"])
   if lines.empty:
     return None
   panels, rows = [], []
@@ -28,8 +26,8 @@ def build(logs: Logs) -> Section | None:
   for net in plotted_networks(logs, lines):
     of_net = lines[lines["net"] == net.key]
     first_seed = of_net[of_net["id"] == of_net["id"].iloc[0]]
-    for other, several in first_seed.groupby(first_seed["other"].fillna(""), sort=True):
-      matrix = latest_settings(several, _SETTINGS)
+    for other, of_pair in first_seed.groupby(first_seed["other"].fillna(""), sort=True):
+      matrix = study_lines.common_settings(of_pair, study_lines.SETTINGS["cka"])
       values = _matrix(matrix)
       label = _label(logs, str(other))
       panels.append(_panel(logs, net, str(other), matrix, values, positions))
@@ -50,7 +48,7 @@ def build(logs: Logs) -> Section | None:
 
 
 def _matrix(lines: pd.DataFrame) -> np.ndarray:
-  """Returns the matrix of one pair of runs, given the lines of one setting."""
+  """Returns the matrix of one pair of runs from its lines with one choice of settings."""
   rows = lines.drop_duplicates("first").sort_values("first")["values"]
   return np.array([[np.nan if value is None else value for value in row] for row in rows], "float64")
 

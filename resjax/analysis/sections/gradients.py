@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from resjax.analysis import formats
-from resjax.analysis.curves import first_settings, last_capture, layer_curves
+from resjax.analysis import formats, study_lines
+from resjax.analysis.curves import layer_curves
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
@@ -27,7 +27,7 @@ def build(logs: Logs) -> Section | None:
   captured = gradients(logs)
   if captured.empty:
     return None
-  last = last_capture(captured)
+  last = study_lines.last_capture(captured)
   data, panels = {}, []
   for measure, (title, label) in _MEASURES.items():
     curves = layer_curves(last[last[measure] > 0], measure, logs)
@@ -56,12 +56,11 @@ def build(logs: Logs) -> Section | None:
 def gradients(logs: Logs) -> pd.DataFrame:
   """Returns the gradient norms recorded in training, or else by a study, with the column ratio (norm / weight_norm).
 
-  If a network was studied with several settings, only the first ones are used.
+  If a network was studied with several settings, one choice of them is used, see `study_lines.common_settings`.
   """
   studied = logs.studies["gradients"]
   studied = studied[~studied["net"].isin(set(logs.gradients["net"]))]
-  if len(studied):
-    studied = first_settings(studied, ["images", "batch_size", "mode"])
+  studied = study_lines.common_settings(studied, study_lines.SETTINGS["gradients"])
   columns = list(logs.gradients.columns)
   both = [frame[columns] for frame in (logs.gradients, studied) if len(frame)]
   captured = pd.concat(both, ignore_index=True) if both else logs.gradients

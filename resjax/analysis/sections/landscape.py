@@ -3,32 +3,30 @@
 import pandas as pd
 from matplotlib.colors import LogNorm
 
-from resjax.analysis import formats, plotting, style
-from resjax.analysis.curves import last_capture, latest_settings
+from resjax.analysis import formats, plotting, study_lines, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
-_SETTINGS = ["images", "mode", "batch_size", "draw_seed"]
+_SETTINGS = study_lines.SETTINGS["landscape"]  # also those of the Hessian
 _COLUMNS = (
   *(Column("network", number=False), Column("seed"), Column("eigenvalue", "1 is the largest")),
-  *(Column("value"), Column("residual", "bound on the error")),
+  *(Column("value"), Column("residual", "norm, bounds the error")),
 )
 
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if neither surfaces nor eigenvalues were studied."""
-  surface = last_capture(logs.studies["landscape"]).dropna(subset=["loss"])
-  surface = latest_settings(surface, _SETTINGS)
-  hessian = last_capture(logs.studies["hessian"]).dropna(subset=["eigenvalue"])
-  hessian = latest_settings(hessian, [*_SETTINGS, "eigenvalues", "max_iterations"])
+  surface = study_lines.of_last_step(logs, "landscape").dropna(subset=["loss"])
+  hessian = study_lines.of_last_step(logs, "hessian").dropna(subset=["eigenvalue"])
   if surface.empty and hessian.empty:
     return None
   data = {name: frame for name, frame in (("landscape", surface), ("hessian", hessian)) if not frame.empty}
   caption = (
     "Loss along two random, filter-normalized directions around the trained network (the cross); all networks share "
     "one color scale. A large eigenvalue of the Hessian corresponds to a direction of high curvature."
+    + "".join(dict.fromkeys(study_lines.settings_note(logs, each, _SETTINGS) for each in (surface, hessian)))
   )
   rows = [
     [
@@ -79,11 +77,10 @@ def _findings(logs: Logs, surface: pd.DataFrame, hessian: pd.DataFrame) -> tuple
   sentences = []
   for net in plotted_networks(logs, surface):
     losses = surface[surface["net"] == net.key]
-    center = losses[(losses["alpha"] == 0) & (losses["beta"] == 0)]["loss"].mean()
-    sentences.append(
-      f"{net.label}: the loss is {formats.figures(center)} at the trained network and "
-      f"{formats.figures(losses['loss'].median())} in the median over the surface."
-    )
+    center = losses[(losses["alpha"] == 0) & (losses["beta"] == 0)]["loss"]  # empty with an even number of points
+    text = f"the loss is {formats.figures(center.mean())} at the trained network, and its median" if len(center) else ""
+    text = text or "the median of the loss"
+    sentences.append(f"{net.label}: {text} over the surface is {formats.figures(losses['loss'].median())}.")
   for net in plotted_networks(logs, hessian):
     first = hessian[(hessian["net"] == net.key) & (hessian["index"] == 1)]
     largest = formats.figures(first["eigenvalue"].mean())

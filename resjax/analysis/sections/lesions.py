@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from resjax import study_records
-from resjax.analysis import formats, plotting, style
-from resjax.analysis.curves import add_labels, last_capture, summarize_seeds
+from resjax.analysis import formats, plotting, study_lines, style
+from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.logs import Logs
 from resjax.analysis.plotting import Panel
 from resjax.analysis.sections.section import (
@@ -19,8 +19,7 @@ from resjax.analysis.sections.section import (
   study_commands,
 )
 
-_SETTING = ["reestimated", "images", "source"]  # columns of the settings of a study
-_STATISTICS = ["statistics_images", "batch_size"]  # of re-estimated batch statistics
+_SETTINGS = ["reestimated", "images", "source", "statistics_images", "batch_size"]
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
   *(Column("network", number=False), Column("batch statistics", number=False), Column("images"), Column("intact")),
@@ -35,11 +34,11 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no network was lesioned."""
-  lines = _latest_statistics(last_capture(logs.studies["lesions"]).dropna(subset=["error"]))
+  lines = study_lines.last_capture(logs.studies["lesions"]).dropna(subset=["error"])
   if lines.empty:
     return None
-  first = _first_setting(lines)
-  singles, intact = single_deletions(logs, first), _intact_errors(first)
+  drawn = _drawn(lines)
+  singles, intact = single_deletions(logs, drawn), _intact_errors(drawn)
   table = summary(logs, lines)
   data, panels = {"lesions": table, "single_deletions": singles}, []
   if not singles.empty:
@@ -48,7 +47,7 @@ def build(logs: Logs) -> Section | None:
     (study_records.DELETE_RANDOM, "count", "Several blocks deleted", "blocks deleted at random"),
     (study_records.REORDER, "tau", "Blocks reordered", "rank correlation with the true order"),
   ):
-    curves = _over_trials(logs, first[first["lesion"] == kind], x)
+    curves = _over_trials(logs, drawn[drawn["lesion"] == kind], x)
     if not curves.empty:
       data[f"lesions_{kind}"] = curves
       options = LineOptions(scale=100, baselines=intact, marker=".")
@@ -59,7 +58,8 @@ def build(logs: Logs) -> Section | None:
     findings=_findings(table),
     caption="Error of trained networks with blocks deleted (their shortcuts stay) or reordered. Dotted lines: intact "
     "networks. Bands: range over seeds and random draws. A network that keeps working behaves like an ensemble of "
-    "shallower networks; one that falls to chance depends on every layer.",
+    "shallower networks; one that falls to chance depends on every layer."
+    + study_lines.settings_note(logs, drawn, _SETTINGS),
     panels=tuple(panels),
     tables=(Table("Error in percent on a sample of images, one block deleted at a time.", _COLUMNS, _rows(table)),),
     data=data,
@@ -100,7 +100,7 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
   rows = []
   for key, label in labels.items():
     of_net = lines[lines["net"] == key]
-    for (reestimated, images, _), part in of_net.groupby(_SETTING, sort=False, dropna=False):
+    for (reestimated, images, *_), part in of_net.groupby(_SETTINGS, sort=False, dropna=False):
       deleted = part[part["lesion"] == study_records.DELETE]
       by_seed = deleted.groupby("id")["error"].agg(["min", "median", "max", "count"]).mean()
       undisturbed = part[part["lesion"] == study_records.NONE]["error"].mean()
@@ -108,16 +108,17 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
   return pd.DataFrame(rows, columns=_SUMMARY)
 
 
-def _latest_statistics(lines: pd.DataFrame) -> pd.DataFrame:
-  """Returns the lines with the last recorded settings of re-estimated statistics, for each run and other settings."""
-  others = ["id", *_SETTING]
-  return lines.merge(lines.drop_duplicates(others, keep="last")[[*others, *_STATISTICS]], on=[*others, *_STATISTICS])
+def _drawn(lines: pd.DataFrame) -> pd.DataFrame:
+  """Returns the lines to draw: one choice of settings for each network, and one seed of its random lesions.
 
-
-def _first_setting(lines: pd.DataFrame) -> pd.DataFrame:
-  """Returns the lines of one setting, preferably without re-estimated batch statistics."""
-  ordered = lines.sort_values("reestimated", kind="stable")
-  return ordered[(ordered[_SETTING].astype(str) == ordered[_SETTING].astype(str).iloc[0]).all(axis="columns")]
+  If a network was tested with and without re-estimated batch statistics, the lines are those without.
+  """
+  as_trained = lines[lines["reestimated"].ne(True)]
+  preferred = pd.concat([as_trained, lines[~lines["net"].isin(as_trained["net"])]])
+  chosen = study_lines.common_settings(preferred, _SETTINGS)
+  # Lesions without a random draw have no seed.
+  random = study_lines.common_settings(chosen[chosen["draw_seed"].notna()], ["draw_seed"])
+  return pd.concat([chosen[chosen["draw_seed"].isna()], random])
 
 
 def _intact_errors(lines: pd.DataFrame) -> dict[str, float]:

@@ -2,15 +2,15 @@
 
 import pandas as pd
 
-from resjax.analysis import formats
-from resjax.analysis.curves import add_labels, last_capture, summarize_seeds
+from resjax.analysis import formats, study_lines
+from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import LineOptions, Section, line_panel, plotted_networks, study_commands
 
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no paths were studied."""
-  lines = last_capture(logs.studies["paths"]).dropna(subset=["share"])
+  lines = study_lines.of_last_step(logs, "paths").dropna(subset=["share"])
   if lines.empty:
     return None
   curves = summarize_seeds(lines.groupby(["net", "step", "length"], sort=True)["share"])
@@ -27,7 +27,8 @@ def build(logs: Logs) -> Section | None:
     findings=_findings(logs, curves, lines),
     caption="The gradient with respect to the input of the first block is a sum over paths, each through the shortcut "
     "or the main branch of every block (ReLU masks held fixed). The share of a length is the projection of that part "
-    "of the gradient onto the whole. Shares sum to one and can be negative.",
+    "of the gradient onto the whole. Shares sum to one and can be negative."
+    + study_lines.settings_note(logs, lines, study_lines.SETTINGS["paths"]),
     panels=tuple(panels),
     data={"paths": curves},
     commands=study_commands(logs, "gradients"),

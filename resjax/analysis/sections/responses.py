@@ -54,7 +54,7 @@ def build(logs: Logs) -> Section | None:
 
 def other_measurements(logs: Logs) -> Section | None:
   """Builds the section on responses that studies measured in other ways; None if there are none."""
-  others = measurements.distinct_measurements(logs)[1:] if len(logs.studies["responses"]) else []
+  others = measurements.other_measurements(logs)
   if not others:
     return None
   panels, data, findings = [], {}, []
@@ -130,8 +130,8 @@ def _caption(logs: Logs, curves: pd.DataFrame) -> str:
     "Fig. 7: standard deviation of each 3×3 layer’s response, after batch normalization and before nonlinearity or "
     "addition. Solid: residual networks, dashed: plain networks."
   )
-  known = measurements.distinct_measurements(logs)
-  words = measurements.describe(known[0]) if known else ""
+  known = measurements.measurements_of(measurements.measured_responses(logs))
+  words = " or ".join(filter(None, map(measurements.describe, known)))
   if words:
     caption += f" Measured with {words}."
   if len(curves["depth"].unique()) > 1:

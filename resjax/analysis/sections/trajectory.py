@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis import formats, plotting, style
-from resjax.analysis.curves import last_capture, latest_settings
+from resjax.analysis import formats, plotting, study_lines, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import DASHED, Panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, study_commands
 
-_SETTINGS = ["images", "batch_size", "checkpoints"]
 _COLUMNS = (
   *(Column("network", number=False), Column("seed"), Column("checkpoints")),
   *(Column("first", "% of the variance"), Column("second", "% of the variance")),
@@ -24,10 +22,13 @@ _COLUMNS = (
 
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no path was studied."""
-  path = _latest(logs, "trajectory").dropna(subset=["alpha", "beta", "loss", "plane_loss"])
+  # Runs are not averaged, and the number of checkpoints may differ between them.
+  path = study_lines.of_last_step(logs, "trajectory", within=("id",))
+  path = path.dropna(subset=["alpha", "beta", "loss", "plane_loss"])
   if path.empty:
     return None
-  surface = _latest(logs, "trajectory_surface").dropna(subset=["loss"])
+  same = ["id", "step", *study_lines.SETTINGS["trajectory"]]
+  surface = logs.studies["trajectory_surface"].merge(path[same].drop_duplicates(), on=same).dropna(subset=["loss"])
   path = path.sort_values("at", kind="stable")
   planes = _planes(logs, path)
   first_runs = {net: path[path["id"] == run] for net, run in path.drop_duplicates("net")[["net", "id"]].to_numpy()}
@@ -54,10 +55,6 @@ def build(logs: Logs) -> Section | None:
   )
 
 
-def _latest(logs: Logs, log: str) -> pd.DataFrame:
-  return latest_settings(last_capture(logs.studies[log]), _SETTINGS)
-
-
 def _planes(logs: Logs, path: pd.DataFrame) -> pd.DataFrame:
   """Returns the plane of each run: its shares of the variance, and the largest ratio between the two losses."""
   rows = []
@@ -80,7 +77,7 @@ def _sentence(row: Mapping[Any, Any]) -> str:
     f"{row['label']}: two components hold {100 * (row['first_share'] + row['second_share']):.0f} % of the variance of "
     f"{formats.count(row['checkpoints'])} checkpoints; the loss at their projections on the plane differs from their "
     f"own by a factor of up to {formats.figures(row['factor'])} (at step {formats.count(row['at'])}: "
-    f"{formats.figures(row['plane_loss'])} for {formats.figures(row['loss'])})."
+    f"{formats.figures(row['plane_loss'])} instead of {formats.figures(row['loss'])})."
   )
 
 
