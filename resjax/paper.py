@@ -115,11 +115,12 @@ IMAGENET_TEN_CROP: dict[str, tuple[float | None, float]] = {
   "ResNet-152": (0.2143, 0.0571),
 }
 
-# Exponents e of a best learning rate proportional to L^e in the number of blocks L, from other papers: -1.5 where the
-# initial variance of the branches is divided by L (arXiv:2510.04327, 2602.07494), 0 where branches are divided by
-# sqrt(L) (arXiv:2309.16620). For branches multiplied by L^-a, a step of SGD changes the output in proportion to
-# rate * L^(1 - 2a), so that -1, 0 and 1 are expected at a = 0, 1/2 and 1.
-LEARNING_RATE_EXPONENTS = (-1.5, -1.0, 0.0, 1.0)
+# Exponents e of a best learning rate proportional to L^e in the number of blocks L, from other papers, by
+# initialization and by a for branches multiplied by L^-a: -1.5 where the initial variance of the branches is divided
+# by L (arXiv:2510.04327, 2602.07494), 0 where branches are divided by sqrt(L) (arXiv:2309.16620). Without a paper,
+# 2a - 1 is expected, because a step of SGD changes the output of a network without normalization in proportion to
+# rate * L^(1 - 2a).
+LEARNING_RATE_EXPONENTS = {("depth", 0.0): -1.5, ("he", 0.5): 0.0}
 
 # Table 4: (top-1, top-5) error of single models, averaged over several scales, validation set.
 IMAGENET_SINGLE_MODEL = {

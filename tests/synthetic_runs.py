@@ -1,5 +1,6 @@
 """Run directories like those of training, with synthetic numbers, for tests of analysis and report."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,17 @@ def write_studies(directory: Path, depth: int, plain: bool, step: int = STEPS, r
     writer.append("gradients", gradient_rows(depth, plain, step))
     changed = {"difference": 2e-6, "error_before": intact_error, "error": intact_error, "images": 2_000}
     writer.append("identity", [{"step": step, "from_depth": depth, "depth": depth + 6, **changed}])
+
+
+def parabolic_loss(rate: float, best: float) -> float:
+  """Returns a loss that is parabolic in the logarithms, and NaN from two octaves above the best rate on.
+
+  Args:
+    rate: Learning rate.
+    best: Learning rate with the lowest loss.
+  """
+  away = math.log2(rate / best)
+  return 0.01 * 2 ** (away**2 / 2) if away < 2 else math.nan
 
 
 def gradient_rows(depth: int, plain: bool, step: int) -> list[dict]:

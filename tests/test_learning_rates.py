@@ -1,4 +1,4 @@
-"""The best learning rate by depth: fits to synthetic losses with a known exponent, and the section of the report."""
+"""The best learning rate by depth: fits to synthetic losses with a known exponent."""
 
 import math
 
@@ -6,18 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resjax import analysis, config, records, study_records
-from resjax.analysis import learning_rates, page
-from resjax.analysis.sections import learning_rate as section
+from resjax.analysis import learning_rates
+from tests import synthetic_runs
 
 BLOCKS = {6: 2, 14: 6, 38: 18, 110: 54}  # number of blocks of two layers by depth
+PARAMETRIZATION = {
+  **{
+    "kind": "residual",
+    "norm": "none",
+    "optimizer": "sgd",
+    "branch_scale": 0.0,
+    "initialization": "he",
+    "ended": True,
+  },
+}
 RATES = [2.0 ** (half / 2) for half in range(-18, 1)]
-
-
-def loss_at(rate, best):
-  """Returns a loss that is parabolic in the logarithms, and NaN from two octaves above the best rate on."""
-  away = math.log2(rate / best)
-  return 0.01 * 2 ** (away**2 / 2) if away < 2 else math.nan
 
 
 def synthetic_sweep(exponent, seeds=2, noise=0.0, rates=RATES):
@@ -35,8 +38,8 @@ def synthetic_sweep(exponent, seeds=2, noise=0.0, rates=RATES):
     for seed in range(seeds):
       best = 0.25 * blocks**exponent * 2 ** (noise * rng.standard_normal())
       place = {"series": "residual-A", "depth": depth, "blocks": blocks, "seed": seed}
-      place |= {"branch_scale": 0.0, "initialization": "he"}
-      rows += [{**place, "rate": rate, "loss": loss_at(rate, best)} for rate in rates]
+      place |= PARAMETRIZATION
+      rows += [{**place, "rate": rate, "loss": synthetic_runs.parabolic_loss(rate, best)} for rate in rates]
   return pd.DataFrame(rows)
 
 
@@ -78,10 +81,10 @@ def test_a_minimum_at_an_end_of_the_sweep_is_no_optimum(losses, says):
   assert math.isnan(rate) and optimum == says
 
 
-def test_a_minimum_next_to_divergence_is_an_optimum():
-  rate, optimum = learning_rates.best_rate([1, 2, 4, 8, 16], [8, 4, 2, math.nan, math.nan])
-  assert optimum == learning_rates.INSIDE
-  assert 2 <= rate <= 8
+@pytest.mark.parametrize("losses", [[8, 4, 2, math.nan, math.nan], [3, 2, 1.5, math.nan, math.nan]])
+def test_a_minimum_next_to_divergence_is_the_optimum(losses):
+  """The parabola through the losses of the second case would have its minimum where training diverged."""
+  assert learning_rates.best_rate([1, 2, 4, 8, 16], losses) == (4, learning_rates.INSIDE)
 
 
 def test_depths_without_an_optimum_are_omitted_from_the_fit():
@@ -95,105 +98,43 @@ def test_depths_without_an_optimum_are_omitted_from_the_fit():
   assert too_few["depths"].item() == 2 and math.isnan(too_few["exponent"].item())
 
 
-def write_run(root, depth, seed, rate, best, name="", **settings):
-  """Writes a run directory with the loss of `loss_at` in its last epoch.
-
-  Args:
-    root: Directory of the experiment.
-    depth: Depth of the network.
-    seed: Seed of the run.
-    rate: Learning rate.
-    best: Best learning rate of the network.
-    name: Suffix of the network's name.
-    **settings: Values of further settings of model or train.
-  """
-  loss = loss_at(rate, best)
-  run = f"residual-A-d{depth}{name}-learning_rate_{rate:.4g}-s{seed}"
-  model = {"family": "mlp", "block": "dense", "width": 64, "depth": depth}
-  train = {"learning_rate": rate}
-  for key, value in settings.items():
-    (train if key == "rate_scale" else model)[key] = value
-  with records.RunWriter(root / run) as writer:
-    writer.update(id=run, kind="residual", depth=depth, shortcut="A", seed=seed, step=200, steps=200)
-    writer.write_config(config.freeze({"model": model, "train": train, "seed": seed}).to_dict())
-    if math.isnan(loss):
-      writer.update(status=records.FAILED, reason="the loss is not finite at step 3")
-      return
-    line = {"split": "train", "error": 0.1, "images": 64, "learning_rate": rate}
-    lines = [(100, 1.0, 5.0), (150, 1.5, 1.5 * loss), (200, 2.0, loss / 2)]  # two lines are of the last epoch
-    writer.append("metrics", [{**line, "step": step, "epoch": epoch, "loss": value} for step, epoch, value in lines])
-    result = {"train_error": 0.1, "test_error": 0.2, "test_images": 100, "best_test_error": 0.2, "best_step": 200}
-    writer.update(status=records.DONE, result=result)
+def test_only_seeds_with_three_depths_are_fitted():
+  runs = synthetic_sweep(-1.0, rates=[2.0 ** (half / 2) for half in range(-28, 5)])
+  best = learning_rates.optima(runs)
+  one_seed = best[(best["seed"] == 0) | (best["depth"] == 6)]
+  fitted = learning_rates.exponents(runs, one_seed).iloc[0]
+  assert (fitted["depths"], fitted["seeds"], fitted["exponent"]) == (4, 1, pytest.approx(-1.0))
+  assert (fitted["low"], fitted["high"]) == pytest.approx((-1.0, -1.0), abs=1e-6)  # of the exact fit
+  spread = best[(best["seed"] == 0) == (best["depth"] <= 14)].query("depth != 38")  # two depths and one
+  fitted = learning_rates.exponents(runs, spread).iloc[0]
+  assert (fitted["depths"], fitted["seeds"]) == (3, 0) and math.isnan(fitted["exponent"])
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-  """Returns the directory of a sweep of two parametrizations at three depths.
-
-  The best rate of the first is 1/8 at all depths, that of the second is 1/2 divided by the number of blocks.
-  """
-  root = tmp_path_factory.mktemp("sweep") / "learning_rate_depth"
-  for depth, blocks in ((6, 2), (14, 6), (30, 14)):
-    for name, best, settings in (("", 0.125, {}), ("-branch_scale_0.5", 0.5 / blocks, {"branch_scale": 0.5})):
-      for rate in [best * 4.0**octave for octave in range(-2, 3)]:
-        write_run(root, depth, 0, rate, best, name, **settings)
-  with study_records.writer(root / "residual-A-d6-learning_rate_0.125-s0") as writer:
-    lines = [{"step": 200, "index": i, "eigenvalue": 8.0 / i, "images": 64, "seed": 0} for i in (1, 2)]
-    writer.append("hessian", lines)
-  return root
+def test_unfinished_sweeps_are_left_out_of_the_fit():
+  runs = synthetic_sweep(-1.0, rates=[2.0 ** (half / 2) for half in range(-28, 5)])
+  waiting = (runs["depth"] == 38) & (runs["seed"] == 1) & (runs["rate"] > 0.01)
+  runs = runs.assign(ended=~waiting, loss=runs["loss"].mask(waiting))
+  best = learning_rates.optima(runs)
+  assert list(best[best["optimum"] == learning_rates.UNFINISHED][["depth", "seed"]].iloc[0]) == [38, 1]
+  fitted = learning_rates.exponents(runs, best).iloc[0]
+  assert (fitted["depths"], fitted["seeds"], fitted["unfinished"]) == (4, 2, 1)
+  assert fitted["exponent"] == pytest.approx(-1.0)
+  curve = learning_rates.loss_curves(runs).query("depth == 38").set_index("rate")
+  assert curve["seeds"].iloc[0] == 2 and curve["seeds"].iloc[-1] == 1 and curve["diverged"].max() == 1
 
 
-def test_the_section_compares_the_exponent_with_predictions(sweep):
-  found = section.build(analysis.load(sweep))
-  assert found is not None
-  recipe, scaled = found.findings
-  assert recipe.startswith("the recipe: the best learning rate scales as L to the power ")
-  assert "Of the claims −1.5, −1, 0 and +1 the interval contains 0; 2a − 1 = −1 is outside." in recipe
-  assert scaled.startswith("branch scale 0.5: the best learning rate scales as L to the power −1.00 ")
-  assert "the interval contains −1; 2a − 1 = 0 is outside." in scaled
-  names = [panel.name for panel in found.panels]
-  assert names == ["rates-residual-A", "rates-residual-A-branch_scale_0.5", "best-rates", "sharpness"]
-  curves = found.data["learning_rates"]
-  assert list(curves[curves["diverged"] > 0].groupby("series")["rate"].size()) == [6, 6]  # two of five rates diverge
-
-
-def test_the_loss_is_the_mean_of_the_last_epoch(sweep):
-  runs = learning_rates.swept_runs(analysis.load(sweep)).set_index("id")
-  assert runs.loc["residual-A-d6-learning_rate_0.125-s0", "loss"] == pytest.approx((1.5 + 0.5) / 2 * 0.01)
-
-
-def test_the_sharpness_is_the_largest_eigenvalue_times_the_rate(sweep):
-  logs = analysis.load(sweep)
-  found = learning_rates.sharpness(logs, learning_rates.swept_runs(logs))
-  assert list(found["product"]) == [8.0 / 8]
-
-
-def test_other_sections_have_the_best_rate_only(sweep):
-  tuned = learning_rates.at_best_rates(analysis.load(sweep))
-  rates = {"": (0.125, 0.125, 0.125), "-branch_scale_0.5": (0.25, 0.5 / 6, 0.5 / 14)}
-  assert sorted(tuned.runs["id"]) == sorted(
-    f"residual-A-d{depth}{name}-learning_rate_{rate:.4g}-s0"
-    for name, best in rates.items()
-    for depth, rate in zip((6, 14, 30), best, strict=True)
-  )
-  assert {net.label for net in tuned.networks} >= {"ResNet-6", "ResNet-6 branch_scale_0.5"}
-  assert set(tuned.metrics["id"]) == set(tuned.runs["id"])
-  assert "Best learning rate by depth" in page.build(sweep).read_text("utf-8")
-  assert (sweep / "tables" / "errors.csv").read_text().count("\n") == 1 + 6
-
-
-def test_an_experiment_with_few_learning_rates_is_no_sweep(tmp_path):
-  for rate in (0.1, 0.2, 0.4, 0.8):
-    write_run(tmp_path, 6, 0, rate, 0.3)
-  logs = analysis.load(tmp_path)
-  assert section.build(logs) is None
-  assert learning_rates.at_best_rates(logs) is logs
-
-
-def test_the_learning_rate_includes_the_scaling_with_depth(tmp_path):
-  for half in range(5):
-    write_run(tmp_path, 110, 0, 2.0**-half, 1.0, rate_scale=-0.5)
-  runs = learning_rates.swept_runs(analysis.load(tmp_path))
-  settings = config.freeze({"model": {"depth": 110}, "train": {"learning_rate": 1.0, "rate_scale": -0.5}})
-  applied = settings.scaled_train.learning_rate  # scaled by the number of blocks
-  assert sorted(runs["rate"]) == pytest.approx([applied * 2.0**-half for half in range(4, -1, -1)])
+@pytest.mark.parametrize(
+  ("change", "predicted", "published"),
+  [
+    ({}, -1.0, math.nan),
+    ({"branch_scale": 0.5}, 0.0, 0.0),
+    ({"branch_scale": 1.0}, 1.0, math.nan),
+    ({"initialization": "depth"}, math.nan, -1.5),
+    ({"kind": "plain"}, math.nan, math.nan),
+    ({"norm": "batch"}, math.nan, math.nan),
+    ({"optimizer": "adagrad"}, math.nan, math.nan),
+  ],
+)
+def test_each_expected_exponent_belongs_to_its_parametrization(change, predicted, published):
+  expected = learning_rates.expected_exponents(PARAMETRIZATION | change)
+  np.testing.assert_equal(expected, (predicted, published))

@@ -11,6 +11,7 @@ from resjax.records.archive import ARCHIVE, pack, unpack
 from resjax.records.reader import find_runs, read_logs, read_run
 from resjax.records.schema import (
   AT_CHANCE,
+  DIVERGED,
   DONE,
   FAILED,
   LIST_KEYS,
@@ -30,6 +31,7 @@ from resjax.records.writer import RunWriter, utc_now
 __all__ = [
   "ARCHIVE",
   "AT_CHANCE",
+  "DIVERGED",
   "DONE",
   "FAILED",
   "LIST_KEYS",

@@ -18,6 +18,7 @@ CONFIG = "config.json"
 
 PENDING, RUNNING, DONE, FAILED, PREEMPTED = "pending", "running", "done", "failed", "preempted"
 AT_CHANCE = "stayed at chance"  # name of an event
+DIVERGED = "the loss is not finite at step"  # start of the reason of a failed run that diverged
 STATUSES = (PENDING, RUNNING, DONE, FAILED, PREEMPTED)
 
 RUN_KEYS = (

@@ -17,7 +17,7 @@ from resjax.settings import ConfigError
 from resjax.sweep import Run
 from resjax.train import batched_runs, checkpoints, loop, provenance, run_files
 from resjax.train.progress import Progress
-from resjax.train.run_log import DIVERGED, RunLog
+from resjax.train.run_log import RunLog
 
 
 def run(question: str, runs: list[Run], workdir: str) -> int:
@@ -147,7 +147,7 @@ def _is_finished(directory: Path) -> bool:
 
 
 def _diverged(run: dict[str, Any]) -> bool:
-  return run["status"] == records.FAILED and (run["reason"] or "").startswith(DIVERGED)
+  return run["status"] == records.FAILED and (run["reason"] or "").startswith(records.DIVERGED)
 
 
 def _report_diverged(directories: dict[str, Path]) -> None:

@@ -20,7 +20,6 @@ from resjax.train.progress import Progress
 from resjax.train.step import Interval
 
 RANDOM_BACKBONE = "random backbone"  # event of a detector with frozen batch norm that is trained from random weights
-DIVERGED = "the loss is not finite at step"  # start of the reason of a run that diverged
 
 
 class RunFailed(Exception):
@@ -98,7 +97,7 @@ class RunLog:
     """
     result: Interval = jax.device_get(interval)
     if result.bad >= 0:
-      raise RunFailed(f"{DIVERGED} {result.bad}")
+      raise RunFailed(f"{records.DIVERGED} {result.bad}")
     steps, now = stop - start, time.monotonic()
     self._metrics(
       stop,
