@@ -45,7 +45,7 @@ def test_figures_of_a_thousand_layers_are_small_and_have_relative_positions(tmp_
   logs = analysis.load(tmp_path)
   assert len(analysis.response_curves(logs, "original").query("depth == 1202")) == 1201
   for panel in figures.figure7(logs):
-    assert "as a fraction of the net" in panel.svg
+    assert "number of layers)" in panel.svg
     assert "ResNet-1202" in panel.svg
     assert len(panel.svg) < 60_000
 

@@ -2,14 +2,15 @@
 
 import datetime
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from resjax import analysis, study_records
-from resjax.analysis import sections
+from resjax.analysis import sections, separation
 from resjax.analysis.provenance import provenance, training_seconds
-from resjax.analysis.sections import blocks, gradients, identity, landscape, lesions, paths
+from resjax.analysis.sections import blocks, gradients, identity, landscape, layers, lesions, paths
 from resjax.analysis.sections.section import Section, join_words
 from tests import synthetic_runs
 
@@ -126,6 +127,41 @@ def test_deepened_nets_are_listed(studied):
 def test_a_section_names_the_commands_that_made_it_and_the_page_all_of_them(studied):
   assert lesions.build(studied).commands == ("python -m resjax.study lesion --workdir runs",)
   assert tuple(command.split()[3] for command in provenance(studied)["Studied by"]) == synthetic_runs.STUDIES
+
+
+@pytest.mark.parametrize(
+  ("slopes", "noise", "law", "runs"),
+  [
+    pytest.param((-0.5, -0.6), 0.0, separation.UNDECIDED, 2, id="two seeds that agree to a fifth"),
+    pytest.param((-0.5, -0.5), 0.0, separation.HOLDS, 2, id="two equal seeds"),
+    pytest.param((-0.5, None), 0.01, separation.HOLDS, 1, id="one of two seeds has a fit"),
+    pytest.param((0.1, 0.2), 0.0, separation.FAILS, 2, id="D rises"),
+  ],
+)
+def test_the_separation_law_is_undecided_only_for_lack_of_data(tmp_path, slopes, noise, law, runs):
+  """Student's t of two seeds is 12.7, so that the interval of the slopes -0.5 and -0.6 reaches from -1.2 to 0.09."""
+  for seed, slope in enumerate(slopes):
+    directory = synthetic_runs.write_run(tmp_path, seed=seed, every=32_000)
+    values = [None if slope is None else math.exp(5 + slope * at + noise * (-1) ** at) for at in range(10)]
+    rows = [
+      {
+        "step": 1,
+        "position": at,
+        "stage": 1,
+        "block": at or None,
+        "images": 9,
+        "separation": value,
+        "cka_previous": 1.0,
+      }
+      for at, value in enumerate(values)
+    ]
+    with study_records.writer(directory) as writer:
+      writer.append("layers", rows)
+  logs = analysis.load(tmp_path)
+  found = separation.separation_law(logs).iloc[0]
+  assert (found["law"], found["runs"], found["alike"]) == (law, runs, 10)
+  words = "is not decided, for too few seeds or blocks," if law == separation.UNDECIDED else law
+  assert f"log D falling linearly with the block, {words} in ResNet-20 (" in layers.build(logs).findings[0]
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_the_report_compares_measurements_with_theory(workdir):
   assert rows.loc["plain-d44", "runs"] == 3 and rows.loc["plain-d44", "theory"] == theory.GROWTH
   assert rows.loc["plain-d44", "low"] < rows.loc["plain-d44", "measured"] < rows.loc["plain-d44", "high"]
   assert built.findings[0].startswith("plain-44: the squared gradient norm grows per layer, towards the input, by the")
-  assert "π/(π − 1) = 1.467, which agrees within 3%" in built.findings[0]
+  assert "theory predicts π/(π − 1) = 1.467; they agree to within 3 % (difference" in built.findings[0]
   assert {panel.name for panel in built.panels} >= {"init-gradient-norm", "init-gradient-cosine"}
 
 
@@ -204,7 +204,7 @@ def test_fits_find_what_was_put_in(tmp_path):
     curve = theory.theory_curve(row["quantity"], row["theory"], run)
     assert curve == pytest.approx([float(cosine) for cosine in run["gradient_cosine"]])
   built = section.build(analysis.load(tmp_path))
-  assert all("which agrees within 3%" in sentence for sentence in built.findings) and len(built.findings) == 3
+  assert all("; they agree to within 3 % (" in sentence for sentence in built.findings) and len(built.findings) == 3
 
 
 @pytest.mark.parametrize(

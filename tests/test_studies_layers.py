@@ -230,7 +230,7 @@ def test_the_section_tells_whether_the_separation_law_holds(studied):
   assert law.loc["plain-d14", "correlation"] == pytest.approx(np.corrcoef(range(7), logarithms)[0, 1])
   assert law.loc["plain-d14", "fall"] == pytest.approx(logarithms[0] - logarithms[-1])
   assert section.findings[0].startswith("The separation law, log D falling linearly with the block, does not hold in")
-  assert "linear probe errs on" in section.findings[-1] and section.commands
+  assert "After the last block, a linear probe has a test error of" in section.findings[-1] and section.commands
   assert [panel.name for panel in cka_section.build(logs).panels] == [
     *("cka-plain-d14", "cka-plain-d14-residual-A-d14", "cka-residual-A-d14"),
   ]

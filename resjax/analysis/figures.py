@@ -177,7 +177,7 @@ def draw_responses(
 ) -> str:
   """Draws one panel of Fig. 7 on existing axes.
 
-  The horizontal axis is the layer or the rank, or its fraction of the network's layers if depths differ widely.
+  The horizontal axis is the layer or the rank, divided by the number of layers if depths differ widely.
 
   Args:
     axes: Axes to draw on.
@@ -194,7 +194,7 @@ def draw_responses(
   colors = plotting.network_colors(networks)
   relative = curves["layers"].max() > _MAX_DEPTH_RATIO * curves["layers"].min()
   if relative:
-    curves = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
+    curves = curves.assign(position=curves["position"] / curves["layers"])
   curves = plotting.downsample(curves)
   ends = []
   for net in drawn:
@@ -207,8 +207,10 @@ def draw_responses(
   axes.set_xlim(0 if relative else 1, 1 if relative else max(float(curves["position"].max()), 2))
   if not relative:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-  label = "layer" if in_order else "rank by size"
-  axes.set_xlabel(f"{label}, as a fraction of the network's" if relative else label)
+  if relative:
+    axes.set_xlabel(f"relative {'depth (layer' if in_order else 'rank by size (rank'} / number of layers)")
+  else:
+    axes.set_xlabel("layer" if in_order else "rank by size")
   axes.set_ylabel("standard deviation")
   axes.set_title(title)
   if legend:

@@ -123,10 +123,9 @@ def _rank(trained: TrainedNetwork) -> tuple[float, int]:
 def _trained_networks(study: str, logs: Logs) -> list[TrainedNetwork]:
   """Returns the paper's networks of one study that have been trained to the end."""
   batch_sizes = logs.setting("train.batch_size")
-  measured = {
-    row["net"]: {str(key): value for key, value in row.items()} for row in tables.errors(logs).to_dict("records")
-  }
-  result = []
+  table, result = tables.errors(logs), []
+  assumed = paper_comparison.assumed_spreads(table)
+  measured = {row["net"]: {str(key): value for key, value in row.items()} for row in table.to_dict("records")}
   for net in logs.networks:
     done = logs.finished(net)
     images = (done["steps"].astype("float64") * done["id"].map(batch_sizes).astype("float64")).min()
@@ -136,8 +135,7 @@ def _trained_networks(study: str, logs: Logs) -> list[TrainedNetwork]:
     if usual and papers and not began and images > 0:
       share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH_SIZE)
       # The last claim: for plain-110 the paper's own bound comes after the number of other reproductions.
-      claim = [
-        row for row in paper_comparison.paper_differences(net, measured[net.key]) if row["claim"] == "test error"
-      ][-1]
+      differences = paper_comparison.paper_differences(net, measured[net.key], assumed)
+      claim = [row for row in differences if row["claim"] == paper_comparison.TEST][-1]
       result.append(TrainedNetwork(study, logs, net, share, measured[net.key], claim))
   return result

@@ -53,7 +53,7 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
   first = runs.drop_duplicates("net")
   several_shortcuts = len(first["shortcut"].dropna().unique()) > 1
   several_depths = len(first["depth"].dropna().unique()) > 1
-  settings = {row["net"]: _settings(row["net"], row["depth"]) for row in first.to_dict("records")}
+  settings = {row["net"]: swept_settings(row["net"], row["depth"]) for row in first.to_dict("records")}
   shared = set.intersection(*map(set, settings.values())) if len(settings) > 1 else set()
   seen: dict[tuple[str, str], int] = {}
   result = []
@@ -75,7 +75,7 @@ def label_networks(runs: pd.DataFrame) -> list[Network]:
   return result
 
 
-def _settings(key: str, depth: float | None) -> list[str]:
+def swept_settings(key: str, depth: float | None) -> list[str]:
   """Returns the settings in the key of a network after its depth, such as "learning_rate_1e-05"; [] without a depth."""
   if depth is None or pd.isna(depth):
     return []

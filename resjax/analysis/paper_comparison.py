@@ -1,5 +1,6 @@
 """Comparison with the paper's numbers: agreement within the standard error, difference, or not comparable and why."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from resjax import paper
+from resjax.analysis import formats
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.tables import PAPER_DATA, errors, paper_columns
 
+TEST, TRAIN = "test error", "training error"  # claims
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees within error", "differs", "not comparable"
 # A difference of at most this number of standard errors counts as agreement.
 MAX_STANDARD_ERRORS = 2
@@ -30,7 +33,7 @@ def compare_with_paper(logs: Logs) -> pd.DataFrame:
 
   The standard error of a difference combines the spread over seeds here, the paper's spread (or the spread here, if the
   paper gives none), and the sampling error of the test set. The latter is counted once, because both networks were
-  tested on the same images.
+  tested on the same images. A single seed is assumed to vary as described for `assumed_spreads`.
 
   Returns:
     One row per published number with columns label, net, claim ("test error" or "training error"), here (mean over the
@@ -38,26 +41,71 @@ def compare_with_paper(logs: Logs) -> pd.DataFrame:
     bound), source, difference (to the nearer end of the range, 0 inside), error (standard error of the difference),
     verdict, reason (why not comparable, or the remaining deviations).
   """
-  measured = {row["net"]: {str(key): value for key, value in row.items()} for row in errors(logs).to_dict("records")}
-  rows = []
+  table, rows = errors(logs), []
+  assumed = assumed_spreads(table)
+  measured = {row["net"]: {str(key): value for key, value in row.items()} for row in table.to_dict("records")}
   for net in logs.networks:
-    for row in paper_differences(net, measured[net.key]):
-      rows.append({**_with_verdict(net, row, measured[net.key], logs), "label": net.label, "net": net.key})
+    for row in paper_differences(net, measured[net.key], assumed):
+      judged = _with_verdict(net, row, measured[net.key], logs)
+      if judged["verdict"] != NOT_COMPARABLE and row["runs"] == 1:
+        judged["reason"] = "; ".join(filter(None, (judged["reason"], assumed[row["claim"]].description)))
+      rows.append({**judged, "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def paper_differences(net: Network, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class AssumedSpread:
+  """Standard deviation over seeds that is assumed for a network of one seed.
+
+  Attributes:
+    spread: Standard deviation, a fraction.
+    description: The assumption in words.
+  """
+
+  spread: float
+  description: str
+
+
+def assumed_spreads(table: pd.DataFrame) -> dict[str, AssumedSpread]:
+  """Returns the standard deviations over seeds that are assumed for networks of one seed, by claim.
+
+  It is the pooled one of the networks with several seeds in the same experiment. Without these, that of the test error
+  is the paper's for ResNet-110, and that of the training error is unknown and taken as 0.
+
+  Args:
+    table: Result of `tables.errors`.
+  """
+  known = paper.CIFAR10_RESIDUAL[110]
+  assumed = {}
+  for claim, column, otherwise, source in (
+    (TEST, "test_spread", float(known.spread or 0), "that of ResNet-110 in the paper"),
+    (TRAIN, "train_spread", 0.0, ""),
+  ):
+    several = table[table[column].notna()]
+    freedom = several["done"] - 1
+    if len(several):
+      otherwise = math.sqrt((freedom * several[column] ** 2).sum() / freedom.sum())
+      source = "that of the networks with several seeds here"
+    words = f"one seed, standard deviation over seeds assumed to be {source}, {formats.percent(otherwise)} points"
+    assumed[claim] = AssumedSpread(otherwise, words if source else "one seed, standard deviation over seeds unknown")
+  return assumed
+
+
+def paper_differences(
+  net: Network, measured: Mapping[str, Any], assumed: Mapping[str, AssumedSpread]
+) -> list[dict[str, Any]]:
   """Returns the published numbers for a network's kind and depth, and the differences to them.
 
   Args:
     net: The network.
     measured: Row of the network in `tables.errors`.
+    assumed: Result of `assumed_spreads`.
 
   Returns:
     For each published number: claim, here, runs, paper_low, paper_high, source, difference, error, as in
     `compare_with_paper`.
   """
-  return [_difference(claim, measured) for claim in _claims(net)]
+  return [_difference(claim, measured, assumed[claim["claim"]].spread) for claim in _claims(net)]
 
 
 def _claims(net: Network) -> list[dict[str, Any]]:
@@ -65,7 +113,7 @@ def _claims(net: Network) -> list[dict[str, Any]]:
   known = paper.CIFAR10_RESIDUAL.get(net.depth or 0)
   if known is None or net.shortcut not in ("A", None):
     return []
-  test, train = {"claim": "test error", "column": "test_error"}, {"claim": "training error", "column": "train_error"}
+  test, train = {"claim": TEST, "column": "test_error"}, {"claim": TRAIN, "column": "train_error"}
   if net.kind == "residual":
     exact = {
       **test,
@@ -89,12 +137,12 @@ def _claims(net: Network) -> list[dict[str, Any]]:
   return claims
 
 
-def _difference(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(claim: Mapping[str, Any], measured: Mapping[str, Any], assumed: float) -> dict[str, Any]:
   here = measured[claim["column"]]
   low, high = claim["paper_low"], claim["paper_high"]
   return {
     **{"claim": claim["claim"], "here": here, "runs": measured["done"], "paper_low": low, "paper_high": high},
-    **{"source": claim["source"], "error": _error(claim, measured)},
+    **{"source": claim["source"], "error": _error(claim, measured, assumed)},
     "difference": here - high if here > high else here - low if here < low else 0.0,
   }
 
@@ -110,15 +158,15 @@ def _with_verdict(net: Network, row: Mapping[str, Any], measured: Mapping[str, A
   return {**row, "verdict": AGREES if agrees else DIFFERS, "reason": reason}
 
 
-def _error(claim: Mapping[str, Any], measured: Mapping[str, Any]) -> float:
+def _error(claim: Mapping[str, Any], measured: Mapping[str, Any], assumed: float) -> float:
   """Returns the standard error of the difference to a published number, as `compare_with_paper` describes it."""
-  spread = measured["test_spread" if claim["column"] == "test_error" else "train_spread"]
-  spread = 0.0 if pd.isna(spread) else spread
+  spread = measured["test_spread" if claim["claim"] == TEST else "train_spread"]
+  spread = assumed if pd.isna(spread) else spread
   published_spread = claim.get("spread")
   seeds_here = spread / math.sqrt(max(measured["done"], 1))
   # Without a published spread, a run of the paper is assumed to vary as much as a run here.
   seeds_there = (spread if published_spread is None else published_spread) / math.sqrt(claim.get("runs_there", 1))
-  sampled = measured["sampling_error"] if claim["column"] == "test_error" else 0.0
+  sampled = measured["sampling_error"] if claim["claim"] == TEST else 0.0
   return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
 
 

@@ -144,7 +144,9 @@ def _explanation(experiments: Mapping[Path, Logs], chosen: list[TrainedNetwork])
     sentences.append(
       "One seed does not show the standard deviation over seeds, which is "
       f"{formats.percent(known.spread)} points in the paper’s {known.runs} runs of ResNet-110"
-      + (f" and {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here." if spreads else ".")
+      + (f" and {formats.percent(spreads[0])} to {formats.percent(spreads[-1])} in studies here" if spreads else "")
+      + ". The standard error of one seed includes the pooled standard deviation of the networks with several seeds in "
+      "its study or, without these, that of ResNet-110 in the paper."
     )
   return " ".join(sentences)
 

@@ -54,7 +54,7 @@ def pooled_half_width(samples: Sequence[Sequence[float]], counts: Sequence[int],
   """Returns half the width of Student's interval of a mean, or of a difference of means, with a pooled deviation.
 
   The standard deviation is estimated from the values of all networks together. With two seeds per network, an interval
-  from two values alone would be nine times as wide as one from many.
+  from two values alone would be 6.5 times as wide as one from many.
 
   Args:
     samples: Values of each network.
@@ -100,12 +100,14 @@ def comparisons(logs: Logs) -> pd.DataFrame:
   """Runs paired t tests over the seeds that both networks of a pair have finished.
 
   Pairs are neighboring depths, and the shallowest and the deepest, of networks that differ only in depth; residual and
-  plain networks of the same depth; and networks with a swept setting and those without it. The p values of one question
-  and measure are corrected together (Holm).
+  plain networks of the same depth; and networks with swept settings and the network without them. The latter may differ
+  in one setting (`experiments/pitfalls.py`) or in several (`experiments/plain_depth.py`, where each initialization has
+  its own activation and learning rate). Both are questions of users: the effect of a setting, and that of a recipe as a
+  whole. The p values of one question and measure are corrected together (Holm).
 
   Returns:
     One row per pair and measure with columns question (`DEPTH`, `SHORTCUT` or `SETTING`), measure, net and label (the
-    deeper network, the residual one, or the one with the setting), than and than_label (the other network), seeds
+    deeper network, the residual one, or the one with the settings), than and than_label (the other network), seeds
     (number), difference (mean error of net minus that of than, a fraction), low and high (`LEVEL` interval),
     sampling_error (of the difference of test errors, as if measured on different images), p and p_holm (missing for one
     seed), verdict.
@@ -157,7 +159,7 @@ def _shortcut_pairs(logs: Logs) -> list[tuple[Network, Network]]:
 
 
 def _setting_pairs(logs: Logs) -> list[tuple[Network, Network]]:
-  """Returns pairs of a network with a swept setting and the one without it."""
+  """Returns pairs of a network with one or several swept settings and the network without them."""
   networks = {net.key: net for net in logs.networks if net.depth is not None}
   bases = {net.key: networks.get(re.sub(rf"(?<=-d{net.depth})-.*$", "", net.key)) for net in networks.values()}
   return [(networks[key], base) for key, base in bases.items() if base is not None and base.key != key]

@@ -39,7 +39,7 @@ def build(logs: Logs) -> Section | None:
     caption="Density of the eigenvalues of the Hessian of the training loss by stochastic Lanczos quadrature, smoothed "
     f"by a Gaussian of {WIDTH:.0%} of the largest eigenvalue (Ghorbani et al., 2019; Yao et al., 2020), and trace of "
     "the blocks of the Hessian that belong to one stage each, by Hutchinson’s estimator; bars are standard errors over "
-    "random vectors. Near zero, the number of eigenvalues is better resolved than their positions.",
+    "random vectors. Near zero, the total weight is reliable, the individual positions are not.",
     panels=tuple(panel for panel in (_density_panel(logs, densities), _trace_panel(logs, traces)) if panel),
     tables=tuple(table for table in tables if table.rows),
     data={name: frame for name, frame in frames if not frame.empty},

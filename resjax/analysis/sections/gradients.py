@@ -68,8 +68,8 @@ def gradients(logs: Logs) -> pd.DataFrame:
 
 
 def _by_layer(logs: Logs, curves: pd.DataFrame, name: str, title: str, label: str) -> Panel:
-  relative = curves.assign(position=(curves["position"] - 1) / (curves["layers"] - 1).clip(lower=1))
-  labels = (name, f"{title} by layer", "layer, as a fraction of the network’s", label)
+  relative = curves.assign(position=curves["position"] / curves["layers"])
+  labels = (name, f"{title} by layer", "relative depth (layer / number of layers)", label)
   return line_panel(logs, relative, "position", labels, LineOptions(log=True))
 
 

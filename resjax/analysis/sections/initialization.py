@@ -50,7 +50,7 @@ def build(logs: Logs) -> Section | None:
     curves = add_labels(summarize_seeds(known.groupby(["net", "step", "position"])[column]), logs, ["step", "position"])
     data[f"init_{column}"] = curves
     relative = curves.assign(position=curves["position"] / curves["net"].map(last).astype("float64"))
-    labels = (name, title, "block, as a fraction of the network’s", label)
+    labels = (name, title, "relative depth (block / number of blocks)", label)
     options = LineOptions(log=log, references=_theory_curves(lines, theory, column))
     panels.append(line_panel(logs, relative, "position", labels, options))
   findings = tuple(_sentence(row) for row in theory.to_dict("records"))
@@ -96,10 +96,10 @@ def _difference(row: Mapping[Any, Any]) -> float:
 def _sentence(row: Mapping[Any, Any]) -> str:
   subject, theory = _SUBJECTS[row["quantity"]]
   difference = _difference(row)
-  verdict = "agrees" if abs(difference) <= AGREES else "does not agree"
+  verdict = "agree to within" if abs(difference) <= AGREES else "differ by more than"
   return (
     f"{row['label']}: {subject} {formats.number(row['measured'], 3)}; theory predicts "
-    f"{theory or formats.number(row['theory'], 3)}, which {verdict} within {AGREES:.0%} (difference "
+    f"{theory or formats.number(row['theory'], 3)}; they {verdict} {100 * AGREES:.0f} % (difference "
     f"{formats.signed(100 * difference, 1)} %)."
   )
 

@@ -19,7 +19,7 @@ from resjax.analysis.sections.section import (
   plotted_networks,
   study_commands,
 )
-from resjax.analysis.separation import layer_lines, separation_law
+from resjax.analysis.separation import FAILS, HOLDS, UNDECIDED, layer_lines, separation_law
 
 # By column: name and title of the panel, label, scale, and whether the vertical axis is logarithmic.
 _MEASURES = {
@@ -31,13 +31,14 @@ _MEASURES = {
 }
 _TABLE = (
   "Fit of log D against the block; number of blocks whose CKA with the block before is above 0.95; test errors after "
-  "the last block of nearest class mean, ridge probe and the network’s own head; alignment."
+  "the last block of nearest class mean, linear probe and the network’s own head; alignment."
 )
 _COLUMNS = (
   *(Column("network", number=False), Column("seeds"), Column("blocks"), Column("correlation", "log D, block")),
   *(Column("factor", "of D per block"), Column("interval", f"{seed_statistics.LEVEL:.0%}", number=False)),
-  *(Column("fall", "of log D"), Column("similar", "CKA > 0.95"), Column("nearest", "mean, %")),
-  *(Column("ridge", "%"), Column("head", "%"), Column("alignment", "mean")),
+  *(Column("fall", "of log D"), Column("law", number=False), Column("similar", "CKA > 0.95")),
+  *(Column(title, "test error, %") for title in ("nearest class mean", "linear probe", "own head")),
+  Column("alignment", "mean"),
 )
 
 
@@ -56,7 +57,7 @@ def build(logs: Logs) -> Section | None:
     data[f"layers_{column}"] = curves
     last = curves["net"].map(lines.groupby("net")["position"].max()).astype("float64")
     relative = curves.assign(position=curves["position"].astype("float64") / last)
-    labels = (name, title, "block, as a fraction of the network’s", label)
+    labels = (name, title, "relative depth (block / number of blocks)", label)
     panels.append(line_panel(logs, relative, "position", labels, LineOptions(scale=scale, log=log)))
   findings = _findings(law)
   return Section(
@@ -80,7 +81,7 @@ def _rows(law: pd.DataFrame) -> list[list[str]]:
     [
       *(row["label"], formats.count(row["runs"]), formats.count(row["blocks"]), formats.number(row["correlation"], 3)),
       *(_factor(row["slope"]), f"{_factor(row['low'])} to {_factor(row['high'])}", formats.number(row["fall"], 1)),
-      formats.figures(row["alike"]),
+      *(row["law"], formats.figures(row["alike"])),
       *(formats.percent(row[column]) for column in ("nearest_mean_error", "ridge_error", "head_error")),
       formats.number(row["alignment"]),
     ]
@@ -94,17 +95,18 @@ def _factor(slope: float) -> str:
 
 def _findings(law: pd.DataFrame) -> tuple[str, ...]:
   rows = law.to_dict("records")
-  holds = [_correlation(row) for row in rows if row["holds"]]
-  fails = [_correlation(row) for row in rows if not row["holds"]]
   if not rows:
     return ()
-  law_words = "The separation law, log D falling linearly with the block,"
-  if not fails:
-    text = f"{law_words} holds in {join_words(holds)}."
-  elif not holds:
-    text = f"{law_words} does not hold in {join_words(fails)}."
-  else:
-    text = f"{law_words} holds in {join_words(holds)}, but not in {join_words(fails)}."
+  clauses = [
+    f"{words} in {join_words(_correlation(row) for row in rows if row['law'] == law)}"
+    for law, words in (
+      (HOLDS, "holds"),
+      (FAILS, "does not hold"),
+      (UNDECIDED, "is not decided, for too few seeds or blocks,"),
+    )
+    if any(row["law"] == law for row in rows)
+  ]
+  text = f"The separation law, log D falling linearly with the block, {'; it '.join(clauses)}."
   return (text, *_falls(law), *_pairs(law))
 
 
@@ -133,8 +135,8 @@ def _pairs(law: pd.DataFrame) -> list[str]:
     if len(plain) == len(residual) == 1:
       (one,), (other,) = plain, residual
       sentences.append(
-        f"After the last block a linear probe errs on {formats.percent(one['ridge_error'])} % of the test images in "
-        f"{one['label']} and on {formats.percent(other['ridge_error'])} % in {other['label']}."
+        f"After the last block, a linear probe has a test error of {formats.percent(one['ridge_error'])} % in "
+        f"{one['label']} and of {formats.percent(other['ridge_error'])} % in {other['label']}."
       )
   return sentences
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from resjax.analysis import formats, seed_statistics
 from resjax.analysis.logs import Logs
-from resjax.analysis.networks import key_without_depth
+from resjax.analysis.networks import key_without_depth, swept_settings
 from resjax.analysis.sections.section import Column, Section, Table, join_words, percentage_points, run_commands
 
 _COLUMNS = (
@@ -57,17 +57,25 @@ def depth(logs: Logs) -> Section | None:
 
 
 def settings(logs: Logs) -> Section | None:
-  """Builds the section on swept settings; None if no two finished networks differ only in one."""
+  """Builds the section on swept settings; None if no finished network has a counterpart without them.
+
+  If a network has several swept settings, their effects cannot be separated, and the section says so.
+  """
   table = _comparisons_on(logs, seed_statistics.SETTING)
   if table.empty:
     return None
+  depths = {net.key: net.depth for net in logs.networks}
+  together = any(len(swept_settings(key, depths[key])) > 1 for key in table["net"])
+  caption = "Error with the setting minus that without it."
+  if together:
+    caption = "Error with the settings minus that without them; several settings are compared as a whole."
   return Section(
     key="settings",
-    title="Effect of each setting",
+    title="Difference from the recipe" if together else "Effect of each setting",
     findings=(findings := _settings_findings(table)),
     headlines=findings[:2],
     caption=_CAPTION,
-    tables=(_table("Error with the setting minus that without it.", table),),
+    tables=(_table(caption, table),),
     data={"settings": table},
     commands=run_commands(logs),
   )
@@ -157,11 +165,15 @@ def _undecided(test: pd.Series) -> str:
 
 
 def _settings_findings(table: pd.DataFrame) -> tuple[str, ...]:
-  """Returns a sentence for each setting with a significant effect, and one that lists all others."""
+  """Returns a sentence for each network with a significant difference, and lists of the others and the untested."""
   test = table[table["measure"] == "test"]
   significant = test[test["verdict"].isin([seed_statistics.BETTER, seed_statistics.WORSE])]
   sentences = [f"{_difference(row, 2)}, a significant difference." for row in significant.to_dict("records")]
-  rest = join_words(row["label"] for row in test.drop(significant.index).to_dict("records"))
-  if rest:
-    sentences.append(f"No significant difference from the recipe: {rest}.")
+  undecided = test[test["verdict"] == seed_statistics.UNDECIDED]
+  if len(undecided):
+    sentences.append(f"No significant difference from the recipe: {join_words(undecided['label'])}.")
+  untested = test[test["verdict"] == seed_statistics.UNTESTED].to_dict("records")
+  if untested:
+    differences = join_words(f"{row['label']} ({formats.signed(100 * row['difference'])} points)" for row in untested)
+    sentences.append(f"One seed each, not tested: {differences}.")
   return tuple(sentences)

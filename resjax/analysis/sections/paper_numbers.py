@@ -37,7 +37,7 @@ def build(logs: Logs) -> Section | None:
     headlines=findings if comparable else (),
     caption=f"Agreement means a difference of at most {paper_comparison.MAX_STANDARD_ERRORS} standard errors. "
     "The standard error combines the spread over seeds, here and in the paper, with the sampling error of the test "
-    "set.",
+    "set. For a single seed, the notes say which spread is assumed.",
     tables=(Table(caption, _COLUMNS, rows, notes, folded=not comparable),),
     data={"paper_comparison": table},
     commands=run_commands(logs),

@@ -83,13 +83,12 @@ def _law_findings(laws: pd.DataFrame) -> tuple[str, ...]:
     subject = f"The {scaling.MEASURES[row['measure']]} of {row['series']} networks"
     fitted = (
       f"{formats.number(row['exponent'])} ({seed_statistics.LEVEL:.0%} interval {formats.number(row['low'])} to "
-      f"{formats.number(row['high'])}; {row['runs']} runs, "
-      f"R² {formats.figures(row['r_squared'], 2)})"
+      f"{formats.number(row['high'])}; {row['runs']} runs, R² {formats.number(row['r_squared'], 3)})"
     )
     if row["law"]:
       sentences.append(f"{subject} scales as depth to the power {fitted}.")
     else:
-      sentences.append(f"{subject} follows no power law in depth: fitted exponent {fitted}.")
+      sentences.append(f"{subject} is not well described by a power law in depth: fitted exponent {fitted}.")
   return tuple(sentences)
 
 
@@ -118,7 +117,7 @@ def _law_row(row: dict) -> list[str]:
     *(row["series"], scaling.MEASURES[row["measure"]], scaling.PREDICTORS[row["against"]]),
     *(formats.count(row["depths"]), formats.count(row["runs"]), formats.number(row["exponent"])),
     f"{formats.number(row['low'])} to {formats.number(row['high'])}",
-    *(formats.number(row["r_squared"]), "yes" if row["law"] else "no"),
+    *(formats.number(row["r_squared"], 3), "yes" if row["law"] else "no"),
   ]
 
 
