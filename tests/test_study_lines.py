@@ -140,6 +140,7 @@ def test_responses_of_a_study_do_not_need_those_of_training(tmp_path):
   logs = write_studies(tmp_path, "responses", captured(2.0), responses=False)
   section = responses.other_measurements(logs)
   assert "the mean response is 2 in ResNet-20." in section.findings[1]
+  assert responses.build(logs).findings == ("No responses were recorded in training, but studies measured them.",)
 
 
 def test_a_study_that_repeats_the_measurement_of_training_adds_nothing(tmp_path):
@@ -149,6 +150,14 @@ def test_a_study_that_repeats_the_measurement_of_training_adds_nothing(tmp_path)
   assert other["source"] == "test"
   assert responses.other_measurements(logs).findings[1] == "Measurement 1: the mean response is 3 in ResNet-20."
   assert set(analysis.response_curves(logs, "original", {"source": None})["runs"]) == {1}
+
+
+def test_a_measurement_that_only_another_network_has_from_training_is_shown(tmp_path):
+  same = {"images": 128, "source": None, "pooling": None, "first_conv": None}  # as in the synthetic run
+  synthetic_runs.write_run(tmp_path, every=32_000)
+  logs = write_studies(tmp_path, "responses", captured(2.0, **same), depth=32, responses=False)
+  section = responses.other_measurements(logs)
+  assert "in ResNet-20 and 2 in ResNet-32." in section.findings[1]
 
 
 def test_each_network_with_lesions_keeps_settings_of_its_own(tmp_path):

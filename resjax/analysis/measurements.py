@@ -53,9 +53,12 @@ def measurements_of(captured: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def other_measurements(logs: Logs) -> list[dict[str, Any]]:
-  """Returns the distinct measurements of studies that differ from those of training."""
-  in_training = measurements_of(_training_responses(logs))
-  return [each for each in measurements_of(logs.studies["responses"]) if each not in in_training]
+  """Returns the distinct measurements of studies that differ from those of the same network in training."""
+  in_training = {net: measurements_of(lines) for net, lines in _training_responses(logs).groupby("net")}
+  others: list[dict[str, Any]] = []
+  for net, lines in logs.studies["responses"].groupby("net", sort=False):
+    others += [each for each in measurements_of(lines) if each not in in_training.get(net, []) + others]
+  return others
 
 
 def select(captured: pd.DataFrame, measurement: Mapping[str, Any]) -> pd.DataFrame:

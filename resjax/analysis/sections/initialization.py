@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis import formats, seed_statistics
+from resjax.analysis import formats, seed_statistics, study_lines
 from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.initialization import COSINE, GRADIENT, VARIANCE, compare_with_theory, init_lines, theory_curve
 from resjax.analysis.logs import Logs
@@ -62,7 +62,8 @@ def build(logs: Logs) -> Section | None:
     caption="One batch of images with its own statistics, before any training. The gradient is that of a random "
     "projection of the logits. Dotted: theory, extrapolated from the last block. It assumes wide layers of equal size "
     "and independent signals; convolutional networks differ because of strides, padding and changing shapes. Gradients "
-    "without correlation between images are called shattered (Balduzzi et al., 2017).",
+    "without correlation between images are called shattered (Balduzzi et al., 2017)."
+    + study_lines.settings_note(logs, lines, study_lines.SETTINGS["init"]),
     panels=tuple(panels),
     tables=(Table("Measurements and theory.", _COLUMNS, rows),) if rows else (),
     data=data,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resjax.analysis import formats, seed_statistics
+from resjax.analysis import formats, seed_statistics, study_lines
 from resjax.analysis.curves import add_labels, summarize_seeds
 from resjax.analysis.logs import Logs
 from resjax.analysis.sections.section import (
@@ -68,7 +68,8 @@ def build(logs: Logs) -> Section | None:
     caption="Globally pooled features at the input of the first block and after every block. D is small where the "
     "classes are well separated; He and Su (2023) found that log D falls linearly with the layer, a straight line "
     "here. The probes are fitted to training images and tested on others. Alignment is the cosine between a block’s "
-    "step and the path from the beginning of its stage to the end.",
+    "step and the path from the beginning of its stage to the end."
+    + study_lines.settings_note(logs, lines, study_lines.SETTINGS["layers"]),
     panels=tuple(panels),
     tables=(Table(_TABLE, _COLUMNS, _rows(law)),) if len(law) else (),
     data=data,

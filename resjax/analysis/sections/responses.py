@@ -20,6 +20,7 @@ from resjax.analysis.sections.depth_panel import depth_panel
 from resjax.analysis.sections.section import Section, join_words, run_commands, study_commands
 
 _TITLE = "Layer responses"
+_NONE = "No responses have been recorded yet."
 _INDEPENDENT = (
   "If all blocks added independent parts of equal size to a sum that does not depend on depth, the exponent would be "
   f"{formats.number(response_scaling.INDEPENDENT_BLOCKS_EXPONENT, 1)}."
@@ -33,7 +34,9 @@ def build(logs: Logs) -> Section | None:
   data = {"responses_original": response_curves(logs, "original"), "responses_sorted": response_curves(logs, "sorted")}
   panels = figures.figure7(logs)
   if not panels:
-    return Section("responses", _TITLE, ("No responses have been recorded yet.",), data=data)
+    studied = bool(measurements.other_measurements(logs))
+    words = "No responses were recorded in training, but studies measured them." if studied else _NONE
+    return Section("responses", _TITLE, (words,), data=data)
   means = response_history.final_mean_responses(logs)  # networks still in training would distort the fit
   fitted = response_scaling.fit_response_scaling(means)
   if len(means["depth"].unique()) > 1:
