@@ -19,7 +19,8 @@ from resjax.analysis.sections.section import (
   study_commands,
 )
 
-_SETTINGS = ["reestimated", "images", "source", "statistics_images", "batch_size"]
+_SETTINGS = ["reestimated", "images", "source"]
+_STATISTICS = ["statistics_images", "batch_size"]  # settings of re-estimated batch statistics
 _SUMMARY = ["net", "label", "reestimated", "images", "undisturbed", "best", "median", "worst", "blocks"]
 _COLUMNS = (
   *(Column("network", number=False), Column("batch statistics", number=False), Column("images"), Column("intact")),
@@ -35,6 +36,7 @@ _COLUMNS = (
 def build(logs: Logs) -> Section | None:
   """Builds the section; None if no network was lesioned."""
   lines = study_lines.last_capture(logs.studies["lesions"]).dropna(subset=["error"])
+  lines = study_lines.common_settings(lines, _STATISTICS, within=("net", *_SETTINGS))
   if lines.empty:
     return None
   drawn = _drawn(lines)
@@ -59,7 +61,7 @@ def build(logs: Logs) -> Section | None:
     caption="Error of trained networks with blocks deleted (their shortcuts stay) or reordered. Dotted lines: intact "
     "networks. Bands: range over seeds and random draws. A network that keeps working behaves like an ensemble of "
     "shallower networks; one that falls to chance depends on every layer."
-    + study_lines.settings_note(logs, drawn, _SETTINGS),
+    + study_lines.settings_note(logs, drawn, [*_SETTINGS, *_STATISTICS]),
     panels=tuple(panels),
     tables=(Table("Error in percent on a sample of images, one block deleted at a time.", _COLUMNS, _rows(table)),),
     data=data,
@@ -100,7 +102,7 @@ def summary(logs: Logs, lines: pd.DataFrame) -> pd.DataFrame:
   rows = []
   for key, label in labels.items():
     of_net = lines[lines["net"] == key]
-    for (reestimated, images, *_), part in of_net.groupby(_SETTINGS, sort=False, dropna=False):
+    for (reestimated, images, _), part in of_net.groupby(_SETTINGS, sort=False, dropna=False):
       deleted = part[part["lesion"] == study_records.DELETE]
       by_seed = deleted.groupby("id")["error"].agg(["min", "median", "max", "count"]).mean()
       undisturbed = part[part["lesion"] == study_records.NONE]["error"].mean()
