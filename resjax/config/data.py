@@ -83,7 +83,7 @@ class Data:
     paper=0.1,
   )
   test_share: float = setting(
-    0.1, "image folder without val/: fraction of the images that are used for testing", allowed=FRACTION
+    0.1, "image folder without val/ and test/: fraction of the images that are used for testing", allowed=FRACTION
   )
 
   @property
