@@ -13,9 +13,9 @@ With --from, FILE is a PyTorch state dict (.th, .pth or .safetensors) or a .caff
   color of ImageNet is used.
 
 Wrappers of a state dict (checkpoints of training scripts, DataParallel, torch.compile, averaged weights) are removed.
-Every name and shape is checked, and missing or unexpected ones are reported. DIR must not exist yet. It becomes a run
-directory that resjax.evaluate can test. With --data the network is tested immediately, and its error and responses are
-recorded for python -m resjax.report DIR.
+Of a network and an average of its weights, the network is converted. Every name and shape is checked, and missing or
+unexpected ones are reported. DIR must not exist yet. It becomes a run directory that resjax.evaluate can test. With
+--data the network is tested immediately, and its error and responses are recorded for python -m resjax.report DIR.
 
 With --to, the latest checkpoint of the run directory DIR is written as a PyTorch state dict with the parameter names of
 akamaster for CIFAR networks and of torchvision for ImageNet networks. FILE ends in .pth, .th or .safetensors.

@@ -1,6 +1,8 @@
 """Weights of PyTorch projects: logits, conversion in both directions, wrapped state dicts, and errors."""
 
+import json
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from resjax.config import Config, Model, effects
 from resjax.settings import ConfigError
 from resjax.train import run_files
-from resjax.weights import export_torch, import_run, mapping, torch_files
+from resjax.weights import akamaster, export_torch, import_run, mapping, torch_files
 
 torch = pytest.importorskip("torch")
 third_party = pytest.importorskip("tests.third_party_networks")
@@ -80,6 +82,44 @@ def test_half_precision_is_converted_to_float32(tmp_path):
   assert found["a.weight"].tolist() == [0, 1, 2, 3] and found["a.weight"].dtype == np.float32
 
 
+def with_dtype(path, dtype, shape, data):
+  """Writes a .safetensors file with one array "a.weight" of this dtype."""
+  header = json.dumps({"a.weight": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+  path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_half_precision_in_a_safetensors_file_is_converted_to_float32(dtype, tmp_path):
+  """The file is written by hand, because numpy has no bfloat16."""
+  values = [[1.0, -2.0, 0.15625], [3.0e-3, 60000.0, 0.0]]
+  kind = {"F16": torch.float16, "BF16": torch.bfloat16}[dtype]
+  expected = torch.tensor(values).to(kind)
+  with_dtype(tmp_path / "x.safetensors", dtype, [2, 3], expected.view(torch.int16).numpy().tobytes())
+  found = torch_files.read(tmp_path / "x.safetensors")["a.weight"]
+  assert found.dtype == np.float32
+  assert np.array_equal(found, expected.float().numpy())
+
+
+def test_other_dtypes_are_errors_of_one_line_that_name_the_array(tmp_path):
+  with_dtype(tmp_path / "x.safetensors", "F8_E4M3", [4], bytes(4))
+  torch.save({"a.weight": torch.zeros(4).to(torch.float8_e4m3fn)}, tmp_path / "float8.th")
+  torch.save({"a.weight": torch.zeros(4, dtype=torch.complex64)}, tmp_path / "complex.th")
+  for name, dtype in (("x.safetensors", "F8_E4M3"), ("float8.th", "float8_e4m3fn"), ("complex.th", "complex64")):
+    with pytest.raises(ConfigError) as raised:
+      torch_files.read(tmp_path / name)
+    wanted = f"{tmp_path / name}: a.weight has dtype {dtype}; must be float32, float16 or bfloat16"
+    assert str(raised.value) == wanted
+  torch.save({"a.weight": torch.zeros(4).to_sparse()}, tmp_path / "sparse.th")
+  with pytest.raises(ConfigError, match=r"sparse\.th: a\.weight is sparse; must be dense$"):
+    torch_files.read(tmp_path / "sparse.th")
+
+
+def test_the_error_of_a_file_with_more_than_weights_says_what_to_save(tmp_path):
+  torch.save({"a": Dangerous()}, tmp_path / "x.th")
+  with pytest.raises(ConfigError, match=r"save its state_dict alone: torch\.save\(net\.state_dict\(\), FILE\)$"):
+    torch_files.read(tmp_path / "x.th")
+
+
 class Holder(torch.nn.Module):
   """Module with a network as an attribute, as in training frameworks."""
 
@@ -106,8 +146,12 @@ WRAPPED = {
   "average beside the net": lambda net: {
     "initted": torch.tensor(True),
     "step": torch.tensor(3),
-    **prefixed("online_model.", {name: value * 0 for name, value in net.state_dict().items()}),
-    **prefixed("ema_model.", net.state_dict()),
+    **prefixed("online_model.", net.state_dict()),
+    **prefixed("ema_model.", {name: value * 0 for name, value in net.state_dict().items()}),
+  },
+  "average without the net": lambda net: {
+    "step": torch.tensor(3),
+    **prefixed("ema_model.module.", net.state_dict()),
   },
   "checkpoint": lambda net: {"state_dict": net.state_dict(), "epoch": 3, "best": 91.7},
   "checkpoint of a net and its average": lambda net: {
@@ -130,6 +174,25 @@ def test_wrapped_state_dicts_are_found(case, tmp_path):
   assert found.keys() == net.state_dict().keys()
   assert all(np.array_equal(found[name], value.numpy()) for name, value in net.state_dict().items())
   assert import_run.read("akamaster", tmp_path / "x.th", None).model.depth == 8
+
+
+def test_an_average_that_is_left_out_is_reported(tmp_path, capsys):
+  net = third_party.CifarNet(1)
+  reported = []
+  for case in WRAPPED:
+    torch.save(WRAPPED[case](net), tmp_path / "x.th")
+    torch_files.read(tmp_path / "x.th")
+    if err := capsys.readouterr().err:
+      assert err == f"{tmp_path / 'x.th'}: contains a network and an average of its weights; the average is left out\n"
+      reported.append(case)
+  assert reported == ["average beside the net", "checkpoint of a net and its average"]
+
+
+@pytest.mark.parametrize(("classes", "name"), [(10, "cifar10"), (100, "cifar100"), (7, "npz")])
+def test_the_data_set_of_a_cifar_network_follows_from_its_classes(classes, name):
+  arrays = {key: value.numpy() for key, value in third_party.CifarNet(1, classes=classes).state_dict().items()}
+  weights = akamaster.read(arrays)
+  assert (weights.classes, weights.data.name) == (classes, name)
 
 
 def test_prefixes_in_a_safetensors_file_are_removed(tmp_path):
@@ -235,33 +298,3 @@ def test_files_that_are_no_state_dicts_are_refused_and_run_no_code(write, said, 
     torch_files.read(tmp_path / f"x{suffix}")
   assert "\n" not in str(refusal.value)
   assert "this ran" not in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-  "change",
-  [
-    {"preactivation": True},
-    {"kind": "plain"},
-    {"padding": "same"},
-    {"option_a_stride": "average"},
-    {"shortcut": "C"},
-    {"shortcut": "half"},
-    {"shortcut": "rezero"},
-    {"branch_scale": 0.5},
-    {"survival": 0.5},
-    {"norm": "layer"},
-  ],
-)
-def test_networks_that_pytorch_projects_do_not_implement_are_not_exported(change):
-  with pytest.raises(ConfigError, match=rf"^model.{next(iter(change))} = "):
-    export_torch.check(Model(**change))
-
-
-def test_option_a_is_not_exported_for_torchvision():
-  with pytest.raises(ConfigError, match=r"^model.shortcut = 'A': must be B to be exported"):
-    export_torch.check(Model(family="imagenet", depth=18, shortcut="A"))
-
-
-def test_bottlenecks_of_version_1_are_not_exported():
-  with pytest.raises(ConfigError, match=r"model.bottleneck_stride = '1x1'"):
-    export_torch.check(Model(family="imagenet", depth=50, block="bottleneck", shortcut="B"))

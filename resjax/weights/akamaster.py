@@ -1,5 +1,6 @@
 """CIFAR networks of the PyTorch project akamaster/pytorch_resnet_cifar10, whose errors are close to the paper's."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ STAGES = 3
 IMAGE_SHAPE = (32, 32, 3)
 # The project normalizes CIFAR by the statistics of ImageNet.
 DATA = Data(name="cifar10", normalize="given", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+DATA_SETS = {10: "cifar10", 100: "cifar100"}  # by number of classes; others are read from an .npz file
 NAMES = pytorch.Names(projection="shortcut", head="linear")
 
 
@@ -32,5 +34,5 @@ def read(arrays: Mapping[str, np.ndarray]) -> Weights:
   variables, mapped = mapping.read(
     mapping.shapes(model, found.classes, IMAGE_SHAPE), arrays, NAMES.array, pytorch.is_counter
   )
-  statistics = given(DATA)
-  return Weights(model, DATA, IMAGE_SHAPE, found.classes, statistics, variables, mapped)
+  data = dataclasses.replace(DATA, name=DATA_SETS.get(found.classes, "npz"))
+  return Weights(model, data, IMAGE_SHAPE, found.classes, given(data), variables, mapped)

@@ -1,5 +1,7 @@
 """Export of a trained network as a PyTorch state dict."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -9,20 +11,45 @@ from resjax.settings import ConfigError
 from resjax.train.run_files import RestoredRun
 from resjax.weights import akamaster, mapping, option_a_channels, pytorch, torchvision
 
-# Settings that the code of those projects implies; a state dict does not contain them.
-FIXED = {
-  "cifar": {"kind": "residual", "preactivation": False, "padding": "symmetric", "option_a_stride": "subsample"},
-  "imagenet": {"kind": "residual", "preactivation": False, "padding": "symmetric", "pool_padding": "symmetric"},
+# Values of settings that the code of those projects implies; the arrays of a state dict do not determine all of them.
+COMMON: dict[str, tuple[Any, ...]] = {
+  "kind": ("residual",),
+  "preactivation": (False,),
+  "padding": ("symmetric",),
+  "norm": ("batch",),
+  "norm_epsilon": (1e-5,),
+  "activation": ("relu",),
+  "branch_scale": (0.0,),
+  "survival": (1.0,),
 }
-SHORTCUTS = {"cifar": ("A", "B"), "imagenet": ("B",)}
+ALLOWED: dict[str, dict[str, tuple[Any, ...]]] = {
+  "cifar": {
+    **COMMON,
+    "shortcut": ("A", "B"),
+    "block": ("basic",),
+    "width": (0, 16),
+    "stem": ("auto", "3x3"),
+    "option_a_stride": ("subsample",),
+  },
+  "imagenet": {
+    **COMMON,
+    "shortcut": ("B",),
+    "block": ("basic", "bottleneck"),
+    "width": (0, 64),
+    "stem": ("auto", "7x7"),
+    "pool_padding": ("symmetric",),
+  },
+}
+STAGES = {"cifar": akamaster.STAGES, "imagenet": 4}
 NAMES = {"cifar": akamaster.NAMES, "imagenet": torchvision.NAMES}
 
 
 def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
   """Returns the arrays of a network under the names of pytorch_resnet_cifar10 (CIFAR) or torchvision (ImageNet).
 
-  Zero channels that an option-A shortcut adds at the end are moved to both sides, where akamaster's code adds them. The
-  exported network expects images normalized by the statistics in `input.npz`.
+  The numbers of input channels and of classes are those of the network. Zero channels that an option-A shortcut adds at
+  the end are moved to both sides, where akamaster's code adds them. The exported network expects images normalized by
+  the statistics in `input.npz`.
 
   Raises:
     ConfigError: The project's code cannot represent the network.
@@ -37,15 +64,16 @@ def state_dict(net: RestoredRun) -> dict[str, np.ndarray]:
 
 def check(model: Model) -> None:
   """Raises ConfigError if the code of the PyTorch project cannot represent a network."""
-  if model.family not in FIXED:
-    raise ConfigError(f"model.family = {model.family!r}: must be {' or '.join(FIXED)} to be exported")
-  allowed = SHORTCUTS[model.family]
-  if model.kind == "residual" and model.shortcut not in allowed:
-    raise ConfigError(f"model.shortcut = {model.shortcut!r}: must be {' or '.join(allowed)} to be exported to PyTorch")
-  fixed = dict(FIXED[model.family])
-  if model.family == "imagenet" and model.block == "bottleneck":
-    fixed["bottleneck_stride"] = "3x3"
-  fixed |= {"branch_scale": 0.0, "survival": 1.0, "activation": "relu", "norm": "batch"}
-  for key, value in fixed.items():
-    if getattr(model, key) != value:
-      raise ConfigError(f"model.{key} = {getattr(model, key)!r}: must be {value!r} to be exported to PyTorch")
+  if model.family not in ALLOWED:
+    raise ConfigError(f"model.family = {model.family!r}: must be {' or '.join(map(repr, ALLOWED))} to be exported")
+  allowed = dict(ALLOWED[model.family])
+  if model.block == "bottleneck":
+    allowed["bottleneck_stride"] = ("3x3",)
+  for key, values in allowed.items():
+    if getattr(model, key) not in values:
+      listed = " or ".join(map(repr, values))
+      raise ConfigError(f"model.{key} = {getattr(model, key)!r}: must be {listed} to be exported to PyTorch")
+  stages, blocks = STAGES[model.family], model.structure.blocks_per_stage
+  if len(blocks) != stages or (model.family == "cifar" and len(set(blocks)) > 1):
+    equal = " with equally many blocks" if model.family == "cifar" else ""
+    raise ConfigError(f"model.blocks = {model.blocks}: must be {stages} stages{equal} to be exported to PyTorch")

@@ -25,7 +25,7 @@ CAFFE, HUGGING_FACE = "caffe", "huggingface"
 
 
 def read(project: str, file: Path, mean: Path | None) -> Weights:
-  """Reads the weights of another project, with the default for each setting without effect on the network.
+  """Reads the weights of another project; settings that do not affect the network are set to their defaults.
 
   Args:
     project: Name of the project: a key of `STATE_DICTS`, `CAFFE` or `HUGGING_FACE`.
