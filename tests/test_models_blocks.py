@@ -119,6 +119,15 @@ def test_a_highway_block_is_the_identity_if_its_gate_is_closed_and_plain_if_it_i
   np.testing.assert_allclose(wide_open, block_output(plain)[1], rtol=1e-5, atol=1e-6)
 
 
+def test_a_highway_block_activates_its_main_branch_only():
+  """With a closed gate a block with tanh is the identity, too, and with an open one tanh(F(x))."""
+  net = dataclasses.replace(NETWORKS["Highway"], activation="tanh")
+  x, closed = block_output(net, **{"gate_bias/bias": -40})
+  np.testing.assert_allclose(closed, x, rtol=1e-6, atol=1e-15)
+  _, wide_open = block_output(net, **{"gate_bias/bias": 40})
+  np.testing.assert_allclose(wide_open, block_output(dataclasses.replace(net, kind="plain"))[1], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["half", "dropout", "mean", "shortcut gate", "exclusive gate"])
 def test_shortcuts_of_identity_mappings_follow_their_formulas(name):
   """Outputs are those of Table 1 of "Identity Mappings in Deep Residual Networks", with F from a plain block."""

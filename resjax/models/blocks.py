@@ -1,7 +1,8 @@
 """Building blocks with or without a shortcut (Sec. 3.2, 4.1).
 
-The main branch of a block has two 3x3 layers (basic), 1x1, 3x3 and 1x1 layers (bottleneck), one 3x3 layer (single), or
-two 1x1 layers (dense), which are fully connected layers on feature maps of one pixel.
+The main branch of a block, also called its residual branch, has two 3x3 layers (basic), 1x1, 3x3 and 1x1 layers
+(bottleneck), one 3x3 layer (single), or two 1x1 layers (dense), which are fully connected layers on feature maps of one
+pixel.
 """
 
 import functools
@@ -79,6 +80,8 @@ class Block(nn.Module):
       norm = None if net.preactivation else functools.partial(normalization, net, train)
       block = BlockSpec(net, y.shape[-1], self.stride, layers[0][0], norm, survival)
       y = SHORTCUTS[net.shortcut](block, branch_input, y)
+      if net.shortcut == "gated":
+        return y  # a Highway block applies the activation to F(x) only
     return y if net.preactivation else activation(net)(y)
 
   def _before_first_layer(self, x: jax.Array, train: bool) -> jax.Array:

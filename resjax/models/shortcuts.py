@@ -1,8 +1,8 @@
 """The shortcuts of Sec. 3.3 and 4.1, and those of other papers, by name.
 
 A shortcut is a function of the properties of its block, the block's input x and the output y = F(x) of its main branch.
-It returns their combination, to which the block applies its activation. To add one, write such a function and add an
-entry to `SHORTCUTS`.
+It returns their combination, to which the block applies its activation, except in Highway networks. To add one, write
+such a function and add an entry to `SHORTCUTS`.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from resjax import config
 from resjax.models import dropout
+from resjax.models.activations import activation
 from resjax.models.affine import Bias, Scalar
 from resjax.models.conv import Conv
 
@@ -99,10 +100,13 @@ def rezero(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.
 
 
 def highway(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
-  """Highway networks (Srivastava et al. 2015): t relu(y) + (1 - t) x, where t is the sigmoid of a convolution of x."""
+  """Highway networks (Srivastava et al. 2015): t H + (1 - t) x with H the activation of y, t the gate.
+
+  The gate is the sigmoid of a convolution of x.
+  """
   gate = block.conv(block.kernel, "gate")(x_BxHxWxC)
   t = nn.sigmoid(Bias(nn.initializers.constant(HIGHWAY_GATE_BIAS), name="gate_bias")(gate))
-  return t * nn.relu(y_BxPxQxO) + (1 - t) * block.identity(x_BxHxWxC)
+  return t * activation(block.net)(y_BxPxQxO) + (1 - t) * block.identity(x_BxHxWxC)
 
 
 def half(block: BlockSpec, x_BxHxWxC: jax.Array, y_BxPxQxO: jax.Array) -> jax.Array:
