@@ -59,7 +59,7 @@ def _pads_at_stride_2(model: Model) -> bool:
 
 
 def _zero_scale_used(model: Model) -> bool:
-  """Returns whether a norm stands before the last layer of a block, or behind it, whose scale can start at 0."""
+  """Returns whether a norm comes before the last layer of a block, or after it, whose scale can start at 0."""
   return model.norm != "none" and not (model.preactivation and model.structure.layers_per_block == 1)
 
 

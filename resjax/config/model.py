@@ -101,8 +101,8 @@ class Model:
   )
   option_a_zeros: str = setting(
     "end",
-    "where a shortcut without weights (option A) adds channels of zeros. end: behind the existing channels; both: half "
-    "of them before and half behind",
+    "where a shortcut without weights (option A) adds channels of zeros. end: after the existing channels; both: half "
+    "of them before and half after",
     allowed=("end", "both"),
     paper="end",
   )
@@ -118,8 +118,8 @@ class Model:
   )
   norm: str = setting(
     "batch",
-    "normalization of each convolution. batch: batch norm; layer: layer norm over the channels of each pixel; none: a "
-    "bias instead",
+    "normalization after each convolution (before it with preactivation). batch: batch norm; layer: layer norm over "
+    "the channels of each pixel; none: a bias instead",
     allowed=("batch", "none", "layer"),
     paper={"cifar": "batch", "imagenet": "batch"},
   )
@@ -145,7 +145,7 @@ class Model:
   initialization: str = setting(
     "he",
     "initial kernels of the first layer and the blocks. he: normal, of variance 2 / fan_in; depth: the same, with the "
-    "variance divided by the number of blocks in the last layer of each main branch, which a norm behind that layer "
+    "variance divided by the number of blocks in the last layer of each main branch, which a norm after that layer "
     "undoes; orthogonal: orthogonal, scaled to the critical variance of the activation, for tanh with random biases; "
     "delta: the same in the center of the kernel, and 0 elsewhere",
     allowed=("he", "depth", "orthogonal", "delta"),

@@ -24,7 +24,7 @@ class ResponseCapture:
   """How the standard deviation of each layer's responses is measured (Fig. 7)."""
 
   source: str = setting("test", "split from which images are taken", allowed=("train", "test"))
-  images: int = setting(512, "number of images, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  images: int = setting(512, "number of images, starting with the first; a multiple of `batch_size`", allowed=POSITIVE)
   batch_size: int = setting(
     512, "images per forward pass; with mode=batch, batch norm statistics are taken over them", allowed=POSITIVE
   )
@@ -54,7 +54,7 @@ class Responses(ResponseCapture):
 class GradientCapture:
   """How the norm of the loss gradient with respect to each layer's weights, without weight decay, is measured."""
 
-  images: int = setting(512, "training images, from the first on; a multiple of `batch_size`", allowed=POSITIVE)
+  images: int = setting(512, "training images, starting with the first; a multiple of `batch_size`", allowed=POSITIVE)
   batch_size: int = setting(
     128, "images per pass; with mode=batch, batch norm statistics are taken over them", allowed=POSITIVE
   )
@@ -130,7 +130,7 @@ class Execution:
   log_every: int = setting(100, "steps between training lines in the log", allowed=POSITIVE)
   profile: int = setting(
     0,
-    "number of intervals of `log_every` steps, from the second on, that JAX's profiler traces into the run directory; "
-    "0: no trace",
+    "number of intervals of `log_every` steps, starting with the second, that JAX's profiler traces into the run "
+    "directory; 0: no trace",
     allowed=COUNT,
   )

@@ -126,7 +126,7 @@ class Layers:
 
   images: int = setting(1000, f"number of training and of test images, {SPREAD}", allowed=Range(20, MOST))
   every: int = setting(
-    0, "take every n-th image, from the first on, instead of evenly spaced ones; 0: evenly spaced", allowed=COUNT
+    0, "take every n-th image, starting with the first, instead of evenly spaced ones; 0: evenly spaced", allowed=COUNT
   )
   batch_size: int = setting(100, "images per forward pass", allowed=POSITIVE)
   cka_images: int = setting(500, "test images per minibatch of CKA", allowed=Range(4, MOST))

@@ -1,4 +1,4 @@
-"""Depth arithmetic: legal depths, stages, layer tables, parameters and multiply-adds. Does not use JAX.
+"""Depth arithmetic: valid depths, stages, layer tables, parameters and multiply-adds. Does not use JAX.
 
 A network is described by a table of its layers; parameters and multiply-adds are sums over that table. Tests compare it
 with the Flax model, so that "110 layers" means that the model has 110 weighted layers.

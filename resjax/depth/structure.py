@@ -1,4 +1,4 @@
-"""Structure of networks: families, their legal depths, stages and blocks."""
+"""Structure of networks: families, their valid depths, stages and blocks."""
 
 import collections
 import dataclasses

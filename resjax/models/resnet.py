@@ -1,4 +1,4 @@
-"""Plain and residual networks of any legal depth, for CIFAR (Sec. 4.2) and ImageNet (Table 1)."""
+"""Plain and residual networks of any valid depth, for CIFAR (Sec. 4.2) and ImageNet (Table 1)."""
 
 import jax
 from flax import linen as nn

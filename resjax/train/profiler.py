@@ -7,7 +7,7 @@ import jax
 
 
 class Profiler:
-  """Traces intervals of training, from the second one of this process on, because the first one includes compilation.
+  """Traces intervals of training, starting with the second of this process, because the first one includes compilation.
 
   The trace also contains the work between these intervals, such as evaluations.
   """
