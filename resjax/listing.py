@@ -1,6 +1,7 @@
 """Rows of `--list`, one per run, and the filter `--only`. Does not use JAX."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,15 @@ def net(settings: Config) -> Net:
   if settings.data.has_boxes:
     return settings.detection.net(settings.model, images.classes)
   return settings.model.net(images.image_shape, images.classes)
+
+
+def image_bytes(settings: Config) -> tuple[int, int]:
+  """Returns the bytes of the images that each device holds during a run: of the training set, and of all others."""
+  if settings.data.is_streamed or settings.data.has_boxes:
+    return 0, 0
+  images = _describe(settings.data)
+  each = math.prod(images.image_shape)
+  return images.train_images * each, (images.test_images + settings.data.validation_images) * each
 
 
 def row(run: Run) -> Row:

@@ -145,12 +145,7 @@ def make(config: Config) -> Mesh:
   wanted, split = config.execution.devices, config.execution.fsdp
   by_process = [jax.local_devices(process) for process in range(jax.process_count())]
   processes, there = len(by_process), len(by_process) * min(map(len, by_process))
-  batches = {
-    "train.batch_size": config.train.batch_size,
-    "evaluation.batch_size": config.evaluation.batch_size,
-    "responses.batch_size": config.responses.batch_size,
-    **({"gradients.batch_size": config.gradients.batch_size} if config.gradients.used else {}),
-  }
+  batches = config.batch_sizes
   if wanted > there:
     raise ConfigError(
       f"execution.devices = {wanted}: must be at most {there}, the number of devices ({jax.devices()[0].device_kind})"

@@ -7,16 +7,18 @@
 The training step of each run is compiled for the TPU slice by libtpu's compiler, which is part of the extra tpu and
 needs no TPU. Equal steps are compiled once, with the compiler's least effort, which takes a third of the time and gives
 a program that needs slightly more memory. --effort=full compiles as in a run; steps that do not fit into memory
-otherwise are also compiled this way. If a step does not fit even then, more remat, more chips and smaller batches are
-tried in this order until one fits. The column `setting` names the change, and the row applies to the changed step.
+otherwise are also compiled this way. If a step does not fit even then, more remat, fewer runs in one program, more
+chips and smaller batches are tried in this order until one fits. The column `setting` names the change, and the row
+applies to the changed step.
 
 `ms a step` is a lower bound from the chip's peak rate and the bandwidths of its memory and its links. Real steps take
 longer, those with small batches of small images many times as long. With --measured it is the time of a recorded run on
-that hardware. Nothing is compiled for GPUs, whose memory is estimated from the layer table. Evaluation and start-up are
-not included.
+that hardware. Nothing is compiled for GPUs, whose memory is estimated from the layer table. The estimate must be at
+most 70 % of what JAX allocates by default, which is 75 % of the GPU's memory. Images that every device holds count,
+and so do runs that are trained in one program. The time of evaluation and start-up is not included.
 """
 
-import dataclasses
+import collections
 import json
 import sys
 from typing import Any
@@ -26,7 +28,7 @@ from absl import flags
 from resjax import experiment_cli, listing
 from resjax.config import Config
 from resjax.planning import chips, measured, roofline, search
-from resjax.planning.chips import GIB, RESERVED, Slice
+from resjax.planning.chips import GIB, Slice
 from resjax.planning.search import Trial
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Slice: v5e:2x4, v6e:4x4, v5p:4x4x4 ... or gpu:h100x8.")
@@ -40,16 +42,17 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "Output format."
 def main() -> int:
   """Prints the plan of the runs that the command line selects; returns the exit code, 1 if a run does not fit."""
   slice_, runs = chips.parse(_TOPOLOGY.value), experiment_cli.selected_runs()[1]
-  configs = [_on(each.config, slice_) for each in runs]
+  configs = with_runs_per_program([_on(each.config, slice_) for each in runs])
   for config in configs:
     search.check(config, slice_)
   speeds = measured.read(_MEASURED.value) if _MEASURED.value else {}
   done: dict[Config, Trial] = {}
+  programs = len({config.shared for config in configs})
   rows = []
   for each, config in zip(runs, configs, strict=True):
-    program = _program(config)
+    program = config.shared  # equal for all seeds and hyperparameters
     if program not in done:
-      print(f"{each.id}: step {len(done) + 1} of {len(set(map(_program, configs)))}", file=sys.stderr, flush=True)
+      print(f"{each.id}: step {len(done) + 1} of {programs}", file=sys.stderr, flush=True)
       done[program] = search.best(program, slice_, _EFFORT.value)
     rows.append({"id": each.id, **row(config, done[program], speeds)})
   if _FORMAT.value == "json":
@@ -82,7 +85,7 @@ def row(config: Config, trial: Trial, speeds: dict[measured.SpeedKey, float]) ->
     "macs a step": net.training_macs(batch),
     "compile s": trial.seconds,
     "GiB": trial.memory / GIB,
-    "of GiB": (trial.slice_.chip.memory - RESERVED) / GIB,
+    "of GiB": trial.slice_.memory_limit / GIB,
     "fits": trial.fits,
     "setting": trial.setting,
     "collectives": " ".join(f"{count} {kind}" for kind, count in sorted(trial.collectives.items())),
@@ -107,15 +110,22 @@ def total(rows: list[dict[str, Any]], done: dict[Config, Trial]) -> dict[str, An
   }
 
 
+def with_runs_per_program(configs: list[Config]) -> list[Config]:
+  """Returns the settings of runs with `execution.runs_per_program` at most the number of runs that can share a program.
+
+  Args:
+    configs: Settings of the runs that are trained by one command.
+  """
+  runs = collections.Counter(each.shared for each in configs)
+  return [
+    search.replace(each, "execution", runs_per_program=min(each.execution.runs_per_program, runs[each.shared]))
+    for each in configs
+  ]
+
+
 def _on(config: Config, slice_: Slice) -> Config:
   size = _BATCH_PER_CHIP.value * search.device_count(config, slice_)
   return search.replace(config, "train", batch_size=size) if size else config
-
-
-def _program(config: Config) -> Config:
-  """Returns the settings of a run that its compiled step depends on, which are equal for all seeds."""
-  responses = config.responses if config.data.has_boxes else Config().responses  # detectors have none
-  return dataclasses.replace(config, seed=0, evaluation=Config().evaluation, responses=responses)
 
 
 def _bound(step: roofline.Step) -> str:

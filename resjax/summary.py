@@ -152,7 +152,7 @@ def compiler_macs(config: Config, net: Net) -> int:
 
 
 def on_mesh(config: Config, net: Net, text: str) -> dict[str, Any]:
-  """Returns memory and collectives of the training program on each device of a mesh.
+  """Returns memory and collectives of the training program of one run on each device of a mesh.
 
   Args:
     config: Settings of the run.
@@ -180,7 +180,7 @@ def on_mesh(config: Config, net: Net, text: str) -> dict[str, Any]:
 
   with contextlib.suppress(RuntimeError):  # JAX has already been started for another network
     jax.config.update("jax_num_cpu_devices", count)
-  execution = dataclasses.replace(config.execution, devices=count, fsdp=split)
+  execution = dataclasses.replace(config.execution, devices=count, fsdp=split, runs_per_program=1)
   config = dataclasses.replace(config, execution=execution)
   compiled = program.lower(config, net, mesh.make(config)).compile()
   planned = program.memory(compiled)

@@ -3,9 +3,14 @@
 import signal
 import time
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
 
-from resjax import records
+from resjax import listing, mesh, records
+from resjax.config import Config, Data, Execution, Model
+from resjax.train import batched_runs, program
 from tests.short_run import finish, reproducible_part, start_main
 
 EXPERIMENT = '''"""Do two seeds differ, and what does a very large learning rate do?"""
@@ -110,3 +115,19 @@ def test_batched_runs_that_are_stopped_and_continued_are_bit_identical(experimen
   for name, run in batched.items():
     if run.run["status"] == "done":
       assert reproducible_part(continued[name]) == reproducible_part(run)
+
+
+def test_the_program_for_several_runs_has_the_state_of_each():
+  config = Config(model=Model(depth=8), data=Data(name="digits"), execution=Execution(devices=1, runs_per_program=3))
+  traced = program.trace(config, listing.net(config), mesh.make(config))
+  states, hyperparameters = traced.args_info[0][:2]
+  assert {leaf.shape[0] for leaf in jax.tree.leaves((states, hyperparameters))} == {3}
+
+
+@pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("tpu", False)])
+def test_runs_are_mapped_as_on_the_platform_of_the_mesh(platform, loops):
+  """A plan traces on a CPU for a TPU, on which the runs are one batched computation."""
+  device = AbstractDevice("any", 1, platform)
+  with jax.sharding.use_abstract_mesh(AbstractMesh((1,), ("data",), abstract_device=device)):
+    traced = jax.make_jaxpr(lambda x: batched_runs.map_runs(jnp.sin, x))(jnp.ones(3))
+  assert ("scan" in str(traced)) == loops

@@ -8,7 +8,6 @@ from jax import lax
 
 from resjax import models, records
 from resjax.config import Model, freeze
-from resjax.train import batched_runs
 from tests import short_run
 from tests.sample_networks import initial_variables, unstacked
 
@@ -127,7 +126,7 @@ def test_the_learning_rate_is_scaled_by_a_power_of_the_number_of_blocks_over_nin
 
 def test_runs_with_different_rate_scales_share_one_program():
   one, other = (freeze({"train": {"rate_scale": scale}}) for scale in (0.0, -1.0))
-  assert batched_runs.shared_config(one) == batched_runs.shared_config(other)
+  assert one.shared == other.shared
 
 
 def test_a_run_is_trained_at_the_scaled_rate(environment, tmp_path):

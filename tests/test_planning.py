@@ -7,12 +7,11 @@ import json
 import pytest
 
 from benchmarks import roofline as measured_roofline
-from resjax.config import Config, Execution, Model, Train
-from resjax.depth import memory
+from resjax.config import Config, Execution, Gradients, Model, Train
 from resjax.planning import chips, measured, roofline, search
-from resjax.planning.compiled import Program
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
+from tests.fake_compiler import FakeCompiler
 from tests.in_process_commands import run_command
 
 
@@ -85,24 +84,18 @@ def test_bytes_of_a_step_are_those_of_the_benchmark():
       "v5e:2x4",
       "execution.devices = 9: must be at most 8, the chips of v5e:2x4",
     ),
+    (
+      Config(gradients=Gradients(every=10, batch_size=4)),
+      "v5e:2x4",
+      "gradients.batch_size = 4: cannot be split over 8 chips of v5e:2x4; nearest: 8",
+    ),
+    (Config(execution=Execution(fsdp=3)), "gpu:h100x4", "execution.fsdp = 3: must divide 4, the number of chips"),
   ],
 )
 def test_a_batch_that_does_not_divide_names_the_nearest(config, where, says):
   with pytest.raises(ConfigError) as raised:
     search.check(config, chips.parse(where))
   assert str(raised.value) == says
-
-
-class FakeCompiler:
-  """Returns given sizes of memory instead of compiling a step, and records the requests."""
-
-  def __init__(self, gigabytes):
-    self.gigabytes, self.asked, self.efforts = gigabytes, [], []
-
-  def compile_step(self, config, slice_, devices, effort):
-    self.asked.append((config.execution.remat, slice_.name, config.train.batch_size))
-    self.efforts.append(effort)
-    return Program(1.0, round(self.gigabytes(*self.asked[-1]) * 2**30), True, {"all-reduce": 3})
 
 
 @pytest.mark.parametrize(
@@ -140,16 +133,6 @@ def test_a_step_that_does_not_fit_is_compiled_again_with_full_effort(monkeypatch
   assert compiler.efforts == efforts
 
 
-def test_estimated_memory_decreases_with_rematerialization_and_devices():
-  net, kept = net_of(Config(model=Model(depth=110))), memory.training_bytes
-  whole = kept(net, "float32", "none", 128)
-  assert kept(net, "float32", "none", 16) < whole / 4
-  assert kept(net, "float32", "block", 128) < whole / 3
-  assert memory.choose_remat(net, "float32", 128, whole) == "none"
-  assert memory.choose_remat(net, "float32", 128, whole - 1) == "block"
-  assert memory.choose_remat(net, "float32", 128, whole / 10) == "group"
-
-
 def plan(monkeypatch, capsys, *arguments: str, code: int = 0) -> dict:
   """Returns the plan that the command prints as JSON."""
   assert run_command(monkeypatch, "resjax.plan", [*arguments, "--format=json"]) == code
@@ -170,9 +153,17 @@ def test_a_step_is_compiled_once_for_all_seeds_and_totals_are_sums(monkeypatch, 
   assert row["cost"] == pytest.approx(2 * row["chip hours"])
 
 
+def test_a_step_is_compiled_once_for_all_learning_rates(monkeypatch, capsys):
+  compiler = FakeCompiler(lambda *_: 1)
+  monkeypatch.setattr(search, "_compiler", lambda: compiler)
+  found = plan(monkeypatch, capsys, "--config=learning_rate_depth", "--only=depth=8")
+  assert len(found["runs"]) > found["sum"]["steps compiled"] == len(compiler.asked)
+
+
 def test_the_batch_size_can_be_given_per_chip(monkeypatch, capsys):
   monkeypatch.setattr(search, "_compiler", lambda: FakeCompiler(lambda *_: 1))
   arguments = ("--config=cifar_depth_sweep", "--only=depth=20 seed=0", "--topology=v5p:8x8x8", "--batch_per_chip=4")
+  arguments += ("--config.gradients.batch_size=512",)
   assert {row["batch"] for row in plan(monkeypatch, capsys, *arguments)["runs"]} == {2048}
 
 

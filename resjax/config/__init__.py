@@ -10,9 +10,10 @@ from resjax.config.model import Model
 from resjax.config.recipes import default, detection, digits, imagenet, small_detection, small_images
 from resjax.config.root import Config, freeze
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
-from resjax.config.training import Train, uses_warmup
+from resjax.config.training import HYPERPARAMETERS, Train, uses_warmup
 
 __all__ = [
+  "HYPERPARAMETERS",
   "Checkpoint",
   "Config",
   "Data",

@@ -14,7 +14,7 @@ from resjax.config.data import Data
 from resjax.config.detection import Detection
 from resjax.config.model import Model
 from resjax.config.runtime import Checkpoint, Evaluation, Execution, Gradients, Responses
-from resjax.config.training import Train
+from resjax.config.training import HYPERPARAMETERS, Train
 from resjax.settings import COUNT, ConfigError, setting
 
 REFERENCE_BLOCKS = 9  # of ResNet-20, whose learning rate `train.rate_scale` does not change
@@ -103,6 +103,21 @@ class Config:
     """The training settings with `rate_scale` applied to the learning rate: learning_rate (L / 9)^rate_scale."""
     scale = (self.model.structure.total_blocks / REFERENCE_BLOCKS) ** self.train.rate_scale
     return dataclasses.replace(self.train, learning_rate=self.train.learning_rate * scale, rate_scale=0.0)
+
+  @property
+  def batch_sizes(self) -> dict[str, int]:
+    """Images of each kind of pass by dotted key; the number of devices must divide them."""
+    sections = ("train", "evaluation", "responses", *(["gradients"] if self.gradients.used else []))
+    return {f"{name}.batch_size": getattr(self, name).batch_size for name in sections}
+
+  @property
+  def shared(self) -> "Config":
+    """The settings with the seed and all hyperparameters at their defaults.
+
+    Runs with equal shared settings can be trained in one program, or one after another without a second compilation.
+    """
+    fixed = {name: getattr(Train(), name) for name in (*HYPERPARAMETERS, "rate_scale")}
+    return dataclasses.replace(self, seed=0, train=dataclasses.replace(self.train, **fixed))
 
   def to_dict(self) -> dict[str, Any]:
     """Returns the settings as nested dicts of plain values, as config.json holds them."""

@@ -5,6 +5,8 @@ import dataclasses
 from resjax.config.model import Model
 from resjax.settings import FRACTION, NON_NEGATIVE, POSITIVE, Range, setting
 
+# Settings that are arguments of the compiled training step, so that runs which differ in them can share a program.
+HYPERPARAMETERS = ("learning_rate", "drop_factor", "momentum", "weight_decay", "warmup_rate", "warmup_error")
 WARMUP_DEPTH = 110  # the paper warms up the residual net of 110 layers; shallower ones start at the full rate
 
 

@@ -4,9 +4,12 @@ from resjax.depth.layer import Layer
 from resjax.depth.net import Net
 
 ACTIVATION_BYTES = {"float32": 4, "bfloat16": 2}  # of one activation, by precision
+# Maximum fraction of the memory that JAX may use on a device for the estimate and the images that the device holds.
+# Workspaces of convolutions and fragmentation need the rest.
+ESTIMATE_FRACTION = 0.7
 
 
-def training_bytes(net: Net, precision: str, remat: str, images: int) -> int:
+def training_bytes(net: Net, precision: str, remat: str, images: int, runs: int = 1) -> int:
   """Estimates the bytes of the activations for the backward pass, the parameters, the momentum and the gradient.
 
   Args:
@@ -14,10 +17,11 @@ def training_bytes(net: Net, precision: str, remat: str, images: int) -> int:
     precision: Precision of the activations, a key of `ACTIVATION_BYTES`.
     remat: A value of `execution.remat` other than "auto". For "group" the estimate of "block" is returned, an upper
       bound.
-    images: Number of images per step on one device.
+    images: Number of images per step and run on one device.
+    runs: Number of runs that are trained in one program.
   """
   none, block = activation_bytes(net, precision)
-  return (block if remat in ("block", "group") else none) * images + 3 * 4 * net.params
+  return runs * ((block if remat in ("block", "group") else none) * images + 3 * 4 * net.params)
 
 
 def activation_bytes(net: Net, precision: str) -> tuple[int, int]:
@@ -47,17 +51,18 @@ def activation_bytes(net: Net, precision: str) -> tuple[int, int]:
   return size * (outside + sum(blocks)), size * (outside + sum(ends.values()) + max(blocks))
 
 
-def choose_remat(net: Net, precision: str, images: int, memory: float) -> str:
+def choose_remat(net: Net, precision: str, images: int, runs: int, memory: float) -> str:
   """Returns the value of `execution.remat` that recomputes the least among those whose estimate fits into the memory.
 
   Args:
     net: Layer table of the network.
     precision: Precision of the activations, a key of `ACTIVATION_BYTES`.
-    images: Number of images per step on one device.
+    images: Number of images per step and run on one device.
+    runs: Number of runs that are trained in one program.
     memory: Bytes of memory that training may use on one device.
   """
   for remat in ("none", "block"):
-    if training_bytes(net, precision, remat, images) <= memory:
+    if training_bytes(net, precision, remat, images, runs) <= memory:
       return remat
   return "group"
 

@@ -36,7 +36,7 @@ class Program:
 
   Attributes:
     detector: Layers and settings of the detector.
-    train: Training settings; those in `batched_runs.HYPERPARAMETERS` are arguments of the program instead.
+    train: Training settings; those in `config.HYPERPARAMETERS` are arguments of the program instead.
   """
 
   detector: Detector

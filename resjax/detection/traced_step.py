@@ -28,9 +28,10 @@ def trace(config: Config, net: Net, devices: Mesh) -> jax.stages.Traced:
     devices: Device mesh.
   """
   detector = Detector(config.model, config.detection, net.classes, scan_options(config, net, devices))
+  runs = config.execution.runs_per_program
   with jax.set_mesh(devices):
     shape = net.image_shape[:2]
-    states = batched_runs.stack.eval_shape([initial_train_state.eval_shape(detector, config.train, shape, 0)])
+    states = batched_runs.stack.eval_shape([initial_train_state.eval_shape(detector, config.train, shape, 0)] * runs)
     states = jax.tree.map(_shape_on, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
 
@@ -39,10 +40,10 @@ def trace(config: Config, net: Net, devices: Mesh) -> jax.stages.Traced:
 
     hyperparameters = {
       name: array(value.shape, value.dtype)
-      for name, value in batched_runs.hyperparameters([config.scaled_train]).items()
+      for name, value in batched_runs.hyperparameters([config.scaled_train] * runs).items()
     }
-    intervals = jax.tree.map(lambda leaf: array((1, *leaf.shape), leaf.dtype), jax.eval_shape(Interval.empty))
-    first = (1, config.train.batch_size)
+    intervals = jax.tree.map(lambda leaf: array((runs, *leaf.shape), leaf.dtype), jax.eval_shape(Interval.empty))
+    first = (runs, config.train.batch_size)
     objects = (*first, config.detection.objects)
     images = Images(array((*first, *shape, 3), jnp.uint8, split), array((*first, 2), jnp.int32, split))
     truth = GroundTruth(

@@ -4,10 +4,13 @@ import dataclasses
 import math
 import re
 
+from resjax.depth.memory import ESTIMATE_FRACTION
 from resjax.settings import ConfigError, suggestion
 
 GIB = 2**30
-RESERVED = 0.75 * GIB  # memory of a device reserved for the runtime: the compiler's reserve on a chip of 32 GiB
+RESERVED = 0.75 * GIB  # memory of a TPU reserved for the runtime: the compiler's reserve on a chip of 32 GiB
+# Fraction of a GPU's memory that JAX allocates, unless the environment sets XLA_CLIENT_MEM_FRACTION.
+GPU_FRACTION = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,13 @@ class Slice:
   chip: Chip
   count: int
   compiles: bool
+
+  @property
+  def memory_limit(self) -> float:
+    """Maximum bytes of a run on each chip: of a compiled program, or of an estimate, which needs a margin."""
+    if self.compiles:
+      return self.chip.memory - RESERVED
+    return ESTIMATE_FRACTION * GPU_FRACTION * self.chip.memory
 
 
 def parse(name: str) -> Slice:

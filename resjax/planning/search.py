@@ -8,7 +8,7 @@ from resjax import listing
 from resjax.config import Config
 from resjax.depth import memory as needed
 from resjax.planning import chips
-from resjax.planning.chips import RESERVED, Slice
+from resjax.planning.chips import Slice
 from resjax.settings import ConfigError
 
 
@@ -21,8 +21,8 @@ class Trial:
     config: Settings of the run after the change.
     slice_: Slice that executes the run.
     seconds: Compile time in seconds; None if nothing was compiled.
-    memory: Memory on each device in bytes.
-    fits: Whether the run fits into the chip's memory.
+    memory: Memory on each device in bytes, of the training program and all images that the device holds.
+    fits: Whether it is at most the slice's `memory_limit`.
     collectives: Number of collectives of each kind in the program; one inside a loop counts once.
   """
 
@@ -36,20 +36,19 @@ class Trial:
 
 
 def check(config: Config, slice_: Slice) -> None:
-  """Raises ConfigError if a run needs more chips than the slice has, or a batch cannot be split over them."""
+  """Raises ConfigError if the slice has too few chips, or `execution.fsdp` or a batch does not fit their number."""
   if config.execution.devices > slice_.count:
     raise ConfigError(
       f"execution.devices = {config.execution.devices}: must be at most {slice_.count}, the chips of {slice_.name}"
     )
   devices = device_count(config, slice_)
-  for section in ("train", "evaluation", "responses"):
-    size = getattr(config, section).batch_size
+  if devices % config.execution.fsdp:
+    raise ConfigError(f"execution.fsdp = {config.execution.fsdp}: must divide {devices}, the number of chips")
+  for key, size in config.batch_sizes.items():
     if size % devices:
       below, above = size // devices * devices, (size // devices + 1) * devices
       nearest = f"{below} and {above}" if below else f"{above}"
-      raise ConfigError(
-        f"{section}.batch_size = {size}: cannot be split over {devices} chips of {slice_.name}; nearest: {nearest}"
-      )
+      raise ConfigError(f"{key} = {size}: cannot be split over {devices} chips of {slice_.name}; nearest: {nearest}")
 
 
 def best(config: Config, slice_: Slice, effort: str) -> Trial:
@@ -68,7 +67,7 @@ def best(config: Config, slice_: Slice, effort: str) -> Trial:
 
 
 def alternatives(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, Slice]]:
-  """Yields settings to try: unchanged, with more remat, on larger slices, and with smaller batches.
+  """Yields settings to try: unchanged, with more remat, fewer runs in one program, larger slices, smaller batches.
 
   Args:
     config: Settings of the run.
@@ -81,12 +80,18 @@ def alternatives(config: Config, slice_: Slice) -> Iterator[tuple[str, Config, S
   for remat in levels[levels.index(asked) :] if asked != "auto" else ("none", "block", "group"):
     changed = replace(config, "execution", remat=remat)
     yield f"execution.remat={remat}" if remat not in (asked, "none") else "", changed, slice_
+  setting, runs = "execution.remat=group", config.execution.runs_per_program
+  while runs > 1:
+    runs //= 2
+    setting = f"execution.remat=group execution.runs_per_program={runs}"
+    changed = replace(changed, "execution", runs_per_program=runs)
+    yield setting, changed, slice_
   for where in [] if config.execution.devices else chips.larger(slice_):
-    if not any(size % where.count for size in _batches(config)):
-      yield f"execution.remat=group on {where.name}", changed, where
+    if not any(size % where.count for size in config.batch_sizes.values()):
+      yield f"{setting} on {where.name}", changed, where
   devices, size = device_count(config, slice_), config.train.batch_size // 2
   while size and size % devices == 0:
-    yield f"execution.remat=group train.batch_size={size}", replace(changed, "train", batch_size=size), slice_
+    yield f"{setting} train.batch_size={size}", replace(changed, "train", batch_size=size), slice_
     size //= 2
 
 
@@ -102,17 +107,19 @@ def replace(config: Config, section: str, **values: Any) -> Config:
 
 def _try(setting: str, config: Config, slice_: Slice, effort: str) -> Trial:
   """Compiles the training step, or estimates its memory on hardware that it cannot be compiled for."""
-  devices = device_count(config, slice_)
+  devices, (training_images, other_images) = device_count(config, slice_), listing.image_bytes(config)
   if not slice_.compiles:
-    images = config.train.batch_size // devices
-    memory = needed.training_bytes(listing.net(config), config.model.precision, config.execution.remat, images)
-    return Trial(setting, config, slice_, None, memory, memory <= slice_.chip.memory - RESERVED, {})
-  program = _compiler().compile_step(config, slice_, devices, effort)
-  fits = program.compiles and program.memory <= slice_.chip.memory - RESERVED
+    net, execution, images = listing.net(config), config.execution, config.train.batch_size // devices
+    memory = needed.training_bytes(net, config.model.precision, execution.remat, images, execution.runs_per_program)
+    memory += training_images + other_images
+    return Trial(setting, config, slice_, None, memory, memory <= slice_.memory_limit, {})
+  program = _compiler().compile_step(config, slice_, devices, effort)  # training images are arguments of the program
+  memory = program.memory + other_images
+  fits = program.compiles and memory <= slice_.memory_limit
   if effort == "quick" and not fits:  # full effort needs less memory
     again = _try(setting, config, slice_, "full")
     return dataclasses.replace(again, seconds=program.seconds + (again.seconds or 0.0))
-  return Trial(setting, config, slice_, program.seconds, program.memory, fits, program.collectives)
+  return Trial(setting, config, slice_, program.seconds, memory, fits, program.collectives)
 
 
 def _compiler() -> Any:
@@ -130,7 +137,3 @@ def _compiler() -> Any:
     raise ConfigError(f"a plan for TPUs needs {error.name}: install the extra tpu") from error
   compiled.prepare()
   return compiled
-
-
-def _batches(config: Config) -> tuple[int, ...]:
-  return config.train.batch_size, config.evaluation.batch_size, config.responses.batch_size

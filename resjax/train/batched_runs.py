@@ -1,6 +1,5 @@
 """Several runs in one program: the settings that may differ between them, and the mapping of a step over them."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,20 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from resjax.config import Config, Train
-
-HYPERPARAMETERS = ("learning_rate", "drop_factor", "momentum", "weight_decay", "warmup_rate", "warmup_error")
-
-
-def shared_config(config: Config) -> Config:
-  """Returns the settings with the seed and all hyperparameters at their defaults.
-
-  Runs with equal shared settings can be trained in one program, or one after another without a second compilation.
-  """
-  train = dataclasses.replace(
-    config.train, **{name: getattr(Train(), name) for name in (*HYPERPARAMETERS, "rate_scale")}
-  )
-  return dataclasses.replace(config, seed=0, train=train)
+from resjax.config import HYPERPARAMETERS, Train
 
 
 def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
@@ -35,7 +21,7 @@ def hyperparameters(trains: Sequence[Train]) -> dict[str, np.ndarray]:
 
 
 def map_runs(one: Callable[..., Any], *stacked: Any) -> Any:
-  """Maps a function over the runs, in the way that is fastest on the platform.
+  """Maps a function over the runs, in the way that is fastest on the platform of the mesh.
 
   Args:
     one: Function of one run.
@@ -45,7 +31,9 @@ def map_runs(one: Callable[..., Any], *stacked: Any) -> Any:
     Results of the function, each leaf [runs, ...].
   """
   runs = len(jax.tree.leaves(stacked)[0])
-  mapping = MAPPINGS["unrolled" if runs == 1 else MAPPING_OF_PLATFORM.get(jax.default_backend(), "vmap")]
+  device = jax.sharding.get_abstract_mesh().abstract_device  # that of a plan is not the default backend's
+  platform = device.platform if device else jax.default_backend()
+  mapping = MAPPINGS["unrolled" if runs == 1 else MAPPING_OF_PLATFORM.get(platform, "vmap")]
   return mapping(one, *stacked)
 
 

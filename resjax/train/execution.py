@@ -4,13 +4,10 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from resjax import listing
 from resjax.config import Config
 from resjax.depth import Net, memory
 from resjax.models import ScanOptions, onednn
-
-# Fraction of a device's memory that `execution.remat=auto` plans with. The estimate covers activations and weights
-# only; images, workspaces of convolutions and fragmentation need the rest.
-MEMORY_FRACTION = 0.7
 
 
 def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
@@ -31,10 +28,9 @@ def scan_options(config: Config, net: Net, devices: Mesh) -> ScanOptions:
   bytes_limit = _bytes_limit(first)
   if bytes_limit is None:
     return options
-  images = config.train.batch_size * config.execution.runs_per_program // devices.size
-  return ScanOptions(
-    options.unroll, memory.choose_remat(net, config.model.precision, images, MEMORY_FRACTION * bytes_limit)
-  )
+  images, runs = config.train.batch_size // devices.size, config.execution.runs_per_program
+  left = memory.ESTIMATE_FRACTION * bytes_limit - sum(listing.image_bytes(config))
+  return ScanOptions(options.unroll, memory.choose_remat(net, config.model.precision, images, runs, left))
 
 
 def _bytes_limit(device: Any) -> int | None:

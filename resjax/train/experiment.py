@@ -15,7 +15,7 @@ from resjax.data import AnyDataset, DetectionDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from resjax.sweep import Run
-from resjax.train import batched_runs, checkpoints, loop, provenance, run_files
+from resjax.train import checkpoints, loop, provenance, run_files
 from resjax.train.progress import Progress
 from resjax.train.run_log import RunLog
 
@@ -133,9 +133,7 @@ def _groups(runs: list[Run], directories: dict[str, Path]) -> list[list[_Unfinis
   by_program: dict[tuple[Config, int | None], list[_UnfinishedRun]] = {}
   for each in (each for each, finished in zip(runs, finished_runs, strict=True) if not finished):
     step, refused = checkpoints.newest_intact(directories[each.id] / run_files.CHECKPOINTS, each.config)
-    by_program.setdefault((batched_runs.shared_config(each.config), step), []).append(
-      _UnfinishedRun(each, step, refused)
-    )
+    by_program.setdefault((each.config.shared, step), []).append(_UnfinishedRun(each, step, refused))
   most = runs[0].config.execution.runs_per_program
   return [group[i : i + most] for group in by_program.values() for i in range(0, len(group), most)]
 

@@ -1,6 +1,6 @@
 """The training loop on the host, for one run or several in one program, from the first step or a checkpoint on.
 
-Runs with equal `batched_runs.shared_config` differ only in seeds and hyperparameters. Their train states are stacked
+Runs with equal `Config.shared` differ only in seeds and hyperparameters. Their train states are stacked
 along a leading axis. Each has its own records and checkpoints, which are the same as if it was trained alone.
 """
 
@@ -63,7 +63,7 @@ class _Training:
   """Runs in progress: their train states on the devices of the current mesh, their logs and checkpoints."""
 
   def __init__(self, logs: Sequence[RunLog], dataset: AnyDataset, checkpoints: list[Checkpoints]):
-    config = batched_runs.shared_config(logs[0].config)
+    config = logs[0].config.shared
     self.logs, self.checkpoints, self.notes = logs, checkpoints, dataset.notes
     self.actions = PeriodicActions(config)
     devices = jax.sharding.get_mesh()

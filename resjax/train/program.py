@@ -52,7 +52,7 @@ def lower(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
 
 
 def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.stages.Traced:
-  """Traces the training steps of a run, as the run executes them.
+  """Traces the training steps of `execution.runs_per_program` runs, as they are executed.
 
   Args:
     config: Settings of the run.
@@ -65,14 +65,16 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
 
     return traced_step.trace(config, net, devices)
   model = models.build(config.model, net.classes, scan_options(config, net, devices))
+  runs = config.execution.runs_per_program
   program = step.Program(model, config.train, config.data)
   with jax.set_mesh(devices):
     one = state.initial.eval_shape(config.model, config.train, net.classes, net.image_shape, 0)
-    states = batched_runs.stack.eval_shape([one])
+    states = batched_runs.stack.eval_shape([one] * runs)
     states = jax.tree.map(_placed, states, mesh.state_shardings(devices, states))
     everywhere, split = mesh.replicated(devices), NamedSharding(devices, mesh.batch_spec(axis=1))
     hyperparameters = {
-      name: _placed(value, everywhere) for name, value in batched_runs.hyperparameters([config.scaled_train]).items()
+      name: _placed(value, everywhere)
+      for name, value in batched_runs.hyperparameters([config.scaled_train] * runs).items()
     }
     channels = net.image_shape[-1:]
     mean = net.image_shape if config.data.normalize == "pixel_mean" else channels
@@ -82,10 +84,10 @@ def trace(config: Config, net: Net, devices: Mesh, images: int = 50_000) -> jax.
 
       batch = config.train.batch_size
       empty = jax.eval_shape(step.Interval.empty)
-      intervals = jax.tree.map(lambda leaf: _array((1, *leaf.shape), leaf.dtype, everywhere), empty)
+      intervals = jax.tree.map(lambda leaf: _array((runs, *leaf.shape), leaf.dtype, everywhere), empty)
       batches = streaming.Minibatches(
-        _array((1, batch, *net.image_shape), jnp.uint8, split),
-        _array((1, batch), jnp.int32, split),
+        _array((runs, batch, *net.image_shape), jnp.uint8, split),
+        _array((runs, batch), jnp.int32, split),
         statistics,
         _array(channels * 2, jnp.float32, everywhere),
       )

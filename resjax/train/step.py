@@ -28,7 +28,7 @@ class Program:
 
   Attributes:
     net: The network.
-    train: Training settings; those in `batched_runs.HYPERPARAMETERS` are arguments of the program instead.
+    train: Training settings; those in `config.HYPERPARAMETERS` are arguments of the program instead.
     data: Settings of the data set and of its augmentation.
   """
 
