@@ -58,8 +58,8 @@ def test_classes_are_compared_by_name(trained, capsys):
   content["data"]["class_names"] = ["green"]
   (other / "run.json").write_text(json.dumps(content))
   for given, says in (
-    ([other], f"--data {folder}: class 1 is 'red', must be 'green' as of {other}"),
-    ([directory, other], f"{other}: class 1 is 'green', must be 'red' as of {directory}"),
+    ([other], f"--data {folder}: class 1 is 'red', must be 'green' as that of {other}"),
+    ([directory, other], f"{other}: class 1 is 'green', must be 'red' as that of {directory}"),
   ):
     assert evaluate.main(["--checkpoint", *map(str, given), "--data", str(folder)]) == 2
     assert capsys.readouterr().err == f"resjax.evaluate: {says}\n"

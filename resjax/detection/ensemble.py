@@ -4,7 +4,6 @@ The final detections of the detectors and image sizes are merged, which differs 
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,12 +126,7 @@ def _check_classes(runs: Sequence[RestoredRun], dataset: DetectionDataset, path:
       raise ConfigError(
         f"--data {path}: must have {run.classes} classes, as {run.directory}, but has {dataset.classes}"
       )
-  # Runs of earlier versions have no record of the names.
-  named = [(str(run.directory), run.class_names) for run in runs if run.class_names]
-  for (one, names), (other, others) in itertools.pairwise([*named, (f"--data {path}", dataset.class_names)]):
-    for number, (name, another) in enumerate(zip(names, others, strict=True), 1):
-      if name != another:
-        raise ConfigError(f"{other}: class {number} is {another!r}, must be {name!r} as of {one}")
+  run_files.check_class_names(runs, f"--data {path}", dataset.class_names)
 
 
 def _evaluator(run: RestoredRun, batch_size: int) -> evaluation.Evaluator:

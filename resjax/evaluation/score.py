@@ -108,7 +108,7 @@ def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) 
     ensemble = Ensemble(nets, protocol)
     if tested.classes != ensemble.classes:
       raise ConfigError(f"{tested} has {tested.classes} classes, must be {ensemble.classes} as in the network")
-    _check_class_names(nets, tested)
+    run_files.check_class_names(nets, str(tested), tested.class_names)
     score, batcher = Score(ensemble.classes), ViewBatcher(ensemble, protocol, here.evaluation.batch_size)
     for image, label in tested.pairs(protocol.shorter(ensemble.size)):
       if image.shape[-1] != ensemble.channels:
@@ -122,13 +122,3 @@ def evaluate(nets: Sequence[RestoredRun], tested: ImageSet, protocol: Protocol) 
   if not score.images:
     raise ConfigError(f"{tested}: no image to test on")
   return score
-
-
-def _check_class_names(nets: Sequence[RestoredRun], tested: ImageSet) -> None:
-  """Raises ConfigError if classes have different names in the networks or the data set, as far as they are known."""
-  known = [(str(net.directory), net.class_names) for net in nets] + [(str(tested), tested.class_names)]
-  named = [(owner, names) for owner, names in known if names]
-  for owner, names in named[1:]:
-    for number, (name, wanted) in enumerate(zip(names, named[0][1], strict=True), 1):
-      if name != wanted:
-        raise ConfigError(f"{owner}: class {number} is {name!r}, must be {wanted!r} as that of {named[0][0]}")

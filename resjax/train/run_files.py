@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,22 @@ def read(directory: Path) -> RestoredRun:
     class_names=tuple(trained_on["class_names"] or ()) or None,
     data_digest=trained_on["digest"],
   )
+
+
+def check_class_names(runs: Sequence[RestoredRun], data: str, names: tuple[str, ...] | None) -> None:
+  """Raises ConfigError if a class has different names in the runs or in a data set, as far as names are known.
+
+  Args:
+    runs: Networks with the same number of classes; those of earlier versions have no record of the names.
+    data: Data set, as messages name it.
+    names: Names of its classes; None if it has none.
+  """
+  known = [*((str(run.directory), run.class_names) for run in runs), (data, names)]
+  named = [(owner, each) for owner, each in known if each]
+  for owner, each in named[1:]:
+    for number, (name, wanted) in enumerate(zip(each, named[0][1], strict=True), 1):
+      if name != wanted:
+        raise ConfigError(f"{owner}: class {number} is {name!r}, must be {wanted!r} as that of {named[0][0]}")
 
 
 def read_input(directory: Path) -> InputSpec:
