@@ -7,7 +7,7 @@ Residual networks of 20 to 1202 layers and plain networks of 20 to 110 layers on
 complete schedule of the paper. The paper's test errors are 8.75, 7.51, 7.17, 6.97, 6.61 and 7.93 % for residual
 networks of 20, 32, 44, 56, 110 and 1202 layers; those of plain networks increase with depth. `:mini` is 20 and 44
 layers with one seed, shortened to about 45 minutes on two CPU cores. `:short` is 8 to 56 layers with two seeds (three
-for 8, 14 and 20 layers), about three hours: 2,000 steps at a quarter of the batch size and of the learning rate, so
+for 8, 14 and 20 layers), about four hours: 2,000 steps at a quarter of the batch size and of the learning rate, so
 that the deeper networks recover from their large initial losses before the rate drops. `:medium` is 20 and 56 layers
 with four times the steps of `:short`. `:quarter` is the paper's recipe with a quarter of its steps, about 40 minutes
 for 20 layers and two hours for 56 layers on two CPU cores, if nothing else is running.

@@ -29,6 +29,8 @@ class Pool:
   ):
     """Installs handlers for SIGTERM, SIGINT and SIGHUP that forward the signal and start no more jobs.
 
+    Signals that are ignored stay so, such as SIGHUP under nohup.
+
     Args:
       slots: Slots that jobs are assigned to, one job at a time each.
       start: Function that starts a job in a slot, in its own process group, so that only the pool signals it.
@@ -41,7 +43,8 @@ class Pool:
     self._signals: deque[int] = deque()  # received, but not forwarded yet
     self.codes: dict[Job, int] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      signal.signal(number, self._stop)
+      if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, self._stop)
 
   def run(self, jobs: Sequence[Job]) -> int:
     """Executes the jobs; returns the common exit code.

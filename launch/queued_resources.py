@@ -180,7 +180,7 @@ class Fleet:
         each.requested = False
         raise taken(each.id, self._to_delete) from error
     except exceptions.ClientError:
-      each.requested = False
+      each.requested = repeated  # an earlier request may have created it
       raise
     except exceptions.ServerError as error:
       self._tell(f"{each.id}: {_one_line(error)}; requesting it again")

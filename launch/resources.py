@@ -56,6 +56,8 @@ def make(jobs: int, gpus: list[str]) -> list[Slot]:
   Raises:
     ConfigError: There are fewer cores or GPUs than slots.
   """
+  if not hasattr(os, "sched_getaffinity"):
+    raise ConfigError("launch.local needs Linux, where taskset pins each run to its cores; use resjax.main")
   cores = sorted(os.sched_getaffinity(0))
   most, of = (len(gpus), "GPUs") if gpus else (len(cores), "cores")
   if len(cores) < most:

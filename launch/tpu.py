@@ -152,12 +152,13 @@ def _tell(line: str) -> None:
 
 
 class _Stop:
-  """Records whether SIGTERM, SIGINT or SIGHUP was received."""
+  """Records whether SIGTERM, SIGINT or SIGHUP was received; under nohup, SIGHUP stays ignored."""
 
   def __init__(self) -> None:
     self.came = False
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      signal.signal(number, self._on_signal)
+      if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, self._on_signal)
 
   def _on_signal(self, number: int, _: Any) -> None:
     self.came = True

@@ -13,7 +13,8 @@ was trained on these files. Otherwise all images are tested, or a tenth of those
 
 For a detector PATH is a data set of the kind it was trained on, with the same classes. The command prints mAP at an IoU
 of 0.5 and its definition (for VOC also by that of VOC 2007, the mean over eleven recalls), COCO's mAP, and the average
-precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by box voting.
+precision of each class. Detections of several detectors, or at several sizes (multiscale), are merged by non-maximum
+suppression, and by box voting if detection.box_voting is set.
 """
 
 import json

@@ -23,9 +23,12 @@ def gpu_ordinals() -> list[int] | None:
   if place is None or not visible or "JAX_LOCAL_DEVICE_IDS" in os.environ:
     return None
   number, processes = place
+  of_host = os.environ.get("SLURM_GPUS_ON_NODE", "")
+  if of_host.isdecimal() and visible < int(of_host):  # Slurm has hidden the GPUs of other processes
+    return list(range(visible))
   per_task = re.search(r"\d+$", os.environ.get("SLURM_GPUS_PER_TASK", ""))
   own = int(per_task[0]) if per_task else max(visible // processes, 1)
-  if visible <= own or visible < processes:  # the batch system has hidden the GPUs of other processes
+  if visible <= own or visible < processes:  # hidden, too
     return list(range(visible))
   return list(range(number * own, (number + 1) * own))
 

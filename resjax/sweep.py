@@ -13,7 +13,7 @@ from typing import Any
 
 from resjax import settings
 from resjax.config import Config, freeze
-from resjax.config.effects import check_checkpoints, ineffective, no_effect
+from resjax.config.effects import ineffective, no_effect
 from resjax.settings import ConfigError
 
 Point = Mapping[str, Any]
@@ -96,7 +96,6 @@ def expand(experiment: str, variant: str, base: Mapping[str, Any], points: Seque
   own = settings.flatten(base)
   for point in points:
     config = freeze(_applied(base, {**point, **pinned}))
-    check_checkpoints(config)
     here = settings.flatten(dataclasses.asdict(config))
     swept = {key: here[key] for key in point if here[key] != own[key]}
     run = Run(run_id(config, swept), experiment, variant, config)

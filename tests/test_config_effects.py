@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resjax import config, models, registry, settings
+from resjax import config, models, records, registry, settings
 from resjax.config import Config, Model, effects, freeze
 from resjax.settings import ConfigError
 from resjax.sweep import Point, axis, expand
+from resjax.train import experiment
 from tests.config_values import with_values
 from tests.in_process_commands import run_command
 
@@ -158,9 +159,9 @@ def test_an_override_may_leave_a_setting_of_the_experiment_without_effect():
 def test_recipes_and_experiments_have_no_setting_without_effect():
   for recipe in config.recipes.ALL:
     assert effects.ineffective(freeze(recipe().to_dict())) == {}, recipe.__name__
-  for experiment in registry.available():
-    for variant in ("", *experiment.variants):
-      assert experiment.runs(variant)
+  for each in registry.available():
+    for variant in ("", *each.variants):
+      assert each.runs(variant)
 
 
 def test_recorded_settings_without_effect_can_still_be_read():
@@ -192,19 +193,21 @@ def test_recorded_settings_without_effect_can_still_be_read():
   ],
   ids=str,
 )
-def test_checkpoints_to_keep_must_be_saved_and_evaluated(changes, says):
-  """Only new runs are checked: records of earlier versions with such settings can be read."""
-  for pinned in ({}, changes):
-    with pytest.raises(ConfigError) as caught:
-      expanded(base=changes if not pinned else {}, pinned=pinned)
-    assert str(caught.value) == says
-  assert freeze(with_values(changes)).checkpoint.every == changes.get("checkpoint.every", 1000)
+def test_checkpoints_to_keep_must_be_saved_and_evaluated(changes, says, tmp_path):
+  """Only new runs are checked: those of earlier versions with such settings can be read and continued."""
+  config = freeze(with_values(changes))
+  with pytest.raises(ConfigError) as caught:
+    experiment._check_directory(tmp_path / "run", config)
+  assert str(caught.value) == says
+  with records.RunWriter(tmp_path / "run", True) as writer:
+    writer.write_config(config.to_dict())
+    writer.update(id="run", status=records.PENDING, config_digest=config.digest)
+  experiment._check_directory(tmp_path / "run", config)
 
 
 def test_checkpoints_at_multiples_and_at_evaluations_can_be_kept():
   kept = {"checkpoint.every": 500, "checkpoint.keep_every": 1500, "checkpoint.keep_best": True, "evaluation.every": 250}
-  (run,) = expanded(base=kept)
-  assert run.config.checkpoint.keep_every == 1500
+  effects.check_checkpoints(freeze(with_values(kept)))
 
 
 def test_the_command_line_names_the_setting(monkeypatch):

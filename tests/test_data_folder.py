@@ -87,7 +87,7 @@ def test_folders_train_and_test_are_the_two_splits(tmp_path):
   assert found.test.labels.tolist() == [0] * 3 + [1] * 3
   assert found.class_names == ("class0", "class1")
   (tmp_path / "test/class1").rename(tmp_path / "test/class2")
-  with pytest.raises(ConfigError, match=r"test/class2: not a class of .*train$"):
+  with pytest.raises(ConfigError, match=r"test/class2: not a class of .*train; rename it, or move it away$"):
     load(data)
   shutil.copytree(tmp_path / "test/class0", tmp_path / "val/class0")
   with pytest.raises(ConfigError, match="val and test both have folders of the classes; move the one that is not"):
@@ -98,6 +98,9 @@ def test_folders_train_and_test_are_the_two_splits(tmp_path):
   (tmp_path / "test/class2").rename(tmp_path / "elsewhere")
   (tmp_path / "test/0.JPEG").write_bytes(encode(gradient_image(9, 9)))
   assert {name.split("/")[0] for name in load(data).test.names} == {"train"}  # data.test_share
+  (tmp_path / "test/images").mkdir()
+  (tmp_path / "test/0.JPEG").rename(tmp_path / "test/images/0.JPEG")
+  assert {name.split("/")[0] for name in load(data).test.names} == {"train"}
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

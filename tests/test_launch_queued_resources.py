@@ -140,6 +140,22 @@ def test_a_slice_whose_creation_was_not_confirmed_is_deleted(lost, over_after, c
   assert (ids(api.deleted), api.existing) == (["s-0"], [])
 
 
+def test_a_slice_whose_repeated_request_is_refused_is_deleted():
+  """The first request has created it, although its response was an error."""
+  api = FakeTpuApi()
+
+  def create(request, context):
+    if api.created:
+      api.created.append(request)
+      context.abort(StatusCode.RESOURCE_EXHAUSTED, "quota")
+    FakeTpuApi.create(api, request, context)
+    context.abort(StatusCode.UNAVAILABLE, "connection reset")
+
+  api.create = create
+  run(api, {"s-0": [State.ACTIVE]}, "s", over_after=10**6, stop_after=5)
+  assert (ids(api.deleted), api.existing) == (["s-0"], [])
+
+
 def test_a_failure_of_the_api_is_reported_and_ends_nothing():
   api = FakeTpuApi()
   api.errors = {"get": [StatusCode.UNAVAILABLE] * 100}  # more than the repetitions within one poll

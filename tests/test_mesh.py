@@ -157,7 +157,8 @@ def test_a_mesh_has_the_requested_shape():
 def test_with_the_gpu_plugin_a_given_cache_is_used_only_on_request(tmp_path, enabled, cached):
   """The launchers set JAX_COMPILATION_CACHE_DIR; on GPUs, programs from the cache fail (`mesh.start_backend`)."""
   (tmp_path / "jax_cuda13_plugin").mkdir()
-  environment = os.environ | {
+  inherited = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_COMPILATION_CACHE"}
+  environment = inherited | {
     "PYTHONPATH": f"{tmp_path}:{GOLDEN.parents[1]}",
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),

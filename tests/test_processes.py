@@ -1,6 +1,8 @@
 """One run on two processes of this machine: the losses of a single process, and a common stop."""
 
 import http.server
+import importlib.util
+import os
 import signal
 import threading
 import time
@@ -86,6 +88,9 @@ def test_two_processes_evaluate_streamed_images_as_one(tmp_path):
     pytest.param(
       {"SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_GPUS_PER_TASK": "2"}, [2, 3], id="two shared each"
     ),
+    pytest.param(
+      {"SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_GPUS_ON_NODE": "8"}, [0, 1, 2, 3], id="hidden"
+    ),
     pytest.param({"OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, [2, 3], id="Open MPI"),
     pytest.param(
       {"SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1", "CUDA_VISIBLE_DEVICES": "NoDevFiles"}, None, id="no GPU"
@@ -99,6 +104,9 @@ def test_two_processes_evaluate_streamed_images_as_one(tmp_path):
   ],
 )
 def test_a_process_uses_its_share_of_the_gpus_of_its_host(monkeypatch, environment, ordinals):
+  for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_"))]:
+    monkeypatch.delenv(name)
+  monkeypatch.delenv("JAX_LOCAL_DEVICE_IDS", raising=False)
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
   for name, value in environment.items():
     monkeypatch.setenv(name, value)
@@ -114,7 +122,7 @@ def test_a_process_uses_its_share_of_the_gpus_of_its_host(monkeypatch, environme
     pytest.param(None, False, id="not a TPU machine"),
   ],
 )
-def test_the_hosts_of_a_tpu_slice_are_read_from_the_metadata_server(monkeypatch, tmp_path, endpoints, distributed):
+def test_the_hosts_of_a_tpu_slice_are_read_from_the_metadata_server(monkeypatch, endpoints, distributed):
   class Metadata(http.server.BaseHTTPRequestHandler):
     """Answers as Compute Engine's metadata server."""
 
@@ -128,13 +136,14 @@ def test_the_hosts_of_a_tpu_slice_are_read_from_the_metadata_server(monkeypatch,
     def log_message(self, *_: object) -> None:
       pass
 
-  (tmp_path / "libtpu.py").write_text("")
   monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)  # JAX sets it on machines without TPU
   with http.server.HTTPServer(("localhost", 0), Metadata) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("GCE_METADATA_IP", f"localhost:{server.server_port}")
+    installed = {"libtpu": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed.get(name))
     assert not processes._is_distributed()  # without libtpu the server is not asked
-    monkeypatch.syspath_prepend(tmp_path)
+    installed["libtpu"] = importlib.machinery.ModuleSpec("libtpu", None)
     assert processes._is_distributed() == distributed
     server.shutdown()
 

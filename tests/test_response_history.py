@@ -59,7 +59,8 @@ def test_measurements_can_be_selected_and_described(tmp_path):
     other = {"mode": "running", "images": 32, "source": "train", "pooling": "channels", "first_conv": True}
     writer.append("responses", [{**row, **other} for row in rows(10, 7.0)])
   logs = analysis.load(tmp_path)
-  of_training, of_study = measurements.distinct_measurements(logs)
+  of_training, *_ = measurements.measurements_of(measurements._all_responses(logs))
+  (of_study,) = measurements.other_measurements(logs)
   assert (of_training["mode"], of_training["source"], of_training["pooling"]) == ("batch", "test", "units")
   assert measurements.describe(of_study) == (
     "running statistics, 32 training images, means of the standard deviations of a layer’s channels, "

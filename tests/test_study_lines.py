@@ -23,6 +23,11 @@ def test_the_settings_of_most_captures_are_chosen_and_of_equal_ones_the_latest()
   assert study_lines.common_settings(once_each[:0], ["images", "mode"]).empty
 
 
+def test_a_study_that_has_only_begun_does_not_replace_a_complete_one():
+  begun = lines(images=[9, 9, 5], value=[1, 2, 3])
+  assert list(study_lines.common_settings(begun, ["images"])["value"]) == [1, 2]
+
+
 def test_networks_are_compared_with_equal_settings_where_they_exist():
   both = lines(net=["a", "a", "b"], id=["a-s0", "a-s0", "b-s0"], images=[5, 9, 5], value=[1, 2, 3])
   assert list(study_lines.common_settings(both, ["images"])["value"]) == [1, 3]

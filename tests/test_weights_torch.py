@@ -150,7 +150,7 @@ WRAPPED = {
     **prefixed("ema_model.", {name: value * 0 for name, value in net.state_dict().items()}),
   },
   "average without the net": lambda net: {
-    "step": torch.tensor(3),
+    **{"step": torch.tensor(3), "decay": torch.tensor(0.99)},
     **prefixed("ema_model.module.", net.state_dict()),
   },
   "checkpoint": lambda net: {"state_dict": net.state_dict(), "epoch": 3, "best": 91.7},

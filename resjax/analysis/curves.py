@@ -34,7 +34,7 @@ def response_curves(logs: Logs, order: str, measurement: Mapping[str, Any] | Non
   Args:
     logs: Logs of one experiment.
     order: "original" by layer, or "sorted" by size, each seed separately and the largest first.
-    measurement: How the responses were measured, an element of `measurements.distinct_measurements`. None: those
+    measurement: How the responses were measured, an element of `measurements.measurements_of`. None: those
       recorded in training, with batch statistics if both kinds of statistics were recorded.
 
   Returns:

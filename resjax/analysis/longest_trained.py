@@ -124,7 +124,7 @@ def _trained_networks(study: str, logs: Logs) -> list[TrainedNetwork]:
   """Returns the paper's networks of one study that have been trained to the end."""
   batch_sizes = logs.setting("train.batch_size")
   table, result = tables.errors(logs), []
-  assumed = paper_comparison.assumed_spreads(table)
+  assumed = {kind: paper_comparison.assumed_spreads(of_kind) for kind, of_kind in table.groupby("kind")}
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in table.to_dict("records")}
   for net in logs.networks:
     done = logs.finished(net)
@@ -135,7 +135,7 @@ def _trained_networks(study: str, logs: Logs) -> list[TrainedNetwork]:
     if usual and papers and not began and images > 0:
       share = float(images) / (paper.CIFAR10_STEPS * paper.CIFAR10_BATCH_SIZE)
       # The last claim: for plain-110 the paper's own bound comes after the number of other reproductions.
-      differences = paper_comparison.paper_differences(net, measured[net.key], assumed)
+      differences = paper_comparison.paper_differences(net, measured[net.key], assumed[net.kind])
       claim = [row for row in differences if row["claim"] == paper_comparison.TEST][-1]
       result.append(TrainedNetwork(study, logs, net, share, measured[net.key], claim))
   return result

@@ -41,11 +41,6 @@ def measured_responses(logs: Logs, measurement: Mapping[str, Any] | None = None)
   return lines[lines["mode"].fillna("") == first]
 
 
-def distinct_measurements(logs: Logs) -> list[dict[str, Any]]:
-  """Returns the distinct measurements, those of training first, each with a value for every one of `KEYS`."""
-  return measurements_of(_all_responses(logs))
-
-
 def measurements_of(captured: pd.DataFrame) -> list[dict[str, Any]]:
   """Returns the distinct measurements of lines with the columns `KEYS`, each with a value for every one of them."""
   rows = captured[list(KEYS)].drop_duplicates().itertuples(index=False, name=None)

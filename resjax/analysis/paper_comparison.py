@@ -31,9 +31,10 @@ _COLUMNS = [
 def compare_with_paper(logs: Logs) -> pd.DataFrame:
   """Compares each published number with that of the same network in the logs.
 
-  The standard error of a difference combines the spread over seeds here, the paper's spread (or the spread here, if the
-  paper gives none), and the sampling error of the test set. The latter is counted once, because both networks were
-  tested on the same images. A single seed is assumed to vary as described for `assumed_spreads`.
+  The standard error of a difference combines the spread over seeds here, the paper's spread (or its spread of
+  ResNet-110, if it gives none for a test error), and the sampling error of the test set. The latter is counted once,
+  because both networks were tested on the same images. A single seed is assumed to vary as described for
+  `assumed_spreads`.
 
   Returns:
     One row per published number with columns label, net, claim ("test error" or "training error"), here (mean over the
@@ -42,13 +43,13 @@ def compare_with_paper(logs: Logs) -> pd.DataFrame:
     verdict, reason (why not comparable, or the remaining deviations).
   """
   table, rows = errors(logs), []
-  assumed = assumed_spreads(table)
+  assumed = {kind: assumed_spreads(of_kind) for kind, of_kind in table.groupby("kind")}
   measured = {row["net"]: {str(key): value for key, value in row.items()} for row in table.to_dict("records")}
   for net in logs.networks:
-    for row in paper_differences(net, measured[net.key], assumed):
+    for row in paper_differences(net, measured[net.key], assumed[net.kind]):
       judged = _with_verdict(net, row, measured[net.key], logs)
       if judged["verdict"] != NOT_COMPARABLE and row["runs"] == 1:
-        judged["reason"] = "; ".join(filter(None, (judged["reason"], assumed[row["claim"]].description)))
+        judged["reason"] = "; ".join(filter(None, (judged["reason"], assumed[net.kind][row["claim"]].description)))
       rows.append({**judged, "label": net.label, "net": net.key})
   return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -69,11 +70,11 @@ class AssumedSpread:
 def assumed_spreads(table: pd.DataFrame) -> dict[str, AssumedSpread]:
   """Returns the standard deviations over seeds that are assumed for networks of one seed, by claim.
 
-  It is the pooled one of the networks with several seeds in the same experiment. Without these, that of the test error
-  is the paper's for ResNet-110, and that of the training error is unknown and taken as 0.
+  It is the pooled one of the networks with several seeds. Without these, that of the test error is the paper's for
+  ResNet-110, and that of the training error is unknown and taken as 0.
 
   Args:
-    table: Result of `tables.errors`.
+    table: Rows of `tables.errors` of one kind of network; plain networks vary more than residual ones.
   """
   known = paper.CIFAR10_RESIDUAL[110]
   assumed = {}
@@ -164,8 +165,9 @@ def _error(claim: Mapping[str, Any], measured: Mapping[str, Any], assumed: float
   spread = assumed if pd.isna(spread) else spread
   published_spread = claim.get("spread")
   seeds_here = spread / math.sqrt(max(measured["done"], 1))
-  # Without a published spread, a run of the paper is assumed to vary as much as a run here.
-  seeds_there = (spread if published_spread is None else published_spread) / math.sqrt(claim.get("runs_there", 1))
+  if published_spread is None:
+    published_spread = paper.CIFAR10_RESIDUAL[110].spread if claim["claim"] == TEST else spread
+  seeds_there = float(published_spread or 0) / math.sqrt(claim.get("runs_there", 1))
   sampled = measured["sampling_error"] if claim["claim"] == TEST else 0.0
   return math.hypot(seeds_here, seeds_there, 0.0 if pd.isna(sampled) else sampled)
 

@@ -43,7 +43,8 @@ def common_settings(lines: pd.DataFrame, settings: Sequence[str], within: Sequen
   """Returns the lines of each network with one choice of settings, so that other choices are not averaged as seeds.
 
   The choice is the one with which most captures (run and step) of all networks were studied, so that networks can be
-  compared. Of equally frequent ones, it is the latest.
+  compared. Of equally frequent ones, it is that with most lines, because an interrupted study has fewer, and then the
+  latest.
 
   Args:
     lines: Lines of a study.
@@ -51,11 +52,12 @@ def common_settings(lines: pd.DataFrame, settings: Sequence[str], within: Sequen
     within: Columns whose combinations of values each have one choice.
   """
   ordered = lines.reset_index(drop=True)
-  captures = ordered.drop_duplicates(["id", "step", *within, *settings], keep="last")
-  captures = captures[[*within, *settings]].assign(row=captures.index)
+  lines_of = ordered.groupby(list(settings), dropna=False)["id"].transform("size")
+  captures = ordered.assign(lines=lines_of).drop_duplicates(["id", "step", *within, *settings], keep="last")
+  captures = captures[[*within, *settings, "lines"]].assign(row=captures.index)
   by_settings = captures.groupby(list(settings), dropna=False)["row"]
   captures = captures.assign(count=by_settings.transform("size"), row=by_settings.transform("max"))
-  chosen = captures.sort_values(["count", "row"]).drop_duplicates(list(within), keep="last")
+  chosen = captures.sort_values(["count", "lines", "row"]).drop_duplicates(list(within), keep="last")
   keys = [*within, *settings]
   return ordered.merge(chosen[keys], on=keys)
 

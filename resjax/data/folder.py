@@ -151,18 +151,22 @@ def _raise(error: OSError) -> None:
 
 
 def _test_split(root: Path, classes: tuple[str, ...]) -> str:
-  """Returns the name of the folder with the test images, "val" or "test", or "" if neither has labels.
+  """Returns the name of the folder with the test images, "val" or "test"; "" if there is no labeled one.
 
   Raises:
     ConfigError: Both have labels.
   """
-  validation, test = ((root / name).is_dir() for name in ("val", "test"))
-  labeled = _subfolders(root / "test") if test else []
-  if not validation:
-    return "test" if labeled else ""
-  if not set(labeled).isdisjoint(classes):
+  there = [name for name in ("val", "test") if (root / name).is_dir()]
+  labeled = [
+    name
+    for name in there
+    if (root / name / ANNOTATIONS).is_file() or not set(classes).isdisjoint(_subfolders(root / name))
+  ]
+  if len(labeled) == 2:
     raise ConfigError(f"{root}: val and test both have folders of the classes; move the one that is not the test set")
-  return "val"
+  if not labeled and "val" in there:
+    return "val"  # whose folders are named in the error that follows
+  return labeled[0] if labeled else ""
 
 
 def _test_images(root: Path, split: str, classes: tuple[str, ...]) -> FolderFiles:
@@ -173,7 +177,7 @@ def _test_images(root: Path, split: str, classes: tuple[str, ...]) -> FolderFile
   folders = _folders(root / split)
   unknown = [name for name in folders if name not in numbers]
   if unknown:
-    raise ConfigError(f"{root / split / unknown[0]}: not a class of {root / 'train'}")
+    raise ConfigError(f"{root / split / unknown[0]}: not a class of {root / 'train'}; rename it, or move it away")
   files = _images(root, {name: root / split / name for name in folders})
   return FolderFiles(root, files.names, np.array([numbers[name] for name in folders], np.int32)[files.labels])
 

@@ -111,10 +111,18 @@ def evaluate(directories: Sequence[Path], path: str, protocol: str) -> EnsembleS
 
 
 def _read(trained_on: Data, path: str) -> DetectionDataset:
-  """Reads the data set at a path, with the splits of training if it is that of training."""
+  """Reads the data set at a path, with the training images of training where it has them.
+
+  They may determine the classes. Another data set may lack their split, so that its default is taken.
+  """
+  wanted = dataclasses.replace(trained_on, path=path, validation_images=0)
   same = Path(path).expanduser().resolve() == Path(trained_on.path).expanduser().resolve()
-  train_split = trained_on.train_split if same else ""  # the training images may determine the classes
-  dataset = data.load(dataclasses.replace(trained_on, path=path, train_split=train_split, validation_images=0))
+  try:
+    dataset = data.load(wanted)
+  except ConfigError:
+    if same or not wanted.train_split:
+      raise
+    dataset = data.load(dataclasses.replace(wanted, train_split=""))
   assert isinstance(dataset, DetectionDataset)
   return dataset
 

@@ -103,7 +103,7 @@ def _read_folder(path: str, nets: Sequence[RestoredRun]) -> ImageSet:
     dataset = _load_files(source)
     tested, total = len(dataset.test), len(dataset.train) + len(dataset.test)
     return _of_files(dataset, (dataset.test,), [f"{path}: {tested} of the {total} images are tested; {unknown}"])
-  # Both parts are tested; of the default share, four images would have no test image, which is an error.
+  # Both parts are tested. Of the default share, four images would have no test image, which is an error.
   dataset = _load_files(dataclasses.replace(source, test_share=0.5))
   total = len(dataset.train) + len(dataset.test)
   return _of_files(dataset, (dataset.train, dataset.test), [f"{path}: all {total} images are tested; {unknown}"])

@@ -65,7 +65,8 @@ def _unpack_missing(path: Path) -> None:
   """Extracts the missing run directories of one archive; each appears complete or not at all."""
   existing = {entry.name for entry in path.parent.iterdir()}
   with tarfile.open(path) as archive:
-    missing = [member for member in archive if PurePosixPath(member.name).parts[0] not in existing]
+    # The path "." of an archive of a whole folder has no parts.
+    missing = [member for member in archive if not {*PurePosixPath(member.name).parts[:1]} <= existing]
     if not missing:
       return
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:

@@ -10,7 +10,7 @@ import jax
 
 from resjax import data, experiment_cli, files, listing, mesh, processes, records, settings
 from resjax.analysis import page
-from resjax.config import Config, Data
+from resjax.config import Config, Data, effects
 from resjax.data import AnyDataset, DetectionDataset
 from resjax.records import RunWriter
 from resjax.settings import ConfigError
@@ -81,6 +81,7 @@ def prepare(question: str, runs: list[Run], workdir: Path) -> tuple[dict[str, Pa
   for each in runs:
     _check_captures(each.config, datasets[each.config.data])
     dataset = datasets[each.config.data]
+    _check_data(directories[each.id], dataset)
     if isinstance(dataset, DetectionDataset):
       from resjax.detection import backbone, batches  # needs the extra detection
 
@@ -204,15 +205,30 @@ def _device_failure(error: jax.errors.JaxRuntimeError, config: Config) -> str:
 
 
 def _check_directory(directory: Path, config: Config) -> None:
-  """Raises ConfigError if the directory contains a run with other settings, or is in a bucket and a trace is asked."""
+  """Raises ConfigError if the settings do not fit the directory.
+
+  It contains a run with other settings, it is in a bucket and a trace is asked, or a new run would not save the
+  checkpoints that it is to keep. Runs of earlier versions, which did not check the latter, can be continued.
+  """
   if config.execution.profile and files.in_bucket(directory):
     raise ConfigError(f"execution.profile = {config.execution.profile}: must be 0 in a bucket ({directory})")
   if not (directory / "run.json").exists():
+    effects.check_checkpoints(config)
     return
   there = records.read_run(directory)
   if there.run["config_digest"] not in (None, config.digest):
     differences = settings.differences(there.config, config.to_dict())
     raise ConfigError(f"{directory} holds a run with another config: {differences}; choose another --workdir")
+
+
+def _check_data(directory: Path, dataset: AnyDataset) -> None:
+  """Raises ConfigError if the directory contains a run on other data, also if only their split has changed."""
+  recorded = records.read_run(directory).run["data"]["digest"] if (directory / "run.json").exists() else None
+  if recorded and recorded != dataset.digest:
+    raise ConfigError(
+      f"{directory} holds a run on other data: {dataset.path or dataset.name} has the digest {dataset.digest[:12]}…, "
+      f"must be {recorded[:12]}…; restore the files, or choose another --workdir"
+    )
 
 
 def _check_captures(config: Config, dataset: AnyDataset) -> None:

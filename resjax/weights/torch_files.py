@@ -78,15 +78,17 @@ def _strip_prefixes(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray
   Returns:
     Arrays by their names without prefixes, and whether an average was removed.
   """
-  left_out = False
   while True:
     bare = {name: array for name, array in arrays.items() if name not in COUNTERS}
     network = {name: array for name, array in bare.items() if not name.startswith(AVERAGE)}
-    if network and len(network) < len(bare):
-      bare, left_out = network, True
+    average = {name.removeprefix(AVERAGE): array for name, array in bare.items() if name.startswith(AVERAGE)}
+    if network and average:
+      network, average = _strip_prefixes(network)[0], _strip_prefixes(average)[0]
+      # Without the network, the other names are settings of the average.
+      return (network, True) if average.keys() <= network.keys() else (average, False)
     prefix = next((each for each in PREFIXES if bare and all(name.startswith(each) for name in bare)), None)
     if prefix is None:
-      return bare, left_out
+      return bare, False
     arrays = {name.removeprefix(prefix): array for name, array in bare.items()}
 
 
