@@ -29,7 +29,7 @@ class Pool:
   ):
     """Installs handlers for SIGTERM, SIGINT and SIGHUP that forward the signal and start no more jobs.
 
-    Signals that are ignored stay so, such as SIGHUP under nohup.
+    Under nohup, SIGHUP stays ignored.
 
     Args:
       slots: Slots that jobs are assigned to, one job at a time each.
@@ -43,7 +43,7 @@ class Pool:
     self._signals: deque[int] = deque()  # received, but not forwarded yet
     self.codes: dict[Job, int] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      if signal.getsignal(number) is not signal.SIG_IGN:
+      if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, self._stop)
 
   def run(self, jobs: Sequence[Job]) -> int:

@@ -157,7 +157,7 @@ class _Stop:
   def __init__(self) -> None:
     self.came = False
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-      if signal.getsignal(number) is not signal.SIG_IGN:
+      if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, self._on_signal)
 
   def _on_signal(self, number: int, _: Any) -> None:

@@ -47,7 +47,11 @@ def test_the_splits_of_training_are_used_on_its_data_set(trained, capsys):
   assert printed["map50_11_points"] == pytest.approx(line["ap50_11_points"])
   assert printed["map50_definition"] == "area under the precision-recall curve (VOC 2010 and later)"
   moved = shutil.copytree(folder, trained / "moved")
-  assert evaluate.main(["--checkpoint", str(directory), "--data", str(moved)]) == 2
+  assert evaluate.main(["--checkpoint", str(directory), "--data", str(moved), "--format=json"]) == 0
+  assert json.loads(capsys.readouterr().out)["map50"] == printed["map50"]
+  other = shutil.copytree(folder, trained / "without few")
+  (other / "ImageSets/Main/few.txt").unlink()  # the default split has objects of two classes
+  assert evaluate.main(["--checkpoint", str(directory), "--data", str(other)]) == 2
   assert "must have 1 classes, as" in capsys.readouterr().err
 
 

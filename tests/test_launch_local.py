@@ -109,6 +109,7 @@ def test_exit_code_2_ends_the_pool_without_further_starts(six, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_forwarded_once_and_no_further_job_is_started(six, tmp_path, number):
   """A run saves and exits with 75 after one signal; a second signal would end it immediately."""
+  signal.signal(number, signal.SIG_DFL)  # these tests may run under nohup, with which SIGHUP stays ignored
   script = (
     'trap "echo >> stopped; sleep 0.2; exit 75" TERM INT; touch $ID; for i in $(seq 100); do sleep 0.1; done; exit 1'
   )

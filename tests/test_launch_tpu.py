@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -87,6 +89,7 @@ def test_a_refusal_of_the_api_is_a_one_line_error(in_memory_bucket, handlers, mo
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_deletes_the_slices(in_memory_bucket, handlers, monkeypatch, tmp_path, number):
+  signal.signal(number, signal.SIG_DFL)  # these tests may run under nohup, with which SIGHUP stays ignored
   api = FakeTpuApi()
   api.script = {"resjax-quickstart-0-0": [State.ACTIVE]}
 
@@ -97,6 +100,13 @@ def test_a_signal_deletes_the_slices(in_memory_bucket, handlers, monkeypatch, tm
   api.get = get
   assert launch(monkeypatch, api, f"--collect={tmp_path}", "--poll=0.01") == 75
   assert (ids(api.deleted), api.existing) == (["resjax-quickstart-0-0"], [])
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+  """In a process of its own, because the flags of two launchers cannot be defined in one."""
+  program = "import signal as s; from launch import tpu; tpu._Stop(); print(*map(s.getsignal, (s.SIGHUP, s.SIGINT)))"
+  ended = subprocess.run(["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=True)
+  assert ended.stdout.startswith("1 <bound method _Stop")
 
 
 def test_slices_of_earlier_launches_are_deleted_by_name(monkeypatch, capsys):

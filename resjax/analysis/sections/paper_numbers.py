@@ -47,12 +47,12 @@ def build(logs: Logs) -> Section | None:
 def _findings(table: pd.DataFrame) -> tuple[str, ...]:
   counts = table["verdict"].value_counts()
   if counts.get(paper_comparison.NOT_COMPARABLE, 0) == len(table):
-    return ("The errors cannot be compared with the published ones; the notes give the reasons.",)
+    return ("The errors cannot be compared with the published ones; paper_comparison.csv lists the reasons.",)
   clauses = []
   for verdict, words in (
     (paper_comparison.AGREES, "agree within error"),
     (paper_comparison.DIFFERS, "differ"),
-    (paper_comparison.NOT_COMPARABLE, "cannot be compared (see the notes)"),
+    (paper_comparison.NOT_COMPARABLE, "cannot be compared (reasons in paper_comparison.csv)"),
   ):
     if counts.get(verdict, 0):
       clauses.append(f"{counts[verdict]} {words}")
