@@ -1,6 +1,7 @@
 """Fixtures of all tests, which see eight simulated CPU devices and run with shape checks."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,13 @@ def in_memory_bucket():
 
   with in_memory_buckets() as file_system:
     yield file_system
+
+
+@pytest.fixture
+def handlers():
+  """Restores the signal handlers of this process after the test."""
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  for number, handler in zip(numbers, before, strict=True):
+    signal.signal(number, handler)

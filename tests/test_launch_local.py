@@ -19,22 +19,14 @@ from resjax.records import RunWriter
 from resjax.settings import ConfigError
 from tests.in_process_commands import run_command
 
+pytestmark = pytest.mark.usefixtures("handlers")
+
 
 @pytest.fixture
 def six(tmp_path) -> list[Job]:
   """Returns jobs for the six runs of the experiment quickstart."""
   runs = registry.find("quickstart").runs()
   return [Job(run, index, ("--config=quickstart",), str(tmp_path)) for index, run in enumerate(runs)]
-
-
-@pytest.fixture(autouse=True)
-def handlers():
-  """Restores the signal handlers of this process after each test."""
-  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-  before = [signal.getsignal(number) for number in numbers]
-  yield
-  for number, handler in zip(numbers, before, strict=True):
-    signal.signal(number, handler)
 
 
 class Shell:

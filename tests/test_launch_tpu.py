@@ -32,16 +32,6 @@ REQUIRED_FLAGS = [
 ]
 
 
-@pytest.fixture
-def handlers():
-  """Restores the signal handlers of this process after the test."""
-  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-  before = [signal.getsignal(number) for number in numbers]
-  yield
-  for number, handler in zip(numbers, before, strict=True):
-    signal.signal(number, handler)
-
-
 def launch(monkeypatch, api: FakeTpuApi, *arguments: str) -> int:
   """Executes the launcher with the fake API and returns its exit code."""
   with serve(api) as client:
