@@ -35,7 +35,8 @@ by_size
 # therefore names them, and `response_curves` can select a measurement.
 
 # %%
-[measurements.describe(measurement) for measurement in measurements.distinct_measurements(logs)]
+recorded = measurements.measured_responses(logs, {})  # an empty selection: all of them
+[measurements.describe(measurement) for measurement in measurements.measurements_of(recorded)]
 
 # %%
 without_first = response_curves(logs, "original", {"first_conv": False})
