@@ -74,7 +74,8 @@ def read(
     Variables with separate blocks, and the name in resjax of each module by the project's name.
 
   Raises:
-    ConfigError: Arrays are missing, unexpected, of another shape or not finite; the message names the first ones.
+    ConfigError: Arrays are missing, unexpected, of another shape, not floating-point or not finite; the message names
+      the first ones.
   """
   found: dict[str, np.ndarray] = {}
   mapped: dict[str, str] = {}
@@ -90,6 +91,8 @@ def read(
     theirs = arrays[name]
     if theirs.shape != _torch_shape(shape):
       wrong.append(f"{name} is {list(theirs.shape)}, must be {list(_torch_shape(shape))}")
+    elif theirs.dtype.kind in "biuc":
+      wrong.append(f"{name} has the dtype {theirs.dtype}, must be floating-point")
     elif not np.isfinite(theirs).all():
       wrong.append(f"{name} is not finite")
     else:
