@@ -18,22 +18,28 @@ SCORES = {10: [0.50, 0.54], 18: [0.58, 0.61], 34: [0.70, 0.72]}
 ERRORS = {10: 0.6, 18: 0.55, 34: 0.5}
 
 
-def detectors(root: Path, scores: dict[int, list[float]]) -> analysis.Logs:
+def detectors(
+  root: Path, scores: dict[int, list[float]], kind: str = "residual", digests: str = "00", backbone: bool = True
+) -> analysis.Logs:
   """Writes finished runs of detectors and returns their logs.
 
   Args:
     root: Directory of the experiment.
     scores: Mean average precision of each seed, by depth of the backbone.
+    kind: "residual" or "plain".
+    digests: A digest of the weights of the backbone for each seed.
+    backbone: Whether the runs start from a backbone.
   """
   for depth, values in scores.items():
     for seed, score in enumerate(values):
-      name = f"residual-B-d{depth}-s{seed}"
+      name = f"residual-B-d{depth}-s{seed}" if kind == "residual" else f"plain-d{depth}-s{seed}"
+      initial = {"id": name, "step": 5, "test_error": ERRORS[depth], "params_digest": digests[seed]}
       with records.RunWriter(root / name) as writer:
         writer.update(
-          **{"id": name, "kind": "residual", "depth": depth, "shortcut": "B", "seed": seed, "status": records.DONE},
+          **{"id": name, "kind": kind, "depth": depth, "shortcut": "B", "seed": seed, "status": records.DONE},
           **{"step": 9, "steps": 9, "params": 1, "macs": 1, "data": {"name": "voc"}},
           result={"test_error": 1 - score, "train_error": 0.1, "test_images": 72, "map50": score, "map": score / 2},
-          backbone={"id": name, "step": 5, "test_error": ERRORS[depth], "params_digest": "0"},
+          **({"backbone": initial} if backbone else {}),
         )
         for label, by in (("red", -0.1), ("blue", 0.1)):
           line = {"class": label, "objects": 5, "ap50": score + by, "coco_ap50": score, "coco_ap": score / 2}
@@ -78,6 +84,30 @@ def test_findings_compare_backbones_and_correlate_with_classification(tmp_path):
     "From ResNet-10 to ResNet-34 as backbone, mAP@.5 changes from 50.00 to 60.00 % (one seed each): "
     "a test of the difference needs more seeds.",
   )
+
+
+def test_average_precision_is_drawn_against_depth_with_intervals(tmp_path):
+  detectors(tmp_path, SCORES, "plain")
+  section = detection.build(detectors(tmp_path, SCORES))
+  panel = section.panels[0]
+  assert panel.name == "map-by-depth"
+  texts = re.findall(r">([^<]+)</text>", panel.svg)
+  assert {"plain", "ResNet", "10", "18", "34", "depth of backbone"} <= set(texts)
+  alone = detection.build(detectors(tmp_path / "alone", {10: [0.5]}))
+  assert "map-by-depth" not in [each.name for each in alone.panels]
+
+
+def test_the_caption_says_whether_the_intervals_include_the_training_of_the_backbones(tmp_path):
+  own = detection.build(detectors(tmp_path / "own", SCORES, digests="01")).tables[0].caption
+  shared = detection.build(detectors(tmp_path / "shared", SCORES, digests="00")).tables[0].caption
+  assert "over seeds, each with a backbone of its own," in own
+  assert own.endswith("they do not include the variation between test images.")
+  assert shared.endswith("between test images or between trainings of a backbone.")
+
+
+def test_detectors_without_a_backbone_have_no_classification_error(tmp_path):
+  section = detection.build(detectors(tmp_path, {10: [0.5]}, backbone=False))
+  assert section.tables[0].rows[0][1] == formats.MISSING
 
 
 def test_mean_average_precision_has_no_sampling_error(tmp_path):

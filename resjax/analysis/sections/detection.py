@@ -1,26 +1,14 @@
 """Detection: average precision by backbone (Tables 7 to 11), precision against recall, images with detections."""
 
-import base64
-import io
-import re
-
-import numpy as np
 import pandas as pd
-from matplotlib import image as images
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from resjax import paper
-from resjax.analysis import formats, seed_statistics, style
+from resjax.analysis import formats, seed_statistics
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network, key_without_depth
-from resjax.analysis.plotting import Panel
+from resjax.analysis.sections.detection_panels import depth_panel, picture_panel, precision_panel
 from resjax.analysis.sections.section import Column, Section, Table, plotted_networks, run_commands
 
-MAX_CURVES = 8  # with more classes, the figure shows only their mean
-MIN_SCORE = 0.5  # of the detections that are drawn
-JPEG_QUALITY = 70
-RECALLS = np.linspace(0, 1, 101)
 _INTERVAL = f"{seed_statistics.LEVEL:.0%} interval"
 _ELEVEN_POINTS = Column("mAP@.5, 11 points", "%")
 _COLUMNS = (
@@ -48,8 +36,12 @@ def build(logs: Logs) -> Section | None:
   key, definition = ("coco_ap50", _COCO) if coco else ("ap50", _VOC)
   by_run = _by_run(logs, last, key)
   networks = plotted_networks(logs, last)
-  panels = [_precision_panel(net, last[last["net"] == net.key]) for net in networks]
-  pictures = [_picture_panel(logs, net) for net in networks]
+  half_widths = {net.key: _half_width(by_run, (by_run["net"] == net.key).sum()) for net in networks}
+  panels = [
+    depth_panel(_series(networks), by_run, half_widths),
+    *(precision_panel(net, last[last["net"] == net.key]) for net in networks),
+    *(picture_panel(logs, net) for net in networks),
+  ]
   data = {
     "detection": by_run,
     "average_precision": last.drop(columns="precision"),
@@ -63,9 +55,9 @@ def build(logs: Logs) -> Section | None:
       "Precision against recall at an IoU of 0.5. Pictures: detections with a score of at least 0.5 (solid) and "
       "objects (dotted) in the test images with the fewest and the most mistakes of the first seed."
     ),
-    panels=(*panels, *(panel for panel in pictures if panel is not None)),
+    panels=tuple(panel for panel in panels if panel is not None),
     tables=(
-      _table(networks, by_run, definition),
+      _table(networks, by_run, definition, _backbones_by_seed(logs)),
       _classes_table(networks, last, key, definition),
       _paper_table(),
     ),
@@ -99,7 +91,13 @@ def _half_width(by_run: pd.DataFrame, *counts: int) -> float:
   return seed_statistics.pooled_half_width([list(runs["map50"]) for _, runs in by_run.groupby("net")], counts)
 
 
-def _table(networks: list[Network], by_run: pd.DataFrame, definition: str) -> Table:
+def _backbones_by_seed(logs: Logs) -> bool:
+  """Returns whether the seeds of a detector start from differently trained backbones."""
+  backbones = logs.runs[["net", "backbone_params_digest"]].dropna().drop_duplicates()
+  return bool(backbones["net"].duplicated().any())
+
+
+def _table(networks: list[Network], by_run: pd.DataFrame, definition: str, backbones_by_seed: bool) -> Table:
   rows = []
   for net in networks:
     runs = by_run[by_run["net"] == net.key]
@@ -108,10 +106,11 @@ def _table(networks: list[Network], by_run: pd.DataFrame, definition: str) -> Ta
     of_backbone = formats.percent(runs["backbone_error"].mean())
     others = (formats.percent(runs[key].mean()) for key in ("map50_11_points", "map"))
     rows.append([net.label, of_backbone, str(len(runs)), formats.percent(mean), interval, *others])
+  seeds = "seeds, each with a backbone of its own," if backbones_by_seed else "seeds of the detector,"
+  excluded = "between test images" if backbones_by_seed else "between test images or between trainings of a backbone"
   caption = (
-    f"Mean average precision on the test images. mAP@.5: {definition}. {_VOC_2007}. Intervals are over seeds of the "
-    "detector, with one standard deviation for all backbones; they do not include the variation between test images or "
-    "between trainings of a backbone."
+    f"Mean average precision on the test images. mAP@.5: {definition}. {_VOC_2007}. Intervals are over {seeds} with "
+    f"one standard deviation for all backbones; they do not include the variation {excluded}."
   )
   return Table(caption, _COLUMNS, rows)
 
@@ -143,15 +142,20 @@ def _classes_table(networks: list[Network], last: pd.DataFrame, key: str, defini
   return Table(caption, columns, rows, folded=True)
 
 
+def _series(networks: list[Network]) -> list[list[Network]]:
+  """Groups networks that differ only in depth, each group in the order of `networks`."""
+  series: dict[str, list[Network]] = {}
+  for net in networks:
+    series.setdefault(key_without_depth(net.key.split("-blocks_")[0]), []).append(net)
+  return list(series.values())
+
+
 def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
   """Compares the shallowest and the deepest backbone of each series, and mAP with the classification errors."""
   means = by_run.groupby("net")[["map50", "backbone_error"]].mean()
   counts = by_run.groupby("net").size()
-  series: dict[str, list[Network]] = {}
-  for net in networks:
-    series.setdefault(key_without_depth(net.key.split("-blocks_")[0]), []).append(net)
   sentences = []
-  for group in series.values():
+  for group in _series(networks):
     first, last = group[0], group[-1]
     start, end = (formats.percent(means["map50"][net.key]) for net in (first, last))
     if first is last:
@@ -175,78 +179,3 @@ def _findings(networks: list[Network], by_run: pd.DataFrame) -> tuple[str, ...]:
       f"Over {len(known)} backbones, the correlation between mAP@.5 and classification error is {correlation}."
     )
   return tuple(sentences)
-
-
-def _precision_panel(net: Network, scores: pd.DataFrame) -> Panel:
-  """Draws precision against recall of the first seed, for each class or, with many classes, as their mean."""
-  first = scores[scores["id"] == scores["id"].iloc[0]].dropna(subset=["precision"])
-  with style.panel() as (figure, axes):
-    if len(first) <= MAX_CURVES:
-      for row, color in zip(first.to_dict("records"), style.series_colors(list(first["class"])).values(), strict=True):
-        axes.plot(RECALLS, row["precision"], color=color, linewidth=1.8, label=row["class"])
-      axes.legend(frameon=False)
-    else:
-      axes.plot(RECALLS, np.mean(list(first["precision"]), 0), linewidth=1.8)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
-    axes.set_title(net.label)
-    return Panel(f"precision-{net.key}", style.to_svg(figure), f"{net.label}: precision against recall.")
-
-
-def _picture_panel(logs: Logs, net: Network) -> Panel | None:
-  """Draws the recorded images of a network's first seed with objects and detections; None if there are none."""
-  pictures = logs.pictures[(logs.pictures["net"] == net.key) & (logs.pictures["split"] == "test")]
-  if pictures.empty:
-    return None
-  first = pictures[pictures["id"] == pictures["id"].iloc[0]]
-  detections = logs.detections[(logs.detections["id"] == first["id"].iloc[0]) & (logs.detections["split"] == "test")]
-  names = sorted({item["class"] for objects in first["objects"] for item in objects} | set(detections["class"]))
-  colors = dict(zip(names, style.series_colors(names).values(), strict=True))
-  columns = 3
-  rows = -(-len(first) // columns)
-  with style.panel() as (figure, axes):
-    axes.axis("off")
-    axes.set_title(net.label)
-    for index, row in enumerate(first.to_dict("records")):
-      across, down = index % columns, index // columns
-      inner = axes.inset_axes((across / columns, 1 - (down + 1) / rows, 0.98 / columns, 0.95 / rows))
-      _draw_picture(
-        inner, row, detections[(detections["image"] == row["image"]) & (detections["score"] >= MIN_SCORE)], colors
-      )
-    description = f"{net.label}: detections in {len(first)} test images, those with the fewest mistakes first."
-    return Panel(f"pictures-{net.key}", _with_jpegs(style.to_svg(figure)), description)
-
-
-def _with_jpegs(svg: str) -> str:
-  """Returns the SVG with its photographs as JPEG, an eighth of the size of the PNG that Matplotlib embeds."""
-
-  def as_jpeg(embedded: re.Match[str]) -> str:
-    pixels = images.imread(io.BytesIO(base64.b64decode(embedded[1])), format="png")
-    opaque = pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:]
-    content = io.BytesIO()
-    images.imsave(content, opaque, format="jpeg", pil_kwargs={"quality": JPEG_QUALITY})
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-  return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", as_jpeg, svg)
-
-
-def _draw_picture(axes: Axes, row: dict, detections: pd.DataFrame, colors: dict[str, str]) -> None:
-  pixels = images.imread(io.BytesIO(base64.b64decode(row["jpeg"])), format="jpeg")
-  axes.imshow(pixels, extent=(0, row["width"], row["height"], 0))
-  for item in row["objects"]:
-    _draw_box(axes, item["box"], colors[item["class"]], 0.7, (0, (1, 1.5)))
-  for each in detections.to_dict("records"):
-    _draw_box(axes, each["box"], colors[each["class"]], 1.1, "-")
-  axes.set_xticks([])
-  axes.set_yticks([])
-  mistakes = int(row["wrong"])
-  axes.set_title(f"{mistakes} mistake{'' if mistakes == 1 else 's'}", fontsize=6, pad=2)
-
-
-def _draw_box(axes: Axes, box: list[float], color: str, width: float, dashes: object) -> None:
-  left, top, right, bottom = box
-  axes.add_patch(
-    Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width, linestyle=dashes)
-  )
