@@ -37,10 +37,12 @@ def build(logs: Logs) -> Section | None:
   by_run = _by_run(logs, last, key)
   networks = plotted_networks(logs, last)
   half_widths = {net.key: _half_width(by_run, (by_run["net"] == net.key).sum()) for net in networks}
+  series = _series(networks)
+  ends = {net.key: net for group in series for net in (group[0], group[-1])}
   panels = [
-    depth_panel(_series(networks), by_run, half_widths),
+    depth_panel(series, by_run, half_widths),
     *(precision_panel(net, last[last["net"] == net.key]) for net in networks),
-    *(picture_panel(logs, net) for net in networks),
+    *(picture_panel(logs, net) for net in ends.values()),
   ]
   data = {
     "detection": by_run,
@@ -53,7 +55,8 @@ def build(logs: Logs) -> Section | None:
     headlines=_findings(networks, by_run)[:1],
     caption=(
       "Precision against recall at an IoU of 0.5. Pictures: detections with a score of at least 0.5 (solid) and "
-      "objects (dotted) in the test images with the fewest and the most mistakes of the first seed."
+      "objects (dotted) in the test images with the fewest and the most mistakes of the first seed, for the shallowest "
+      "and the deepest backbone of each kind."
     ),
     panels=tuple(panel for panel in panels if panel is not None),
     tables=(
