@@ -91,7 +91,8 @@ def detection() -> ml_collections.ConfigDict:
 def small_detection() -> ml_collections.ConfigDict:
   """Returns a detection recipe for a few hundred images of 256 pixels, which takes half an hour on two cores.
 
-  Anchors that cross the border of the image are trained, because many objects in small images touch it.
+  Anchors that cross the border of the image are trained, because many objects in small images touch it. With a learning
+  rate of 0.02, detectors on 18 layers trained, but one on a narrow ResNet-34 diverged within 10 steps.
   """
   c = detection()
   c.detection.shorter_side, c.detection.longer_side = 256, 384
@@ -101,7 +102,7 @@ def small_detection() -> ml_collections.ConfigDict:
   c.detection.test_candidates, c.detection.test_proposals = 1_000, 100
   c.detection.regions = 64
   c.detection.pool_size = 7
-  c.train.schedule, c.train.learning_rate, c.train.steps = "cosine", 0.02, 1_500
+  c.train.schedule, c.train.learning_rate, c.train.steps = "cosine", 0.01, 1_500
   c.train.batch_size = c.evaluation.batch_size = 4
   c.evaluation.every = c.checkpoint.every = 500
   c.responses.batch_size = c.responses.images = 4
