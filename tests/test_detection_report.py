@@ -11,8 +11,8 @@ from matplotlib import image
 from scipy import stats
 
 from resjax import analysis, paper, records
-from resjax.analysis import formats, sections, seed_statistics
-from resjax.analysis.sections import detection
+from resjax.analysis import formats, sections, seed_statistics, style
+from resjax.analysis.sections import detection, detection_panels
 
 SCORES = {10: [0.50, 0.54], 18: [0.58, 0.61], 34: [0.70, 0.72]}
 ERRORS = {10: 0.6, 18: 0.55, 34: 0.5}
@@ -135,6 +135,23 @@ def test_the_table_of_the_paper_has_its_detectors(tmp_path):
   gain = coco["ResNet-101"].map / coco["VGG-16"].map - 1
   assert round(100 * gain) == 28  # "28% relative improvement", in the abstract
   assert all(0 < each.map50 < 1 and (each.map is None) == ("VOC" in each.tested_on) for each in paper.DETECTION)
+
+
+@pytest.mark.parametrize(("count", "labels"), [(2, {"red", "blue"}), (12, {"red"})])
+def test_pictures_name_few_classes_in_a_legend_and_many_at_the_boxes(tmp_path, count, labels):
+  picture = {"step": 9, "split": "test", "image": "a", "width": 32, "height": 32, "wrong": 1, "objects": []}
+  content = io.BytesIO()
+  image.imsave(content, np.zeros((32, 32, 3)), format="jpeg")
+  found = {"step": 9, "split": "test", "image": "a", "class": "red", "score": 0.9, "box": [2.0, 2.0, 20.0, 20.0]}
+  detectors(tmp_path, {10: [0.5]})
+  with records.RunWriter(tmp_path / "residual-B-d10-s0") as writer:
+    writer.append("pictures", [picture | {"jpeg": base64.b64encode(content.getvalue()).decode()}])
+    writer.append("detections", [found, found | {"class": "blue", "score": 0.1}])
+  logs = analysis.load(tmp_path)
+  colors = style.series_colors(["red", "blue", *map(str, range(count - 2))])
+  panel = detection_panels.picture_panel(logs, logs.networks[0], colors)
+  texts = set(re.findall(r">([^<]+)</text>", panel.svg))
+  assert texts & set(colors) == labels
 
 
 def test_photographs_are_embedded_as_jpeg_with_the_same_colors(tmp_path):

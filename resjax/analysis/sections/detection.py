@@ -3,7 +3,7 @@
 import pandas as pd
 
 from resjax import paper
-from resjax.analysis import formats, seed_statistics
+from resjax.analysis import formats, seed_statistics, style
 from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network, key_without_depth
 from resjax.analysis.sections.detection_panels import depth_panel, picture_panel, precision_panel
@@ -39,10 +39,11 @@ def build(logs: Logs) -> Section | None:
   half_widths = {net.key: _half_width(by_run, (by_run["net"] == net.key).sum()) for net in networks}
   series = _series(networks)
   ends = {net.key: net for group in series for net in (group[0], group[-1])}
+  colors = style.series_colors(list(last["class"].unique()))
   panels = [
     depth_panel(series, by_run, half_widths),
-    *(precision_panel(net, last[last["net"] == net.key]) for net in networks),
-    *(picture_panel(logs, net) for net in ends.values()),
+    *(precision_panel(net, last[last["net"] == net.key], colors) for net in networks),
+    *(picture_panel(logs, net, colors) for net in ends.values()),
   ]
   data = {
     "detection": by_run,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import image as images
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from resjax.analysis import plotting, style
@@ -16,7 +17,7 @@ from resjax.analysis.logs import Logs
 from resjax.analysis.networks import Network
 from resjax.analysis.plotting import Panel
 
-MAX_CURVES = 8  # with more classes, the figure shows only their mean
+MAX_CURVES = 8  # with more classes, the figure shows only their mean, and pictures have no legend
 MIN_SCORE = 0.5  # of the detections that are drawn
 JPEG_QUALITY = 70
 RECALLS = np.linspace(0, 1, 101)
@@ -60,13 +61,19 @@ def _series_name(net: Network) -> str:
   return net.label.split("-")[0] if net.kind in ("plain", "residual") else net.label
 
 
-def precision_panel(net: Network, scores: pd.DataFrame) -> Panel:
-  """Draws precision against recall of the first seed, for each class or, with many classes, as their mean."""
+def precision_panel(net: Network, scores: pd.DataFrame, colors: dict[str, str]) -> Panel:
+  """Draws precision against recall of the first seed, for each class or, with many classes, as their mean.
+
+  Args:
+    net: The network.
+    scores: Average precision of its runs, a row per run and class.
+    colors: Color of each class.
+  """
   first = scores[scores["id"] == scores["id"].iloc[0]].dropna(subset=["precision"])
   with style.panel() as (figure, axes):
-    if len(first) <= MAX_CURVES:
-      for row, color in zip(first.to_dict("records"), style.series_colors(list(first["class"])).values(), strict=True):
-        axes.plot(RECALLS, row["precision"], color=color, linewidth=1.8, label=row["class"])
+    if len(colors) <= MAX_CURVES:
+      for row in first.to_dict("records"):
+        axes.plot(RECALLS, row["precision"], color=colors[row["class"]], linewidth=1.8, label=row["class"])
       axes.legend(frameon=False)
     else:
       axes.plot(RECALLS, np.mean(list(first["precision"]), 0), linewidth=1.8)
@@ -78,15 +85,22 @@ def precision_panel(net: Network, scores: pd.DataFrame) -> Panel:
     return Panel(f"precision-{net.key}", style.to_svg(figure), f"{net.label}: precision against recall.")
 
 
-def picture_panel(logs: Logs, net: Network) -> Panel | None:
-  """Draws the recorded images of a network's first seed with objects and detections; None if there are none."""
+def picture_panel(logs: Logs, net: Network, colors: dict[str, str]) -> Panel | None:
+  """Draws the recorded images of a network's first seed with objects and detections; None if there are none.
+
+  Few classes have a legend; of many, the names are written at the boxes.
+
+  Args:
+    logs: Records of the runs.
+    net: The network.
+    colors: Color of each class.
+  """
   pictures = logs.pictures[(logs.pictures["net"] == net.key) & (logs.pictures["split"] == "test")]
   if pictures.empty:
     return None
   first = pictures[pictures["id"] == pictures["id"].iloc[0]]
   detections = logs.detections[(logs.detections["id"] == first["id"].iloc[0]) & (logs.detections["split"] == "test")]
-  names = sorted({item["class"] for objects in first["objects"] for item in objects} | set(detections["class"]))
-  colors = dict(zip(names, style.series_colors(names).values(), strict=True))
+  detections = detections[detections["score"] >= MIN_SCORE]
   columns = 3
   rows = -(-len(first) // columns)
   with style.panel() as (figure, axes):
@@ -95,9 +109,10 @@ def picture_panel(logs: Logs, net: Network) -> Panel | None:
     for index, row in enumerate(first.to_dict("records")):
       across, down = index % columns, index // columns
       inner = axes.inset_axes((across / columns, 1 - (down + 1) / rows, 0.98 / columns, 0.95 / rows))
-      _draw_picture(
-        inner, row, detections[(detections["image"] == row["image"]) & (detections["score"] >= MIN_SCORE)], colors
-      )
+      _draw_picture(inner, row, detections[detections["image"] == row["image"]], colors)
+    if len(colors) <= MAX_CURVES:
+      handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+      axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), fontsize=7)
     description = f"{net.label}: detections in {len(first)} test images, those with the fewest mistakes first."
     return Panel(f"pictures-{net.key}", _with_jpegs(style.to_svg(figure)), description)
 
@@ -122,6 +137,9 @@ def _draw_picture(axes: Axes, row: dict, detections: pd.DataFrame, colors: dict[
     _draw_box(axes, item["box"], colors[item["class"]], 0.7, (0, (1, 1.5)))
   for each in detections.to_dict("records"):
     _draw_box(axes, each["box"], colors[each["class"]], 1.1, "-")
+    if len(colors) > MAX_CURVES:
+      left, top = each["box"][:2]
+      axes.text(left, top, each["class"], color=colors[each["class"]], fontsize=5, va="bottom", clip_on=True)
   axes.set_xticks([])
   axes.set_yticks([])
   mistakes = int(row["wrong"])
