@@ -102,7 +102,7 @@ def test_long_names_of_swept_settings_leave_room_for_the_axes(tmp_path):
   logs = analysis.load(tmp_path)
   assert [net.label for net in logs.networks] == ["ResNet-20 learning_rate_0.0625", "ResNet-20 learning_rate_1e-05"]
   drawn = analysis_figures(logs)
-  assert "ResNet-2…ing_rate_0.0625" in drawn["fig7"][0].svg and "ResNet-2…ning_rate_1e-05" in drawn["fig7"][0].svg
+  assert "ResNet-20…ng_rate_0.0625" in drawn["fig7"][0].svg and "ResNet-20…ing_rate_1e-05" in drawn["fig7"][0].svg
 
 
 def test_without_data_there_are_no_figures(tmp_path):

@@ -142,10 +142,10 @@ def inline_svg(svg: str, name: str, description: str) -> str:
 
 
 def _shorten(label: str) -> str:
-  """Returns a label of at most `_MAX_LABEL` characters; the middle of a longer one is left out."""
+  """Returns a label of at most `_MAX_LABEL` characters; of a longer one, the middle is left out, not the first word."""
   if len(label) <= _MAX_LABEL:
     return label
-  head = _MAX_LABEL // 3
+  head = min(max(label.find(" "), _MAX_LABEL // 3), _MAX_LABEL // 2)
   return f"{label[:head]}…{label[len(label) - (_MAX_LABEL - head - 1) :]}"
 
 
