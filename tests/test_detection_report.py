@@ -64,6 +64,12 @@ def test_the_table_has_the_classification_error_and_the_interval_of_each_backbon
   assert rows["ResNet-10"][3] == f"{100 * (0.52 - half):.2f} to {100 * (0.52 + half):.2f}"
 
 
+def test_intervals_of_average_precision_do_not_extend_beyond_0_and_1(tmp_path):
+  section = detection.build(detectors(tmp_path, {10: [0.0, 0.02], 18: [0.3, 0.7], 34: [0.99, 1.0]}))
+  low, _, high = (row[4].split(" to ") for row in section.tables[0].rows)
+  assert low[0] == "0.00" and high[1] == "100.00"
+
+
 def test_the_interval_of_two_networks_is_that_of_the_two_sample_t_test():
   one, other = [0.5, 0.54, 0.51], [0.6, 0.61]
   interval = stats.ttest_ind(other, one).confidence_interval(0.95)

@@ -106,7 +106,8 @@ def _table(networks: list[Network], by_run: pd.DataFrame, definition: str, backb
   for net in networks:
     runs = by_run[by_run["net"] == net.key]
     mean, half = runs["map50"].mean(), _half_width(by_run, len(runs))
-    interval = formats.MISSING if pd.isna(half) else f"{formats.percent(mean - half)} to {formats.percent(mean + half)}"
+    low, high = max(mean - half, 0.0), min(mean + half, 1.0)  # mAP is between 0 and 1
+    interval = formats.MISSING if pd.isna(half) else f"{formats.percent(low)} to {formats.percent(high)}"
     of_backbone = formats.percent(runs["backbone_error"].mean())
     others = (formats.percent(runs[key].mean()) for key in ("map50_11_points", "map"))
     rows.append([net.label, of_backbone, str(len(runs)), formats.percent(mean), interval, *others])

@@ -50,6 +50,7 @@ def depth_panel(series: list[list[Network]], by_run: pd.DataFrame, half_width: d
         axes.plot([depth] * len(values), values, "o", color=color, markersize=4)
       ends.append((float(means[-1]), name, color))
     plotting.log_integer_axis(axes, pd.Series([net.depth for group in series for net in group]), "depth of backbone")
+    axes.set_ylim(max(axes.get_ylim()[0], 0), min(axes.get_ylim()[1], 102))
     axes.set_ylabel("mAP@.5 (%)")
     axes.set_title("Average precision by depth")
     style.label_line_ends(axes, ends)
