@@ -51,6 +51,16 @@ def test_the_tailored_activation_has_the_parameters_of_dks(layers):
   np.testing.assert_allclose(function(jnp.array([1.0, -1.0])), [scale, -slope * scale], rtol=1e-5)
 
 
+@pytest.mark.parametrize("layers", [18, 54, 1200])
+def test_the_tailored_activation_preserves_gradients_at_exactly_zero(layers):
+  """Padded pixels of a crop are 0 in all layers; with the larger slope, gradients there grew by 1e6 in 54 layers."""
+  function = activations.activation(plain(layers + 2, activation="tailored", initialization="delta"))
+  slopes = jax.vmap(jax.grad(function))(jnp.array([-1.0, 0.0, 1.0]))
+  assert float(function(jnp.zeros(()))) == 0
+  assert float(slopes[1]) == 1
+  assert float(jnp.mean(slopes[::2] ** 2)) == pytest.approx(1, abs=1e-6)
+
+
 def test_the_tailored_activation_is_nearly_linear_for_1200_layers_and_relu_for_few():
   assert activations.tailored_slope(1200) == pytest.approx(0.8570, abs=5e-5)
   assert activations.tailored_slope(6) == 0.0
