@@ -54,7 +54,7 @@ def build(logs: Logs) -> Section | None:
     findings=tuple(_sentence(row) for row in differences.dropna(subset=["difference"]).to_dict("records")),
     caption="Delta and orthogonal initialization start each layer as a rotation of its channels; the tailored leaky "
     "ReLU and critical tanh are chosen so that signals pass all layers at the start (Zhang et al., 2022; Xiao et al., "
-    "2018). All configurations have the learning rate of the experiment, so their errors compare recipes; "
+    "2018). Learning rates may differ between configurations, so their errors compare recipes; "
     "differences with depth within one configuration compare depths.",
     panels=(_panel(errors),),
     tables=(table,),
